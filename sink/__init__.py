@@ -1,0 +1,1 @@
+"""Operations to HTTP; knows nothing of Kafka."""

@@ -1,0 +1,1 @@
+"""The Wootric destination: its operations, its requests, its answers."""

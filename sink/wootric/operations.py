@@ -1,0 +1,140 @@
+"""What Wootric can be asked to do: the destination's vocabulary.
+
+Field names are Wootric's own. Source: docs.wootric.com (sources of 2018-10 and 2021-01),
+sections end users, responses and declines.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeAlias
+
+Scalar: TypeAlias = str | int | float
+Properties: TypeAlias = Mapping[str, Scalar]
+
+NO_PROPERTIES: Properties = MappingProxyType({})
+
+
+class EffectClass(StrEnum):
+    """What can be known of an attempt whose reply was lost."""
+
+    REPEATABLE = "U"
+    """The same again gives the same state."""
+    OBSERVABLE = "O"
+    """The effect can be looked for before anything is sent again."""
+    UNOBSERVABLE = "N"
+    """Nobody can tell whether it happened."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpsertEndUser:
+    """Create the end user, or bring the existing one to this state.
+
+    ``external_created_at`` is in Unix seconds. A field that is None is not touched.
+    """
+
+    type: ClassVar = "upsert_end_user"
+    effect: ClassVar = EffectClass.OBSERVABLE
+
+    email: str | None = None
+    external_id: str | None = None
+    phone_number: str | None = None
+    external_created_at: int | None = None
+    properties: Properties = field(default=NO_PROPERTIES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageView:
+    """Report one page view through the pixel.
+
+    ``created_at`` is when the *user* was created, in Unix seconds; ``random`` is the
+    pixel's cache breaker, the same on every attempt. The user's e-mail and creation
+    are filled in by the sink where the event does not name them.
+    """
+
+    type: ClassVar = "page_view"
+    effect: ClassVar = EffectClass.UNOBSERVABLE
+
+    url: str
+    random: str
+    email: str | None = None
+    external_id: str | None = None
+    created_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateResponse:
+    """Record an answered survey: ``score`` is 0 to 10, ``created_at`` in Unix seconds."""
+
+    type: ClassVar = "create_response"
+    effect: ClassVar = EffectClass.OBSERVABLE
+
+    score: int
+    email: str | None = None
+    external_id: str | None = None
+    text: str | None = None
+    ip_address: str | None = None
+    origin_url: str | None = None
+    created_at: int | None = None
+    properties: Properties = field(default=NO_PROPERTIES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateDecline:
+    """Record a survey that was shown and declined; ``created_at`` in Unix seconds."""
+
+    type: ClassVar = "create_decline"
+    effect: ClassVar = EffectClass.OBSERVABLE
+
+    email: str | None = None
+    external_id: str | None = None
+    ip_address: str | None = None
+    origin_url: str | None = None
+    created_at: int | None = None
+    properties: Properties = field(default=NO_PROPERTIES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteEndUser:
+    """Delete the end user."""
+
+    type: ClassVar = "delete_end_user"
+    effect: ClassVar = EffectClass.REPEATABLE
+
+    email: str | None = None
+    external_id: str | None = None
+
+
+Operation: TypeAlias = UpsertEndUser | PageView | CreateResponse | CreateDecline | DeleteEndUser
+
+OPERATIONS: Mapping[str, type[Operation]] = MappingProxyType(
+    {
+        operation.type: operation
+        for operation in (UpsertEndUser, PageView, CreateResponse, CreateDecline, DeleteEndUser)
+    }
+)
+
+
+def to_fields(operation: Operation) -> dict[str, Any]:
+    """Return the operation as plain JSON values: its type, then every field that is set."""
+    document: dict[str, Any] = {"type": operation.type}
+    for attribute in fields(operation):
+        value = getattr(operation, attribute.name)
+        if attribute.name == "properties":
+            if value:
+                document["properties"] = dict(value)
+        elif value is not None:
+            document[attribute.name] = value
+    return document
+
+
+def from_fields(document: Mapping[str, Any]) -> Operation:
+    """Return the operation that ``to_fields`` wrote.
+
+    Raises:
+        KeyError: the type is unknown.
+        TypeError: a field is unknown or missing.
+    """
+    arguments = dict(document)
+    return OPERATIONS[arguments.pop("type")](**arguments)
