@@ -1,0 +1,65 @@
+# Every target sets up what it needs; the second time that is a look at two time stamps.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKED := $(VENV)/.locked
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format bench broker emulator lock clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## the whole way on this machine: Kafka, Wootric's emulator, events, report (ARGS="--events 5000")
+	@$(BIN)/wootric-stream demo $(ARGS)
+
+test: $(READY) ## all tests, on a real Apache Kafka (ARGS="-k codec")
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## style, types and the rules of who may import whom
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY) ## put the code into its usual form
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: $(READY) ## speed, side by side with a bare aiohttp loop
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+broker: $(READY) ## a local Kafka, until Ctrl-C (ARGS="--port 9092")
+	@$(BIN)/wootric-stream broker $(ARGS)
+
+emulator: $(READY) ## Wootric on loopback, until Ctrl-C (ARGS="--port 8081")
+	@$(BIN)/wootric-stream emulator $(ARGS)
+
+lock: ## write requirements.lock anew, keeping its versions (ARGS="--upgrade" moves them)
+	@$(PYTHON) -m venv $(VENV)/lock
+	@$(VENV)/lock/bin/python -m pip install --quiet pip-tools
+	@CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/lock/bin/pip-compile --quiet $(ARGS) \
+		--extra dev --all-build-deps --allow-unsafe --generate-hashes --strip-extras --no-header \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
+		--output-file requirements.lock pyproject.toml
+
+clean: ## remove the virtual environment and all caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+
+# The environment is made anew when the lock changes, so that nothing old stays in it.
+$(LOCKED): requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; Python 3.11 or newer is needed" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed, $(PYTHON) is older: make PYTHON=python3.11" >&2; exit 1; }
+	@echo "setting up $(VENV) (once)" >&2
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	@touch $@
+
+$(READY): $(LOCKED) pyproject.toml
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,204 @@
+"""HTTP as evidence: one request in, what is known of it out. The edge to aiohttp.
+
+Nothing is sent twice behind the caller's back, nothing is raised but cancellation, and
+every answer says whether bytes of the request may have left.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self, TypeAlias
+
+import aiohttp
+from aiohttp.client_reqrep import ClientResponse
+from aiohttp.connector import Connection
+from yarl import URL
+
+BODY_BYTES_MAX = 8 * 1024 * 1024  # fifty responses with long texts stay far below
+KEEPALIVE_S = 4.0  # below the 5 s after which common servers close: a closing race is a false doubt
+CONNECT_S_MAX = 3.0
+SPARE_CONNECTIONS = 2  # the token's and the probe's, beside the deliveries'
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. ``name`` is a word for metrics; ``writes`` says that it may have an effect."""
+
+    name: str
+    method: str
+    url: URL = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    writes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer; ``body`` is None when it broke off or was larger than ``BODY_BYTES_MAX``."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """No byte of the request left: no name, no connection, no TLS, no free place in the pool."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Bytes may have left, and no answer came."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """The lease was over when the connection was ready: nothing was sent."""
+
+
+Evidence: TypeAlias = Reply | NotSent | Lost | Withheld
+
+
+def _always() -> bool:
+    return True
+
+
+class HttpSession:
+    """A bounded pool of connections to a few hosts. An asynchronous context manager."""
+
+    def __init__(self, *, in_flight_max: int, request_timeout_s: float) -> None:
+        self._in_flight_max = in_flight_max
+        self._request_timeout_s = request_timeout_s
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._in_flight_max + SPARE_CONNECTIONS, keepalive_timeout=KEEPALIVE_S
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=_GatedRequest,
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=min(CONNECT_S_MAX, self._request_timeout_s / 2)
+            ),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        *,
+        may_send: Callable[[], bool] = _always,
+    ) -> Evidence:
+        """Send ``request`` at most once and return what is known of it.
+
+        ``may_send`` is asked when a connection is ready, immediately before the first byte.
+        One deadline covers all of it: the place in the pool, the connection, the answer.
+        """
+        if self._session is None:
+            raise RuntimeError("the session is not open")
+        attempt = _Attempt(may_send)
+        try:
+            async with (
+                asyncio.timeout(self._request_timeout_s),
+                self._session.request(
+                    request.method,
+                    request.url,
+                    headers=headers,
+                    data=request.body,
+                    allow_redirects=False,
+                    middlewares=(attempt,),
+                ) as response,
+            ):
+                attempt.response = response
+                return Reply(response.status, response.headers, await _body(response))
+        except _WithheldError:
+            return Withheld()
+        except Exception as error:  # noqa: BLE001  (whatever broke: what counts is whether bytes left)
+            return attempt.evidence(error)
+
+
+class _WithheldError(Exception):
+    """The lease is over."""
+
+
+class _ConnectionLostError(Exception):
+    """The connection went; in a class of its own because aiohttp resends after its own classes."""
+
+
+class _Attempt:
+    """A client middleware that follows one request and remembers how far it came."""
+
+    __slots__ = ("_may_send", "response", "sent")
+
+    def __init__(self, may_send: Callable[[], bool]) -> None:
+        self._may_send = may_send
+        self.sent = False
+        self.response: ClientResponse | None = None
+
+    async def __call__(
+        self,
+        request: aiohttp.ClientRequest,
+        handler: Callable[[aiohttp.ClientRequest], Awaitable[ClientResponse]],
+    ) -> ClientResponse:
+        if isinstance(request, _GatedRequest):
+            request.attempt = self
+        try:
+            return await handler(request)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            # Past this point aiohttp would send a GET, PUT or DELETE a second time
+            # (its client.py, "retry_persistent_connection", read in 3.14.5).
+            raise _ConnectionLostError from error
+
+    def depart(self) -> None:
+        """Note that bytes leave from now on, if they may."""
+        if not self._may_send():
+            raise _WithheldError
+        self.sent = True
+
+    def evidence(self, error: Exception) -> Evidence:
+        """Return what is known of the attempt after ``error``."""
+        if self.response is not None:
+            return Reply(self.response.status, self.response.headers, None)
+        # Only names of classes: messages of aiohttp hold the URL, and with it a person's e-mail.
+        cause = error.__cause__ if isinstance(error, _ConnectionLostError) else error
+        detail = type(cause).__name__
+        return Lost(detail) if self.sent else NotSent(detail)
+
+
+class _GatedRequest(aiohttp.ClientRequest):
+    """A request that asks its attempt before the first byte; aiohttp has the connection then."""
+
+    attempt: _Attempt  # given by the middleware
+
+    async def send(self, conn: Connection) -> ClientResponse:
+        self.attempt.depart()
+        return await super().send(conn)
+
+
+async def _body(response: ClientResponse) -> bytes | None:
+    """Return the body, or None when it is larger than ``BODY_BYTES_MAX``."""
+    chunks = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > BODY_BYTES_MAX:
+            response.close()
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)

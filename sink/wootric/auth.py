@@ -1,0 +1,207 @@
+"""The access token: got once for all who wait, refreshed ahead of its end.
+
+Source: docs.wootric.com, authentication: tokens last two hours; the password grant also gives
+a refresh token, client credentials give none.
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+from urllib.parse import quote, urlencode
+
+from multidict import CIMultiDict
+from yarl import URL
+
+from sink.classify import Ambiguous, Executed, Forbidden, NotExecuted, Refused, Throttled, classify
+from sink.http import Request
+from sink.retry import backoff_s, demanded_wait_s, wall_clock_s
+from sink.wootric.account import WootricAccount
+from sink.wootric.answers import document
+from sink.wootric.context import Context
+
+USER_AGENT = "wootric-stream"
+FORM = "application/x-www-form-urlencoded"
+MARGIN_S = 60.0  # as tap-wootric does; enough for a request begun before to end with a good token
+LIFETIME_S = 7200.0
+TOKEN_FORBIDDEN = frozenset({400, 401, 402, 403, 404, 405, 422})
+
+_TOKEN = re.compile(r"[!-~]+")  # what a header can carry
+
+BARE_HEADERS = CIMultiDict({"User-Agent": USER_AGENT, "Accept": "*/*"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bearer:
+    """A token in the shape in which it is used; times are monotonic seconds."""
+
+    read_headers: CIMultiDict[str] = field(repr=False)
+    write_headers: CIMultiDict[str] = field(repr=False)
+    refresh_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The credentials are not accepted."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """No token can be had now; ask again at ``retry_at`` (monotonic seconds)."""
+
+    detail: str
+    retry_at: float
+
+
+Grant: TypeAlias = Bearer | Denied | Unavailable
+
+
+class TokenKeeper:
+    """Holds the account's token."""
+
+    def __init__(self, context: Context, account: WootricAccount) -> None:
+        self._account = account
+        self._http = context.http
+        self._clock = context.clock
+        self._random = context.random
+        self._hooks = context.hooks
+        self._bearer: Bearer | None = None
+        self._refresh_token: str | None = None
+        self._renewal: asyncio.Task[Grant] | None = None
+        self._failures = 0
+        self._wait_until = 0.0
+
+    def current(self) -> Bearer | None:
+        """Return the token if it is good; begin to renew it when its end is near."""
+        bearer = self._bearer
+        if bearer is None:
+            return None
+        now = self._clock()
+        if now < bearer.refresh_at:
+            return bearer
+        if now >= bearer.expires_at:
+            return None
+        if now >= self._wait_until:
+            self._renew()
+        return bearer
+
+    async def bearer(self) -> Grant:
+        """Return a good token, or why there is none."""
+        bearer = self.current()
+        if bearer is not None:
+            return bearer
+        if self._clock() < self._wait_until:
+            return Unavailable("token", self._wait_until)
+        return await asyncio.shield(self._renew())
+
+    def discard(self, bearer: Bearer) -> None:
+        """Drop a token that was refused, unless another one has taken its place."""
+        if self._bearer is bearer:
+            self._bearer = None
+
+    async def fresh(self) -> Grant:
+        """Return a token that is asked for now, whatever is held or failed before."""
+        return await asyncio.shield(self._renew())
+
+    async def close(self) -> None:
+        """End a renewal that is under way."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.gather(self._renewal, return_exceptions=True)
+
+    def _renew(self) -> "asyncio.Task[Grant]":
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.create_task(self._granted())
+        return self._renewal
+
+    async def _granted(self) -> Grant:
+        """Ask by refresh token if there is one, by the full grant if that is refused."""
+        grant: Grant | None = None
+        if self._refresh_token is not None:
+            grant = await self._ask(
+                {"grant_type": "refresh_token", "refresh_token": self._refresh_token}
+            )
+            if isinstance(grant, Denied):
+                self._refresh_token = None
+                grant = None
+        if grant is None:
+            grant = await self._ask(self._credentials())
+        self._hooks.token_refreshed(isinstance(grant, Bearer))
+        if isinstance(grant, Bearer):
+            self._bearer = grant
+            self._failures = 0
+            self._wait_until = 0.0
+        return grant
+
+    async def _ask(self, fields: dict[str, str]) -> Grant:
+        """Send one token request. It changes nothing that matters: any trouble is just delay."""
+        asked_at = self._clock()
+        request = Request("token", "POST", self._url(), urlencode(fields).encode("ascii"))
+        evidence = await self._http.send(request, _headers(**{"Content-Type": FORM}))
+        verdict = classify(evidence, writes=False, forbidden=TOKEN_FORBIDDEN)
+        self._hooks.request_finished(
+            "token", verdict.word, verdict.status, self._clock() - asked_at
+        )
+        match verdict:
+            case Executed(_, body):
+                return self._read(document(body), asked_at) or self._later("unreadable token", None)
+            case Forbidden(status) | Refused(status):
+                return Denied(status)
+            case Throttled(_, headers):
+                wait_s = demanded_wait_s(headers, unix_now=wall_clock_s())
+                return self._later("token throttled", wait_s)
+            case NotExecuted(detail) | Ambiguous(detail):
+                return self._later(detail, None)
+            case _:
+                return self._later(verdict.word, None)
+
+    def _read(self, value: Any, asked_at: float) -> Bearer | None:
+        token = value.get("access_token") if isinstance(value, dict) else None
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+            return None
+        refresh_token = value.get("refresh_token")
+        self._refresh_token = refresh_token if isinstance(refresh_token, str) else None
+        lifetime = value.get("expires_in")
+        lifetime_s = float(lifetime) if isinstance(lifetime, int | float) else LIFETIME_S
+        margin_s = min(max(MARGIN_S, self._account.request_timeout_s), lifetime_s / 2)
+        read = _headers(Authorization=f"Bearer {token}")
+        return Bearer(
+            read_headers=read,
+            write_headers=CIMultiDict({**read, "Content-Type": FORM}),
+            refresh_at=asked_at + lifetime_s - margin_s,
+            expires_at=asked_at + lifetime_s,
+        )
+
+    def _later(self, detail: str, wait_s: float | None) -> Unavailable:
+        self._failures += 1
+        if wait_s is None:
+            wait_s = backoff_s(self._failures, initial_s=0.2, max_s=15.0, jitter=self._random())
+        self._wait_until = self._clock() + wait_s
+        return Unavailable(detail, self._wait_until)
+
+    def _credentials(self) -> dict[str, str]:
+        account = self._account
+        if account.client_id:
+            fields = {"grant_type": "client_credentials", "client_id": account.client_id}
+            if account.client_secret:
+                fields["client_secret"] = account.client_secret
+            return fields
+        return {
+            "grant_type": "password",
+            "username": account.username or "",
+            "password": account.password or "",
+        }
+
+    def _url(self) -> URL:
+        url = self._account.token_url
+        if not self._account.client_id:
+            # A login may have several accounts: the token names the one that is meant.
+            url += f"?account_token={quote(self._account.account_token, safe='')}"
+        return URL(url, encoded=True)
+
+
+def _headers(**more: str) -> CIMultiDict[str]:
+    return CIMultiDict({"User-Agent": USER_AGENT, "Accept": "application/json", **more})

@@ -1,0 +1,17 @@
+"""What every part of the sink needs from outside."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sink.hooks import SinkHooks
+from sink.http import HttpSession
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """``clock`` gives monotonic seconds, ``random`` numbers in [0, 1)."""
+
+    http: HttpSession
+    clock: Callable[[], float]
+    random: Callable[[], float]
+    hooks: SinkHooks

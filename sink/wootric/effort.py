@@ -1,0 +1,46 @@
+"""One delivery under way: what it has spent, and how it ends."""
+
+from typing import Final
+
+from sink.classify import Refused
+from sink.delivery import Deferred, Delivery, Outcome, Rejected
+from sink.wootric.answers import detail
+
+PATIENCE_S: Final = 2.0  # a longer wait gives the place in flight to another delivery
+
+
+class Ended(Exception):  # noqa: N818  (not an error: the delivery's outcome, found deep inside)
+    """The delivery ends here, with this outcome."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(type(outcome).__name__)
+        self.outcome = outcome
+
+
+class Effort:
+    """What one delivery has spent so far: patience, writes that left, failures in a row.
+
+    ``resent`` says that a token was renewed for it: that happens once.
+    """
+
+    __slots__ = ("attempts", "delivery", "failures", "patient_until", "resent")
+
+    def __init__(self, delivery: Delivery, *, now: float) -> None:
+        self.delivery = delivery
+        self.patient_until = now + PATIENCE_S
+        self.attempts = 0
+        self.failures = 0
+        self.resent = False
+
+    def deferred(self, reason: str, retry_at: float, *, refused: bool = False) -> Deferred:
+        """Return the outcome of what was not executed and may be later."""
+        return Deferred(reason=reason, retry_at=retry_at, refused=refused, attempts=self.attempts)
+
+    def rejected(self, answer: Refused, reason: str) -> Rejected:
+        """Return the outcome of a refusal."""
+        return Rejected(
+            reason=reason,
+            detail=detail(answer.body),
+            status=answer.status,
+            attempts=self.attempts,
+        )

@@ -1,0 +1,64 @@
+"""What the emulator does where Wootric's documents leave a choice.
+
+Nobody outside Wootric knows which reading is right, so a client has to be right under
+each of them: every open question is a switch here, and a test sets it both ways.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """The readings in force, the credentials that are accepted, and the pace.
+
+    A credential of None accepts any value that is not empty. ``rate_limit_per_minute`` of
+    None means that no reply is limited. Times are in seconds.
+    """
+
+    put_properties: Literal["merge", "replace"] = "merge"
+    """What becomes of properties that a PUT does not name."""
+    response_properties: Literal["merge", "replace"] = "merge"
+    """The same for ``end_user[properties]`` sent with a response or a decline."""
+    duplicate_external_id: Literal["allow", "refuse"] = "allow"
+    duplicate_phone_number: Literal["allow", "refuse"] = "allow"
+    external_id_suffices: bool = True
+    """Whether an end user may be created with neither e-mail nor phone number."""
+    email_taken_status: Literal[400, 409, 422] = 400
+    lookup_absent: Literal["404", "empty"] = "404"
+    """How a look-up that finds nobody is answered; "empty" is 200 without a body."""
+    expires_in_s: float = 7200.0
+    rate_limit_per_minute: int | None = None
+    reply_delay_s: float = 0.0
+    client_id: str | None = None
+    client_secret: str | None = None
+    username: str | None = None
+    password: str | None = None
+    account_token: str | None = None
+
+    @property
+    def unique_fields(self) -> tuple[str, ...]:
+        """The fields of an end user that no two may share."""
+        unique = ["email"]
+        if self.duplicate_external_id == "refuse":
+            unique.append("external_id")
+        if self.duplicate_phone_number == "refuse":
+            unique.append("phone_number")
+        return tuple(unique)
+
+    def changed(self, changes: Mapping[str, Any]) -> "Behaviour":
+        """Return this behaviour with some switches set otherwise.
+
+        Raises:
+            ValueError: there is no such switch, or it has no such position.
+        """
+        unknown = changes.keys() - {switch.name for switch in fields(self)}
+        if unknown:
+            raise ValueError(f"no such behaviour: {', '.join(sorted(unknown))}")
+        for name, hint in get_type_hints(Behaviour).items():
+            if get_origin(hint) is Literal and changes.get(name, get_args(hint)[0]) not in get_args(
+                hint
+            ):
+                raise ValueError(f"{name} is one of {get_args(hint)}")
+        return replace(self, **changes)

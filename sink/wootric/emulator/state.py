@@ -1,0 +1,243 @@
+"""The world that Wootric holds, and the list of everything that changed it.
+
+It knows no HTTP and no clock of its own. ``effects`` is the oracle of the tests: one entry
+for each thing that really happened, whether or not anybody was told.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+EffectKind: TypeAlias = Literal[
+    "create_end_user",
+    "update_end_user",
+    "delete_end_user",
+    "create_response",
+    "create_decline",
+    "page_view",
+]
+Fields: TypeAlias = Mapping[str, Any]
+
+LOOKED_UP = ("email", "external_id", "phone_number")
+
+
+class Taken(Exception):  # noqa: N818  (named by what the caller reads)
+    """Another end user holds this value of a field that is unique."""
+
+    def __init__(self, field_name: str) -> None:
+        super().__init__(field_name)
+        self.field_name = field_name
+
+
+@dataclass(slots=True, kw_only=True)
+class EndUser:
+    """A person who may be surveyed. All times are in Unix seconds."""
+
+    id: int
+    created_at: int
+    updated_at: int
+    email: str | None = None
+    external_id: str | None = None
+    phone_number: str | None = None
+    external_created_at: int | None = None
+    last_surveyed: int | None = None
+    properties: dict[str, str | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """An answered survey. All times are in Unix seconds."""
+
+    id: int
+    end_user_id: int
+    score: int
+    created_at: int
+    updated_at: int
+    text: str | None = None
+    ip_address: str | None = None
+    origin_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decline:
+    """A survey that was shown and declined. All times are in Unix seconds."""
+
+    id: int
+    end_user_id: int
+    created_at: int
+    updated_at: int
+    ip_address: str | None = None
+    origin_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageView:
+    """One load of the pixel: its parameters as they came, at Unix time ``at``."""
+
+    id: int
+    at: float
+    account_token: str | None = None
+    email: str | None = None
+    created_at: str | None = None
+    url: str | None = None
+    random: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One change of the world: what was created, changed or deleted, and with what.
+
+    ``id`` names the thing itself, ``end_user_id`` the person (None for a page view);
+    ``at`` is in Unix seconds.
+    """
+
+    kind: EffectKind
+    id: int
+    end_user_id: int | None
+    fields: Fields
+    at: float
+
+
+@dataclass(slots=True)
+class Index:
+    """Finds end users by the value of one field; the oldest holder comes first."""
+
+    holders: dict[str, list[int]] = field(default_factory=dict)
+
+    def first(self, value: str) -> int | None:
+        """Return the id of the oldest holder of ``value``."""
+        ids = self.holders.get(value)
+        return ids[0] if ids else None
+
+    def move(self, end_user_id: int, old: str | None, new: str | None) -> None:
+        """Note that an end user's value has changed; None stands for no value."""
+        if old == new:
+            return
+        if old is not None:
+            ids = self.holders[old]
+            ids.remove(end_user_id)
+            if not ids:
+                del self.holders[old]
+        if new is not None:
+            self.holders.setdefault(new, []).append(end_user_id)
+
+
+class State:
+    """Everything that one account holds; ``clock`` gives Unix seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last_id = 0
+        self._indexes = {name: Index() for name in LOOKED_UP}
+        self._answers: dict[int, list[Response]] = {}
+        self._refusals: dict[int, list[Decline]] = {}
+        self.end_users: dict[int, EndUser] = {}
+        self.responses: dict[int, Response] = {}
+        self.declines: dict[int, Decline] = {}
+        self.page_views: list[PageView] = []
+        self.effects: list[Effect] = []
+
+    def find(self, field_name: str, value: str) -> EndUser | None:
+        """Return the end user whose e-mail, external id or phone number is ``value``."""
+        end_user_id = self._indexes[field_name].first(value)
+        return None if end_user_id is None else self.end_users[end_user_id]
+
+    def responses_of(self, end_user_id: int) -> list[Response]:
+        """Return the responses of one end user, in the order in which they arrived."""
+        return self._answers.get(end_user_id, [])
+
+    def declines_of(self, end_user_id: int) -> list[Decline]:
+        """Return the declines of one end user, in the order in which they arrived."""
+        return self._refusals.get(end_user_id, [])
+
+    def create_end_user(self, fields: Fields, *, unique: Collection[str]) -> EndUser:
+        """Add an end user.
+
+        Raises:
+            Taken: another one holds a value that has to be unique.
+        """
+        self._check_free(fields, unique, own_id=None)
+        now = int(self._clock())
+        user = EndUser(id=self._next_id(), created_at=now, updated_at=now)
+        self._assign(user, fields, keep_properties=False)
+        self.end_users[user.id] = user
+        self._note("create_end_user", user.id, user.id, fields)
+        return user
+
+    def update_end_user(
+        self, user: EndUser, fields: Fields, *, unique: Collection[str], keep_properties: bool
+    ) -> None:
+        """Set ``fields``; properties that are not named stay if ``keep_properties``.
+
+        Raises:
+            Taken: another one holds a value that has to be unique.
+        """
+        self._check_free(fields, unique, own_id=user.id)
+        self._assign(user, fields, keep_properties=keep_properties)
+        user.updated_at = int(self._clock())
+        self._note("update_end_user", user.id, user.id, fields)
+
+    def delete_end_user(self, user: EndUser) -> None:
+        """Remove an end user; responses and declines stay listed for the account."""
+        for name, index in self._indexes.items():
+            index.move(user.id, getattr(user, name), None)
+        del self.end_users[user.id]
+        self._note("delete_end_user", user.id, user.id, {})
+
+    def add_response(self, user: EndUser, fields: Fields, *, keep_properties: bool) -> Response:
+        """Record an answered survey, with the end user's properties if there are any."""
+        answer = Response(id=self._next_id(), end_user_id=user.id, **self._survey(fields))
+        self._describe(user, fields, keep_properties=keep_properties)
+        self.responses[answer.id] = answer
+        self._answers.setdefault(user.id, []).append(answer)
+        self._note("create_response", answer.id, user.id, fields)
+        return answer
+
+    def add_decline(self, user: EndUser, fields: Fields, *, keep_properties: bool) -> Decline:
+        """Record a declined survey, with the end user's properties if there are any."""
+        decline = Decline(id=self._next_id(), end_user_id=user.id, **self._survey(fields))
+        self._describe(user, fields, keep_properties=keep_properties)
+        self.declines[decline.id] = decline
+        self._refusals.setdefault(user.id, []).append(decline)
+        self._note("create_decline", decline.id, user.id, fields)
+        return decline
+
+    def add_page_view(self, fields: Fields) -> PageView:
+        """Record one load of the pixel."""
+        view = PageView(id=self._next_id(), at=self._clock(), **fields)
+        self.page_views.append(view)
+        self._note("page_view", view.id, None, fields)
+        return view
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def _note(self, kind: EffectKind, thing: int, end_user_id: int | None, fields: Fields) -> None:
+        self.effects.append(Effect(kind, thing, end_user_id, fields, self._clock()))
+
+    def _check_free(self, fields: Fields, unique: Collection[str], *, own_id: int | None) -> None:
+        for name in unique:
+            value = fields.get(name)
+            if value is not None and self._indexes[name].first(value) not in {None, own_id}:
+                raise Taken(name)
+
+    def _assign(self, user: EndUser, fields: Fields, *, keep_properties: bool) -> None:
+        for name, value in fields.items():
+            if name == "properties":
+                user.properties = {**user.properties, **value} if keep_properties else dict(value)
+                continue
+            if name in self._indexes:
+                self._indexes[name].move(user.id, getattr(user, name), value)
+            setattr(user, name, value)
+
+    def _describe(self, user: EndUser, fields: Fields, *, keep_properties: bool) -> None:
+        if "properties" in fields:
+            properties = {"properties": fields["properties"]}
+            self._assign(user, properties, keep_properties=keep_properties)
+            user.updated_at = int(self._clock())
+
+    def _survey(self, fields: Fields) -> dict[str, Any]:
+        now = int(self._clock())
+        own = {name: value for name, value in fields.items() if name != "properties"}
+        return {"created_at": now, **own, "updated_at": now}

@@ -1,0 +1,80 @@
+"""Looking end users up. A look-up has no effect: whatever happens to it, nothing is in doubt."""
+
+from sink.classify import Executed, Refused
+from sink.delivery import EndUser
+from sink.http import Request
+from sink.wootric.answers import document, end_user, reason
+from sink.wootric.effort import Effort, Ended
+from sink.wootric.request import Requests
+from sink.wootric.upstream import Answer, Upstream
+
+
+class Lookup:
+    """Finds end users at the API."""
+
+    __slots__ = ("_api", "_requests")
+
+    def __init__(self, api: Upstream, requests: Requests) -> None:
+        self._api = api
+        self._requests = requests
+
+    async def by_id(self, end_user_id: int, effort: Effort) -> EndUser | None:
+        """Return the end user with Wootric's id; None if there is none."""
+        return end_user(document(await self._ask(self._requests.find_by_id(end_user_id), effort)))
+
+    async def by_key(
+        self,
+        effort: Effort,
+        *,
+        external_id: str | None,
+        email: str | None,
+        phone_number: str | None = None,
+    ) -> EndUser | None:
+        """Return the end user by external id, else by e-mail, else by phone number.
+
+        Only the first of these that is there is asked for: it is the identity.
+        """
+        if external_id:
+            return await self.by_external_id(external_id, effort)
+        if email:
+            return await self.by_email(email, effort)
+        if phone_number and phone_number.startswith("+"):
+            return await self.by_phone_number(phone_number, effort)
+        return None
+
+    async def by_external_id(self, external_id: str, effort: Effort) -> EndUser | None:
+        """Return the end user with this external id; None if there is none.
+
+        Somebody else's is none: a server that does not know the parameter would take the
+        external id for its own.
+        """
+        body = await self._ask(self._requests.find_by_external_id(external_id), effort)
+        value = document(body)
+        found = end_user(value)
+        strange = found is not None and "external_id" in value and found.external_id != external_id
+        return None if strange else found
+
+    async def by_email(self, email: str, effort: Effort) -> EndUser | None:
+        """Return the end user with this e-mail; None if there is none."""
+        listed = document(await self._ask(self._requests.find_by_email(email), effort))
+        if isinstance(listed, list):
+            for found in filter(None, map(end_user, listed)):
+                if (found.email or "").casefold() == email.casefold():
+                    return found
+        return None
+
+    async def by_phone_number(self, phone_number: str, effort: Effort) -> EndUser | None:
+        """Return the end user with this phone number; None if there is none."""
+        body = await self._ask(self._requests.find_by_phone_number(phone_number), effort)
+        return end_user(document(body))
+
+    async def _ask(self, request: Request, effort: Effort) -> bytes | None:
+        """Return the body of an answer; None where it says that there is nobody."""
+        answer: Answer = await self._api.call(request, effort)
+        match answer:
+            case Executed(_, body):
+                return body
+            case Refused(status=404):
+                return None
+            case Refused(status, body):
+                raise Ended(effort.rejected(answer, f"lookup_{reason(status, body)}"))

@@ -1,0 +1,44 @@
+"""Reporting page views through the pixel."""
+
+from dataclasses import replace
+
+from sink.classify import Executed
+from sink.delivery import Delivered, EndUser, Outcome, Skipped
+from sink.wootric.answers import reason
+from sink.wootric.effort import Effort
+from sink.wootric.lookup import Lookup
+from sink.wootric.operations import PageView
+from sink.wootric.request import Requests
+from sink.wootric.upstream import Upstream
+
+
+class Pages:
+    """Loads the pixel for people whose e-mail is known or can be found."""
+
+    __slots__ = ("_lookup", "_pixel", "_requests")
+
+    def __init__(self, pixel: Upstream, lookup: Lookup, requests: Requests) -> None:
+        self._pixel = pixel
+        self._lookup = lookup
+        self._requests = requests
+
+    async def view(self, page: PageView, effort: Effort) -> Outcome:
+        """Report a page view; without an e-mail there is nobody to report it for."""
+        user = effort.delivery.known
+        if user is None and (page.email is None or page.created_at is None):
+            user = await self._lookup.by_key(
+                effort, external_id=page.external_id, email=page.email
+            ) or EndUser(id=None, external_id=page.external_id)
+        if user is not None:
+            created_at = page.created_at
+            page = replace(
+                page,
+                email=page.email or user.email,
+                created_at=user.external_created_at if created_at is None else created_at,
+            )
+        if not page.email:
+            return Skipped(reason="no_email", end_user=user)
+        answer = await self._pixel.call(self._requests.view_page(page), effort)
+        if isinstance(answer, Executed):
+            return Delivered(end_user=user, status=answer.status, attempts=effort.attempts)
+        return effort.rejected(answer, reason(answer.status, answer.body))

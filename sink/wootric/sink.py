@@ -1,0 +1,181 @@
+"""The Wootric sink: a delivery in, one outcome out."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from random import Random
+from typing import assert_never
+
+from sink.circuit import Circuit
+from sink.classify import Executed, Forbidden, Throttled, classify
+from sink.delivery import Deferred, Delivery, InDoubt, Outcome
+from sink.hooks import SinkHooks
+from sink.http import HttpSession
+from sink.rate import RateGate
+from sink.wootric.account import WootricAccount
+from sink.wootric.auth import Bearer, Denied, TokenKeeper
+from sink.wootric.context import Context
+from sink.wootric.effort import Effort, Ended
+from sink.wootric.end_users import EndUsers
+from sink.wootric.lookup import Lookup
+from sink.wootric.operations import (
+    CreateDecline,
+    CreateResponse,
+    DeleteEndUser,
+    PageView,
+    UpsertEndUser,
+)
+from sink.wootric.pages import Pages
+from sink.wootric.request import Requests
+from sink.wootric.surveys import Surveys
+from sink.wootric.upstream import Upstream
+
+FAILURES_MAX = 20
+# The pixel knows no credentials: these say that its address or the account is wrong.
+PIXEL_FORBIDDEN = frozenset({401, 402, 403, 404})
+
+
+class WootricSink:
+    """Delivers operations to one account. ``start`` it, and ``close`` it at the end.
+
+    ``clock`` gives monotonic seconds, ``random`` numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        config: WootricAccount,
+        *,
+        session: HttpSession,
+        clock: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] | None = None,
+        hooks: SinkHooks | None = None,
+    ) -> None:
+        self._context = Context(
+            http=session,
+            clock=clock,
+            random=random or Random().random,  # noqa: S311  (jitter, not a secret)
+            hooks=hooks or SinkHooks(),
+        )
+        self._config = config
+        self._clock = clock
+        self._in_flight = 0
+        self._probing: asyncio.Task[None] | None = None
+        self._keeper = TokenKeeper(self._context, config)
+        self._requests = Requests(
+            resources_url=config.resources_url,
+            pixel_url=config.pixel_url,
+            account_token=config.account_token,
+        )
+        self._api = Upstream(
+            self._context,
+            "api",
+            circuit=self._circuit(),
+            gate=RateGate(requests_per_minute=config.requests_per_minute, now=clock()),
+            keeper=self._keeper,
+        )
+        self._pixel = Upstream(
+            self._context,
+            "pixel",
+            circuit=self._circuit(),
+            gate=RateGate(now=clock()),
+            forbidden=PIXEL_FORBIDDEN,
+        )
+        lookup = Lookup(self._api, self._requests)
+        self._end_users = EndUsers(self._api, lookup, self._requests)
+        self._surveys = Surveys(self._api, self._end_users, lookup, self._requests)
+        self._pages = Pages(self._pixel, lookup, self._requests)
+
+    async def deliver(self, delivery: Delivery) -> Outcome:
+        """Bring the operation to Wootric, at most once. Raises nothing but cancellation."""
+        effort = Effort(delivery, now=self._clock())
+        self._in_flight += 1
+        try:
+            return await self._deliver(effort)
+        except Ended as end:
+            return end.outcome
+        except Exception as error:  # noqa: BLE001  (a defect here must not lose or repeat an event)
+            return self._defect(error, effort)
+        finally:
+            self._in_flight -= 1
+
+    def capacity(self, now: float, *, page: bool = False) -> int:
+        """Return how many more deliveries may be released at ``now``.
+
+        Those released whose ``deliver`` was not called yet are the caller's to subtract.
+        """
+        free = self._config.in_flight_max - self._in_flight
+        return (self._pixel if page else self._api).capacity(now, at_most=free)
+
+    def circuits(self) -> dict[str, str | None]:
+        """Return for each circuit why it is open; None for a closed one."""
+        return {upstream.name: upstream.circuit.reason for upstream in (self._api, self._pixel)}
+
+    async def probe(self) -> bool:
+        """Ask the API for a token and something harmless; close its circuit if it gives both."""
+        began_at = self._clock()
+        silent = self._api.circuit.reason == "unreachable"
+        held = self._keeper.current() if silent else None  # where only the silence is in question
+        grant = held or await self._keeper.fresh()
+        if isinstance(grant, Bearer):
+            evidence = await self._context.http.send(self._requests.probe(), grant.read_headers)
+            verdict = classify(evidence, writes=False)
+            self._context.hooks.request_finished(
+                "probe", verdict.word, verdict.status, self._clock() - began_at
+            )
+            if isinstance(verdict, Throttled):
+                self._api.throttle(verdict)
+            if isinstance(verdict, Executed | Throttled):
+                self._api.close_circuit()
+                return True
+            if isinstance(verdict, Forbidden):
+                self._api.open_circuit(verdict.reason)
+        elif isinstance(grant, Denied):
+            self._api.open_circuit("credentials")
+        self._api.circuit.probe_failed(now=self._clock())
+        return False
+
+    async def start(self) -> None:
+        """Begin to probe in the background whenever the API's circuit is open."""
+        self._probing = asyncio.create_task(self.run())
+
+    async def run(self) -> None:
+        """Probe whenever the API's circuit is open, for ever."""
+        while True:
+            await self._api.opened.wait()
+            wait_s = self._api.circuit.probe_at - self._clock()
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
+            elif self._api.circuit.is_open:
+                await self.probe()
+
+    async def close(self) -> None:
+        """End what runs in the background. Deliveries under way are the caller's to await."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.gather(self._probing, return_exceptions=True)
+        await self._keeper.close()
+
+    async def _deliver(self, effort: Effort) -> Outcome:
+        operation = effort.delivery.operation
+        match operation:
+            case UpsertEndUser():
+                return await self._end_users.upsert(operation, effort)
+            case PageView():
+                return await self._pages.view(operation, effort)
+            case CreateResponse() | CreateDecline():
+                return await self._surveys.record(operation, effort)
+            case DeleteEndUser():
+                return await self._end_users.delete(operation, effort)
+            case _:
+                assert_never(operation)
+
+    def _defect(self, error: Exception, effort: Effort) -> Outcome:
+        """Return what may be said after an error of our own."""
+        now = self._clock()
+        detail = f"internal: {type(error).__name__}"
+        if effort.attempts:
+            return InDoubt(detail=detail, sent_at=now, attempts=effort.attempts)
+        return Deferred(reason=detail, retry_at=now + self._config.probe_interval_s)
+
+    def _circuit(self) -> Circuit:
+        return Circuit(probe_interval_s=self._config.probe_interval_s, failures_max=FAILURES_MAX)

@@ -1,0 +1,147 @@
+"""Recording responses and declines, each once."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sink.classify import Executed, Refused
+from sink.delivery import Delivered, EndUser, Outcome, Parked, Rejected
+from sink.wootric.answers import document, identifier, reason
+from sink.wootric.effort import Effort, Ended
+from sink.wootric.end_users import EndUsers
+from sink.wootric.lookup import Lookup
+from sink.wootric.operations import CreateDecline, CreateResponse, UpsertEndUser
+from sink.wootric.profile import merged_properties
+from sink.wootric.recognise import candidates, is_effect_of, shows_all
+from sink.wootric.request import Requests
+from sink.wootric.upstream import Upstream
+
+Survey = CreateResponse | CreateDecline
+
+
+class Surveys:
+    """Records answered and declined surveys; after a doubt it looks for the effect first."""
+
+    __slots__ = ("_api", "_end_users", "_lookup", "_requests")
+
+    def __init__(
+        self, api: Upstream, end_users: EndUsers, lookup: Lookup, requests: Requests
+    ) -> None:
+        self._api = api
+        self._end_users = end_users
+        self._lookup = lookup
+        self._requests = requests
+
+    async def record(self, survey: Survey, effort: Effort) -> Outcome:
+        """Record a survey with its end user, who is created if unknown."""
+        if not survey.email and not survey.external_id:
+            return Rejected(reason="no_identity", detail="neither e-mail nor external id")
+        known = await self._known(survey, effort)
+        if known is not None and known.id is not None:
+            outcome = await self._record(survey, known, known.id, effort)
+            if outcome is not None:
+                return outcome
+        # Unknown, or gone since we knew it: an end user of this identity, found or new.
+        wanted = UpsertEndUser(email=survey.email, external_id=survey.external_id)
+        found = await self._end_users.identify(wanted, effort)
+        outcome = None if found.id is None else await self._record(survey, found, found.id, effort)
+        if outcome is None:
+            raise Ended(self._api.not_now("end user is gone", effort))
+        return outcome
+
+    async def _known(self, survey: Survey, effort: Effort) -> EndUser | None:
+        """Return the end user as known, with the profile where that will be needed."""
+        known = effort.delivery.known
+        if known is None or known.id is None:
+            return None
+        if known.properties is None and survey.properties:
+            return await self._lookup.by_id(known.id, effort)
+        return known
+
+    async def _record(
+        self, survey: Survey, known: EndUser, end_user_id: int, effort: Effort
+    ) -> Outcome | None:
+        """Send the survey unless its effect is there; None if there is no such end user."""
+        after = replace(known, properties=None) if survey.properties else known
+        if effort.delivery.in_doubt:
+            found = await self._effects(survey, end_user_id, effort)
+            if found is None:
+                return None
+            if len(found) > 1:
+                return Parked(
+                    reason="two_candidates", detail=f"{len(found)} surveys look like this one"
+                )
+            if found:
+                return Delivered(end_user=after, remote_id=identifier(found[0]), attempts=0)
+        # All properties, old under new: whether they merge or replace is not documented.
+        properties = merged_properties(known, survey.properties) if survey.properties else {}
+        request = self._requests.create_survey(end_user_id, survey, properties)
+        answer = await self._api.call(request, effort)
+        match answer:
+            case Executed(status, body):
+                remote_id = identifier(document(body))
+                return Delivered(
+                    end_user=after, remote_id=remote_id, status=status, attempts=effort.attempts
+                )
+            case Refused(status=404):
+                return None
+            case Refused(status, body):
+                return effort.rejected(answer, reason(status, body))
+
+    async def _effects(
+        self, survey: Survey, end_user_id: int, effort: Effort
+    ) -> list[Mapping[str, Any]] | None:
+        """Return what may be this survey's effect; None if there is no such end user."""
+        listed = await self._list(survey, end_user_id, effort)
+        if listed is None:
+            return None
+        found = candidates(listed, survey, claimed=effort.delivery.claimed)
+        return [
+            item
+            for item in found
+            if shows_all(item, survey)
+            or is_effect_of(await self._shown(item, survey, end_user_id, effort), survey)
+        ]
+
+    async def _shown(
+        self, item: Mapping[str, Any], survey: Survey, end_user_id: int, effort: Effort
+    ) -> Mapping[str, Any]:
+        """Return a survey as it is shown on its own; as listed, if it is not shown."""
+        survey_id = identifier(item)
+        if survey_id is None:
+            return item
+        answer = await self._api.call(
+            self._requests.find_survey(end_user_id, survey, survey_id), effort
+        )
+        shown = document(answer.body) if isinstance(answer, Executed) else None
+        return shown if isinstance(shown, dict) else item
+
+    async def _list(
+        self, survey: Survey, end_user_id: int, effort: Effort
+    ) -> list[Mapping[str, Any]] | None:
+        """Return all surveys of an end user; None if there is no such end user.
+
+        The end is a page with nothing new, not a short one: a server may give fewer than asked.
+        """
+        listed: dict[int, Mapping[str, Any]] = {}
+        page = 1
+        while True:
+            request = self._requests.list_surveys(end_user_id, survey, page=page)
+            answer = await self._api.call(request, effort)
+            if isinstance(answer, Refused):
+                if answer.status == 404:
+                    return None
+                # Not all can be seen (pages end at 30, for one): the effect may be beyond.
+                detail = f"page {page}: {reason(answer.status, answer.body)}"
+                raise Ended(Parked(reason="list_incomplete", detail=detail, attempts=0))
+            value = document(answer.body)
+            items = value if isinstance(value, list) else []
+            new = {
+                identity: item
+                for item in items
+                if (identity := identifier(item)) is not None and identity not in listed
+            }
+            if not new:
+                return list(listed.values())
+            listed |= new
+            page += 1

@@ -1,0 +1,283 @@
+"""One host, asked with patience: gate, token, circuit, and what a verdict leads to.
+
+Every call ends in an answer that the caller can use (executed or refused), or it ends the
+delivery with an outcome. What may have been executed is never sent again from here.
+"""
+
+import asyncio
+from typing import Final, NoReturn, TypeAlias, assert_never
+
+from sink.circuit import Circuit
+from sink.classify import (
+    ALWAYS_FORBIDDEN,
+    Ambiguous,
+    Executed,
+    Forbidden,
+    NotExecuted,
+    OutOfLease,
+    Refused,
+    Throttled,
+    Unauthorized,
+    Verdict,
+    classify,
+)
+from sink.delivery import Deferred, InDoubt, Rejected
+from sink.http import Evidence, Reply, Request
+from sink.rate import RateGate
+from sink.retry import backoff_s, demanded_wait_s, wall_clock_s
+from sink.wootric.auth import BARE_HEADERS, Bearer, Denied, TokenKeeper, Unavailable
+from sink.wootric.context import Context
+from sink.wootric.effort import Effort, Ended
+
+RETRY_INITIAL_S: Final = 0.2
+RETRY_MAX_S: Final = 15.0
+THROTTLE_INITIAL_S: Final = 1.0
+THROTTLE_MAX_S: Final = 60.0
+
+Answer: TypeAlias = Executed | Refused
+
+
+class Upstream:
+    """A host with its circuit and its gate.
+
+    ``keeper`` is None where no token is asked for. There nothing harmless can be asked either:
+    when the probe is due, one real delivery is let through, and its answer decides.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        name: str,
+        *,
+        circuit: Circuit,
+        gate: RateGate,
+        keeper: TokenKeeper | None = None,
+        forbidden: frozenset[int] = ALWAYS_FORBIDDEN,
+    ) -> None:
+        self.name = name
+        self.circuit = circuit
+        self.gate = gate
+        self.opened = asyncio.Event()
+        self._http = context.http
+        self._clock = context.clock
+        self._random = context.random
+        self._hooks = context.hooks
+        self._keeper = keeper
+        self._forbidden = forbidden
+        self._trial: Effort | None = None
+
+    def capacity(self, now: float, *, at_most: int) -> int:
+        """Return how many deliveries may start now."""
+        if self.circuit.is_open:
+            due = self._keeper is None and self._trial is None and now >= self.circuit.probe_at
+            at_most = min(at_most, 1 if due else 0)
+        return self.gate.places(now, at_most=at_most) if at_most > 0 else 0
+
+    async def call(self, request: Request, effort: Effort) -> Answer:
+        """Send ``request`` until there is an answer.
+
+        Raises:
+            Ended: there will be none now, or nobody can tell.
+        """
+        try:
+            while True:
+                await self._wait_for_place(effort)
+                bearer = await self._bearer(effort)
+                verdict = await self._send(request, bearer, effort)
+                if isinstance(verdict, Executed | Refused):
+                    self._answered()
+                    return verdict
+                await self._react(verdict, bearer, effort)
+        finally:
+            if self._trial is effort:
+                self._end_trial()
+
+    def not_now(self, reason: str, effort: Effort) -> Deferred:
+        """Return the outcome of a delivery that has a better chance a little later."""
+        return effort.deferred(reason, self._clock() + RETRY_INITIAL_S)
+
+    def close_circuit(self) -> None:
+        """Note that the host serves again."""
+        if self.circuit.close():
+            self.opened.clear()
+            self._hooks.circuit_changed(self.name, False, "")
+
+    def open_circuit(self, reason: str) -> None:
+        """Stop asking, because of credentials, account or address."""
+        if self.circuit.forbid(reason, now=self._clock()):
+            self._announce(reason)
+
+    def throttle(self, verdict: Throttled) -> None:
+        """Shut the gate for as long as the server asks, or ever longer if it does not say."""
+        wait_s = demanded_wait_s(verdict.headers, unix_now=wall_clock_s())
+        if wait_s is None:
+            wait_s = backoff_s(
+                self.gate.strikes + 1,
+                initial_s=THROTTLE_INITIAL_S,
+                max_s=THROTTLE_MAX_S,
+                jitter=0.5 + self._random() / 2,
+            )
+        self.gate.close_for(wait_s, now=self._clock())
+        self._hooks.throttled(wait_s)
+
+    async def _wait_for_place(self, effort: Effort) -> None:
+        """Wait for the circuit and the gate, as far as patience goes."""
+        while True:
+            now = self._clock()
+            self._check_circuit(effort, now)
+            patience_s = effort.patient_until - now
+            wait_s = self.gate.reserve(now, patience_s=patience_s)
+            if wait_s <= 0:
+                return
+            if wait_s > patience_s:
+                raise Ended(effort.deferred("throttled", now + wait_s))
+            await asyncio.sleep(wait_s)
+            if self.gate.closed_s(self._clock()) <= 0:
+                self._check_circuit(effort, self._clock())
+                return
+
+    def _check_circuit(self, effort: Effort, now: float) -> None:
+        if not self.circuit.is_open or self._trial is effort:
+            return
+        if self._keeper is None and self._trial is None and now >= self.circuit.probe_at:
+            self._trial = effort
+            return
+        retry_at = max(now, self.circuit.probe_at)
+        raise Ended(effort.deferred("circuit_open", retry_at))
+
+    async def _bearer(self, effort: Effort) -> Bearer | None:
+        if self._keeper is None:
+            return None
+        while True:
+            grant = self._keeper.current() or await self._keeper.bearer()
+            match grant:
+                case Bearer():
+                    return grant
+                case Denied():
+                    self.open_circuit("credentials")
+                    raise Ended(effort.deferred("credentials", self.circuit.probe_at))
+                case Unavailable(_, retry_at):
+                    if retry_at > effort.patient_until:
+                        raise Ended(effort.deferred("token", retry_at))
+                    await asyncio.sleep(max(0.0, retry_at - self._clock()))
+                case _:
+                    assert_never(grant)
+
+    async def _send(self, request: Request, bearer: Bearer | None, effort: Effort) -> Verdict:
+        began_at = self._clock()
+        if request.writes:
+            headers = bearer.write_headers if bearer else BARE_HEADERS
+            evidence = await self._http.send(request, headers, may_send=effort.delivery.may_send)
+        else:
+            headers = bearer.read_headers if bearer else BARE_HEADERS
+            evidence = await self._http.send(request, headers)
+        verdict = classify(evidence, writes=request.writes, forbidden=self._forbidden)
+        if request.writes and not isinstance(verdict, NotExecuted | Throttled | OutOfLease):
+            effort.attempts += 1
+        self._hooks.request_finished(
+            request.name, verdict.word, verdict.status, self._clock() - began_at
+        )
+        self._mind_allowance(evidence)
+        return verdict
+
+    async def _react(
+        self,
+        verdict: Forbidden | Unauthorized | Throttled | NotExecuted | Ambiguous | OutOfLease,
+        bearer: Bearer | None,
+        effort: Effort,
+    ) -> None:
+        """Wait and return, so that the request is sent again, or end the delivery."""
+        match verdict:
+            case Throttled():
+                self.throttle(verdict)
+            case Unauthorized():
+                self._renew_once(bearer, effort)
+            case NotExecuted(reason):
+                await self._retry(reason, effort)
+            case Forbidden():
+                self._forbid(verdict, effort)
+            case Ambiguous(reason):
+                self._failed()
+                raise Ended(InDoubt(detail=reason, sent_at=self._clock(), attempts=effort.attempts))
+            case OutOfLease():
+                raise Ended(effort.deferred("lease", self._clock()))
+            case _:
+                assert_never(verdict)
+
+    async def _retry(self, reason: str, effort: Effort) -> None:
+        self._failed()
+        effort.failures += 1
+        now = self._clock()
+        wait_s = backoff_s(
+            effort.failures, initial_s=RETRY_INITIAL_S, max_s=1.0, jitter=self._random()
+        )
+        if now + wait_s < effort.patient_until:
+            await asyncio.sleep(wait_s)
+            return
+        # The longer nobody answers, the rarer the question: failures are counted for the host.
+        wait_s = backoff_s(
+            self.circuit.failures,
+            initial_s=RETRY_INITIAL_S,
+            max_s=RETRY_MAX_S,
+            jitter=self._random(),
+        )
+        raise Ended(effort.deferred(reason, now + wait_s))
+
+    def _renew_once(self, bearer: Bearer | None, effort: Effort) -> None:
+        """Drop the token, so that the next turn gets another; the second refusal is final."""
+        if self._keeper is None or bearer is None or effort.resent:
+            self.open_circuit("unauthorized")
+            raise Ended(effort.deferred("unauthorized", self._after_probe(), refused=True))
+        effort.resent = True
+        self._keeper.discard(bearer)
+
+    def _forbid(self, verdict: Forbidden, effort: Effort) -> NoReturn:
+        """Open the circuit, unless just this delivery is what is forbidden.
+
+        The circuit is closed here only if something else passed since it was opened: what
+        was forbidden before, and is again, has itself to blame.
+        """
+        personal = verdict.personal and effort.delivery.refused > 0
+        if personal and not self.circuit.is_open:
+            raise Ended(
+                Rejected(
+                    reason="forbidden",
+                    detail=f"status {verdict.status}, again, while other requests pass",
+                    status=verdict.status,
+                    attempts=effort.attempts,
+                )
+            )
+        self.open_circuit(verdict.reason)
+        raise Ended(effort.deferred(verdict.reason, self._after_probe(), refused=verdict.personal))
+
+    def _after_probe(self) -> float:
+        """Return when to try again what was forbidden: others go first, as their own trial."""
+        return self.circuit.probe_at + (RETRY_MAX_S if self._keeper is None else 0.0)
+
+    def _end_trial(self) -> None:
+        self._trial = None
+        if self.circuit.is_open:
+            self.circuit.probe_failed(now=self._clock())
+
+    def _answered(self) -> None:
+        self.circuit.answer()
+        self.gate.calm()
+        if self._keeper is None:
+            self.close_circuit()
+
+    def _failed(self) -> None:
+        if self.circuit.fail(now=self._clock()):
+            self._announce("unreachable")
+
+    def _announce(self, reason: str) -> None:
+        self.opened.set()
+        self._hooks.circuit_changed(self.name, True, reason)
+
+    def _mind_allowance(self, evidence: Evidence) -> None:
+        """Shut the gate ahead of a 429 when the reply says that nothing is left."""
+        if not isinstance(evidence, Reply) or evidence.status == 429:
+            return
+        if evidence.headers.get("X-Rate-Limit-Remaining") == "0":
+            wait_s = demanded_wait_s(evidence.headers, unix_now=wall_clock_s())
+            if wait_s is not None:
+                self.gate.close_for(wait_s, now=self._clock())

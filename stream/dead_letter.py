@@ -1,0 +1,94 @@
+"""A record that was refused or parked, as it lies in Kafka: itself, and headers that say why.
+
+``schemas/avro/dead_letter.avsc`` describes the same; a header ``x-foo-bar`` is its field
+``foo_bar``.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from stream.errors import DecodeError
+from stream.record import Partition
+
+DETAIL_LENGTH_MAX = 2_000
+"""In characters; ``topics check`` reckons with 64 KiB for all headers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A record that was given up, and why.
+
+    ``reason`` is a word from a bounded set, ``detail`` a sentence for a person. ``replay``
+    is the header ``x-replay`` of the record that was given up, if it was a replay itself.
+    """
+
+    key: bytes | None
+    value: bytes | None
+    reason: str
+    detail: str
+    origin: Partition
+    offset: int
+    message_id: str | None = None
+    http_status: int | None = None
+    attempts: int = 0
+    failed_at_ms: int
+    app_version: str
+    replay: str | None = None
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """Return the headers of the record; what is None has none."""
+        values: dict[str, str | int | None] = {
+            "x-reason": self.reason,
+            "x-detail": self.detail[:DETAIL_LENGTH_MAX],
+            "x-origin-topic": self.origin.topic,
+            "x-origin-partition": self.origin.number,
+            "x-origin-offset": self.offset,
+            "x-message-id": self.message_id,
+            "x-http-status": self.http_status,
+            "x-attempts": self.attempts,
+            "x-failed-at": self.failed_at_ms,
+            "x-app-version": self.app_version,
+            "x-replay": self.replay,
+        }
+        return [
+            (name, str(value).encode("utf-8", "replace"))
+            for name, value in values.items()
+            if value is not None
+        ]
+
+    @classmethod
+    def from_headers(
+        cls,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Iterable[tuple[str, bytes | None]],
+    ) -> Self:
+        """Return the dead letter that a record is; of a header given twice, the last counts.
+
+        Raises:
+            DecodeError: a header that every dead letter has is missing, or is no number.
+        """
+        texts = {
+            name: text.decode("utf-8", "replace") for name, text in headers if text is not None
+        }
+        try:
+            status = texts.get("x-http-status")
+            return cls(
+                key=key,
+                value=value,
+                reason=texts["x-reason"],
+                detail=texts["x-detail"],
+                origin=Partition(texts["x-origin-topic"], int(texts["x-origin-partition"])),
+                offset=int(texts["x-origin-offset"]),
+                message_id=texts.get("x-message-id"),
+                http_status=None if status is None else int(status),
+                attempts=int(texts["x-attempts"]),
+                failed_at_ms=int(texts["x-failed-at"]),
+                app_version=texts["x-app-version"],
+                replay=texts.get("x-replay"),
+            )
+        except KeyError as error:
+            raise DecodeError("undecodable", f"no dead letter: {error} is missing") from None
+        except ValueError:
+            raise DecodeError("undecodable", "no dead letter: a header is no number") from None

@@ -1,0 +1,159 @@
+"""The flow: every event that is under way, from its poll to its settlement.
+
+A pure state machine. It is told what was read, what was committed and how deliveries
+ended, each with the time; it answers with the next checkpoint and with what may be sent.
+It knows no clock, socket or Kafka. One object holds what is under way: there is no
+second buffer to flush when a partition moves.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+
+from sink.delivery import Outcome
+from stream.checkpoint import Checkpoint
+from stream.judge import Judged
+from stream.ledger import State
+from stream.limits import Capacity, Limits
+from stream.partition_flow import PartitionFlow
+from stream.record import Partition
+from stream.timers import Timers
+from stream.work import Lane, Work
+
+
+RELEASES_PER_TURN_MAX = 2_000
+"""Bounds how long one turn of the loop may take."""
+
+
+class Flow:
+    """What is under way in all owned partitions."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._partitions: dict[Partition, PartitionFlow] = {}
+        self._ready: dict[bool, deque[tuple[PartitionFlow, Lane]]] = {False: deque(), True: deque()}
+        self._timers: Timers[tuple[PartitionFlow, Work]] = Timers()
+        self._sequence = 0
+
+    @property
+    def partitions(self) -> dict[Partition, PartitionFlow]:
+        """The open partitions."""
+        return self._partitions
+
+    @property
+    def unsettled(self) -> int:
+        """How many consumed events no committed transaction has settled."""
+        return sum(partition.unsettled for partition in self._partitions.values())
+
+    @property
+    def under_way(self) -> int:
+        """How many operations were released and have no outcome yet."""
+        return sum(partition.under_way for partition in self._partitions.values())
+
+    @property
+    def in_doubt(self) -> int:
+        """How many operations may have been executed, and nobody knows yet."""
+        return sum(len(partition.in_doubt) for partition in self._partitions.values())
+
+    def open(self, partition: Partition, state: State, next_offset: int, now: float) -> None:
+        """Begin with a partition whose ledger was restored up to its barrier."""
+        flow = PartitionFlow(partition, state, next_offset, self._limits)
+        self._partitions[partition] = flow
+        for when, work in flow.restore(now):
+            self._timers.add(when, (flow, work))
+
+    def close(self, partition: Partition) -> int:
+        """Forget a partition that is no longer ours.
+
+        Returns how many consumed events are relinquished to its next owner.
+        """
+        flow = self._partitions.pop(partition, None)
+        return 0 if flow is None else flow.close()
+
+    def stop_releasing(self, partitions: Iterable[Partition]) -> None:
+        """Release nothing more of these partitions; what is under way may finish."""
+        for partition in partitions:
+            if partition in self._partitions:
+                self._partitions[partition].releasing = False
+
+    def admit(self, judged: Sequence[Judged], now_ms: int) -> None:
+        """Take over events in the order of their offsets."""
+        for event in judged:
+            flow = self._partitions.get(event.record.partition)
+            if flow is not None:
+                self._queue(flow, flow.admit(event, now_ms))
+
+    def reached(self, partition: Partition, offset: int) -> None:
+        """Note that everything before ``offset`` was read, control records included."""
+        flow = self._partitions.get(partition)
+        if flow is not None:
+            self._queue(flow, flow.reached(offset))
+
+    def due(self, now: float) -> float | None:
+        """Wake what has waited long enough; return when the next one is due, or None."""
+        for flow, work in self._timers.pop(now):
+            if not flow.closed:
+                self._queue(flow, flow.wake(work))
+        return self._timers.next()
+
+    def checkpoint(self, now_ms: int, capacity: Capacity) -> Checkpoint:
+        """Release what there is room for, and return what the next transaction commits."""
+        self._release(self._ready[False], capacity.api, now_ms)
+        self._release(self._ready[True], capacity.pages, now_ms)
+        self._sequence += 1
+        return Checkpoint(
+            sequence=self._sequence,
+            shares={partition: flow.share() for partition, flow in self._partitions.items()},
+        )
+
+    def has_news(self, capacity: Capacity) -> bool:
+        """Whether a checkpoint now would say more than the last one."""
+        return (
+            (capacity.api > 0 and bool(self._ready[False]))
+            or (capacity.pages > 0 and bool(self._ready[True]))
+            or any(flow.has_news() for flow in self._partitions.values())
+        )
+
+    def committed(self, checkpoint: Checkpoint, started_at: float) -> list[Work]:
+        """Take a checkpoint as committed; return what may be sent from now on.
+
+        ``started_at`` is when its transaction began: the lease counts from then.
+        """
+        sendable: list[Work] = []
+        for partition, share in checkpoint.shares.items():
+            flow = self._partitions.get(partition)
+            if flow is not None:
+                sendable += flow.committed(share, started_at)
+        return sendable
+
+    def may_send(self, work: Work, now: float) -> bool:
+        """Whether bytes of this work may leave now: still ours, and within the lease."""
+        flow = self._partitions.get(work.lane.partition)
+        return flow is not None and flow.holds(work) and now < flow.fenced_at + self._limits.lease_s
+
+    def settle(self, work: Work, outcome: Outcome, now: float, now_ms: int) -> None:
+        """Take over how a delivery ended."""
+        flow = self._partitions.get(work.lane.partition)
+        if flow is None or not flow.holds(work):
+            return
+        step = flow.settle(work, outcome, now, now_ms)
+        self._queue(flow, step.ready)
+        for when, waiting in step.later:
+            self._timers.add(when, (flow, waiting))
+
+    def _queue(self, flow: PartitionFlow, lanes: Iterable[Lane]) -> None:
+        for lane in lanes:
+            if not lane.queued:
+                lane.queued = True
+                self._ready[lane.head.is_page].append((flow, lane))
+
+    def _release(self, ready: deque[tuple[PartitionFlow, Lane]], room: int, now_ms: int) -> None:
+        """Release the first of each ready lane, in turn, as long as there is room."""
+        for _ in range(min(len(ready), RELEASES_PER_TURN_MAX)):
+            if room <= 0:
+                return
+            flow, lane = ready.popleft()
+            lane.queued = False
+            if not flow.closed:
+                released, lanes = flow.release(lane, now_ms)
+                room -= released
+                self._queue(flow, lanes)

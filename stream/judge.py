@@ -1,0 +1,71 @@
+"""From a record to what should become of it: decode, then transform. Pure."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from stream.decode import Decoder
+from stream.errors import RecordError
+from stream.event import Event
+from stream.ledger import bounded, event_id, replay_of
+from stream.record import Record
+from stream.transform import Deliver, Rules, Skip, transform
+
+TOMBSTONE = "tombstone"
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The record can never be delivered, for this reason."""
+
+    reason: str
+    detail: str
+
+
+Verdict: TypeAlias = Deliver | Skip | Refuse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A record with its verdict. ``time_ms`` is when the event happened."""
+
+    record: Record
+    event_id: str
+    verdict: Verdict
+    message_id: str | None = None
+    time_ms: int = 0
+    replayed: bool = False
+
+
+def judge(record: Record, decoder: Decoder, rules: Rules) -> Judged:
+    """Return what should become of a record; every record has a verdict."""
+    if record.value is None:
+        return Judged(
+            record=record, event_id=event_id(record, None), verdict=Skip(TOMBSTONE)
+        )
+    replayed = replay_of(record) is not None
+    event: Event | None = None
+    verdict: Verdict
+    try:
+        event = decoder.decode(record.value)
+        name = event_id(record, event)
+        verdict = transform(event, event_id=name, rules=rules)
+    except RecordError as error:
+        verdict = Refuse(error.reason, error.detail)
+        name = event_id(record, event)
+    if isinstance(verdict, Deliver):
+        verdict = Deliver(
+            operation=verdict.operation, lane=bounded(verdict.lane), notes=verdict.notes
+        )
+    return Judged(
+        record=record,
+        event_id=name,
+        verdict=verdict,
+        message_id=event.message_id if event is not None else None,
+        time_ms=event_time_ms(event, record),
+        replayed=replayed,
+    )
+
+
+def event_time_ms(event: Event | None, record: Record) -> int:
+    """Return when the event happened; the record's own time where it does not say."""
+    return record.timestamp_ms if event is None or event.timestamp_ms is None else event.timestamp_ms

@@ -1,0 +1,372 @@
+"""One member of the consumer group: the thread that owns consumer and producer.
+
+Every call on the two clients happens here, because group metadata, ownership and the
+transaction must be seen at one moment. The thread hands chunks over and does nothing
+else with records, so that the event loop never waits for Kafka.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, assert_never
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from stream.checkpoint import Checkpoint
+from stream.errors import CommitAborted, Fenced
+from stream.kafka import config as settings
+from stream.kafka.config import KafkaConfig
+from stream.kafka.messages import (
+    Aborted,
+    Assigned,
+    Command,
+    Commit,
+    Committed,
+    Ends,
+    Failed,
+    Halted,
+    Joined,
+    Leave,
+    Left,
+    Lost,
+    Notice,
+    Open,
+    Pause,
+    Records,
+    Release,
+    Restored,
+    Resume,
+    Revoking,
+)
+from stream.kafka.restore import Restorer
+from stream.kafka.transactions import StaleGroup, Transactions, Unresolved
+from stream.record import Partition
+
+log = structlog.get_logger()
+
+CHUNK_RECORDS_MAX = 500
+POLL_BUSY_S = 0.005
+POLL_IDLE_S = 0.05
+COMMAND_WAIT_S = 0.005
+FULL_WAIT_S = 0.05
+FULL_S_MAX = 1.0
+"""How long nothing is polled while there is no room, before the partitions are paused:
+a pause throws away what was fetched ahead."""
+ENDS_EVERY_S = 1.0
+OUT_OF_RANGE = "the committed offset is not in the topic any more: records were deleted before they were read; check the topic's retention, then set the group's offset by hand"
+
+
+class GroupMember(threading.Thread):
+    """Reads the input, commits checkpoints, and tells the event loop what happens.
+
+    ``tell`` is called from this thread and must only hand over. ``room`` is how many
+    records may be handed over now; ``busy`` says that a commit is likely to follow soon.
+    Both are set by the event loop.
+    """
+
+    def __init__(self, config: KafkaConfig, *, epoch: int, tell: Callable[[Notice], None]) -> None:
+        super().__init__(name="kafka-member", daemon=True)
+        self.room = CHUNK_RECORDS_MAX
+        self.busy = False
+        self.polled_at = time.monotonic()
+        self._config = config
+        self._tell = tell
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._consumer = Consumer(settings.consumer(config), logger=None)
+        self._admin = AdminClient(settings.common(config))
+        self._restorer = Restorer(config, tell=self._restored)
+        self._transactions = Transactions(config, epoch=epoch, committed=self._restorer.committed)
+        self._metadata: Any = None
+        self._owned: dict[Partition, int] = {}
+        self._reading: set[Partition] = set()
+        self._assignments = 0
+        self._moved = 0
+        self._unresolved: Checkpoint | None = None
+        self._revoking = False
+        self._leaving = False
+        self._full_since: float | None = None
+        self._held = False
+        self._ends_at = 0.0
+
+    def command(self, command: Command) -> None:
+        """Let the thread do something, in order. Safe to call from any thread."""
+        self._commands.put(command)
+
+    def start_transactions(self) -> None:
+        """Silence a predecessor; to be called before the thread starts.
+
+        Raises:
+            StartupError: the coordinator did not accept us.
+        """
+        self._transactions.start()
+
+    def run(self) -> None:
+        """Take part in the group until told to leave, or until that cannot go on."""
+        try:
+            self._consumer.subscribe(
+                [self._config.topic],
+                on_assign=self._on_assign,
+                on_revoke=self._on_revoke,
+                on_lost=self._on_lost,
+            )
+            while not self._leaving:
+                self._turn()
+        except Exception as error:  # noqa: BLE001  the thread's entry point: nothing may vanish
+            self._tell(Failed(error))
+        finally:
+            self._close()
+
+    def _turn(self) -> None:
+        self._poll()
+        self._ask_for_ends()
+        command = self._next_command(COMMAND_WAIT_S if self.busy else 0.0)
+        while command is not None and not self._leaving:
+            self._do(command)
+            command = self._next_command(0.0)
+
+    def _next_command(self, wait_s: float) -> Command | None:
+        try:
+            return self._commands.get(timeout=wait_s) if wait_s else self._commands.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _poll(self) -> None:
+        """Hand over the next chunk, as far as there is room."""
+        moved = self._moved
+        room = min(self.room, CHUNK_RECORDS_MAX)
+        if room <= 0 and not self._hold():
+            return
+        if room > 0:
+            self._unhold()
+        first = self._consumer.poll(POLL_BUSY_S if self.busy or self._held else POLL_IDLE_S)
+        self.polled_at = time.monotonic()
+        if first is not None:
+            messages = [first]
+            if room > 1:
+                messages += self._consumer.consume(room - 1, 0)
+            self._hand_over(messages)
+        if self._metadata is None and self._owned and moved == self._moved:
+            # Nothing was revoked or lost in this poll, so what it says fits our picture.
+            self._capture()
+
+    def _hold(self) -> bool:
+        """Wait while there is no room; return whether to poll all the same.
+
+        The group is polled in any case before long: with the partitions paused, polling
+        serves the rebalances and brings no records.
+        """
+        now = time.monotonic()
+        if self._full_since is None:
+            self._full_since = now
+        if not self._held and now - self._full_since < FULL_S_MAX:
+            command = self._next_command(FULL_WAIT_S)
+            if command is not None:
+                self._do(command)
+            return False
+        if not self._held:
+            self._held = True
+            self._positions = {p: self._position(p) for p in self._reading}
+            self._consumer.pause(_topic_partitions(self._reading))
+        return True
+
+    def _unhold(self) -> None:
+        self._full_since = None
+        if self._held:
+            self._held = False
+            self._consumer.resume(_topic_partitions(self._reading))
+
+    def _hand_over(self, messages: list[Any]) -> None:
+        good = []
+        for message in messages:
+            error = message.error()
+            if error is None or error.code() == KafkaError._PARTITION_EOF:
+                if Partition(message.topic(), message.partition()) in self._reading:
+                    good.append(message)
+            else:
+                self._trouble(error, message)
+        if good:
+            self._tell(Records(good))
+
+    def _trouble(self, error: KafkaError, message: Any) -> None:  # noqa: ANN401
+        """React to what the consumer reports beside records."""
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            partition = Partition(message.topic(), message.partition())
+            self._reading.discard(partition)
+            self._tell(Halted(partition, OUT_OF_RANGE))
+        elif error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
+            raise Fenced(
+                f"another worker is in the group as {self._config.instance_id}: "
+                "give every worker its own KAFKA__INSTANCE_ID"
+            )
+        elif not error.retriable() and error.code() != KafkaError._MAX_POLL_EXCEEDED:
+            log.warning("consumer_error", error=error.str())
+
+    # Commands
+
+    def _do(self, command: Command) -> None:
+        match command:
+            case Commit(checkpoint):
+                self._commit(checkpoint)
+            case Open(partition, offset):
+                self._seek(partition, offset)
+            case Resume(partition, offset):
+                self._seek(partition, offset)
+            case Pause(partition):
+                if partition in self._reading:
+                    self._reading.discard(partition)
+                    self._consumer.pause(_topic_partitions([partition]))
+            case Release():
+                self._revoking = False
+            case Leave():
+                self._leaving = True
+                self._revoking = False
+            case _:
+                assert_never(command)
+
+    def _seek(self, partition: Partition, offset: int) -> None:
+        if partition in self._owned:
+            self._consumer.resume(_topic_partitions([partition]))
+            self._consumer.seek(TopicPartition(*partition, offset))
+            self._reading.add(partition)
+            if self._held:
+                self._consumer.pause(_topic_partitions([partition]))
+
+    def _commit(self, checkpoint: Checkpoint) -> None:
+        """Commit, if what the checkpoint speaks of is still ours; tell how it went."""
+        started_at = time.monotonic()
+        try:
+            if not checkpoint.shares.keys() <= self._owned.keys():
+                raise CommitAborted("a partition of the checkpoint is not ours any more")
+            if self._metadata is None:
+                raise CommitAborted("the group is moving")
+            self._transactions.commit(checkpoint, self._metadata)
+        except StaleGroup as error:
+            self._metadata = None
+            self._tell(Aborted(checkpoint=checkpoint, reason=str(error)))
+            return
+        except CommitAborted as error:
+            self._tell(Aborted(checkpoint=checkpoint, reason=str(error)))
+            return
+        except Unresolved as error:
+            if not self._resolve(error.checkpoint):
+                return
+        took_s = time.monotonic() - started_at
+        self._tell(Committed(checkpoint=checkpoint, started_at=started_at, took_s=took_s))
+
+    def _resolve(self, checkpoint: Checkpoint) -> bool:
+        """Ask until Kafka says what became of a commit; return whether it was committed.
+
+        The group is polled meanwhile: a broker that is away for a while costs no partition.
+        """
+        while not self._leaving:
+            try:
+                self._transactions.resolve(checkpoint)
+            except CommitAborted as error:
+                self._tell(Aborted(checkpoint=checkpoint, reason=str(error)))
+                return False
+            except Unresolved as error:
+                log.warning("commit_unresolved", error=str(error), sequence=checkpoint.sequence)
+                if not self._revoking:
+                    self._pause_all()
+                    self._consumer.poll(0.5)
+            else:
+                return True
+        return False
+
+    # Rebalances: called by the client, in this thread, from within poll
+
+    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        self._capture()
+        partitions = [Partition(p.topic, p.partition) for p in assigned]
+        self._assignments += 1
+        for partition in partitions:
+            self._owned[partition] = self._assignments
+        consumer.incremental_assign(assigned)
+        if assigned:
+            consumer.pause(assigned)
+        self._tell(Joined())
+        if partitions:
+            self._tell(Assigned(partitions))
+            self._restorer.restore(partitions, self._assignments)
+
+    def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
+        self._capture()
+        self._moved += 1
+        partitions = [Partition(p.topic, p.partition) for p in revoked]
+        if partitions and not self._leaving:
+            self._revoking = True
+            self._tell(Revoking(partitions))
+            while self._revoking:
+                command = self._next_command(0.1)
+                if command is not None:
+                    self._do(command)
+        self._disown(partitions)
+        consumer.incremental_unassign(revoked)
+
+    def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
+        self._metadata = None
+        self._moved += 1
+        partitions = [Partition(p.topic, p.partition) for p in lost]
+        self._disown(partitions)
+        consumer.incremental_unassign(lost)
+        self._tell(Lost(partitions))
+
+    def _disown(self, partitions: Sequence[Partition]) -> None:
+        for partition in partitions:
+            self._owned.pop(partition, None)
+            self._reading.discard(partition)
+
+    def _capture(self) -> None:
+        """Take the group's metadata as of now: only here does it fit our own picture."""
+        metadata = self._consumer.consumer_group_metadata()
+        self._metadata = metadata if self._consumer.memberid() else None
+
+    # Beside the way of the records
+
+    def _restored(self, notice: Restored | Halted) -> None:
+        """Pass on what the restorer's thread found."""
+        self._tell(notice)
+
+    def assignment(self, partition: Partition) -> int | None:
+        """Return the number of the assignment that gave us the partition, or None."""
+        return self._owned.get(partition)
+
+    def _ask_for_ends(self) -> None:
+        """Ask for the last stable offsets now and then; the answer comes by itself."""
+        now = time.monotonic()
+        if now < self._ends_at or not self._owned:
+            return
+        self._ends_at = now + ENDS_EVERY_S
+        owned = list(self._owned)
+        futures = self._admin.list_offsets(
+            {TopicPartition(*partition): OffsetSpec.latest() for partition in owned},
+            isolation_level=_read_committed(),
+            request_timeout=5,
+        )
+        ends: dict[Partition, int] = {}
+
+        def answered(partition: Partition, future: Any) -> None:  # noqa: ANN401
+            if future.exception() is None:
+                ends[partition] = future.result().offset
+            self._tell(Ends({partition: ends[partition]} if partition in ends else {}))
+
+        for asked, future in futures.items():
+            name = Partition(asked.topic, asked.partition)
+            future.add_done_callback(lambda done, name=name: answered(name, done))
+
+    def _pause_all(self) -> None:
+        if self._reading:
+            self._consumer.pause(_topic_partitions(self._reading))
+
+    def _close(self) -> None:
+        self._leaving = True
+        self._restorer.close()
+        try:
+            self._transactions.close()
+            self._consumer.close()
+        except (KafkaException, RuntimeError) as error:
+            log.warning("close_failed", error=str(error))
+        self._tell(Left())

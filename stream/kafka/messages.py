@@ -1,0 +1,161 @@
+"""What the member's thread and the event loop tell each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from stream.checkpoint import Checkpoint
+from stream.ledger import State
+from stream.record import Partition
+
+# To the loop
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The group has given this member its first assignment, perhaps an empty one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """These partitions are ours, and are restored before anything of them is read."""
+
+    partitions: Sequence[Partition]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """The ledger of a partition is folded up to its barrier; reading may begin."""
+
+    partition: Partition
+    assignment: int
+    state: State
+    next_offset: int
+    entries: int
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Messages as the client gave them, in order, ends of partitions among them."""
+
+    messages: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Revoking:
+    """These partitions are to be given away: finish, commit, then answer ``Release``."""
+
+    partitions: Sequence[Partition]
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """These partitions are somebody else's already."""
+
+    partitions: Sequence[Partition]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """The checkpoint is committed; its transaction began at ``started_at`` (monotonic)."""
+
+    checkpoint: Checkpoint
+    started_at: float
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aborted:
+    """Nothing of the checkpoint was committed."""
+
+    checkpoint: Checkpoint
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """A partition stands still until somebody acts; the reason says on what."""
+
+    partition: Partition
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Where the partitions end: their last stable offsets."""
+
+    offsets: dict[Partition, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The member is beyond repair: the process has to end."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The member has closed its clients; nothing comes after this."""
+
+
+Notice: TypeAlias = (
+    Joined
+    | Assigned
+    | Restored
+    | Records
+    | Revoking
+    | Lost
+    | Committed
+    | Aborted
+    | Halted
+    | Ends
+    | Failed
+    | Left
+)
+
+# To the member
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Commit this in one transaction."""
+
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Read this partition from its offset on."""
+
+    partition: Partition
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Stop reading this partition."""
+
+    partition: Partition
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Read this partition from this offset again."""
+
+    partition: Partition
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What there was to do for the partitions that are being revoked is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Close the clients and end."""
+
+
+Command: TypeAlias = Commit | Open | Pause | Resume | Release | Leave

@@ -1,0 +1,247 @@
+"""The transactional producer: a checkpoint is committed as a whole, or not at all.
+
+Source of the reactions: librdkafka's INTRODUCTION.md, section on transactional producers;
+the broker's behaviour was measured on Apache Kafka 4.1.1.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from stream.checkpoint import Checkpoint, LedgerRecord
+from stream.dead_letter import DeadLetter
+from stream.errors import CommitAborted, Fenced, StartupError
+from stream.kafka import config as settings
+from stream.kafka.config import KafkaConfig
+from stream.ledger import REMOTE_ID_HEADER
+
+log = structlog.get_logger()
+
+STALE_GROUP = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.STALE_MEMBER_EPOCH,
+    }
+)
+
+Committed = Callable[[list[TopicPartition]], list[TopicPartition]]
+
+
+class StaleGroup(CommitAborted):
+    """The group has moved on since its metadata was captured."""
+
+
+class Transactions:
+    """The producer of one worker, and the transactions that it commits.
+
+    ``committed`` reads stable offsets back from the group: it decides a commit whose
+    reply never came. Every offset carries ``instance:epoch:sequence``, so that the answer
+    is a comparison.
+    """
+
+    def __init__(self, config: KafkaConfig, *, epoch: int, committed: Committed) -> None:
+        self._config = config
+        self._epoch = epoch
+        self._committed = committed
+        self._producer: Producer | None = None
+
+    def start(self) -> None:
+        """Take over the transactional id; whoever held it can commit nothing any more.
+
+        Raises:
+            StartupError: the coordinator did not answer, or refused.
+        """
+        try:
+            self._producer = self._new_producer()
+        except KafkaException as error:
+            reason = error.args[0]
+            raise StartupError(
+                f"the transaction coordinator did not accept {self._config.transactional_id}: "
+                f"{reason.str()}; on a small cluster check transaction.state.log.replication.factor "
+                "and transaction.state.log.min.isr",
+                exit_code=75 if reason.retriable() else 69,
+            ) from error
+
+    def commit(self, checkpoint: Checkpoint, group_metadata: Any) -> None:  # noqa: ANN401
+        """Commit a checkpoint in one transaction.
+
+        Raises:
+            CommitAborted: nothing of it was committed.
+            Fenced: another live worker holds our transactional id.
+        """
+        started = time.monotonic()
+        try:
+            self._transact(checkpoint, group_metadata)
+        except KafkaException as error:
+            self._settle(error.args[0], checkpoint, time.monotonic() - started)
+
+    def close(self) -> None:
+        """Let the producer go; an open transaction is aborted."""
+        if self._producer is not None:
+            self._producer.close()
+            self._producer = None
+
+    def _new_producer(self) -> Producer:
+        producer = Producer(
+            settings.producer(self._config, transactional_id=self._config.transactional_id)
+        )
+        producer.init_transactions(30)
+        return producer
+
+    def _transact(self, checkpoint: Checkpoint, group_metadata: Any) -> None:  # noqa: ANN401
+        producer = self._producer
+        if producer is None:
+            self._producer = producer = self._new_producer()
+        producer.begin_transaction()
+        for partition, share in checkpoint.shares.items():
+            self._produce_ledger(producer, partition.number, share.ledger)
+            self._produce_letters(producer, self._config.dead_letter_topic, share.dead_letters)
+            self._produce_letters(producer, self._config.parked_topic, share.parked)
+        stamp = self._stamp(checkpoint)
+        offsets = [
+            TopicPartition(partition.topic, partition.number, share.offset, metadata=stamp)
+            for partition, share in checkpoint.shares.items()
+        ]
+        producer.send_offsets_to_transaction(offsets, group_metadata)
+        producer.commit_transaction()
+
+    def _produce_ledger(
+        self, producer: Producer, number: int, records: Iterable[LedgerRecord]
+    ) -> None:
+        topic = self._config.ledger_topic
+        for record in records:
+            headers = (
+                None
+                if record.remote_id is None
+                else [(REMOTE_ID_HEADER, str(record.remote_id).encode())]
+            )
+            _produce(
+                producer,
+                topic=topic,
+                partition=number,
+                key=record.key.encode(),
+                value=record.value,
+                headers=headers,
+            )
+
+    def _produce_letters(
+        self, producer: Producer, topic: str, letters: Iterable[DeadLetter]
+    ) -> None:
+        for letter in letters:
+            _produce(
+                producer,
+                topic=topic,
+                key=letter.key,
+                value=letter.value,
+                headers=letter.headers(),
+            )
+
+    def _settle(self, error: KafkaError, checkpoint: Checkpoint, took_s: float) -> None:
+        """Find out what became of a transaction that raised."""
+        if error.fatal():
+            overdue = took_s >= self._config.transaction_timeout_s
+            if error.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH) and not overdue:
+                raise Fenced(
+                    f"another worker uses the transactional id {self._config.transactional_id}: "
+                    "give every worker its own KAFKA__INSTANCE_ID"
+                )
+            self._read_back(error, checkpoint)
+        elif error.txn_requires_abort():
+            self._abort(error, checkpoint)
+        else:
+            self._read_back(error, checkpoint)
+
+    def _abort(self, error: KafkaError, checkpoint: Checkpoint) -> None:
+        producer = self._producer
+        assert producer is not None  # noqa: S101
+        try:
+            producer.flush(2)  # librdkafka #4849: no abort while the first produce is in flight
+            producer.abort_transaction()
+        except KafkaException as failed:
+            self._read_back(failed.args[0], checkpoint)
+            return
+        kind = StaleGroup if error.code() in STALE_GROUP else CommitAborted
+        raise kind(error.str())
+
+    def _read_back(self, error: KafkaError, checkpoint: Checkpoint) -> None:
+        """Decide an unknown commit: a new producer ends the old transaction, one way or the
+        other, and the committed offsets say which.
+
+        A late EndTxn of the old producer cannot hit a later transaction: the new producer
+        has a higher epoch.
+        """
+        log.warning("commit_unknown", error=error.str(), sequence=checkpoint.sequence)
+        old, self._producer = self._producer, None
+        try:
+            if old is not None:
+                _discard(old)
+            self._producer = self._new_producer()
+            asked = [TopicPartition(p.topic, p.number) for p in checkpoint.shares]
+            found = self._committed(asked)
+        except KafkaException as failed:
+            raise Unresolved(checkpoint, failed.args[0].str()) from failed
+        stamp = self._stamp(checkpoint)
+        if not any(partition.metadata == stamp for partition in found):
+            raise CommitAborted(f"unknown commit found to be aborted: {error.str()}")
+
+    def resolve(self, checkpoint: Checkpoint) -> None:
+        """Try once more to find out what became of an unresolved checkpoint.
+
+        Raises:
+            Unresolved: still unknown.
+            CommitAborted: nothing of it was committed.
+        """
+        self._read_back(KafkaError(KafkaError._TIMED_OUT), checkpoint)
+
+    def _stamp(self, checkpoint: Checkpoint) -> str:
+        return f"{self._config.instance_id}:{self._epoch}:{checkpoint.sequence}"
+
+
+class Unresolved(Exception):  # noqa: N818
+    """Kafka could not be asked what became of a commit: ask again before anything else."""
+
+    def __init__(self, checkpoint: Checkpoint, why: str) -> None:
+        super().__init__(why)
+        self.checkpoint = checkpoint
+
+
+def instance_of(metadata: str | None) -> str | None:
+    """Return the instance that committed an offset, by the offset's metadata."""
+    parts = (metadata or "").rsplit(":", 2)
+    return parts[0] if len(parts) == 3 else None
+
+
+def _produce(producer: Producer, **record: Any) -> None:
+    """Produce, making room in the client's queue when it is full."""
+    while True:
+        try:
+            producer.produce(**record)
+        except BufferError:
+            producer.poll(0.1)
+        else:
+            return
+
+
+def _discard(producer: Producer) -> None:
+    """Close a producer that may hang, without waiting for it."""
+    threading.Thread(target=producer.close, name="discarded-producer", daemon=True).start()
+
+
+def fence(config: KafkaConfig, instance_id: str) -> None:
+    """End whatever transaction an instance that is gone has left open.
+
+    Raises:
+        KafkaException: the coordinator did not answer.
+    """
+    ghost = settings.transactional_id(config.group_id, instance_id)
+    producer = Producer(settings.producer(config, transactional_id=ghost))
+    producer.init_transactions(10)
+    producer.close()
+

@@ -1,0 +1,164 @@
+"""The ledger of one partition, folded: what is settled, who is known, what is in doubt.
+
+One topic holds intents, receipts and users; a partition's ledger is the last value of
+each key. Everything that must survive a worker is in it, so that the next one starts
+from the fold and nothing else.
+"""
+
+import hashlib
+from typing import Protocol
+
+from sink.wootric.operations import Operation, UpsertEndUser
+from stream.event import Event
+from stream.ledger_codec import EventEntry, UserEntry, decode
+from stream.record import Record
+
+INTENT = "intent/"
+EVENT = "event/"
+USER = "user/"
+
+REMOTE_ID_HEADER = "remote-id"
+REPLAY_HEADER = "x-replay"
+
+EVENT_ID_LENGTH_MAX = 256
+"""Segment's limit is 100 characters; what is longer goes by its hash."""
+
+
+class State(Protocol):
+    """Where a partition's fold is kept: in memory, or in a store on disk."""
+
+    def get(self, key: str) -> bytes | None:
+        """Return the last value of a key, or None."""
+
+    def put(self, key: str, value: bytes | None, remote_id: int | None = None) -> None:
+        """Take over one committed ledger record, in order; None deletes."""
+
+    def intents(self) -> dict[str, bytes]:
+        """Return the open intents by lane."""
+
+    def claimed(self) -> frozenset[int]:
+        """Return the ids of responses and declines that receipts name."""
+
+    def __len__(self) -> int:
+        """Return the number of keys that are held."""
+
+
+class MemoryState:
+    """A fold held in memory."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, bytes] = {}
+        self._claimed: set[int] = set()
+
+    def get(self, key: str) -> bytes | None:
+        """Return the last value of a key, or None."""
+        return self._values.get(key)
+
+    def put(self, key: str, value: bytes | None, remote_id: int | None = None) -> None:
+        """Take over one committed ledger record, in order; None deletes."""
+        if value is None:
+            self._values.pop(key, None)
+        else:
+            self._values[key] = value
+        if remote_id is not None:
+            self._claimed.add(remote_id)
+
+    def intents(self) -> dict[str, bytes]:
+        """Return the open intents by lane."""
+        return {
+            key.removeprefix(INTENT): value
+            for key, value in self._values.items()
+            if key.startswith(INTENT)
+        }
+
+    def claimed(self) -> frozenset[int]:
+        """Return the ids of responses and declines that receipts name."""
+        return frozenset(self._claimed)
+
+    def __len__(self) -> int:
+        """Return the number of keys that are held."""
+        return len(self._values)
+
+
+def event_id(record: Record, event: Event | None) -> str:
+    """Return what an event is known by: its messageId, else where its bytes lie.
+
+    A replayed dead letter carries the letter's own place in the header ``x-replay``,
+    which makes it another event than the one that was refused.
+    """
+    message_id = event.message_id if event is not None else None
+    if message_id:
+        name = message_id
+    else:
+        digest = hashlib.blake2b(record.value or b"", digest_size=8).hexdigest()
+        name = f"{record.partition.topic}/{record.partition.number}/{record.offset}/{digest}"
+    replay = replay_of(record)
+    if replay is not None:
+        name = f"{name}#{replay}"
+    return bounded(name)
+
+
+def replay_of(record: Record) -> str | None:
+    """Return the place of the dead letter that this record is a replay of, or None."""
+    for name, value in record.headers:
+        if name == REPLAY_HEADER and value is not None:
+            return value.decode("utf-8", "replace")
+    return None
+
+
+def user_key(operation: Operation) -> str | None:
+    """Return the ledger key of the operation's end user; None when nothing names one."""
+    name = operation.external_id or operation.email
+    return None if not name else USER + bounded(name)
+
+
+def intent_key(lane: str) -> str:
+    """Return the ledger key of a lane's open intent."""
+    return INTENT + bounded(lane)
+
+
+def read_user(value: bytes | None, operation: Operation) -> UserEntry | None:
+    """Return the user entry if it is about this operation's user, else None.
+
+    An external id may read like somebody's e-mail: an entry found by e-mail counts only
+    if it bears that e-mail.
+    """
+    if value is None:
+        return None
+    entry = decode(value)
+    if not isinstance(entry, UserEntry):
+        return None
+    if operation.external_id is None and entry.email != operation.email:
+        return None
+    return entry
+
+
+def read_event(value: bytes) -> EventEntry:
+    """Return the receipt. Raises ``DecodeError`` when the value is none."""
+    entry = decode(value)
+    assert isinstance(entry, EventEntry)  # noqa: S101
+    return entry
+
+
+def changes_nothing(operation: UpsertEndUser, known: UserEntry) -> bool:
+    """Whether Wootric holds everything that the operation says."""
+    profile = known.properties
+    if known.id is None or profile is None:
+        return False
+    return (
+        operation.email in (None, known.email)
+        and operation.external_id in (None, known.external_id)
+        and operation.phone_number in (None, known.phone_number)
+        and operation.external_created_at in (None, known.created_at)
+        and all(
+            name in profile and profile[name] == value and type(profile[name]) is type(value)
+            for name, value in operation.properties.items()
+        )
+    )
+
+
+def bounded(name: str) -> str:
+    """Return the name, or its hash where it is too long for a key."""
+    if len(name) <= EVENT_ID_LENGTH_MAX:
+        return name
+    return "blake2b:" + hashlib.blake2b(name.encode(), digest_size=24).hexdigest()

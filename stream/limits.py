@@ -1,0 +1,33 @@
+"""The bounds of the flow."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds and waits; times in seconds.
+
+    ``lease_s``: an attempt starts within this time of its last committed fence.
+    ``takeover_wait_s``: how long a lane that another worker left in doubt stays closed.
+    ``quiet_s``: the same after an attempt of our own, from the last moment it was sent.
+    ``unsettled_span_max``: how far offsets may run ahead of the lowest unsettled one.
+    ``dead_letter_run_max``: how many dead letters in a row stop a partition; 0 is never.
+    """
+
+    lease_s: float
+    takeover_wait_s: float
+    quiet_s: float
+    unchanged_resend_after_s: float
+    unsettled_span_max: int
+    dead_letter_run_max: int
+    resend_pages: bool
+    app_version: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How many operations may be released now: at the API, and at the pixel."""
+
+    api: int
+    pages: int

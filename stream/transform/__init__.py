@@ -1,0 +1,48 @@
+"""The mapping: one Segment call to one Wootric operation, a pure function.
+
+| call | with | becomes |
+|---|---|---|
+| identify | user id, e-mail or phone | ``UpsertEndUser`` |
+| page | a URL, and a user id or e-mail | ``PageView`` |
+| track | ``integrations.Wootric.eventType`` | ``CreateResponse``, ``CreateDecline`` |
+| delete | ``Rules.delete_users`` | ``DeleteEndUser`` |
+
+Anything else is skipped with a reason. Source: Segment's Wootric destination
+(analytics.js-integration-wootric 2.2.0), carried over to Wootric's REST API.
+"""
+
+from stream.errors import TransformError
+from stream.event import Event
+from stream.transform.delete import delete
+from stream.transform.gate import enabled
+from stream.transform.identify import identify
+from stream.transform.outcome import Deliver, Rules, Skip
+from stream.transform.page import page
+from stream.transform.track import track
+
+__all__ = ["Deliver", "Rules", "Skip", "transform"]
+
+
+def transform(event: Event, *, event_id: str, rules: Rules) -> Deliver | Skip:
+    """Return what Wootric is to be asked, or why nothing.
+
+    ``event_id`` names the event: its message id, else one that the caller made.
+
+    Raises:
+        TransformError: the event cannot be mapped, now or ever.
+    """
+    if not enabled(event.integrations):
+        return Skip("disabled")
+    match event.type:
+        case "identify":
+            return identify(event, rules)
+        case "page":
+            return page(event, event_id)
+        case "track":
+            return track(event, rules)
+        case "delete":
+            return delete(event, rules)
+        case None | "":
+            raise TransformError("invalid_event", "type must be a text that is not empty")
+        case _:
+            return Skip("unsupported_type")

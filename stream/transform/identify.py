@@ -1,0 +1,27 @@
+"""identify: the end user as the event describes them."""
+
+from sink.wootric.operations import UpsertEndUser
+from stream.event import Event
+from stream.transform.fields import read_created, read_phone, read_user
+from stream.transform.lookup import as_object
+from stream.transform.outcome import Deliver, Rules, Skip
+from stream.transform.properties import read_properties
+
+
+def identify(event: Event, rules: Rules) -> Deliver | Skip:
+    """Return the end user to create or update, or a skip when nothing names them."""
+    traits = as_object(event.traits, "traits")
+    external_id, email = read_user(event, traits)
+    phone_number = read_phone(traits)
+    lane = external_id or email or phone_number
+    if lane is None:
+        return Skip("no_identity")
+    external_created_at, notes = read_created(traits)
+    operation = UpsertEndUser(
+        email=email,
+        external_id=external_id,
+        phone_number=phone_number,
+        external_created_at=external_created_at,
+        properties=read_properties(traits, rules),
+    )
+    return Deliver(operation=operation, lane=lane, notes=notes)

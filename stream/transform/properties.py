@@ -1,0 +1,103 @@
+"""Traits to an end user's properties: flat, with values that Wootric can filter by.
+
+| trait | property |
+|---|---|
+| text, number | as it is |
+| true, false | ``true``, ``false`` as text |
+| a date as Segment sees it (an ISO string with year, month and day) | ``<key>_date``, seconds |
+| an object | its members as ``<key>_<member>`` |
+| a list of plain values | one text, joined by ``, `` |
+| a list with objects or lists | its items as ``<key>_<index>`` |
+| null, an empty list, NaN and infinity | left out |
+
+The rules for dates and numbers look at the flattened key, so they hold at every depth.
+Where two keys become one the later wins. Source: Wootric's documentation, custom
+properties; segmentio's integration 2.2.0 for ``_date``.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sink.wootric.operations import Scalar
+from stream.errors import TransformError
+from stream.segment_time import as_seconds, read_iso_date_ms
+from stream.transform.fields import is_number, number_text
+from stream.transform.lookup import plain_name
+from stream.transform.outcome import Rules
+
+_FIELDS = frozenset({"email", "created", "createdat", "phone", "id"})  # never properties
+_DEPTH_MAX = 32  # far beyond any profile, far below Python's own limit
+_INTEGER_END = 2**63
+_EXACT_END = 2**53  # from here on a float has no units
+# Wootric refuses "$", "." and NUL; brackets are the form's own way to write nesting.
+_FORBIDDEN = re.compile(r"[$.\0\[\]]")
+
+
+def read_properties(traits: Mapping[str, Any], rules: Rules) -> dict[str, Scalar]:
+    """Return the properties that these traits stand for.
+
+    Raises:
+        TransformError: the traits are nested too deeply.
+    """
+    properties: dict[str, Scalar] = {}
+    for key, value in traits.items():
+        if plain_name(key) not in _FIELDS:
+            for name, leaf in _flatten(key, value, depth=1):
+                _add(properties, _FORBIDDEN.sub("_", name) or "_", leaf, rules)
+    return properties
+
+
+def _flatten(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of a value under their flat names."""
+    if depth > _DEPTH_MAX:
+        raise TransformError("too_deep", f"traits are nested deeper than {_DEPTH_MAX} levels")
+    match value:
+        case dict():
+            for key, member in value.items():
+                yield from _flatten(f"{name}_{key}", member, depth + 1)
+        case list() if any(isinstance(item, dict | list) for item in value):
+            for index, item in enumerate(value):
+                yield from _flatten(f"{name}_{index}", item, depth + 1)
+        case list():
+            texts = [text for item in value if (text := _plain_text(item)) is not None]
+            yield name, ", ".join(texts) if texts else None
+        case _:
+            yield name, value
+
+
+def _add(properties: dict[str, Scalar], name: str, value: Any, rules: Rules) -> None:
+    match value:
+        case str() if (date_ms := read_iso_date_ms(value)) is not None:
+            properties[_with_suffix(name, "_date")] = as_seconds(date_ms)
+        case int() | float() if is_number(value):
+            number = _number(value)
+            if rules.amount_suffix and isinstance(number, int) and not name.endswith("_date"):
+                name = _with_suffix(name, "_amount")
+            properties[name] = number
+        case _:
+            if (text := _plain_text(value)) is not None:
+                properties[name] = text
+
+
+def _with_suffix(name: str, suffix: str) -> str:
+    return name if name.endswith(suffix) else name + suffix
+
+
+def _number(value: float) -> Scalar:
+    """Return a number as Wootric can hold it; integers beyond 64 bits become text."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < _EXACT_END else value
+    return value if abs(value) < _INTEGER_END else str(value)
+
+
+def _plain_text(value: Any) -> str | None:
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int() | float() if is_number(value):
+            return number_text(value)
+        case _:
+            return None

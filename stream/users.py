@@ -1,0 +1,86 @@
+"""What a partition knows of end users at Wootric."""
+
+from sink.delivery import EndUser
+from sink.wootric.operations import Operation, PageView, UpsertEndUser
+from stream.ledger import changes_nothing, read_user, user_key
+from stream.ledger_codec import UserEntry, encode
+from stream.unsaved import Unsaved
+from stream.work import Pending, Work
+
+UNCHANGED = "unchanged"
+STALE = "stale"
+
+
+class Users:
+    """The user entries of one partition. A lost entry costs a look-up, never correctness."""
+
+    def __init__(self, unsaved: Unsaved, *, unchanged_resend_after_s: float) -> None:
+        self._unsaved = unsaved
+        self._resend_after_s = unchanged_resend_after_s
+
+    def known(self, operation: Operation) -> EndUser | None:
+        """Return the operation's user as the last settled operation left it, or None."""
+        entry = self._entry(operation)
+        return None if entry is None else _end_user(entry)
+
+    def needless(self, operation: Operation, event: Pending, now_ms: int) -> str | None:
+        """Return why nothing has to be sent for an operation, or None."""
+        if not isinstance(operation, UpsertEndUser):
+            return None
+        entry = self._entry(operation)
+        if entry is None:
+            return None
+        newest_ms = entry.newest_event_at_ms
+        if event.replayed and newest_ms is not None and event.time_ms < newest_ms:
+            return STALE
+        recent = now_ms - entry.sent_at_ms < self._resend_after_s * 1000
+        return UNCHANGED if recent and changes_nothing(operation, entry) else None
+
+    def remember(self, work: Work, end_user: EndUser | None, now_ms: int) -> None:
+        """Keep what is known of the work's user after its outcome."""
+        operation = work.operation
+        if operation is None or (end_user is not None and end_user == work.known):
+            return
+        if end_user is None:
+            if not isinstance(operation, PageView):
+                self.forget(operation)
+            return
+        key = user_key(operation)
+        if key is None:
+            return
+        times_ms = [member.time_ms for member in work.members]
+        before = self._entry(operation)
+        if before is not None and before.newest_event_at_ms is not None:
+            times_ms.append(before.newest_event_at_ms)
+        entry = UserEntry(
+            id=end_user.id,
+            email=end_user.email,
+            external_id=end_user.external_id,
+            phone_number=end_user.phone_number,
+            created_at=end_user.external_created_at,
+            properties=None if end_user.properties is None else dict(end_user.properties),
+            sent_at_ms=now_ms,
+            newest_event_at_ms=max(times_ms, default=None),
+        )
+        self._unsaved.put(key, encode(entry))
+
+    def forget(self, operation: Operation | None) -> None:
+        """Know nothing of the user, so that the next operation looks."""
+        key = None if operation is None else user_key(operation)
+        if key is not None and self._unsaved.get(key) is not None:
+            self._unsaved.put(key, None)
+
+    def _entry(self, operation: Operation) -> UserEntry | None:
+        key = user_key(operation)
+        return None if key is None else read_user(self._unsaved.get(key), operation)
+
+
+def _end_user(entry: UserEntry) -> EndUser:
+    return EndUser(
+        id=entry.id,
+        email=entry.email,
+        external_id=entry.external_id,
+        phone_number=entry.phone_number,
+        external_created_at=entry.created_at,
+        properties=entry.properties,
+    )

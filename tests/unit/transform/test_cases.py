@@ -1,0 +1,51 @@
+"""The mapping, case by case: the tables in tests/cases decide."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream.segment import event_from_json
+from stream.transform import Deliver, Rules, transform
+from stream.transform.preview import preview
+
+CASES = Path(__file__).parents[2] / "cases"
+ABSENT = {"reason": None, "operation": None, "request": None}
+
+
+def load(name: str) -> list[Any]:
+    return json.loads((CASES / name).read_text(encoding="utf-8"))
+
+
+def line_of(case: dict[str, Any]) -> dict[str, Any]:
+    return preview(
+        event_from_json(case["event"]),
+        event_id=case["event"].get("messageId", "an-event"),
+        rules=Rules(**case.get("rules", {})),
+        account_token="NPS-4aeb53c1",
+        pixel_url="https://pixel.example/pixel.gif",
+    )
+
+
+@pytest.mark.parametrize("case", load("transform.json"), ids=lambda case: case["name"])
+def test_an_event_becomes_what_the_case_says(case):
+    expected = dict(case["expected"])
+    notes, lane = expected.pop("notes", None), expected.pop("lane", None)
+
+    assert line_of(case) == {"message_id": case["event"].get("messageId")} | ABSENT | expected
+
+    if notes is not None or lane is not None:
+        outcome = transform(
+            event_from_json(case["event"]), event_id="m-1", rules=Rules(**case.get("rules", {}))
+        )
+        assert isinstance(outcome, Deliver)
+        assert lane is None or outcome.lane == lane
+        assert notes is None or list(outcome.notes) == notes
+
+
+@pytest.mark.parametrize("case", load("segment_samples.json"), ids=lambda case: case["file"])
+def test_a_sample_of_segments_documentation_has_its_outcome(case):
+    line = line_of(case)
+    del line["message_id"]
+    assert line == ABSENT | case["expected"]
