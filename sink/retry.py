@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 WAIT_S_MAX = 3600.0  # a server that says "tomorrow" is asked again within the hour
@@ -58,11 +58,6 @@ def http_date(value: str) -> float | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def wall_clock_s() -> float:
-    """Return the time now, in Unix seconds."""
-    return datetime.now(UTC).timestamp()
 
 
 def _number(value: str) -> float | None:

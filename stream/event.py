@@ -28,8 +28,8 @@ class Event:
     original_timestamp_ms: int | None = None
     sent_at_ms: int | None = None
     received_at_ms: int | None = None
-    traits: Any = field(default=NOTHING)
-    properties: Any = field(default=NOTHING)
-    context: Any = field(default=NOTHING)
-    integrations: Any = field(default=NOTHING)
-    extra: Mapping[str, Any] = field(default=NOTHING)
+    traits: Any = field(default_factory=lambda: NOTHING)
+    properties: Any = field(default_factory=lambda: NOTHING)
+    context: Any = field(default_factory=lambda: NOTHING)
+    integrations: Any = field(default_factory=lambda: NOTHING)
+    extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)

@@ -6,7 +6,7 @@ It knows no clock, socket or Kafka. One object holds what is under way: there is
 second buffer to flush when a partition moves.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from sink.delivery import Outcome
@@ -18,7 +18,6 @@ from stream.partition_flow import PartitionFlow
 from stream.record import Partition
 from stream.timers import Timers
 from stream.work import Lane, Work
-
 
 RELEASES_PER_TURN_MAX = 2_000
 """Bounds how long one turn of the loop may take."""

@@ -5,8 +5,8 @@ import hashlib
 import orjson
 
 from sink.wootric.operations import from_fields, to_fields
-from stream.ledger_codec import IntentEntry, Member, decode, encode
 from stream.errors import DecodeError
+from stream.ledger_codec import IntentEntry, Member, decode, encode
 from stream.work import Lane, Work
 
 OPERATION_BYTES_MAX = 256 * 1024

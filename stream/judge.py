@@ -39,9 +39,7 @@ class Judged:
 def judge(record: Record, decoder: Decoder, rules: Rules) -> Judged:
     """Return what should become of a record; every record has a verdict."""
     if record.value is None:
-        return Judged(
-            record=record, event_id=event_id(record, None), verdict=Skip(TOMBSTONE)
-        )
+        return Judged(record=record, event_id=event_id(record, None), verdict=Skip(TOMBSTONE))
     replayed = replay_of(record) is not None
     event: Event | None = None
     verdict: Verdict
@@ -68,4 +66,6 @@ def judge(record: Record, decoder: Decoder, rules: Rules) -> Judged:
 
 def event_time_ms(event: Event | None, record: Record) -> int:
     """Return when the event happened; the record's own time where it does not say."""
-    return record.timestamp_ms if event is None or event.timestamp_ms is None else event.timestamp_ms
+    return (
+        record.timestamp_ms if event is None or event.timestamp_ms is None else event.timestamp_ms
+    )

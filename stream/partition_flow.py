@@ -1,7 +1,7 @@
 """The flow of one partition: its lanes, and what becomes of the events in them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from sink.delivery import (
@@ -55,9 +55,7 @@ class PartitionFlow:
         self.fenced_at = NEVER
         self.dead_letter_run = 0
         self.under_way = 0
-        self._users = Users(
-            self.unsaved, unchanged_resend_after_s=limits.unchanged_resend_after_s
-        )
+        self._users = Users(self.unsaved, unchanged_resend_after_s=limits.unchanged_resend_after_s)
         self._limits = limits
         self._committed_offset: int | None = None
         self._lanes: dict[str, Lane] = {}
@@ -291,7 +289,8 @@ class PartitionFlow:
 
     def _skip(self, event: Pending, reason: str, now_ms: int) -> None:
         """Settle without a request. An unchanged profile has a receipt: it depends on what
-        Wootric held; every other reason is found again when the event is read again."""
+        Wootric held; every other reason is found again when the event is read again.
+        """
         if reason == UNCHANGED:
             self._receipt(event, EventOutcome.DELIVERED, now_ms, reason=reason)
         self.dead_letter_run = 0

@@ -40,9 +40,10 @@ _EXACT_MAX = 2**53  # from here on a double may stand for several integers
 
 
 def event_from_json(document: Mapping[str, Any]) -> Event:
-    """Return the event that a call's JSON object stands for; nothing but the write key is lost.
+    """Return the event that a call's JSON object stands for, without its write key.
 
-    What does not fit an attribute of its own stays in ``extra`` under its name.
+    What does not fit an attribute of its own stays in ``extra`` under its name; a number
+    beyond a double is null, as in JavaScript.
 
     Raises:
         DecodeError: the object can not be written as JSON, or is nested too deeply. Who must

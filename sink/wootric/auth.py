@@ -15,7 +15,7 @@ from yarl import URL
 
 from sink.classify import Ambiguous, Executed, Forbidden, NotExecuted, Refused, Throttled, classify
 from sink.http import Request
-from sink.retry import backoff_s, demanded_wait_s, wall_clock_s
+from sink.retry import backoff_s, demanded_wait_s
 from sink.wootric.account import WootricAccount
 from sink.wootric.answers import document
 from sink.wootric.context import Context
@@ -66,6 +66,7 @@ class TokenKeeper:
         self._account = account
         self._http = context.http
         self._clock = context.clock
+        self._wall_clock = context.wall_clock
         self._random = context.random
         self._hooks = context.hooks
         self._bearer: Bearer | None = None
@@ -151,7 +152,7 @@ class TokenKeeper:
             case Forbidden(status) | Refused(status):
                 return Denied(status)
             case Throttled(_, headers):
-                wait_s = demanded_wait_s(headers, unix_now=wall_clock_s())
+                wait_s = demanded_wait_s(headers, unix_now=self._wall_clock())
                 return self._later("token throttled", wait_s)
             case NotExecuted(detail) | Ambiguous(detail):
                 return self._later(detail, None)

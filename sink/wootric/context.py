@@ -9,9 +9,12 @@ from sink.http import HttpSession
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """``clock`` gives monotonic seconds, ``random`` numbers in [0, 1)."""
+    """``clock`` gives monotonic seconds, ``wall_clock`` Unix seconds, ``random`` numbers in
+    [0, 1).
+    """
 
     http: HttpSession
     clock: Callable[[], float]
+    wall_clock: Callable[[], float]
     random: Callable[[], float]
     hooks: SinkHooks

@@ -41,7 +41,7 @@ class UpsertEndUser:
     external_id: str | None = None
     phone_number: str | None = None
     external_created_at: int | None = None
-    properties: Properties = field(default=NO_PROPERTIES)
+    properties: Properties = field(default_factory=lambda: NO_PROPERTIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class CreateResponse:
     ip_address: str | None = None
     origin_url: str | None = None
     created_at: int | None = None
-    properties: Properties = field(default=NO_PROPERTIES)
+    properties: Properties = field(default_factory=lambda: NO_PROPERTIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ class CreateDecline:
     ip_address: str | None = None
     origin_url: str | None = None
     created_at: int | None = None
-    properties: Properties = field(default=NO_PROPERTIES)
+    properties: Properties = field(default_factory=lambda: NO_PROPERTIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

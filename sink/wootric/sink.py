@@ -7,7 +7,7 @@ from random import Random
 from typing import assert_never
 
 from sink.circuit import Circuit
-from sink.classify import Executed, Forbidden, Throttled, classify
+from sink.classify import Executed, Forbidden, Throttled, Unauthorized, classify
 from sink.delivery import Deferred, Delivery, InDoubt, Outcome
 from sink.hooks import SinkHooks
 from sink.http import HttpSession
@@ -17,6 +17,7 @@ from sink.wootric.auth import Bearer, Denied, TokenKeeper
 from sink.wootric.context import Context
 from sink.wootric.effort import Effort, Ended
 from sink.wootric.end_users import EndUsers
+from sink.wootric.host import Host
 from sink.wootric.lookup import Lookup
 from sink.wootric.operations import (
     CreateDecline,
@@ -38,21 +39,23 @@ PIXEL_FORBIDDEN = frozenset({401, 402, 403, 404})
 class WootricSink:
     """Delivers operations to one account. ``start`` it, and ``close`` it at the end.
 
-    ``clock`` gives monotonic seconds, ``random`` numbers in [0, 1).
+    ``clock`` gives monotonic seconds, ``wall_clock`` Unix seconds, ``random`` numbers in [0, 1).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (the edges of the outside, each by its name)
         self,
         config: WootricAccount,
         *,
         session: HttpSession,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
         random: Callable[[], float] | None = None,
         hooks: SinkHooks | None = None,
     ) -> None:
         self._context = Context(
             http=session,
             clock=clock,
+            wall_clock=wall_clock,
             random=random or Random().random,  # noqa: S311  (jitter, not a secret)
             hooks=hooks or SinkHooks(),
         )
@@ -66,20 +69,11 @@ class WootricSink:
             pixel_url=config.pixel_url,
             account_token=config.account_token,
         )
+        pace = config.requests_per_minute
         self._api = Upstream(
-            self._context,
-            "api",
-            circuit=self._circuit(),
-            gate=RateGate(requests_per_minute=config.requests_per_minute, now=clock()),
-            keeper=self._keeper,
+            self._context, self._host("api", requests_per_minute=pace), keeper=self._keeper
         )
-        self._pixel = Upstream(
-            self._context,
-            "pixel",
-            circuit=self._circuit(),
-            gate=RateGate(now=clock()),
-            forbidden=PIXEL_FORBIDDEN,
-        )
+        self._pixel = Upstream(self._context, self._host("pixel"), forbidden=PIXEL_FORBIDDEN)
         lookup = Lookup(self._api, self._requests)
         self._end_users = EndUsers(self._api, lookup, self._requests)
         self._surveys = Surveys(self._api, self._end_users, lookup, self._requests)
@@ -108,12 +102,12 @@ class WootricSink:
 
     def circuits(self) -> dict[str, str | None]:
         """Return for each circuit why it is open; None for a closed one."""
-        return {upstream.name: upstream.circuit.reason for upstream in (self._api, self._pixel)}
+        return {host.name: host.circuit.reason for host in (self._api.host, self._pixel.host)}
 
     async def probe(self) -> bool:
         """Ask the API for a token and something harmless; close its circuit if it gives both."""
         began_at = self._clock()
-        silent = self._api.circuit.reason == "unreachable"
+        silent = self._api.host.circuit.reason == "unreachable"
         held = self._keeper.current() if silent else None  # where only the silence is in question
         grant = held or await self._keeper.fresh()
         if isinstance(grant, Bearer):
@@ -123,15 +117,17 @@ class WootricSink:
                 "probe", verdict.word, verdict.status, self._clock() - began_at
             )
             if isinstance(verdict, Throttled):
-                self._api.throttle(verdict)
+                self._api.host.throttle(verdict)
             if isinstance(verdict, Executed | Throttled):
-                self._api.close_circuit()
+                self._api.host.close()
                 return True
+            if isinstance(verdict, Unauthorized):
+                self._keeper.discard(grant)
             if isinstance(verdict, Forbidden):
-                self._api.open_circuit(verdict.reason)
+                self._api.host.open(verdict.reason)
         elif isinstance(grant, Denied):
-            self._api.open_circuit("credentials")
-        self._api.circuit.probe_failed(now=self._clock())
+            self._api.host.open("credentials")
+        self._api.host.circuit.probe_failed(now=self._clock())
         return False
 
     async def start(self) -> None:
@@ -141,11 +137,11 @@ class WootricSink:
     async def run(self) -> None:
         """Probe whenever the API's circuit is open, for ever."""
         while True:
-            await self._api.opened.wait()
-            wait_s = self._api.circuit.probe_at - self._clock()
+            await self._api.host.opened.wait()
+            wait_s = self._api.host.circuit.probe_at - self._clock()
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
-            elif self._api.circuit.is_open:
+            elif self._api.host.circuit.is_open:
                 await self.probe()
 
     async def close(self) -> None:
@@ -177,5 +173,7 @@ class WootricSink:
             return InDoubt(detail=detail, sent_at=now, attempts=effort.attempts)
         return Deferred(reason=detail, retry_at=now + self._config.probe_interval_s)
 
-    def _circuit(self) -> Circuit:
-        return Circuit(probe_interval_s=self._config.probe_interval_s, failures_max=FAILURES_MAX)
+    def _host(self, name: str, *, requests_per_minute: int = 0) -> Host:
+        circuit = Circuit(probe_interval_s=self._config.probe_interval_s, failures_max=FAILURES_MAX)
+        gate = RateGate(requests_per_minute=requests_per_minute, now=self._clock())
+        return Host(self._context, name, circuit=circuit, gate=gate)

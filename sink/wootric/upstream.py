@@ -7,7 +7,6 @@ delivery with an outcome. What may have been executed is never sent again from h
 import asyncio
 from typing import Final, NoReturn, TypeAlias, assert_never
 
-from sink.circuit import Circuit
 from sink.classify import (
     ALWAYS_FORBIDDEN,
     Ambiguous,
@@ -22,23 +21,21 @@ from sink.classify import (
     classify,
 )
 from sink.delivery import Deferred, InDoubt, Rejected
-from sink.http import Evidence, Reply, Request
-from sink.rate import RateGate
-from sink.retry import backoff_s, demanded_wait_s, wall_clock_s
+from sink.http import Request
+from sink.retry import backoff_s
 from sink.wootric.auth import BARE_HEADERS, Bearer, Denied, TokenKeeper, Unavailable
 from sink.wootric.context import Context
 from sink.wootric.effort import Effort, Ended
+from sink.wootric.host import Host
 
 RETRY_INITIAL_S: Final = 0.2
 RETRY_MAX_S: Final = 15.0
-THROTTLE_INITIAL_S: Final = 1.0
-THROTTLE_MAX_S: Final = 60.0
 
 Answer: TypeAlias = Executed | Refused
 
 
 class Upstream:
-    """A host with its circuit and its gate.
+    """Sends requests to a host.
 
     ``keeper`` is None where no token is asked for. There nothing harmless can be asked either:
     when the probe is due, one real delivery is let through, and its answer decides.
@@ -47,17 +44,13 @@ class Upstream:
     def __init__(
         self,
         context: Context,
-        name: str,
+        host: Host,
         *,
-        circuit: Circuit,
-        gate: RateGate,
         keeper: TokenKeeper | None = None,
         forbidden: frozenset[int] = ALWAYS_FORBIDDEN,
     ) -> None:
-        self.name = name
-        self.circuit = circuit
-        self.gate = gate
-        self.opened = asyncio.Event()
+        self.host = host
+        self._circuit = host.circuit
         self._http = context.http
         self._clock = context.clock
         self._random = context.random
@@ -68,10 +61,9 @@ class Upstream:
 
     def capacity(self, now: float, *, at_most: int) -> int:
         """Return how many deliveries may start now."""
-        if self.circuit.is_open:
-            due = self._keeper is None and self._trial is None and now >= self.circuit.probe_at
-            at_most = min(at_most, 1 if due else 0)
-        return self.gate.places(now, at_most=at_most) if at_most > 0 else 0
+        if self._circuit.is_open:
+            at_most = min(at_most, 1 if self._trial_is_due(now) else 0)
+        return self.host.gate.places(now, at_most=at_most) if at_most > 0 else 0
 
     async def call(self, request: Request, effort: Effort) -> Answer:
         """Send ``request`` until there is an answer.
@@ -85,7 +77,9 @@ class Upstream:
                 bearer = await self._bearer(effort)
                 verdict = await self._send(request, bearer, effort)
                 if isinstance(verdict, Executed | Refused):
-                    self._answered()
+                    self.host.answered()
+                    if self._trial is effort:
+                        self.host.close()
                     return verdict
                 await self._react(verdict, bearer, effort)
         finally:
@@ -96,54 +90,33 @@ class Upstream:
         """Return the outcome of a delivery that has a better chance a little later."""
         return effort.deferred(reason, self._clock() + RETRY_INITIAL_S)
 
-    def close_circuit(self) -> None:
-        """Note that the host serves again."""
-        if self.circuit.close():
-            self.opened.clear()
-            self._hooks.circuit_changed(self.name, False, "")
-
-    def open_circuit(self, reason: str) -> None:
-        """Stop asking, because of credentials, account or address."""
-        if self.circuit.forbid(reason, now=self._clock()):
-            self._announce(reason)
-
-    def throttle(self, verdict: Throttled) -> None:
-        """Shut the gate for as long as the server asks, or ever longer if it does not say."""
-        wait_s = demanded_wait_s(verdict.headers, unix_now=wall_clock_s())
-        if wait_s is None:
-            wait_s = backoff_s(
-                self.gate.strikes + 1,
-                initial_s=THROTTLE_INITIAL_S,
-                max_s=THROTTLE_MAX_S,
-                jitter=0.5 + self._random() / 2,
-            )
-        self.gate.close_for(wait_s, now=self._clock())
-        self._hooks.throttled(wait_s)
-
     async def _wait_for_place(self, effort: Effort) -> None:
         """Wait for the circuit and the gate, as far as patience goes."""
         while True:
             now = self._clock()
             self._check_circuit(effort, now)
-            patience_s = effort.patient_until - now
-            wait_s = self.gate.reserve(now, patience_s=patience_s)
+            patience_s = max(0.0, effort.patient_until - now)
+            wait_s = self.host.gate.reserve(now, patience_s=patience_s)
             if wait_s <= 0:
                 return
             if wait_s > patience_s:
                 raise Ended(effort.deferred("throttled", now + wait_s))
             await asyncio.sleep(wait_s)
-            if self.gate.closed_s(self._clock()) <= 0:
+            if self.host.gate.closed_s(self._clock()) <= 0:
                 self._check_circuit(effort, self._clock())
                 return
 
     def _check_circuit(self, effort: Effort, now: float) -> None:
-        if not self.circuit.is_open or self._trial is effort:
+        if not self._circuit.is_open or self._trial is effort:
             return
-        if self._keeper is None and self._trial is None and now >= self.circuit.probe_at:
+        if self._trial_is_due(now):
             self._trial = effort
             return
-        retry_at = max(now, self.circuit.probe_at)
+        retry_at = max(now, self._circuit.probe_at)
         raise Ended(effort.deferred("circuit_open", retry_at))
+
+    def _trial_is_due(self, now: float) -> bool:
+        return self._keeper is None and self._trial is None and now >= self._circuit.probe_at
 
     async def _bearer(self, effort: Effort) -> Bearer | None:
         if self._keeper is None:
@@ -154,8 +127,8 @@ class Upstream:
                 case Bearer():
                     return grant
                 case Denied():
-                    self.open_circuit("credentials")
-                    raise Ended(effort.deferred("credentials", self.circuit.probe_at))
+                    self.host.open("credentials")
+                    raise Ended(effort.deferred("credentials", self._circuit.probe_at))
                 case Unavailable(_, retry_at):
                     if retry_at > effort.patient_until:
                         raise Ended(effort.deferred("token", retry_at))
@@ -177,7 +150,7 @@ class Upstream:
         self._hooks.request_finished(
             request.name, verdict.word, verdict.status, self._clock() - began_at
         )
-        self._mind_allowance(evidence)
+        self.host.mind_allowance(evidence)
         return verdict
 
     async def _react(
@@ -189,7 +162,7 @@ class Upstream:
         """Wait and return, so that the request is sent again, or end the delivery."""
         match verdict:
             case Throttled():
-                self.throttle(verdict)
+                self.host.throttle(verdict)
             case Unauthorized():
                 self._renew_once(bearer, effort)
             case NotExecuted(reason):
@@ -197,7 +170,7 @@ class Upstream:
             case Forbidden():
                 self._forbid(verdict, effort)
             case Ambiguous(reason):
-                self._failed()
+                self.host.failed()
                 raise Ended(InDoubt(detail=reason, sent_at=self._clock(), attempts=effort.attempts))
             case OutOfLease():
                 raise Ended(effort.deferred("lease", self._clock()))
@@ -205,7 +178,7 @@ class Upstream:
                 assert_never(verdict)
 
     async def _retry(self, reason: str, effort: Effort) -> None:
-        self._failed()
+        self.host.failed()
         effort.failures += 1
         now = self._clock()
         wait_s = backoff_s(
@@ -216,7 +189,7 @@ class Upstream:
             return
         # The longer nobody answers, the rarer the question: failures are counted for the host.
         wait_s = backoff_s(
-            self.circuit.failures,
+            self._circuit.failures,
             initial_s=RETRY_INITIAL_S,
             max_s=RETRY_MAX_S,
             jitter=self._random(),
@@ -226,7 +199,7 @@ class Upstream:
     def _renew_once(self, bearer: Bearer | None, effort: Effort) -> None:
         """Drop the token, so that the next turn gets another; the second refusal is final."""
         if self._keeper is None or bearer is None or effort.resent:
-            self.open_circuit("unauthorized")
+            self.host.open("unauthorized")
             raise Ended(effort.deferred("unauthorized", self._after_probe(), refused=True))
         effort.resent = True
         self._keeper.discard(bearer)
@@ -238,7 +211,7 @@ class Upstream:
         was forbidden before, and is again, has itself to blame.
         """
         personal = verdict.personal and effort.delivery.refused > 0
-        if personal and not self.circuit.is_open:
+        if personal and not self._circuit.is_open:
             raise Ended(
                 Rejected(
                     reason="forbidden",
@@ -247,37 +220,14 @@ class Upstream:
                     attempts=effort.attempts,
                 )
             )
-        self.open_circuit(verdict.reason)
+        self.host.open(verdict.reason)
         raise Ended(effort.deferred(verdict.reason, self._after_probe(), refused=verdict.personal))
 
     def _after_probe(self) -> float:
         """Return when to try again what was forbidden: others go first, as their own trial."""
-        return self.circuit.probe_at + (RETRY_MAX_S if self._keeper is None else 0.0)
+        return self._circuit.probe_at + (RETRY_MAX_S if self._keeper is None else 0.0)
 
     def _end_trial(self) -> None:
         self._trial = None
-        if self.circuit.is_open:
-            self.circuit.probe_failed(now=self._clock())
-
-    def _answered(self) -> None:
-        self.circuit.answer()
-        self.gate.calm()
-        if self._keeper is None:
-            self.close_circuit()
-
-    def _failed(self) -> None:
-        if self.circuit.fail(now=self._clock()):
-            self._announce("unreachable")
-
-    def _announce(self, reason: str) -> None:
-        self.opened.set()
-        self._hooks.circuit_changed(self.name, True, reason)
-
-    def _mind_allowance(self, evidence: Evidence) -> None:
-        """Shut the gate ahead of a 429 when the reply says that nothing is left."""
-        if not isinstance(evidence, Reply) or evidence.status == 429:
-            return
-        if evidence.headers.get("X-Rate-Limit-Remaining") == "0":
-            wait_s = demanded_wait_s(evidence.headers, unix_now=wall_clock_s())
-            if wait_s is not None:
-                self.gate.close_for(wait_s, now=self._clock())
+        if self._circuit.is_open:
+            self._circuit.probe_failed(now=self._clock())

@@ -8,12 +8,13 @@ else with records, so that the event loop never waits for Kafka.
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from typing import Any, assert_never
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
 from stream.checkpoint import Checkpoint
 from stream.errors import CommitAborted, Fenced
@@ -25,7 +26,7 @@ from stream.kafka.messages import (
     Command,
     Commit,
     Committed,
-    Ends,
+    End,
     Failed,
     Halted,
     Joined,
@@ -33,12 +34,10 @@ from stream.kafka.messages import (
     Left,
     Lost,
     Notice,
-    Open,
     Pause,
+    Read,
     Records,
     Release,
-    Restored,
-    Resume,
     Revoking,
 )
 from stream.kafka.restore import Restorer
@@ -75,9 +74,9 @@ class GroupMember(threading.Thread):
         self._config = config
         self._tell = tell
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
-        self._consumer = Consumer(settings.consumer(config), logger=None)
+        self._consumer = Consumer(settings.consumer(config))
         self._admin = AdminClient(settings.common(config))
-        self._restorer = Restorer(config, tell=self._restored)
+        self._restorer = Restorer(config, tell=tell)
         self._transactions = Transactions(config, epoch=epoch, committed=self._restorer.committed)
         self._metadata: Any = None
         self._owned: dict[Partition, int] = {}
@@ -168,7 +167,6 @@ class GroupMember(threading.Thread):
             return False
         if not self._held:
             self._held = True
-            self._positions = {p: self._position(p) for p in self._reading}
             self._consumer.pause(_topic_partitions(self._reading))
         return True
 
@@ -190,7 +188,7 @@ class GroupMember(threading.Thread):
         if good:
             self._tell(Records(good))
 
-    def _trouble(self, error: KafkaError, message: Any) -> None:  # noqa: ANN401
+    def _trouble(self, error: KafkaError, message: Any) -> None:
         """React to what the consumer reports beside records."""
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             partition = Partition(message.topic(), message.partition())
@@ -210,9 +208,7 @@ class GroupMember(threading.Thread):
         match command:
             case Commit(checkpoint):
                 self._commit(checkpoint)
-            case Open(partition, offset):
-                self._seek(partition, offset)
-            case Resume(partition, offset):
+            case Read(partition, offset):
                 self._seek(partition, offset)
             case Pause(partition):
                 if partition in self._reading:
@@ -289,7 +285,7 @@ class GroupMember(threading.Thread):
             consumer.pause(assigned)
         self._tell(Joined())
         if partitions:
-            self._tell(Assigned(partitions))
+            self._tell(Assigned(partitions, self._assignments))
             self._restorer.restore(partitions, self._assignments)
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
@@ -326,14 +322,6 @@ class GroupMember(threading.Thread):
 
     # Beside the way of the records
 
-    def _restored(self, notice: Restored | Halted) -> None:
-        """Pass on what the restorer's thread found."""
-        self._tell(notice)
-
-    def assignment(self, partition: Partition) -> int | None:
-        """Return the number of the assignment that gave us the partition, or None."""
-        return self._owned.get(partition)
-
     def _ask_for_ends(self) -> None:
         """Ask for the last stable offsets now and then; the answer comes by itself."""
         now = time.monotonic()
@@ -343,19 +331,16 @@ class GroupMember(threading.Thread):
         owned = list(self._owned)
         futures = self._admin.list_offsets(
             {TopicPartition(*partition): OffsetSpec.latest() for partition in owned},
-            isolation_level=_read_committed(),
+            isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=5,
         )
-        ends: dict[Partition, int] = {}
-
-        def answered(partition: Partition, future: Any) -> None:  # noqa: ANN401
-            if future.exception() is None:
-                ends[partition] = future.result().offset
-            self._tell(Ends({partition: ends[partition]} if partition in ends else {}))
-
         for asked, future in futures.items():
-            name = Partition(asked.topic, asked.partition)
-            future.add_done_callback(lambda done, name=name: answered(name, done))
+            partition = Partition(asked.topic, asked.partition)
+            future.add_done_callback(lambda done, partition=partition: self._ended(partition, done))
+
+    def _ended(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
+        if answer.exception() is None:
+            self._tell(End(partition, answer.result().offset))
 
     def _pause_all(self) -> None:
         if self._reading:
@@ -370,3 +355,7 @@ class GroupMember(threading.Thread):
         except (KafkaException, RuntimeError) as error:
             log.warning("close_failed", error=str(error))
         self._tell(Left())
+
+
+def _topic_partitions(partitions: Iterable[Partition]) -> list[TopicPartition]:
+    return [TopicPartition(*partition) for partition in partitions]

@@ -18,9 +18,13 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """These partitions are ours, and are restored before anything of them is read."""
+    """These partitions are ours, and are restored before anything of them is read.
+
+    ``number`` tells this assignment from earlier ones of the same partitions.
+    """
 
     partitions: Sequence[Partition]
+    number: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +86,11 @@ class Halted:
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
-    """Where the partitions end: their last stable offsets."""
+class End:
+    """Where a partition ends: its last stable offset."""
 
-    offsets: dict[Partition, int]
+    partition: Partition
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,7 @@ Notice: TypeAlias = (
     | Committed
     | Aborted
     | Halted
-    | Ends
+    | End
     | Failed
     | Left
 )
@@ -126,14 +131,6 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
-    """Read this partition from its offset on."""
-
-    partition: Partition
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
 class Pause:
     """Stop reading this partition."""
 
@@ -141,8 +138,8 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
-class Resume:
-    """Read this partition from this offset again."""
+class Read:
+    """Read this partition from this offset on."""
 
     partition: Partition
     offset: int
@@ -158,4 +155,4 @@ class Leave:
     """Close the clients and end."""
 
 
-Command: TypeAlias = Commit | Open | Pause | Resume | Release | Leave
+Command: TypeAlias = Commit | Read | Pause | Release | Leave

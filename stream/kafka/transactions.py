@@ -69,7 +69,7 @@ class Transactions:
                 exit_code=75 if reason.retriable() else 69,
             ) from error
 
-    def commit(self, checkpoint: Checkpoint, group_metadata: Any) -> None:  # noqa: ANN401
+    def commit(self, checkpoint: Checkpoint, group_metadata: Any) -> None:
         """Commit a checkpoint in one transaction.
 
         Raises:
@@ -95,7 +95,7 @@ class Transactions:
         producer.init_transactions(30)
         return producer
 
-    def _transact(self, checkpoint: Checkpoint, group_metadata: Any) -> None:  # noqa: ANN401
+    def _transact(self, checkpoint: Checkpoint, group_metadata: Any) -> None:
         producer = self._producer
         if producer is None:
             self._producer = producer = self._new_producer()
@@ -147,7 +147,10 @@ class Transactions:
         """Find out what became of a transaction that raised."""
         if error.fatal():
             overdue = took_s >= self._config.transaction_timeout_s
-            if error.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH) and not overdue:
+            if (
+                error.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
+                and not overdue
+            ):
                 raise Fenced(
                     f"another worker uses the transactional id {self._config.transactional_id}: "
                     "give every worker its own KAFKA__INSTANCE_ID"
@@ -244,4 +247,3 @@ def fence(config: KafkaConfig, instance_id: str) -> None:
     producer = Producer(settings.producer(config, transactional_id=ghost))
     producer.init_transactions(10)
     producer.close()
-

@@ -6,10 +6,14 @@ import orjson
 import pytest
 
 from stream.avro import FOLDER, Schema, all_packaged, encode_single_object, packaged, read
+from stream.decode import Decoder
 from stream.errors import DecodeError, UnknownSchemaError
 
 FILES = sorted(FOLDER.glob("*.avsc"))
 EMPTY = 0xC15D213AA4D7A795
+JAVA_VALUE = (
+    "c30115336413f84593720000020c6a6176612d3100000002baa6be86a059000000020e7b2261223a317d00000000"
+)
 
 
 def rabin(data: bytes) -> int:
@@ -67,6 +71,26 @@ def test_fingerprint_is_of_the_canonical_form():
     )
     canonical = b'{"name":"x.y.R","type":"record","fields":[{"name":"a","type":"long"}]}'
     assert schema.header == b"\xc3\x01" + rabin(canonical).to_bytes(8, "little")
+
+
+@pytest.mark.parametrize(
+    ("name", "fingerprint"),
+    [
+        ("dead_letter", "f51ec97cf958d20c"),
+        ("ledger_entry", "9926fe676612a8e7"),
+        ("segment_event", "15336413f8459372"),
+    ],
+)
+def test_packaged_schemas_have_the_fingerprints_that_java_gives_them(name, fingerprint):
+    """From Apache Avro 1.12.0 for Java; another value means that the former file must be kept."""
+    assert packaged(name).header.hex() == "c301" + fingerprint
+
+
+def test_a_value_that_java_wrote_is_read():
+    """Made by BinaryMessageEncoder of Apache Avro 1.12.0."""
+    value = bytes.fromhex(JAVA_VALUE)
+    event = Decoder(all_packaged()).decode(value)
+    assert (event.user_id, event.timestamp_ms, event.traits) == ("java-1", 1533310126493, {"a": 1})
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

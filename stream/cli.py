@@ -1,0 +1,260 @@
+"""The command line. stdout is data, stderr is talk; exit codes follow sysexits."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from stream import __version__
+from stream.errors import Fenced, StartupError
+
+EXIT_FAILED = 1
+EXIT_UNAVAILABLE = 69
+EXIT_TEMPORARY = 75
+
+app = typer.Typer(
+    name="wootric-stream",
+    help="Segment's Wootric destination on Kafka: each effect exactly once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+topics_app = typer.Typer(
+    help="Create and check the four topics: input, ledger, dead letters, parked.",
+    no_args_is_help=True,
+)
+app.add_typer(topics_app, name="topics")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal."""
+    typer.echo(line, err=True)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what stops a command into a message and an exit code."""
+    try:
+        yield
+    except StartupError as error:
+        fail(str(error), error.exit_code)
+    except Fenced as error:
+        fail(str(error), EXIT_TEMPORARY)
+    except KeyboardInterrupt:
+        fail("interrupted", 130)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """End the command with a message."""
+    say(f"wootric-stream: {message}")
+    raise typer.Exit(code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _app(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Segment's Wootric destination on Kafka: each effect exactly once.
+
+    Settings come from the environment (KAFKA__…, WOOTRIC__…, HTTP__…, LOG__…); the README
+    lists them. `wootric-stream demo` shows all of it on one machine, without accounts.
+    """
+
+
+@app.command()
+def run() -> None:
+    """Run the service; all settings come from the environment.
+
+    It joins the consumer group, delivers, and serves metrics and health on HTTP__PORT. SIGTERM
+    finishes what is under way, commits it and leaves: exit 0. Exit 78: the settings or the
+    topics are not right; 69 and 75: Kafka is away or the producer is beyond repair, start again.
+    """
+    import uvloop  # noqa: PLC0415  only the service pays for what it loads
+
+    from stream.service import serve  # noqa: PLC0415
+    from stream.settings import LogFormat, load  # noqa: PLC0415
+    from stream.telemetry.logs import configure  # noqa: PLC0415
+
+    with told():
+        settings = load()
+        configure(
+            level=settings.log.level,
+            as_json=settings.log.format is LogFormat.JSON,
+            instance=settings.kafka.instance_id,
+        )
+        uvloop.run(serve(settings))
+
+
+@topics_app.command("create")
+def topics_create(
+    partitions: Annotated[
+        int, typer.Option(min=1, help="Partitions of the input, if it does not exist yet.")
+    ] = 6,
+    replication_factor: Annotated[
+        int | None, typer.Option(min=1, help="Replicas; default: what the cluster has, up to 3.")
+    ] = None,
+) -> None:
+    """Create the topics that are missing; returns when all have leaders.
+
+    Topics that exist are left as they are and checked. Exit 1: something has to be mended.
+    """
+    from stream.kafka.topics import create  # noqa: PLC0415
+
+    with told():
+        config, window_s = _kafka()
+        findings = create(
+            config,
+            partitions=partitions,
+            replication_factor=replication_factor,
+            dedupe_window_s=window_s,
+        )
+    _print(findings)
+
+
+@topics_app.command("check")
+def topics_check() -> None:
+    """Check the topics; exit 1 if the service would refuse to start on them."""
+    from stream.kafka.topics import check  # noqa: PLC0415
+
+    with told():
+        config, window_s = _kafka()
+        findings = check(config, dedupe_window_s=window_s)
+    _print(findings)
+
+
+@app.command()
+def publish(
+    file: Annotated[
+        Path, typer.Argument(help="Segment events, one JSON object a line; - for stdin.")
+    ],
+) -> None:
+    """Publish Segment JSON events to the input topic, Avro-encoded, keyed by user.
+
+    The key is userId, else anonymousId, else messageId. stdout says how many were published.
+    Exit 1 if a line was not JSON; the others are published all the same.
+    """
+    from stream.kafka.publish import publish as publish_lines  # noqa: PLC0415
+
+    with told(), _open(file) as lines:
+        config, _ = _kafka()
+        report = publish_lines(config, lines, say=say)
+    typer.echo(report.published)
+    if report.broken:
+        fail(f"{report.broken} lines are not JSON, the first is line {report.first_broken}", 1)
+
+
+@app.command()
+def transform(
+    file: Annotated[
+        Path, typer.Argument(help="Segment events, one JSON object a line; - for stdin.")
+    ] = Path("-"),
+) -> None:
+    """Show what would become of Segment events, touching nothing.
+
+    One JSON line each: message_id, outcome (deliver, skip, reject), reason, operation, and the
+    request where it needs no look-up. WOOTRIC__ACCOUNT_TOKEN, WOOTRIC__PIXEL_URL,
+    WOOTRIC__AMOUNT_SUFFIX and WOOTRIC__DELETE_USERS are honoured when set.
+    """
+    from stream.preview import preview_lines  # noqa: PLC0415
+
+    with told(), _open(file) as lines:
+        for line in preview_lines(lines):
+            sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+
+
+@app.command()
+def emulator(
+    port: Annotated[int, typer.Option(help="Port on loopback; 0 takes a free one.")] = 8091,
+) -> None:
+    """Run Wootric on loopback: end users, responses, declines, pixel, OAuth, limits, faults.
+
+    State, journal and faults to order are under /_emulator/.
+    """
+    from sink.wootric.emulator import serve  # noqa: PLC0415
+
+    serve(port)
+
+
+@app.command()
+def broker(
+    port: Annotated[int | None, typer.Option(help="Port; default: a free one.")] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="Data and logs; default: a temporary folder.")
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=1, max=9, help="Brokers: one, or three.")] = 1,
+) -> None:
+    """Run a real Apache Kafka on this machine, in the foreground.
+
+    stdout gets its bootstrap servers once it is up. Needs Java 17 and Maven.
+    """
+    from stream.local.broker import run_foreground  # noqa: PLC0415
+
+    with told():
+        run_foreground(port, directory, nodes, say)
+
+
+@app.command()
+def demo(
+    events: Annotated[int, typer.Option(min=1, help="Events to send.")] = 20_000,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Send for this long, as many as there is time for.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same events.")] = 1,
+) -> None:
+    """Show all of it on this machine, without accounts: Kafka, Wootric's emulator, the service.
+
+    While the events flow, a worker is killed with -9 and started again. At the end a report
+    compares what went in with what Wootric holds: exit 0 only if they agree.
+    """
+    from stream.local.demo import run_demo  # noqa: PLC0415
+
+    with told():
+        agrees = asyncio.run(run_demo(events=events, seconds=seconds, seed=seed))
+    raise typer.Exit(0 if agrees else EXIT_FAILED)
+
+
+def _kafka():  # noqa: ANN202
+    from stream.service import kafka_config  # noqa: PLC0415
+    from stream.settings import load_kafka  # noqa: PLC0415
+
+    kafka = load_kafka()
+    return kafka_config(kafka), kafka.dedupe_window_s
+
+
+def _print(findings) -> None:  # noqa: ANN001
+    for finding in findings:
+        typer.echo(f"{'ok  ' if finding.ok else 'MEND'}  {finding.topic}  {finding.text}")
+    if any(not finding.ok for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@contextmanager
+def _open(file: Path) -> Iterator[Iterator[bytes]]:
+    if str(file) == "-":
+        yield iter(sys.stdin.buffer)
+        return
+    try:
+        with file.open("rb") as lines:
+            yield iter(lines)
+    except OSError as error:
+        raise StartupError(f"{file} cannot be read: {error.strerror}", exit_code=66) from error

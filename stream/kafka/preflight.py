@@ -1,0 +1,51 @@
+"""What has to be right before a worker joins the group; each message says what to do."""
+
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+from stream.errors import StartupError
+from stream.kafka import config as settings
+from stream.kafka import topics
+from stream.kafka.config import KafkaConfig
+
+
+def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> None:
+    """Refuse to start on a cluster where the guarantee could not hold.
+
+    Raises:
+        StartupError: with everything that is wrong.
+    """
+    wrong = [
+        f"{finding.topic}: {finding.text}"
+        for finding in topics.check(config, dedupe_window_s=dedupe_window_s)
+        if not finding.ok
+    ]
+    wrong += _broker_limits(config)
+    if wrong:
+        raise StartupError("Kafka is not ready for us:\n  " + "\n  ".join(wrong), exit_code=78)
+
+
+def _broker_limits(config: KafkaConfig) -> list[str]:
+    """Compare our timeouts with what the brokers allow."""
+    admin = AdminClient(settings.common(config))
+    broker = next(iter(topics.describe(admin).brokers))
+    asked = ConfigResource(ResourceType.BROKER, str(broker))
+    answers = admin.describe_configs([asked], request_timeout=topics.ASK_S)
+    found = {name: entry.value for name, entry in answers[asked].result().items()}
+    wrong = []
+    session_ms = config.session_timeout_s * 1000
+    low, high = (
+        int(found.get(f"group.{bound}.session.timeout.ms") or default)
+        for bound, default in (("min", 6_000), ("max", 1_800_000))
+    )
+    if not low <= session_ms <= high:
+        wrong.append(
+            f"KAFKA__SESSION_TIMEOUT_S is outside of what the brokers allow: {low / 1000:g} to "
+            f"{high / 1000:g} s (group.min.session.timeout.ms, group.max.session.timeout.ms)"
+        )
+    longest = int(found.get("transaction.max.timeout.ms") or 900_000)
+    if config.transaction_timeout_s * 1000 > longest:
+        wrong.append(
+            f"KAFKA__TRANSACTION_TIMEOUT_S is above the brokers' {longest / 1000:g} s "
+            "(transaction.max.timeout.ms)"
+        )
+    return wrong

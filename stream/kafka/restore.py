@@ -1,0 +1,250 @@
+"""Restoring partitions: the ledger is folded before anything of the input is read.
+
+The order matters. First the stable committed offset, then the ledger's end with open
+transactions included, then the ledger up to that end with aborted records left out: so
+every intent and receipt that was committed before the offset is in the fold, and so is
+every intent that a predecessor may still send for.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from stream.kafka import config as settings
+from stream.kafka.config import KafkaConfig
+from stream.kafka.messages import Failed, Halted, Restored
+from stream.kafka.transactions import fence, instance_of
+from stream.ledger import REMOTE_ID_HEADER, MemoryState, State
+from stream.record import Partition
+
+log = structlog.get_logger()
+
+GHOST_WAIT_S = 1.0
+"""How long an open transaction may hold things up before its owner is looked for."""
+CHUNK_RECORDS_MAX = 5_000
+ASK_S = 5.0
+
+Tell = Callable[[Restored | Halted | Failed], None]
+
+
+class Restorer:
+    """Restores assignments, each in a thread of its own; other partitions flow meanwhile."""
+
+    def __init__(self, config: KafkaConfig, *, tell: Tell) -> None:
+        self._config = config
+        self._tell = tell
+        self._closed = threading.Event()
+
+    def restore(self, partitions: Sequence[Partition], assignment: int) -> None:
+        """Begin to restore; every partition is told of when it is ready, or halted."""
+        threading.Thread(
+            target=self._run,
+            args=(tuple(partitions), assignment),
+            name=f"restore-{assignment}",
+            daemon=True,
+        ).start()
+
+    def committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Return stable committed offsets with their metadata.
+
+        Raises:
+            KafkaException: the coordinator did not answer.
+        """
+        consumer = Consumer(settings.reader(self._config, isolation_level="read_committed"))
+        try:
+            return consumer.committed(partitions, timeout=ASK_S)
+        finally:
+            consumer.close()
+
+    def close(self) -> None:
+        """Give up what is being restored."""
+        self._closed.set()
+
+    def _run(self, partitions: Sequence[Partition], assignment: int) -> None:
+        attempt = 0
+        while not self._closed.is_set():
+            restore = Restore(self._config, partitions, assignment, self._tell, self._closed)
+            try:
+                restore.run()
+            except KafkaException as error:
+                attempt += 1
+                log.warning("restore_failed", error=error.args[0].str(), attempt=attempt)
+                partitions = restore.left
+                self._closed.wait(min(5.0, 0.2 * 2**attempt))
+            except Exception as error:  # noqa: BLE001  the thread's entry point
+                self._tell(Failed(error))
+                return
+            else:
+                return
+            finally:
+                restore.close()
+
+
+class Restore:
+    """One restore of some partitions."""
+
+    def __init__(
+        self,
+        config: KafkaConfig,
+        partitions: Sequence[Partition],
+        assignment: int,
+        tell: Tell,
+        closed: threading.Event,
+    ) -> None:
+        self._config = config
+        self._assignment = assignment
+        self._tell = tell
+        self._closed = closed
+        self._stable = Consumer(settings.reader(config, isolation_level="read_committed"))
+        self._latest = Consumer(settings.reader(config, isolation_level="read_uncommitted"))
+        self._began_at = time.monotonic()
+        self._partitions = {partition.number: partition for partition in partitions}
+        self._starts: dict[int, int] = {}
+        self._barriers: dict[int, int] = {}
+        self._states: dict[int, State] = {}
+        self._ghosts_fenced = False
+
+    @property
+    def left(self) -> list[Partition]:
+        """The partitions that are not restored yet."""
+        return list(self._partitions.values())
+
+    def run(self) -> None:
+        """Restore them all.
+
+        Raises:
+            KafkaException: Kafka could not be asked; those ``left`` have to be done again.
+        """
+        for partition, offset in self._committed().items():
+            self._begin(partition, offset)
+        self._fold()
+
+    def close(self) -> None:
+        """Close the clients."""
+        self._stable.close()
+        self._latest.close()
+
+    def _committed(self) -> dict[Partition, int]:
+        """Return the stable committed offsets, ending a dead worker's transaction if need be."""
+        asked = [TopicPartition(*partition) for partition in self._partitions.values()]
+        deadline = time.monotonic() + self._config.transaction_timeout_s * 3
+        while True:
+            try:
+                found = self._stable.committed(asked, timeout=GHOST_WAIT_S)
+            except KafkaException as error:
+                if not error.args[0].retriable() and error.args[0].code() != KafkaError._TIMED_OUT:
+                    raise
+                if self._closed.is_set() or time.monotonic() > deadline:
+                    raise
+            else:
+                if all(offset.error is None for offset in found):
+                    return {Partition(o.topic, o.partition): o.offset for o in found}
+            self._fence_ghosts()
+
+    def _begin(self, partition: Partition, committed: int) -> None:
+        """Note where reading starts and the ledger's end; halt what cannot start."""
+        low, high = self._stable.get_watermark_offsets(TopicPartition(*partition), timeout=ASK_S)
+        start = low if committed < 0 else committed
+        if not low <= start <= high:
+            del self._partitions[partition.number]
+            reason = (
+                f"the committed offset {start} is outside of the topic ({low} to {high}): records "
+                "were deleted before they were read; check the topic's retention, then set the "
+                "group's offset by hand"
+            )
+            self._tell(Halted(partition, reason))
+            return
+        ledger = TopicPartition(self._config.ledger_topic, partition.number)
+        _, barrier = self._latest.get_watermark_offsets(ledger, timeout=ASK_S)
+        self._starts[partition.number] = start
+        self._barriers[partition.number] = barrier
+        self._states[partition.number] = MemoryState()
+
+    def _fold(self) -> None:
+        topic = self._config.ledger_topic
+        self._stable.assign(
+            [TopicPartition(topic, number, OFFSET_BEGINNING) for number in self._barriers]
+        )
+        entries = 0
+        last_progress_at = time.monotonic()
+        while self._partitions and not self._closed.is_set():
+            messages = self._stable.consume(CHUNK_RECORDS_MAX, 0.05)
+            for message in messages:
+                error = message.error()
+                if error is None:
+                    entries += 1
+                    fold(self._states[message.partition()], message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    self._reached(message.partition(), message.offset(), entries)
+                elif not error.retriable():
+                    raise KafkaException(error)
+            if messages:
+                last_progress_at = time.monotonic()
+            elif time.monotonic() - last_progress_at > GHOST_WAIT_S:
+                self._fence_ghosts()
+                last_progress_at = time.monotonic()
+
+    def _reached(self, number: int, position: int, entries: int) -> None:
+        """Hand a partition over once its ledger was read up to the barrier.
+
+        Only the end of the partition tells: the tail before it is control records, which
+        are not handed out.
+        """
+        if number not in self._partitions or position < self._barriers[number]:
+            return
+        partition = self._partitions.pop(number)
+        self._stable.incremental_unassign([TopicPartition(self._config.ledger_topic, number)])
+        self._tell(
+            Restored(
+                partition=partition,
+                assignment=self._assignment,
+                state=self._states.pop(number),
+                next_offset=self._starts[number],
+                entries=entries,
+                took_s=time.monotonic() - self._began_at,
+            )
+        )
+
+    def _fence_ghosts(self) -> None:
+        """End the open transactions of instances that are not in the group any more.
+
+        Without this a worker that died inside a transaction holds its successors up for the
+        transaction's timeout and the coordinator's scan, 20 s together.
+        """
+        if self._ghosts_fenced:
+            return
+        asked = [TopicPartition(*partition) for partition in self._partitions.values()]
+        found = self._latest.committed(asked, timeout=ASK_S)
+        names = {instance_of(offset.metadata) for offset in found} - {None}
+        ghosts = names - self._living() - {self._config.instance_id}
+        for ghost in ghosts:
+            assert ghost is not None  # noqa: S101
+            log.info("fencing_instance_that_is_gone", instance=ghost)
+            fence(self._config, ghost)
+        self._ghosts_fenced = bool(ghosts)
+
+    def _living(self) -> set[str | None]:
+        admin = AdminClient(settings.common(self._config))
+        group = self._config.group_id
+        description = admin.describe_consumer_groups([group], request_timeout=ASK_S)[group].result()
+        return {member.group_instance_id for member in description.members}
+
+
+def fold(state: State, message: Message) -> None:
+    """Take one ledger record over into the state."""
+    remote_id = None
+    for name, value in message.headers() or ():
+        if name == REMOTE_ID_HEADER:
+            remote_id = int(value)
+    state.put(message.key().decode(), message.value(), remote_id)

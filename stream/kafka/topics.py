@@ -1,0 +1,239 @@
+"""The topics: what they must be like, making them, checking them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+    TopicMetadata,
+)
+
+from stream.errors import StartupError
+from stream.kafka import config as settings
+from stream.kafka.config import KafkaConfig
+
+ASK_S = 10.0
+HEADROOM_BYTES = 64 * 1024
+"""What a dead letter's headers may add to its record."""
+LEDGER_BYTES_MAX = 8 * 1024 * 1024
+HOUR_MS = 3_600_000
+REPLICATION_MAX = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """One topic as it should be."""
+
+    name: str
+    role: str
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about a topic; not ``ok`` means that the service would refuse to start."""
+
+    topic: str
+    ok: bool
+    text: str
+
+
+def plans(config: KafkaConfig, *, dedupe_window_s: int, record_bytes_max: int) -> list[TopicPlan]:
+    """Return the four topics as they should be; the input may hold records of this size."""
+    letters = {
+        "cleanup.policy": "delete",
+        "retention.ms": str(30 * 24 * HOUR_MS),
+        "max.message.bytes": str(record_bytes_max + HEADROOM_BYTES),
+    }
+    return [
+        TopicPlan(config.topic, "input", {"cleanup.policy": "delete"}),
+        TopicPlan(
+            config.ledger_topic,
+            "ledger",
+            {
+                "cleanup.policy": "compact,delete",
+                "retention.ms": str(dedupe_window_s * 1000),
+                "segment.ms": str(HOUR_MS),
+                "max.message.bytes": str(LEDGER_BYTES_MAX),
+            },
+        ),
+        TopicPlan(config.dead_letter_topic, "dead letters", letters),
+        TopicPlan(config.parked_topic, "parked", letters),
+    ]
+
+
+def create(
+    config: KafkaConfig,
+    *,
+    partitions: int,
+    replication_factor: int | None,
+    dedupe_window_s: int,
+) -> list[Finding]:
+    """Create the topics that are missing; return once all have leaders, with what was done.
+
+    The others get as many partitions as the input has. Input retention is set below the
+    dedupe window when the input is created here.
+
+    Raises:
+        StartupError: Kafka cannot be reached, or refused.
+    """
+    admin = AdminClient(settings.common(config))
+    cluster = describe(admin)
+    existing = cluster.topics
+    if config.topic in existing:
+        partitions = len(existing[config.topic].partitions)
+    replication = replication_factor or min(REPLICATION_MAX, len(cluster.brokers))
+    wanted = plans(
+        config, dedupe_window_s=dedupe_window_s, record_bytes_max=_record_max(admin, config)
+    )
+    findings = []
+    new = []
+    for plan in wanted:
+        if plan.name in existing:
+            findings.append(Finding(plan.name, True, f"{plan.role}: exists, left as it is"))
+            continue
+        extra = dict(plan.config)
+        if plan.role == "input":
+            extra |= {"retention.ms": str(dedupe_window_s * 1000 - 24 * HOUR_MS)}
+            extra |= {"segment.ms": str(HOUR_MS)}
+        if replication >= REPLICATION_MAX:
+            extra["min.insync.replicas"] = "2"
+        new.append(
+            NewTopic(
+                plan.name, num_partitions=partitions, replication_factor=replication, config=extra
+            )
+        )
+        text = f"{plan.role}: created with {partitions} partitions, {replication} replicas each"
+        findings.append(Finding(plan.name, True, text))
+    if new:
+        for name, future in admin.create_topics(new, operation_timeout=30).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise StartupError(
+                        f"topic {name} was not created: {error.args[0].str()}", exit_code=69
+                    ) from error
+        _await_leaders(admin, [plan.name for plan in wanted])
+    return findings + [
+        found for found in check(config, dedupe_window_s=dedupe_window_s) if not found.ok
+    ]
+
+
+def check(config: KafkaConfig, *, dedupe_window_s: int) -> list[Finding]:
+    """Return what is right and wrong about the four topics.
+
+    Raises:
+        StartupError: Kafka cannot be reached.
+    """
+    admin = AdminClient(settings.common(config))
+    topics = describe(admin).topics
+    wanted = plans(config, dedupe_window_s=dedupe_window_s, record_bytes_max=0)
+    missing = [plan for plan in wanted if plan.name not in topics]
+    if missing:
+        return [
+            Finding(plan.name, False, f"{plan.role}: missing; run `wootric-stream topics create`")
+            for plan in missing
+        ]
+    findings = [
+        Finding(plan.name, True, f"{plan.role}: {len(topics[plan.name].partitions)} partitions")
+        for plan in wanted
+    ]
+    findings += _check_counts(config, topics)
+    findings += _check_configs(
+        config, _configs(admin, [plan.name for plan in wanted]), dedupe_window_s
+    )
+    return findings
+
+
+def _check_counts(config: KafkaConfig, topics: Mapping[str, TopicMetadata]) -> list[Finding]:
+    inputs = len(topics[config.topic].partitions)
+    ledgers = len(topics[config.ledger_topic].partitions)
+    if ledgers == inputs:
+        return []
+    advice = "add partitions to the ledger" if ledgers < inputs else "add partitions to the input"
+    text = f"ledger: {ledgers} partitions, but the input has {inputs}; {advice}"
+    return [Finding(config.ledger_topic, False, text)]
+
+
+def _check_configs(
+    config: KafkaConfig, configs: Mapping[str, Mapping[str, str]], dedupe_window_s: int
+) -> list[Finding]:
+    findings = []
+    source, ledger = configs[config.topic], configs[config.ledger_topic]
+    if "compact" not in ledger["cleanup.policy"]:
+        text = f"ledger: cleanup.policy is {ledger['cleanup.policy']}; make it compact,delete"
+        findings.append(Finding(config.ledger_topic, False, text))
+    kept_ms = int(source["retention.ms"])
+    if "delete" in source["cleanup.policy"] and (
+        kept_ms < 0 or kept_ms + int(source["segment.ms"]) > dedupe_window_s * 1000
+    ):
+        text = (
+            "input: retention.ms + segment.ms is longer than KAFKA__DEDUPE_WINDOW_S; records that "
+            "are read again late could have a second effect"
+        )
+        findings.append(Finding(config.topic, False, text))
+    if (
+        "delete" in ledger["cleanup.policy"]
+        and 0 <= int(ledger["retention.ms"]) < dedupe_window_s * 1000
+    ):
+        text = "ledger: retention.ms is shorter than KAFKA__DEDUPE_WINDOW_S"
+        findings.append(Finding(config.ledger_topic, False, text))
+    need = int(source["max.message.bytes"]) + HEADROOM_BYTES
+    for name in (config.dead_letter_topic, config.parked_topic):
+        if int(configs[name]["max.message.bytes"]) < need:
+            text = f"max.message.bytes is below {need}: a dead letter of the largest record would not fit"
+            findings.append(Finding(name, False, text))
+    return findings
+
+
+def describe(admin: AdminClient):  # noqa: ANN201  the client exports no name for it
+    """Return the cluster's metadata.
+
+    Raises:
+        StartupError: Kafka cannot be reached.
+    """
+    try:
+        return admin.list_topics(timeout=ASK_S)
+    except KafkaException as error:
+        raise StartupError(
+            f"Kafka cannot be reached: {error.args[0].str()}; check KAFKA__BOOTSTRAP_SERVERS and, "
+            "for TLS and SASL, KAFKA__PROPERTIES",
+            exit_code=69,
+        ) from error
+
+
+def _record_max(admin: AdminClient, config: KafkaConfig) -> int:
+    """Return the largest record of the input, 1 MiB and a little where it does not exist yet."""
+    try:
+        return int(_configs(admin, [config.topic])[config.topic]["max.message.bytes"])
+    except KafkaException:
+        return 1_048_588
+
+
+def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    answers = admin.describe_configs(resources, request_timeout=ASK_S)
+    return {
+        resource.name: {key: str(entry.value) for key, entry in answer.result().items()}
+        for resource, answer in answers.items()
+    }
+
+
+def _await_leaders(admin: AdminClient, names: Sequence[str]) -> None:
+    """Return once every partition has a leader: a client may start at once then."""
+    for _ in range(100):
+        topics = admin.list_topics(timeout=ASK_S).topics
+        if all(
+            name in topics
+            and topics[name].partitions
+            and all(part.leader >= 0 for part in topics[name].partitions.values())
+            for name in names
+        ):
+            return
+        admin.poll(0.1)
+    raise StartupError("the new topics have no leaders yet; try again", exit_code=75)

@@ -1,0 +1,377 @@
+"""The loop: take, decide, commit, send.
+
+It lives on the event loop and never waits for Kafka: the member's thread tells what
+happened, the loop answers with commands. One checkpoint is under way at a time; what
+happens meanwhile is in the next one.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import structlog
+
+from sink.delivery import InDoubt
+from sink.wootric.sink import WootricSink
+from stream.checkpoint import Checkpoint
+from stream.errors import StreamError
+from stream.flow import Flow
+from stream.judge import Judged
+from stream.kafka.member import GroupMember
+from stream.kafka.messages import (
+    Aborted,
+    Assigned,
+    Commit,
+    Committed,
+    End,
+    Failed,
+    Halted,
+    Joined,
+    Leave,
+    Left,
+    Lost,
+    Notice,
+    Pause,
+    Read,
+    Records,
+    Release,
+    Restored,
+    Revoking,
+)
+from stream.limits import Capacity
+from stream.record import Partition, Record
+from stream.telemetry.observer import Observer
+from stream.work import Work
+
+log = structlog.get_logger()
+
+CYCLE_MIN_S = 0.01
+"""Under load a transaction carries what came together in this time: each costs the broker
+some milliseconds, however little is in it."""
+AFTER_ABORT_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """The loop's own bounds; times in seconds."""
+
+    cycle_max_s: float
+    in_flight_max: int
+    unsettled_records_max: int
+    dead_letter_pause_s: float
+    revoke_wait_s: float
+    drain_wait_s: float
+
+
+@dataclass(slots=True)
+class Drain:
+    """Partitions that are being given up: finish, commit, then say ``answer``."""
+
+    partitions: tuple[Partition, ...]
+    deadline: float
+    answer: Release | Leave
+
+
+class Processor:
+    """Drives the flow between the group member and the sink."""
+
+    def __init__(
+        self,
+        *,
+        flow: Flow,
+        sink: WootricSink,
+        judge: Callable[[Record], Judged],
+        pace: Pace,
+        observer: Observer,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._flow = flow
+        self._sink = sink
+        self._judge = judge
+        self._pace = pace
+        self._observer = observer
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._sending = asyncio.Semaphore(pace.in_flight_max)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._queued = 0
+        self._assignments: dict[Partition, int] = {}
+        self._paused: dict[Partition, float] = {}
+        self._committing: Checkpoint | None = None
+        self._next_commit_at = 0.0
+        self._fenced_at = 0.0
+        self._drain: Drain | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._failure: BaseException | None = None
+        self._member: GroupMember | None = None
+
+    def hear(self, notice: Notice) -> None:
+        """Take a notice over from the member's thread."""
+        self._loop.call_soon_threadsafe(self._on, notice)
+
+    async def run(self, member: GroupMember) -> None:
+        """Process until told to stop.
+
+        Raises:
+            StreamError: the member is beyond repair.
+        """
+        self._member = member
+        member.start()
+        try:
+            await self._ended
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Finish what is under way, commit it, and leave the group."""
+        if self._drain is not None and isinstance(self._drain.answer, Leave):
+            return
+        log.info("draining", under_way=self._flow.under_way)
+        partitions = tuple(self._flow.partitions)
+        self._begin_drain(partitions, self._pace.drain_wait_s, Leave())
+
+    # What the member tells
+
+    def _on(self, notice: Notice) -> None:  # noqa: C901, PLR0912  one case a notice
+        match notice:
+            case Records(messages):
+                self._admit(messages)
+            case Committed(checkpoint=checkpoint):
+                self._committed(notice, checkpoint)
+            case Aborted(reason=reason):
+                self._committing = None
+                self._next_commit_at = self._clock() + AFTER_ABORT_S
+                self._observer.aborted(reason)
+            case Joined():
+                self._observer.joined()
+            case Assigned(partitions, number):
+                self._assignments.update(dict.fromkeys(partitions, number))
+                self._observer.rebalanced("assigned", len(self._assignments))
+            case Restored():
+                self._open(notice)
+            case Revoking(partitions):
+                self._observer.rebalanced("revoked", len(self._assignments) - len(partitions))
+                self._begin_drain(tuple(partitions), self._pace.revoke_wait_s, Release())
+            case Lost(partitions):
+                self._close(partitions)
+                self._observer.rebalanced("lost", len(self._assignments))
+            case Halted(partition, reason):
+                self._observer.halted(partition, reason)
+            case End(partition, offset):
+                self._observer.ended(partition, offset, self._flow.partitions.get(partition))
+            case Failed(error):
+                self._failure = error
+            case Left():
+                if not self._ended.done():
+                    self._ended.set_result(None)
+            case _:
+                assert_never(notice)
+        self._wake()
+
+    def _open(self, restored: Restored) -> None:
+        partition = restored.partition
+        if self._assignments.get(partition) != restored.assignment or self._leaving:
+            return
+        self._flow.open(partition, restored.state, restored.next_offset, self._clock())
+        self._observer.restored(restored, self._flow.partitions[partition])
+        self._command(Read(partition, restored.next_offset))
+
+    def _admit(self, messages: list[Any]) -> None:
+        """Judge and admit a chunk; an end of partition is where the reading has got to."""
+        with self._observer.busy("admit"):
+            now_ms = self._now_ms()
+            judged: list[Judged] = []
+            ends: dict[Partition, int] = {}
+            for message in messages:
+                partition = Partition(message.topic(), message.partition())
+                if message.error() is not None:
+                    ends[partition] = message.offset()
+                elif partition in self._flow.partitions:
+                    judged.append(self._judge(_record(partition, message)))
+            self._flow.admit(judged, now_ms)
+            for partition, offset in ends.items():
+                self._flow.reached(partition, offset)
+            self._observer.consumed(judged)
+            self._keep_bounds()
+
+    def _committed(self, notice: Committed, checkpoint: Checkpoint) -> None:
+        with self._observer.busy("settle"):
+            self._committing = None
+            works = self._flow.committed(checkpoint, notice.started_at)
+            self._observer.committed(checkpoint, notice.took_s)
+            for work in works:
+                self._send(work)
+            self._keep_bounds()
+
+    def _close(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            self._assignments.pop(partition, None)
+            self._paused.pop(partition, None)
+            self._observer.closed(partition, self._flow.close(partition))
+
+    # Sending
+
+    def _send(self, work: Work) -> None:
+        self._queued += 1
+        task = self._loop.create_task(self._deliver(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, work: Work) -> None:
+        flow = self._flow.partitions.get(work.lane.partition)
+        if flow is None:
+            self._queued -= 1
+            return
+        delivery = flow.delivery(work, lambda: self._flow.may_send(work, self._clock()))
+        async with self._sending:
+            self._queued -= 1
+            outcome = await self._sink.deliver(delivery)
+        if isinstance(outcome, InDoubt):
+            self._observer.ambiguous(work)
+        self._observer.delivered(work, outcome, self._now_ms())
+        self._flow.settle(work, outcome, self._clock(), self._now_ms())
+        self._wake()
+
+    def _capacity(self) -> Capacity:
+        """Return how much may be released: as much again as is under way waits its turn,
+        so that requests need not wait for the transaction that releases them.
+        """
+        if self._drain is not None and isinstance(self._drain.answer, Leave):
+            return Capacity(0, 0)
+        now = self._clock()
+        free = self._pace.in_flight_max * 2 - self._flow.under_way
+        return Capacity(
+            api=min(free, self._sink.capacity(now) - self._queued),
+            pages=min(free, self._sink.capacity(now, page=True) - self._queued),
+        )
+
+    # The turn
+
+    def _wake(self) -> None:
+        """Let a turn follow soon; many reasons make one turn."""
+        if self._committing is None:
+            self._at(self._clock())
+
+    def _at(self, when: float) -> None:
+        """Let the next turn be at ``when`` at the latest."""
+        if when < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = when
+            self._timer = self._loop.call_later(max(0.0, when - self._clock()), self._turn)
+
+    def _turn(self) -> None:
+        """Commit if there is something to say, or a fence is due; else wait for it."""
+        self._timer = None
+        self._timer_at = float("inf")
+        if self._ended.done() or self._failure is not None:
+            return
+        now = self._clock()
+        self._observer.beat(self._flow, now)
+        due = self._flow.due(now)
+        if self._drain is not None and self._committing is None and self._drained(now):
+            self._end_drain(self._drain)
+        if self._member is not None:
+            self._member.busy = self._committing is not None or self._flow.under_way > 0
+        self._at(min(now + self._pace.cycle_max_s, due if due is not None else float("inf")))
+        if self._committing is not None or not self._flow.partitions:
+            return
+        capacity = self._capacity()
+        fence_due = self._flow.under_way and now >= self._fenced_at + self._pace.cycle_max_s / 2
+        if not fence_due and not self._flow.has_news(capacity):
+            return
+        if now < self._next_commit_at:
+            self._at(self._next_commit_at)
+            return
+        with self._observer.busy("checkpoint"):
+            self._committing = self._flow.checkpoint(self._now_ms(), capacity)
+        self._fenced_at = now
+        self._next_commit_at = now + CYCLE_MIN_S
+        self._command(Commit(self._committing))
+
+    def _keep_bounds(self) -> None:
+        """Read no more than there is room for, and no further than a partition may stretch."""
+        if self._member is None:
+            return
+        self._member.room = (
+            0 if self._leaving else self._pace.unsettled_records_max - self._flow.unsettled
+        )
+        now = self._clock()
+        for partition, flow in self._flow.partitions.items():
+            paused_until = self._paused.get(partition)
+            if paused_until is None:
+                if flow.braked:
+                    self._paused[partition] = now + self._pace.dead_letter_pause_s
+                    self._observer.braked(partition, self._pace.dead_letter_pause_s)
+                    self._command(Pause(partition))
+                elif flow.overstretched:
+                    self._paused[partition] = now
+                    self._command(Pause(partition))
+            elif now >= paused_until and not flow.overstretched:
+                del self._paused[partition]
+                flow.dead_letter_run = 0
+                self._command(Read(partition, flow.offsets.next_offset))
+
+    # Giving partitions up
+
+    @property
+    def _leaving(self) -> bool:
+        return self._drain is not None and isinstance(self._drain.answer, Leave)
+
+    def _begin_drain(
+        self, partitions: tuple[Partition, ...], wait_s: float, answer: Release | Leave
+    ) -> None:
+        if self._leaving:
+            self._command(Release())
+            return
+        self._flow.stop_releasing(partitions)
+        self._drain = Drain(partitions, self._clock() + wait_s, answer)
+        self._keep_bounds()
+        self._wake()
+
+    def _drained(self, now: float) -> bool:
+        assert self._drain is not None  # noqa: S101
+        if now >= self._drain.deadline:
+            return True
+        flows = [self._flow.partitions.get(partition) for partition in self._drain.partitions]
+        return not any(flow and (flow.under_way or flow.has_news()) for flow in flows)
+
+    def _end_drain(self, drain: Drain) -> None:
+        self._close(drain.partitions)
+        self._command(drain.answer)
+        if isinstance(drain.answer, Release):
+            self._drain = None
+
+    # Small steps
+
+    def _command(self, command: Commit | Read | Pause | Release | Leave) -> None:
+        if self._member is not None:
+            self._member.command(command)
+
+    def _now_ms(self) -> int:
+        return int(self._wall_clock() * 1000)
+
+
+def _record(partition: Partition, message: Any) -> Record:
+    headers = message.headers()
+    return Record(
+        partition=partition,
+        offset=message.offset(),
+        timestamp_ms=message.timestamp()[1],
+        key=message.key(),
+        value=message.value(),
+        headers=tuple(headers) if headers else (),
+    )
+
+
+__all__ = ["Pace", "Processor", "StreamError"]

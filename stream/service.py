@@ -1,0 +1,169 @@
+"""The service: everything wired together, and run until told to stop."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from sink.hooks import SinkHooks
+from sink.http import HttpSession
+from sink.wootric.account import WootricAccount
+from sink.wootric.sink import WootricSink
+from stream import __version__
+from stream.avro import all_packaged
+from stream.decode import Decoder
+from stream.errors import StartupError
+from stream.flow import Flow
+from stream.judge import Judged, judge
+from stream.kafka.config import KafkaConfig
+from stream.kafka.member import GroupMember
+from stream.kafka.preflight import preflight
+from stream.limits import Limits
+from stream.processor import Pace, Processor
+from stream.record import Record
+from stream.settings import InDoubtPages, KafkaSettings, Settings, WootricSettings
+from stream.telemetry.metrics import Metrics
+from stream.telemetry.observer import Observer, Vitals
+from stream.telemetry.server import StatusServer
+from stream.transform import Rules
+
+log = structlog.get_logger()
+
+
+async def serve(settings: Settings) -> None:
+    """Run the service until SIGTERM or SIGINT.
+
+    Raises:
+        StartupError: it cannot start.
+        StreamError: Kafka or the producer is beyond repair.
+    """
+    kafka, wootric = settings.kafka, settings.wootric
+    config = kafka_config(kafka)
+    await asyncio.to_thread(preflight, config, dedupe_window_s=kafka.dedupe_window_s)
+    account = wootric_account(wootric)
+    metrics, vitals = Metrics(), Vitals()
+    observer = Observer(metrics, vitals)
+    hooks = SinkHooks(
+        request_finished=observer.request_finished,
+        throttled=observer.throttled,
+        circuit_changed=observer.circuit_changed,
+    )
+    session = HttpSession(
+        in_flight_max=wootric.in_flight_max, request_timeout_s=wootric.request_timeout_s
+    )
+    async with session:
+        sink = WootricSink(account, session=session, hooks=hooks)
+        processor = Processor(
+            flow=Flow(limits(settings)),
+            sink=sink,
+            judge=judging(wootric),
+            pace=pace(settings),
+            observer=observer,
+        )
+        member = GroupMember(config, epoch=time.time_ns() // 1_000_000, tell=processor.hear)
+        await asyncio.to_thread(member.start_transactions)
+        status = StatusServer(metrics, vitals, lambda: member.polled_at)
+        await _start(status, settings)
+        await sink.start()
+        _stop_on_signals(processor, vitals)
+        log.info("started", version=__version__, group=config.group_id, topic=config.topic)
+        try:
+            await processor.run(member)
+        finally:
+            await sink.close()
+            await status.close()
+    log.info("stopped")
+
+
+def kafka_config(kafka: KafkaSettings) -> KafkaConfig:
+    """Return what the Kafka edge is told."""
+    return KafkaConfig(
+        bootstrap_servers=kafka.bootstrap_servers,
+        group_id=kafka.group_id,
+        instance_id=kafka.instance_id,
+        topic=kafka.topic,
+        ledger_topic=kafka.ledger_topic,
+        dead_letter_topic=kafka.dead_letter_topic,
+        parked_topic=kafka.parked_topic,
+        session_timeout_s=kafka.session_timeout_s,
+        transaction_timeout_s=kafka.transaction_timeout_s,
+        properties=kafka.properties,
+    )
+
+
+def wootric_account(wootric: WootricSettings) -> WootricAccount:
+    """Return what the sink is told. Twice as many deliveries as requests may be under way:
+    a release waits for its turn rather than for the next transaction.
+    """
+
+    def secret(name: str) -> str | None:
+        value = getattr(wootric, name)
+        return None if value is None else str(value.get_secret_value())
+
+    return WootricAccount(
+        account_token=wootric.account_token.get_secret_value(),
+        api_url=wootric.api_url,
+        pixel_url=wootric.pixel_url,
+        client_id=secret("client_id"),
+        client_secret=secret("client_secret"),
+        username=secret("username"),
+        password=secret("password"),
+        request_timeout_s=wootric.request_timeout_s,
+        in_flight_max=wootric.in_flight_max * 2,
+        requests_per_minute=wootric.requests_per_minute,
+    )
+
+
+def limits(settings: Settings) -> Limits:
+    """Return the flow's bounds."""
+    wootric = settings.wootric
+    return Limits(
+        lease_s=wootric.lease_s,
+        takeover_wait_s=wootric.lease_s + wootric.request_timeout_s + wootric.quiet_period_s,
+        quiet_s=wootric.quiet_period_s,
+        unchanged_resend_after_s=wootric.unchanged_resend_after_s,
+        unsettled_span_max=settings.kafka.unsettled_span_max,
+        dead_letter_run_max=settings.kafka.dead_letter_run_max,
+        resend_pages=wootric.in_doubt_pages is InDoubtPages.RESEND,
+        app_version=__version__,
+        instance=settings.kafka.instance_id,
+    )
+
+
+def pace(settings: Settings) -> Pace:
+    """Return the loop's bounds."""
+    return Pace(
+        cycle_max_s=settings.kafka.cycle_max_s,
+        in_flight_max=settings.wootric.in_flight_max,
+        unsettled_records_max=settings.kafka.unsettled_records_max,
+        dead_letter_pause_s=settings.kafka.dead_letter_pause_s,
+        revoke_wait_s=settings.kafka.revoke_wait_s,
+        drain_wait_s=settings.wootric.request_timeout_s + settings.kafka.transaction_timeout_s,
+    )
+
+
+def judging(wootric: WootricSettings) -> Callable[[Record], Judged]:
+    """Return the judge that these settings make."""
+    rules = Rules(amount_suffix=wootric.amount_suffix, delete_users=wootric.delete_users)
+    return partial(judge, decoder=Decoder(all_packaged()), rules=rules)
+
+
+async def _start(status: StatusServer, settings: Settings) -> None:
+    try:
+        await status.start(settings.http.host, settings.http.port)
+    except OSError as error:
+        raise StartupError(
+            f"HTTP__PORT {settings.http.port} cannot be used: {error.strerror}", exit_code=69
+        ) from error
+
+
+def _stop_on_signals(processor: Processor, vitals: Vitals) -> None:
+    def stop() -> None:
+        vitals.draining = True
+        processor.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)

@@ -1,0 +1,305 @@
+"""Everything an operator may set: ``KAFKA__GROUP_ID`` sets ``kafka.group_id``.
+
+Only the entry point reads the environment; a component gets its section.
+"""
+
+import difflib
+import os
+import socket
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from sink.wootric.account import PIXEL_URL
+from stream.errors import StartupError
+
+DAY_S = 86_400
+
+
+class Section(BaseModel):
+    """A component's settings: frozen, and nothing unknown among them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class InDoubtPages(StrEnum):
+    """What becomes of a page view that may or may not have arrived."""
+
+    PARK = "park"
+    RESEND = "resend"
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class KafkaSettings(Section):
+    """The input, the ledger and our place in the group."""
+
+    bootstrap_servers: str = Field(
+        description="Brokers to ask first, `host:port`, comma-separated."
+    )
+    group_id: str = Field("wootric-destination", min_length=1, description="Consumer group.")
+    topic: str = Field("segment.events", min_length=1, description="Input: Avro-encoded events.")
+    ledger_topic: str = Field("", description="Ledger; default `<topic>.wootric.ledger`.")
+    dead_letter_topic: str = Field("", description="Dead letters; default `<topic>.wootric.dlq`.")
+    parked_topic: str = Field("", description="Parked events; default `<topic>.wootric.parked`.")
+    instance_id: str = Field(
+        default_factory=socket.gethostname,
+        min_length=1,
+        max_length=200,
+        description="Static member and part of the transactional id; one a worker, stable over "
+        "restarts. Default: the host's name.",
+    )
+    session_timeout_s: float = Field(
+        10.0, ge=1, le=1800, description="Seconds after which a silent worker is replaced."
+    )
+    transaction_timeout_s: float = Field(
+        10.0, ge=1, le=900, description="Seconds after which the broker aborts a transaction."
+    )
+    dedupe_window_s: int = Field(
+        7 * DAY_S,
+        ge=3600,
+        description="Seconds for which a messageId is remembered; longer than the input is kept.",
+    )
+    cycle_max_s: float = Field(
+        0.25, gt=0, le=5, description="Seconds between transactions while anything is under way."
+    )
+    unsettled_records_max: int = Field(
+        10_000, ge=100, description="Events in memory, over all partitions."
+    )
+    unsettled_span_max: int = Field(
+        100_000,
+        ge=100,
+        description="How far a partition is read beyond its lowest unsettled event.",
+    )
+    dead_letter_run_max: int = Field(
+        1_000,
+        ge=0,
+        description="Dead letters in a row that stop a partition for a while; 0 never stops it.",
+    )
+    dead_letter_pause_s: float = Field(
+        300.0, gt=0, description="Seconds for which such a partition stands still."
+    )
+    revoke_wait_s: float = Field(
+        3.0, gt=0, description="Seconds to finish what is under way when partitions are given away."
+    )
+    properties: dict[str, Any] = Field(
+        default_factory=dict,
+        repr=False,
+        description="JSON object passed to librdkafka: TLS, SASL and the like.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_topics(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            topic = values.get("topic") or "segment.events"
+            for name, suffix in (
+                ("ledger", "ledger"),
+                ("dead_letter", "dlq"),
+                ("parked", "parked"),
+            ):
+                if not values.get(f"{name}_topic"):
+                    values[f"{name}_topic"] = f"{topic}.wootric.{suffix}"
+        return values
+
+
+class WootricSettings(Section):
+    """The account, and how it is treated."""
+
+    account_token: SecretStr = Field(description="Account token, `NPS-…`; it chooses the region.")
+    client_id: SecretStr | None = Field(None, description="OAuth client id.")
+    client_secret: SecretStr | None = Field(None, description="OAuth client secret.")
+    username: SecretStr | None = Field(None, description="Login, instead of a client.")
+    password: SecretStr | None = Field(None, description="The login's password.")
+    api_url: str = Field(
+        "", description="Scheme and host of the API, without /v1; default by region."
+    )
+    pixel_url: str = Field(PIXEL_URL, description="Where page views are reported.")
+    requests_per_minute: int = Field(
+        0, ge=0, description="Pace of API requests; 0 obeys the replies' headers only."
+    )
+    in_flight_max: int = Field(64, ge=1, le=4096, description="Requests under way at once.")
+    request_timeout_s: float = Field(
+        10.0, gt=0, le=300, description="Total deadline of one request, in seconds."
+    )
+    lease_s: float = Field(
+        5.0, gt=0, le=60, description="Seconds after its fence in which an attempt may start."
+    )
+    quiet_period_s: float = Field(
+        60.0, ge=0, description="Seconds in which an effect may still appear after its request."
+    )
+    in_doubt_pages: InDoubtPages = Field(
+        InDoubtPages.PARK, description="Page views in doubt: `park` or `resend`."
+    )
+    unchanged_resend_after_s: float = Field(
+        DAY_S, ge=0, description="Seconds after which an unchanged profile is sent again."
+    )
+    amount_suffix: bool = Field(
+        False, description="Add Wootric's `_amount` to the names of whole numbers."
+    )
+    delete_users: bool = Field(False, description="Let delete calls delete end users.")
+
+    @model_validator(mode="after")
+    def _has_credentials(self) -> Self:
+        client = self.client_id and self.client_secret
+        login = self.username and self.password
+        if not client and not login:
+            raise ValueError(
+                "credentials are missing: set WOOTRIC__CLIENT_ID and WOOTRIC__CLIENT_SECRET, "
+                "or WOOTRIC__USERNAME and WOOTRIC__PASSWORD"
+            )
+        return self
+
+
+class HttpSettings(Section):
+    """The service's own HTTP server."""
+
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104  probes come from outside
+    port: int = Field(8080, ge=0, le=65535, description="Metrics, health and status.")
+
+
+class LogSettings(Section):
+    """Logs, on stderr."""
+
+    level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Lowest level.")
+    format: LogFormat = Field(LogFormat.JSON, description="`json` or `console`.")
+
+
+class Settings(BaseSettings):
+    """All of it."""
+
+    model_config = SettingsConfigDict(
+        env_nested_delimiter="__",
+        env_nested_max_split=1,
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
+
+    kafka: KafkaSettings
+    wootric: WootricSettings
+    http: HttpSettings = HttpSettings()
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _times_fit(self) -> Self:
+        if self.kafka.cycle_max_s * 4 > self.wootric.lease_s:
+            raise ValueError(
+                "WOOTRIC__LEASE_S must be at least four times KAFKA__CYCLE_MAX_S, "
+                "or no request could be sent in time"
+            )
+        return self
+
+
+SECTIONS: Mapping[str, type[Section]] = {
+    "kafka": KafkaSettings,
+    "wootric": WootricSettings,
+    "http": HttpSettings,
+    "log": LogSettings,
+}
+
+
+def names() -> list[str]:
+    """Return the names of all settings, as the environment has them."""
+    return [
+        f"{section.upper()}__{field.upper()}"
+        for section, model in SECTIONS.items()
+        for field in model.model_fields
+    ]
+
+
+class KafkaOnly(BaseSettings):
+    """What commands need that touch nothing but Kafka."""
+
+    model_config = Settings.model_config
+
+    kafka: KafkaSettings
+
+
+class TransformSettings(Section):
+    """What the transform's preview needs of the account; all of it may be left out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    account_token: SecretStr | None = None
+    pixel_url: str = PIXEL_URL
+    amount_suffix: bool = False
+    delete_users: bool = False
+
+
+class TransformOnly(BaseSettings):
+    """What the transform's preview needs."""
+
+    model_config = Settings.model_config
+
+    wootric: TransformSettings = TransformSettings()
+
+
+def load() -> Settings:
+    """Return the settings of this environment.
+
+    Raises:
+        StartupError: something is missing, unknown or out of bounds; the message names all
+            of it and quotes no value.
+    """
+    return _load(Settings)
+
+
+def load_kafka() -> KafkaSettings:
+    """Return Kafka's settings alone. Raises like ``load``."""
+    return _load(KafkaOnly).kafka
+
+
+def load_transform() -> TransformSettings:
+    """Return the transform's settings alone. Raises like ``load``."""
+    return _load(TransformOnly).wootric
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def _load(model: type[S]) -> S:
+    problems = _unknown(os.environ)
+    settings: S | None = None
+    try:
+        settings = model()
+    except ValidationError as error:
+        problems += [_problem(item) for item in error.errors()]
+    except SettingsError as error:
+        problems.append(str(error))
+    if settings is None or problems:
+        raise StartupError("the settings are not right:\n  " + "\n  ".join(problems), exit_code=78)
+    return settings
+
+
+def _unknown(environment: Mapping[str, str]) -> list[str]:
+    known = names()
+    prefixes = tuple(f"{section.upper()}__" for section in SECTIONS)
+    problems = []
+    for name in environment:
+        if name.upper().startswith(prefixes) and name.upper() not in known:
+            close = difflib.get_close_matches(name.upper(), known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            problems.append(f"{name} is not a setting{hint}")
+    return problems
+
+
+def _problem(item: Any) -> str:
+    where = "__".join(str(part).upper() for part in item["loc"])
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

@@ -1,0 +1,92 @@
+"""Every row of the table: what an HTTP exchange proves."""
+
+import pytest
+
+from sink.classify import classify
+from sink.http import Lost, NotSent, Reply, Withheld
+
+WRITES = [
+    (200, {}, "executed"),
+    (201, {}, "executed"),
+    (202, {}, "executed"),
+    (204, {}, "executed"),
+    (301, {}, "forbidden"),
+    (302, {}, "forbidden"),
+    (304, {}, "forbidden"),
+    (307, {}, "forbidden"),
+    (400, {}, "refused"),
+    (401, {}, "unauthorized"),
+    (402, {}, "forbidden"),
+    (403, {}, "forbidden"),
+    (404, {}, "refused"),
+    (405, {}, "refused"),
+    (406, {}, "refused"),
+    (408, {}, "ambiguous"),
+    (409, {}, "refused"),
+    (410, {}, "refused"),
+    (413, {}, "refused"),
+    (414, {}, "refused"),
+    (415, {}, "refused"),
+    (418, {}, "refused"),
+    (422, {}, "refused"),
+    (423, {}, "refused"),
+    (425, {}, "not_executed"),
+    (429, {}, "throttled"),
+    (429, {"Retry-After": "1"}, "throttled"),
+    (431, {}, "refused"),
+    (499, {}, "ambiguous"),
+    (500, {}, "ambiguous"),
+    (501, {}, "ambiguous"),
+    (502, {}, "ambiguous"),
+    (503, {}, "ambiguous"),
+    (503, {"Retry-After": "1"}, "throttled"),
+    (504, {}, "ambiguous"),
+    (505, {}, "ambiguous"),
+    (520, {}, "ambiguous"),
+    (599, {}, "ambiguous"),
+    (101, {}, "ambiguous"),
+    (600, {}, "ambiguous"),
+]
+
+
+@pytest.mark.parametrize(("status", "headers", "word"), WRITES)
+def test_a_write_with_a_reply(status: int, headers: dict[str, str], word: str) -> None:
+    assert classify(Reply(status, headers, b""), writes=True).word == word
+
+
+@pytest.mark.parametrize(("status", "headers", "word"), WRITES)
+def test_a_look_up_is_never_in_doubt(status: int, headers: dict[str, str], word: str) -> None:
+    expected = "not_executed" if word == "ambiguous" else word
+    assert classify(Reply(status, headers, b""), writes=False).word == expected
+
+
+@pytest.mark.parametrize(("status", "headers", "word"), WRITES)
+def test_a_body_that_broke_off_changes_nothing_for_a_write(
+    status: int, headers: dict[str, str], word: str
+) -> None:
+    assert classify(Reply(status, headers, None), writes=True).word == word
+
+
+def test_a_look_up_whose_answer_broke_off_is_asked_again() -> None:
+    assert classify(Reply(200, {}, None), writes=False).word == "not_executed"
+
+
+def test_without_bytes_nothing_happened() -> None:
+    assert classify(NotSent("ConnectionRefusedError"), writes=True).word == "not_executed"
+    assert classify(Withheld(), writes=True).word == "withheld"
+
+
+def test_with_bytes_and_no_answer_a_write_is_in_doubt() -> None:
+    assert classify(Lost("TimeoutError"), writes=True).word == "ambiguous"
+    assert classify(Lost("TimeoutError"), writes=False).word == "not_executed"
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404])
+def test_a_host_may_count_more_as_configuration(status: int) -> None:
+    forbidden = frozenset({401, 402, 403, 404})
+    assert classify(Reply(status, {}, b""), writes=True, forbidden=forbidden).word == "forbidden"
+
+
+def test_a_redirect_is_not_held_against_the_operation() -> None:
+    verdict = classify(Reply(302, {}, b""), writes=True)
+    assert not verdict.personal

@@ -1,0 +1,240 @@
+"""The edge to aiohttp, against a server of raw bytes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from yarl import URL
+
+from sink.http import BODY_BYTES_MAX, Evidence, HttpSession, Lost, NotSent, Reply, Request, Withheld
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+PERSON = "ada%40example.com"
+
+
+class RawServer:
+    """Counts requests, and lets a test answer each with bytes; None resets the connection."""
+
+    def __init__(self, *answers: bytes | None | asyncio.Event) -> None:
+        self.answers = list(answers)
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/x?email={PERSON}"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+                self.requests.append(head + await reader.readexactly(int(length or 0)))
+                answer = self.answers.pop(0)
+                if isinstance(answer, asyncio.Event):
+                    await answer.wait()
+                    return
+                if answer is None:
+                    return
+                writer.write(answer)
+                if b"Connection: close" in answer:
+                    await writer.drain()
+                    writer.close()
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.transport.abort() if self.aborts(writer) else writer.close()
+
+    @staticmethod
+    def aborts(writer: asyncio.StreamWriter) -> bool:
+        return not writer.transport.is_closing()
+
+
+@asynccontextmanager
+async def serving(server: RawServer, *, timeout_s: float = 2.0) -> AsyncIterator[HttpSession]:
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.port = listener.sockets[0].getsockname()[1]
+    async with HttpSession(in_flight_max=4, request_timeout_s=timeout_s) as session:
+        yield session
+    listener.close()
+    await listener.wait_closed()
+
+
+def request(url: str, method: str = "GET", body: bytes | None = None) -> Request:
+    return Request("test", method, URL(url, encoded=True), body, writes=True)
+
+
+async def send(session: HttpSession, server: RawServer, method: str = "GET") -> Evidence:
+    body = b"a=1" if method in {"POST", "PUT"} else None
+    return await session.send(request(server.url, method, body), {"User-Agent": "test"})
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
+async def test_a_reset_on_a_kept_connection_is_not_followed_by_a_second_request(
+    method: str,
+) -> None:
+    """aiohttp repeats a GET, PUT or DELETE by itself: that would double a page view."""
+    server = RawServer(OK, None, OK)
+    async with serving(server) as session:
+        first = await send(session, server, method)
+        second = await send(session, server, method)
+    assert isinstance(first, Reply)
+    assert isinstance(second, Lost)
+    assert server.connections == 1
+    assert len(server.requests) == 2
+
+
+async def test_a_reply_is_status_headers_and_body() -> None:
+    server = RawServer(b"HTTP/1.1 201 Created\r\nX-Y: z\r\nContent-Length: 2\r\n\r\nok")
+    async with serving(server) as session:
+        reply = await send(session, server)
+    assert isinstance(reply, Reply)
+    assert (reply.status, reply.headers["x-y"], reply.body) == (201, "z", b"ok")
+
+
+async def test_a_refused_connection_sent_nothing() -> None:
+    server = RawServer()
+    async with serving(server):
+        url = server.url
+    async with HttpSession(in_flight_max=1, request_timeout_s=1) as session:
+        evidence = await session.send(request(url), {})
+    assert isinstance(evidence, NotSent)
+
+
+async def test_an_unknown_name_sent_nothing() -> None:
+    async with HttpSession(in_flight_max=1, request_timeout_s=5) as session:
+        evidence = await session.send(request("http://nobody.invalid/"), {})
+    assert isinstance(evidence, NotSent)
+
+
+async def test_tls_that_fails_sent_nothing() -> None:
+    server = RawServer(OK)
+    async with serving(server) as session:
+        url = server.url.replace("http:", "https:")
+        evidence = await session.send(request(url), {})
+    assert isinstance(evidence, NotSent)
+    assert server.requests == []
+
+
+async def test_silence_ends_at_the_deadline_in_doubt() -> None:
+    never = asyncio.Event()
+    server = RawServer(never)
+    async with serving(server, timeout_s=0.1) as session:
+        evidence = await send(session, server)
+        never.set()
+    assert evidence == Lost("TimeoutError")
+
+
+async def test_a_wait_for_a_place_in_the_pool_sent_nothing() -> None:
+    """The deadline counts from the start, but only what left can be in doubt."""
+    never = asyncio.Event()
+    server = RawServer(*[never] * 20)
+    async with serving(server, timeout_s=0.3) as session:
+        evidence = await asyncio.gather(*(send(session, server) for _ in range(10)))
+        never.set()
+    assert len(server.requests) == 6
+    assert sum(isinstance(one, Lost) for one in evidence) == 6
+    assert sum(isinstance(one, NotSent) for one in evidence) == 4
+
+
+async def test_headers_that_break_off_are_in_doubt() -> None:
+    server = RawServer(b"HTTP/1.1 200 OK\r\nContent-Le\r\nConnection: close")
+    async with serving(server) as session:
+        assert isinstance(await send(session, server), Lost)
+
+
+@pytest.mark.parametrize("garbage", [b"\x00\x01\r\n\r\n", b"HTTP/9.9 abc\r\n\r\n"])
+async def test_an_answer_that_is_no_http_is_in_doubt(garbage: bytes) -> None:
+    server = RawServer(garbage)
+    async with serving(server) as session:
+        assert isinstance(await send(session, server), Lost)
+
+
+async def test_a_body_that_breaks_off_leaves_the_status() -> None:
+    server = RawServer(
+        b"HTTP/1.1 201 Created\r\nContent-Length: 99\r\nConnection: close\r\n\r\n{"
+    )
+    async with serving(server) as session:
+        reply = await send(session, server)
+    assert isinstance(reply, Reply)
+    assert (reply.status, reply.body) == (201, None)
+
+
+async def test_a_body_that_drips_beyond_the_deadline_leaves_the_status() -> None:
+    server = RawServer(b"HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{", asyncio.Event())
+    async with serving(server, timeout_s=0.1) as session:
+        reply = await send(session, server)
+    assert isinstance(reply, Reply)
+    assert (reply.status, reply.body) == (201, None)
+
+
+async def test_a_body_without_end_is_not_kept() -> None:
+    size = BODY_BYTES_MAX + 1
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
+    server = RawServer(head + bytes(size))
+    async with serving(server, timeout_s=10) as session:
+        reply = await send(session, server)
+    assert isinstance(reply, Reply)
+    assert (reply.status, reply.body) == (200, None)
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    server = RawServer(b"HTTP/1.1 302 Found\r\nLocation: /y\r\nContent-Length: 0\r\n\r\n", OK)
+    async with serving(server) as session:
+        reply = await send(session, server)
+    assert isinstance(reply, Reply)
+    assert reply.status == 302
+    assert len(server.requests) == 1
+
+
+async def test_the_lease_is_asked_when_the_connection_is_ready() -> None:
+    """A lease that ends while the connection is made sends nothing."""
+    server = RawServer(OK)
+    asked: list[int] = []
+
+    def may_send() -> bool:
+        asked.append(server.port)
+        return False
+
+    async with serving(server) as session:
+        evidence = await session.send(request(server.url), {}, may_send=may_send)
+    assert evidence == Withheld()
+    assert len(asked) == 1
+    assert server.requests == []
+
+
+async def test_cancellation_passes_through() -> None:
+    never = asyncio.Event()
+    server = RawServer(never)
+    async with serving(server) as session:
+        task = asyncio.create_task(send(session, server))
+        while not server.requests:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        never.set()
+
+
+async def test_evidence_names_no_person() -> None:
+    never = asyncio.Event()
+    server = RawServer(None, never)
+    async with serving(server, timeout_s=0.1) as session:
+        reset = await send(session, server)
+        late = await send(session, server)
+        never.set()
+    assert "ada" not in repr((reset, late, request(server.url)))
+
+
+async def test_only_our_own_headers_are_sent() -> None:
+    server = RawServer(OK)
+    async with serving(server) as session:
+        await send(session, server)
+    names = {line.partition(b":")[0].lower() for line in server.requests[0].splitlines()[1:-1]}
+    assert names == {b"host", b"user-agent"}
