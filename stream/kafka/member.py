@@ -55,7 +55,12 @@ FULL_S_MAX = 1.0
 """How long nothing is polled while there is no room, before the partitions are paused:
 a pause throws away what was fetched ahead."""
 ENDS_EVERY_S = 1.0
-OUT_OF_RANGE = "the committed offset is not in the topic any more: records were deleted before they were read; check the topic's retention, then set the group's offset by hand"
+SEEK_TRIES = 100
+SEEK_WAIT_S = 0.02
+OUT_OF_RANGE = (
+    "the next offset is not in the topic any more: records were deleted before they were read; "
+    "check the topic's retention, then set the group's offset by hand"
+)
 
 
 class GroupMember(threading.Thread):
@@ -192,8 +197,9 @@ class GroupMember(threading.Thread):
         """React to what the consumer reports beside records."""
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             partition = Partition(message.topic(), message.partition())
-            self._reading.discard(partition)
-            self._tell(Halted(partition, OUT_OF_RANGE))
+            if partition in self._reading:
+                self._reading.discard(partition)
+                self._tell(Halted(partition, OUT_OF_RANGE))
         elif error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
             raise Fenced(
                 f"another worker is in the group as {self._config.instance_id}: "
@@ -224,11 +230,23 @@ class GroupMember(threading.Thread):
 
     def _seek(self, partition: Partition, offset: int) -> None:
         if partition in self._owned:
-            self._consumer.resume(_topic_partitions([partition]))
-            self._consumer.seek(TopicPartition(*partition, offset))
+            self._seek_soon(TopicPartition(*partition, offset))
             self._reading.add(partition)
-            if self._held:
-                self._consumer.pause(_topic_partitions([partition]))
+            if not self._held:
+                self._consumer.resume(_topic_partitions([partition]))
+
+    def _seek_soon(self, position: TopicPartition) -> None:
+        """Seek as soon as the client has begun with the partition, which takes it a moment."""
+        for _ in range(SEEK_TRIES):
+            try:
+                self._consumer.seek(position)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError._STATE:
+                    raise
+                time.sleep(SEEK_WAIT_S)
+            else:
+                return
+        self._consumer.seek(position)
 
     def _commit(self, checkpoint: Checkpoint) -> None:
         """Commit, if what the checkpoint speaks of is still ours; tell how it went."""
@@ -280,7 +298,8 @@ class GroupMember(threading.Thread):
         self._assignments += 1
         for partition in partitions:
             self._owned[partition] = self._assignments
-        consumer.incremental_assign(assigned)
+        # Where reading begins is the restorer's to find out: the offset here is never read from.
+        consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in assigned])
         if assigned:
             consumer.pause(assigned)
         self._tell(Joined())

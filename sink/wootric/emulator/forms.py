@@ -1,6 +1,7 @@
 """Parameters as Rails reads them: ``properties[plan]=pro`` is a hash in a form."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import unquote
 
@@ -36,6 +37,7 @@ def pairs(encoded: str) -> Iterator[tuple[str, str]]:
             yield _decoded(name), _decoded(value)
 
 
+@lru_cache(maxsize=4096)
 def _decoded(text: str) -> str:
     text = text.replace("+", " ")
     return unquote(text) if "%" in text else text

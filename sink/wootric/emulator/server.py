@@ -29,6 +29,9 @@ from sink.wootric.emulator.faults import (
 from sink.wootric.emulator.journal import Entry, Journal, Status
 from sink.wootric.emulator.state import State
 
+GRACE_S = 0.05
+"""How long a reply under way may take when the server stops; 0 would mean for ever."""
+
 
 class Emulator:
     """Wootric on one port: its world, its journal, and the faults it is to show.
@@ -91,7 +94,7 @@ class Emulator:
     async def start(self) -> None:
         """Listen on 127.0.0.1; a port of 0 becomes a free one."""
         server = web.Server(self._handle, access_log=None)
-        self._runner = web.ServerRunner(server, shutdown_timeout=0.0)
+        self._runner = web.ServerRunner(server, shutdown_timeout=GRACE_S)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
         self._port = self._runner.addresses[0][1]
@@ -99,9 +102,9 @@ class Emulator:
     async def stop(self) -> None:
         """Close every connection; effects that were still to come do not come."""
         self._cancel_late()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
 
     def reset(self) -> None:
         """Become as new: nobody known, no token, no fault, the behaviour of the start."""

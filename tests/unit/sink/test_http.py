@@ -1,7 +1,7 @@
 """The edge to aiohttp, against a server of raw bytes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -9,14 +9,12 @@ from yarl import URL
 
 from sink.http import BODY_BYTES_MAX, Evidence, HttpSession, Lost, NotSent, Reply, Request, Withheld
 
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 PERSON = "ada%40example.com"
 
 
 class RawServer:
-    """Counts requests, and lets a test answer each with bytes; None resets the connection."""
+    """Answers requests with bytes, by a reset (None), or not before an event is set."""
 
     def __init__(self, *answers: bytes | None | asyncio.Event) -> None:
         self.answers = list(answers)
@@ -35,25 +33,21 @@ class RawServer:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
                 self.requests.append(head + await reader.readexactly(int(length or 0)))
-                answer = self.answers.pop(0)
-                if isinstance(answer, asyncio.Event):
-                    await answer.wait()
-                    return
-                if answer is None:
-                    return
-                writer.write(answer)
-                if b"Connection: close" in answer:
-                    await writer.drain()
-                    writer.close()
-                    return
+                match self.answers.pop(0):
+                    case bytes(answer):
+                        writer.write(answer)
+                        if b"Connection: close" in answer:
+                            writer.close()
+                            return
+                    case None:
+                        return
+                    case never:
+                        await never.wait()
         except (asyncio.IncompleteReadError, ConnectionError):
             return
         finally:
-            writer.transport.abort() if self.aborts(writer) else writer.close()
-
-    @staticmethod
-    def aborts(writer: asyncio.StreamWriter) -> bool:
-        return not writer.transport.is_closing()
+            if not writer.transport.is_closing():
+                writer.transport.abort()
 
 
 @asynccontextmanager
@@ -167,7 +161,7 @@ async def test_a_body_that_breaks_off_leaves_the_status() -> None:
 
 
 async def test_a_body_that_drips_beyond_the_deadline_leaves_the_status() -> None:
-    server = RawServer(b"HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{", asyncio.Event())
+    server = RawServer(b"HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{")
     async with serving(server, timeout_s=0.1) as session:
         reply = await send(session, server)
     assert isinstance(reply, Reply)

@@ -1,0 +1,286 @@
+"""Tokens, circuits and the pace."""
+
+import asyncio
+import time
+
+import pytest
+from sink_world import DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, world
+
+from sink.delivery import Deferred, Delivered, EndUser, Rejected
+from sink.wootric.emulator import Answer, Behaviour, Delay, Drop, Truncate
+from sink.wootric.operations import Operation, UpsertEndUser
+
+API_CASES: dict[str, Operation] = {
+    "update_end_user": UPSERT,
+    "delete_end_user": DELETE,
+    "create_response": RESPONSE,
+    "create_decline": DECLINE,
+}
+PASSWORD = {"client_id": None, "client_secret": None, "username": "u", "password": "p"}
+
+
+async def test_many_who_wait_share_one_token_request() -> None:
+    async with world() as here:
+        users = [UpsertEndUser(external_id=f"u{n}") for n in range(10)]
+        outcomes = await asyncio.gather(*map(here.deliver, users))
+        assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+        assert here.token_requests() == 1
+
+
+@pytest.mark.parametrize("kind", API_CASES)
+async def test_a_token_that_no_longer_counts_is_renewed_once(kind: str) -> None:
+    async with world() as here:
+        known = here.hold()
+        await here.deliver(DELETE, known=EndUser(id=999))
+        here.wootric.revoke_tokens()
+        assert isinstance(await here.deliver(API_CASES[kind], known=known), Delivered)
+        assert here.effects() == [kind]
+        assert here.token_requests() == 2
+
+
+async def test_many_refused_at_once_share_one_renewal() -> None:
+    async with world() as here:
+        await here.deliver(DELETE, known=EndUser(id=999))
+        here.wootric.revoke_tokens()
+        users = [UpsertEndUser(external_id=f"u{n}") for n in range(10)]
+        outcomes = await asyncio.gather(*map(here.deliver, users))
+        assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+        assert here.token_requests() == 2
+        assert len(here.effects()) == 10
+
+
+@pytest.mark.parametrize("kind", API_CASES)
+async def test_a_second_401_opens_the_circuit_and_rejects_nothing(kind: str) -> None:
+    async with world() as here:
+        known = here.hold()
+        here.wootric.on(*WRITES[kind], Answer(status=401), always=True)
+        for refused in (0, 1):
+            outcome = await here.deliver(API_CASES[kind], known=known, refused=refused)
+            assert isinstance(outcome, Deferred)
+            assert outcome.refused
+            assert here.sink.capacity(time.monotonic()) == 0
+            assert await here.sink.probe()
+        assert here.effects() == []
+        assert here.heard.circuits == [
+            ("api", True, "unauthorized"),
+            ("api", False, ""),
+        ] * 2
+
+
+@pytest.mark.parametrize("status", [402, 403])
+@pytest.mark.parametrize("kind", API_CASES)
+async def test_what_is_forbidden_waits_for_a_probe(kind: str, status: int) -> None:
+    async with world() as here:
+        known = here.hold()
+        here.wootric.on(*WRITES[kind], Answer(status=status))
+        outcome = await here.deliver(API_CASES[kind], known=known)
+        assert isinstance(outcome, Deferred)
+        assert outcome.refused
+        other = await here.deliver(UPSERT)
+        assert isinstance(other, Deferred)
+        assert not other.refused, "it was not asked"
+        assert await here.sink.probe()
+        assert isinstance(await here.deliver(API_CASES[kind], known=known, refused=1), Delivered)
+        assert here.effects() == [kind]
+
+
+async def test_what_is_forbidden_again_while_all_else_passes_is_rejected() -> None:
+    async with world() as here:
+        known = here.hold()
+        here.wootric.on(*WRITES["update_end_user"], Answer(status=403), always=True)
+        assert isinstance(await here.deliver(UPSERT, known=known), Deferred)
+        assert await here.sink.probe()
+        outcome = await here.deliver(UPSERT, known=known, refused=1)
+        assert isinstance(outcome, Rejected)
+        assert outcome.reason == "forbidden"
+        assert here.sink.circuits()["api"] is None
+
+
+async def test_a_probe_that_is_forbidden_keeps_the_circuit_open() -> None:
+    async with world() as here:
+        here.wootric.on("*", "/v1/*", Answer(status=403), always=True)
+        await here.deliver(UPSERT)
+        assert not await here.sink.probe()
+        assert here.sink.circuits()["api"] == "forbidden"
+
+
+async def test_the_circuit_closes_by_itself_when_credentials_are_good_again() -> None:
+    async with world(Behaviour(client_secret="other"), probe_interval_s=0.05) as here:
+        await here.sink.start()
+        outcome = await here.deliver(UPSERT)
+        assert isinstance(outcome, Deferred)
+        assert not outcome.refused, "it was never asked"
+        assert here.sink.circuits()["api"] == "credentials"
+        here.wootric.behaviour = Behaviour()
+        while here.sink.circuits()["api"]:
+            await asyncio.sleep(0.01)
+        assert isinstance(await here.deliver(UPSERT), Delivered)
+
+
+async def test_a_redirect_is_a_matter_of_configuration() -> None:
+    async with world() as here:
+        headers = {"Location": "https://elsewhere.example/"}
+        here.wootric.on("*", "/v1/*", Answer(status=302, headers=headers))
+        outcome = await here.deliver(UPSERT)
+        assert isinstance(outcome, Deferred)
+        assert not outcome.refused
+        assert here.sink.circuits()["api"] == "redirected"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Drop(), Answer(status=500), Answer(status=429, headers={"Retry-After": "0"}), Truncate()],
+    ids=repr,
+)
+async def test_a_token_endpoint_in_trouble_is_asked_again(fault: Drop) -> None:
+    async with world() as here:
+        here.wootric.on("POST", "/oauth/token", fault)
+        assert isinstance(await here.deliver(UPSERT), Delivered)
+        assert here.heard.tokens == [False, True]
+
+
+async def test_a_token_endpoint_that_stays_down_executes_nothing() -> None:
+    async with world() as here:
+        here.wootric.on("POST", "/oauth/token", Answer(status=500), always=True)
+        outcome = await here.deliver(UPSERT)
+        assert isinstance(outcome, Deferred)
+        assert outcome.reason == "token"
+        assert here.requests() == []
+
+
+async def test_a_token_is_renewed_ahead_of_its_end_without_anybody_waiting() -> None:
+    async with world(Behaviour(expires_in_s=0.4)) as here:
+        await here.deliver(UPSERT)
+        here.wootric.on("POST", "/oauth/token", Delay(before_s=0.05))
+        while here.token_requests() < 2:
+            await here.deliver(DELETE, known=EndUser(id=999))
+            await asyncio.sleep(0.01)
+        assert all(entry.status != 401 for entry in here.wootric.journal.entries)
+
+
+async def test_the_password_grant_names_the_account_and_uses_its_refresh_token() -> None:
+    behaviour = Behaviour(username="u", password="p", account_token="NPS-4aeb53c1")
+    async with world(behaviour, **PASSWORD) as here:
+        await here.deliver(UPSERT)
+        here.wootric.revoke_tokens()
+        assert isinstance(await here.deliver(DELETE), Delivered)
+        grants = [
+            entry.form.partition("&")[0]
+            for entry in here.wootric.journal.entries
+            if entry.path == "/oauth/token"
+        ]
+        assert grants == ["grant_type=password", "grant_type=refresh_token"]
+
+
+async def test_a_refresh_token_that_is_refused_leads_back_to_the_full_grant() -> None:
+    async with world(**PASSWORD) as here:
+        await here.deliver(UPSERT)
+        here.wootric.revoke_tokens()
+        here.wootric.on("POST", "/oauth/token", Answer(status=400))
+        assert isinstance(await here.deliver(DELETE), Delivered)
+        assert here.token_requests() == 3
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_the_pixel_has_a_circuit_of_its_own(status: int) -> None:
+    async with world() as here:
+        here.wootric.on(*WRITES["page_view"], Answer(status=status))
+        outcome = await here.deliver(PAGE)
+        assert isinstance(outcome, Deferred)
+        assert outcome.refused
+        now = time.monotonic()
+        assert (here.sink.capacity(now, page=True), here.sink.capacity(now)) == (0, 16)
+        assert isinstance(await here.deliver(UPSERT), Delivered)
+
+
+async def test_when_its_probe_is_due_one_page_is_let_through() -> None:
+    async with world(probe_interval_s=0.02) as here:
+        here.wootric.on(*WRITES["page_view"], Answer(status=403), times=2)
+        await here.deliver(PAGE)
+        await asyncio.sleep(0.03)
+        assert here.sink.capacity(time.monotonic(), page=True) == 1
+        first, second = await asyncio.gather(here.deliver(PAGE), here.deliver(PAGE))
+        assert isinstance(first, Deferred)
+        assert first.refused
+        assert isinstance(second, Deferred)
+        assert not second.refused, "one trial at a time"
+        await asyncio.sleep(0.03)
+        assert isinstance(await here.deliver(PAGE, refused=2), Delivered)
+        assert here.sink.capacity(time.monotonic(), page=True) == 16
+
+
+async def test_a_page_forbidden_in_its_own_trial_has_not_been_judged() -> None:
+    """Only a pixel that serves others can say that the page itself is to blame."""
+    async with world(probe_interval_s=0.0) as here:
+        here.wootric.on(*WRITES["page_view"], Answer(status=403), times=2)
+        await here.deliver(PAGE)
+        assert isinstance(await here.deliver(PAGE, refused=1), Deferred)
+        assert isinstance(await here.deliver(PAGE), Delivered)
+        here.wootric.on(*WRITES["page_view"], Answer(status=403))
+        outcome = await here.deliver(PAGE, refused=2)
+        assert isinstance(outcome, Rejected)
+        assert outcome.reason == "forbidden"
+
+
+async def test_the_last_place_of_the_allowance_shuts_the_gate_ahead_of_a_429() -> None:
+    async with world(Behaviour(rate_limit_per_minute=3)) as here:
+        outcomes = [await here.deliver(UpsertEndUser(external_id=f"u{n}")) for n in range(2)]
+        assert isinstance(outcomes[0], Delivered)
+        assert isinstance(outcomes[1], Deferred)
+        assert all(entry.status != 429 for entry in here.wootric.journal.entries)
+        assert here.sink.capacity(time.monotonic()) == 0
+
+
+async def test_the_pace_is_kept_and_pages_are_outside_of_it() -> None:
+    async with world(requests_per_minute=60) as here:
+        known = here.hold()
+        assert isinstance(await here.deliver(UPSERT, known=known), Delivered)
+        now = time.monotonic()
+        assert (here.sink.capacity(now), here.sink.capacity(now, page=True)) == (0, 16)
+        for _ in range(5):
+            assert isinstance(await here.deliver(PAGE), Delivered)
+
+
+async def test_capacity_shrinks_with_what_is_in_flight() -> None:
+    async with world() as here:
+        here.wootric.on(*WRITES["page_view"], Delay(before_s=0.1), always=True)
+        tasks = [asyncio.create_task(here.deliver(PAGE)) for _ in range(5)]
+        await asyncio.sleep(0)
+        assert here.sink.capacity(time.monotonic()) == 11
+        await asyncio.gather(*tasks)
+        assert here.sink.capacity(time.monotonic()) == 16
+
+
+async def test_a_defect_of_our_own_neither_raises_nor_loses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world() as here:
+
+        def broken(*_: object) -> None:
+            raise KeyError("ada@example.com")
+
+        monkeypatch.setattr("sink.wootric.end_users.creation", broken)
+        outcome = await here.deliver(UPSERT)
+        assert isinstance(outcome, Deferred)
+        assert outcome.reason == "internal: KeyError"
+
+
+async def test_the_listener_hears_of_every_request() -> None:
+    async with world() as here:
+        await here.deliver(UPSERT)
+        assert here.heard.requests == [
+            ("token", "executed", 200),
+            ("find_end_user", "refused", 404),
+            ("create_end_user", "executed", 201),
+        ]
+
+
+async def test_no_token_is_shown() -> None:
+    async with world() as here:
+        await here.deliver(UPSERT)
+        keeper = here.sink._keeper
+        bearer = keeper.current()
+        assert bearer is not None
+        token = bearer.read_headers["Authorization"].removeprefix("Bearer ")
+        assert len(token) > 20
+        assert token not in repr(bearer) + repr(keeper) + repr(here.heard)

@@ -1,0 +1,329 @@
+"""Every operation against Wootric as it might be; what Wootric holds is the oracle."""
+
+import itertools
+from collections.abc import AsyncIterator
+
+import pytest
+from sink_world import AT, DECLINE, DELETE, PAGE, RESPONSE, UPSERT, URL, World, world
+
+from sink.delivery import Delivered, EndUser, Parked, Rejected, Skipped
+from sink.wootric.emulator import Behaviour
+from sink.wootric.operations import CreateResponse, DeleteEndUser, PageView, UpsertEndUser
+
+READINGS = [
+    Behaviour(
+        put_properties=put,
+        response_properties=put,
+        lookup_absent=absent,
+        duplicate_external_id=duplicate,
+        email_taken_status=taken,
+    )
+    for put, absent, duplicate, taken in itertools.product(
+        ("merge", "replace"), ("404", "empty"), ("allow", "refuse"), (400, 409, 422)
+    )
+]
+
+
+@pytest.fixture(
+    params=READINGS,
+    ids=lambda one: "-".join(
+        (
+            one.put_properties,
+            one.lookup_absent,
+            one.duplicate_external_id,
+            str(one.email_taken_status),
+        )
+    ),
+)
+async def here(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """The world under each reading of what the documents leave open."""
+    async with world(request.param) as one:
+        yield one
+
+
+async def test_an_unknown_end_user_is_created(here: World) -> None:
+    outcome = await here.deliver(UPSERT)
+    user = here.user()
+    assert here.effects() == ["create_end_user"]
+    assert (user.email, user.external_created_at, user.properties) == (
+        "ada@example.com",
+        AT,
+        {"plan": "pro", "seats_amount": 3},
+    )
+    assert isinstance(outcome, Delivered)
+    assert outcome.end_user == EndUser(
+        id=user.id,
+        email="ada@example.com",
+        external_id="ada",
+        external_created_at=AT,
+        properties=dict(UPSERT.properties),
+    )
+    assert (outcome.status, outcome.attempts) == (201, 1)
+
+
+async def test_a_known_end_user_costs_one_request(here: World) -> None:
+    known = here.hold(properties={"plan": "free", "city": "Kyiv"})
+    outcome = await here.deliver(UPSERT, known=known)
+    assert here.requests() == [("PUT", f"/v1/end_users/{known.id}")]
+    assert here.user().properties == {"plan": "pro", "city": "Kyiv", "seats_amount": 3}
+    assert isinstance(outcome, Delivered)
+    assert outcome.end_user is not None
+    assert outcome.end_user.properties == here.user().properties
+
+
+async def test_an_unchanged_end_user_costs_none(here: World) -> None:
+    known = here.hold(properties=dict(UPSERT.properties), external_created_at=AT)
+    assert await here.deliver(UPSERT, known=known) == Skipped(reason="unchanged", end_user=known)
+    assert here.requests() == []
+
+
+async def test_an_end_user_found_is_changed_where_it_differs(here: World) -> None:
+    here.hold(properties={"city": "Kyiv"})
+    await here.deliver(UPSERT)
+    assert here.effects() == ["update_end_user"]
+    assert here.user().properties == {"plan": "pro", "city": "Kyiv", "seats_amount": 3}
+
+
+async def test_an_end_user_found_as_wanted_is_left_alone(here: World) -> None:
+    here.hold(properties=dict(UPSERT.properties), external_created_at=AT)
+    outcome = await here.deliver(UPSERT)
+    assert isinstance(outcome, Skipped)
+    assert here.effects() == []
+
+
+async def test_after_a_doubt_the_state_that_is_wanted_is_the_effect(here: World) -> None:
+    here.hold(properties=dict(UPSERT.properties), external_created_at=AT)
+    outcome = await here.deliver(UPSERT, in_doubt=True)
+    assert isinstance(outcome, Delivered)
+    assert here.effects() == []
+
+
+async def test_a_profile_that_is_not_known_is_looked_up_by_id(here: World) -> None:
+    known = here.hold(properties={"city": "Kyiv"})
+    unknown = EndUser(id=known.id, email=known.email, external_id="ada")
+    await here.deliver(UPSERT, known=unknown)
+    assert here.requests()[0] == ("GET", f"/v1/end_users/{known.id}")
+    assert here.user().properties == {"plan": "pro", "city": "Kyiv", "seats_amount": 3}
+
+
+async def test_a_remembered_absence_is_not_trusted_for_writes(here: World) -> None:
+    here.hold()
+    await here.deliver(UPSERT, known=EndUser(id=None, external_id="ada"))
+    assert here.effects() == ["update_end_user"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "name"),
+    [
+        ({"email": "ada@example.com"}, "email"),
+        ({"phone_number": "+14155550100"}, "phone_number"),
+        ({"external_id": "a/b ?ü"}, "external_id"),
+    ],
+)
+async def test_an_end_user_is_found_by_any_identity(
+    here: World, identity: dict[str, str], name: str
+) -> None:
+    for plan in ("free", "pro"):
+        await here.deliver(UpsertEndUser(**identity, properties={"plan": plan}))
+    assert here.effects() == ["create_end_user", "update_end_user"]
+    assert here.wootric.state.find(name, identity[name]).properties == {"plan": "pro"}
+
+
+async def test_an_email_that_is_taken_leads_to_its_holder(here: World) -> None:
+    here.hold(external_id=None)
+    outcome = await here.deliver(UPSERT)
+    assert isinstance(outcome, Delivered)
+    assert here.effects() == ["update_end_user"]
+    assert here.user().email == "ada@example.com"
+
+
+async def test_an_email_of_somebody_else_is_not_taken_from_a_known_end_user(here: World) -> None:
+    known = here.hold()
+    here.hold(email="eve@example.com", external_id="eve")
+    outcome = await here.deliver(
+        UpsertEndUser(email="eve@example.com", external_id="ada"), known=known
+    )
+    assert isinstance(outcome, Rejected)
+    assert outcome.reason == "email_taken"
+    assert here.effects() == []
+
+
+async def test_an_id_that_is_no_longer_there_is_looked_up_again(here: World) -> None:
+    gone = EndUser(id=999, email="ada@example.com", external_id="ada", properties={})
+    here.hold()
+    await here.deliver(UPSERT, known=gone)
+    assert here.effects() == ["update_end_user"]
+
+
+async def test_an_end_user_that_is_gone_is_created_again(here: World) -> None:
+    gone = EndUser(id=999, email="ada@example.com", external_id="ada", properties={})
+    await here.deliver(UPSERT, known=gone)
+    assert here.effects() == ["create_end_user"]
+
+
+@pytest.mark.parametrize("survey", [RESPONSE, DECLINE], ids=["response", "decline"])
+async def test_a_survey_of_an_unknown_end_user_creates_both(
+    here: World, survey: CreateResponse
+) -> None:
+    outcome = await here.deliver(survey)
+    assert here.effects() == ["create_end_user", survey.type]
+    effect = here.wootric.state.effects[-1]
+    assert isinstance(outcome, Delivered)
+    assert outcome.remote_id == effect.id
+    assert outcome.end_user is not None
+    assert outcome.end_user.id == here.user().id
+    assert outcome.end_user.properties is None, "the survey carried properties: look up next time"
+    assert effect.fields["created_at"] == AT
+    assert effect.fields["origin_url"] == URL
+
+
+@pytest.mark.parametrize("survey", [RESPONSE, DECLINE], ids=["response", "decline"])
+async def test_a_survey_keeps_the_properties_that_it_does_not_name(
+    here: World, survey: CreateResponse
+) -> None:
+    known = here.hold(properties={"plan": "pro", "city": "Kyiv"})
+    await here.deliver(survey, known=known)
+    assert here.requests() == [here.requests("POST")[0]]
+    assert here.user().properties == {"plan": "free", "city": "Kyiv"}
+
+
+async def test_a_survey_for_an_id_that_is_gone_finds_the_end_user(here: World) -> None:
+    here.hold()
+    gone = EndUser(id=999, email="ada@example.com", external_id="ada", properties={})
+    outcome = await here.deliver(RESPONSE, known=gone)
+    assert isinstance(outcome, Delivered)
+    assert here.effects() == ["create_response"]
+
+
+async def test_a_survey_in_doubt_is_recognised_among_many(here: World) -> None:
+    """Beyond the first page of the list, too."""
+    known = here.hold()
+    for second in range(60):
+        here.wootric.state.add_response(
+            here.user(),
+            {"score": 9, "text": "fine", "origin_url": URL, "created_at": AT - 59 + second},
+            keep_properties=True,
+        )
+    wanted = here.wootric.state.effects[-1].id
+    here.wootric.state.effects.clear()
+    outcome = await here.deliver(RESPONSE, known=known, in_doubt=True)
+    assert isinstance(outcome, Delivered)
+    assert outcome.remote_id == wanted
+    assert here.effects() == []
+
+
+async def test_a_survey_in_doubt_that_is_not_there_is_sent(here: World) -> None:
+    outcome = await here.deliver(RESPONSE, known=here.hold(), in_doubt=True)
+    assert isinstance(outcome, Delivered)
+    assert here.effects() == ["create_response"]
+
+
+async def test_what_another_receipt_names_is_not_ours(here: World) -> None:
+    known = here.hold()
+    first = await here.deliver(RESPONSE, known=known)
+    assert isinstance(first, Delivered)
+    assert first.remote_id is not None
+    claimed = frozenset({first.remote_id})
+    second = await here.deliver(RESPONSE, known=known, in_doubt=True, claimed=claimed)
+    assert isinstance(second, Delivered)
+    assert here.effects() == ["create_response"] * 2
+
+
+async def test_two_candidates_are_parked(here: World) -> None:
+    known = here.hold()
+    for _ in range(2):
+        await here.deliver(RESPONSE, known=known)
+    outcome = await here.deliver(RESPONSE, known=known, in_doubt=True)
+    assert isinstance(outcome, Parked)
+    assert outcome.reason == "two_candidates"
+    assert here.effects() == ["create_response"] * 2
+
+
+async def test_declines_are_told_apart_by_what_only_one_alone_shows(here: World) -> None:
+    """The list of declines shows no origin."""
+    known = here.hold()
+    other = {"origin_url": "https://other.example", "created_at": AT}
+    here.wootric.state.add_decline(here.user(), other, keep_properties=True)
+    here.wootric.state.effects.clear()
+    outcome = await here.deliver(DECLINE, known=known, in_doubt=True)
+    assert isinstance(outcome, Delivered)
+    assert here.effects() == ["create_decline"]
+
+
+async def test_a_list_that_cannot_be_seen_to_its_end_is_parked(here: World) -> None:
+    """Pages end at 30: the effect may lie beyond."""
+    known = here.hold()
+    for second in range(1501):
+        here.wootric.state.add_response(
+            here.user(), {"score": 1, "created_at": second}, keep_properties=True
+        )
+    here.wootric.state.effects.clear()
+    outcome = await here.deliver(RESPONSE, known=known, in_doubt=True)
+    assert isinstance(outcome, Parked)
+    assert outcome.reason == "list_incomplete"
+    assert here.effects() == []
+
+
+async def test_a_survey_of_nobody_is_rejected(here: World) -> None:
+    outcome = await here.deliver(CreateResponse(score=1))
+    assert isinstance(outcome, Rejected)
+    assert outcome.reason == "no_identity"
+    assert here.requests() == []
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_an_end_user_is_deleted(here: World, *, is_known: bool) -> None:
+    held = here.hold()
+    outcome = await here.deliver(DELETE, known=held if is_known else None)
+    assert here.effects() == ["delete_end_user"]
+    assert isinstance(outcome, Delivered)
+    assert outcome.end_user == EndUser(id=None, external_id="ada")
+
+
+async def test_deleting_somebody_who_is_not_there_is_done(here: World) -> None:
+    gone = EndUser(id=999, external_id="ada")
+    for known in (None, gone, EndUser(id=None)):
+        outcome = await here.deliver(DeleteEndUser(external_id="ada"), known=known)
+        assert isinstance(outcome, Delivered)
+    assert here.effects() == []
+
+
+async def test_a_page_that_names_its_person_costs_one_request(here: World) -> None:
+    outcome = await here.deliver(PAGE)
+    assert here.requests() == [("GET", "/pixel.gif")]
+    view = here.wootric.state.page_views[0]
+    assert (view.account_token, view.email, view.created_at, view.url, view.random) == (
+        "NPS-4aeb53c1",
+        "ada@example.com",
+        str(AT),
+        URL,
+        "0.5",
+    )
+    assert isinstance(outcome, Delivered)
+
+
+async def test_a_page_takes_its_person_from_what_is_known(here: World) -> None:
+    known = here.hold(external_created_at=7)
+    await here.deliver(PageView(url=URL, random="0.5", external_id="ada"), known=known)
+    assert here.requests() == [("GET", "/pixel.gif")]
+    view = here.wootric.state.page_views[0]
+    assert (view.email, view.created_at) == ("ada@example.com", "7")
+
+
+async def test_a_page_looks_its_person_up_once(here: World) -> None:
+    held = here.hold(external_created_at=7)
+    outcome = await here.deliver(PageView(url=URL, random="0.5", external_id="ada"))
+    assert here.wootric.state.page_views[0].email == "ada@example.com"
+    assert isinstance(outcome, Delivered)
+    assert outcome.end_user == held
+
+
+async def test_a_page_of_nobody_is_skipped_and_the_absence_remembered(here: World) -> None:
+    page = PageView(url=URL, random="0.5", external_id="ada")
+    outcome = await here.deliver(page)
+    absent = EndUser(id=None, external_id="ada")
+    assert outcome == Skipped(reason="no_email", end_user=absent)
+    before = len(here.requests())
+    assert await here.deliver(page, known=absent) == outcome
+    assert len(here.requests()) == before
+    assert here.effects() == []
