@@ -179,7 +179,7 @@ class TokenKeeper:
     def _later(self, detail: str, wait_s: float | None) -> Unavailable:
         self._failures += 1
         if wait_s is None:
-            wait_s = backoff_s(self._failures, initial_s=0.2, max_s=15.0, jitter=self._random())
+            wait_s = backoff_s(self._failures, initial_s=0.2, max_s=5.0, jitter=self._random())
         self._wait_until = self._clock() + wait_s
         return Unavailable(detail, self._wait_until)
 

@@ -29,7 +29,7 @@ from sink.wootric.effort import Effort, Ended
 from sink.wootric.host import Host
 
 RETRY_INITIAL_S: Final = 0.2
-RETRY_MAX_S: Final = 15.0
+RETRY_MAX_S: Final = 5.0
 
 Answer: TypeAlias = Executed | Refused
 

@@ -88,9 +88,7 @@ class World:
 
     async def deliver(self, operation: Operation, **fields: Any) -> Outcome:
         return await self.sink.deliver(
-            Delivery(
-                request_id="r", operation=operation, may_send=lambda: self.lease, **fields
-            )
+            Delivery(request_id="r", operation=operation, may_send=lambda: self.lease, **fields)
         )
 
     def effects(self, *kinds: str) -> list[str]:
@@ -149,6 +147,6 @@ async def world(behaviour: Behaviour | None = None, **account: Any) -> AsyncIter
             "request_timeout_s": config.request_timeout_s,
         }
         async with HttpSession(**limits) as session:
-            sink = WootricSink(config, session=session, hooks=heard.hooks())
+            sink = WootricSink(config, session=session, random=lambda: 0.5, hooks=heard.hooks())
             yield World(wootric, sink, heard)
             await sink.close()

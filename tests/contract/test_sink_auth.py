@@ -61,10 +61,14 @@ async def test_a_second_401_opens_the_circuit_and_rejects_nothing(kind: str) -> 
             assert here.sink.capacity(time.monotonic()) == 0
             assert await here.sink.probe()
         assert here.effects() == []
-        assert here.heard.circuits == [
-            ("api", True, "unauthorized"),
-            ("api", False, ""),
-        ] * 2
+        assert (
+            here.heard.circuits
+            == [
+                ("api", True, "unauthorized"),
+                ("api", False, ""),
+            ]
+            * 2
+        )
 
 
 @pytest.mark.parametrize("status", [402, 403])

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -243,19 +244,23 @@ async def test_out_of_lease_nothing_is_sent(here: World, kind: str) -> None:
     assert here.requests(*WRITES[kind]) == []
 
 
+@pytest.mark.parametrize("has_token", [True, False])
 @pytest.mark.parametrize("kind", CASES)
-async def test_a_refused_connection_sent_nothing_and_is_given_back(kind: str) -> None:
+async def test_a_refused_connection_sent_nothing_and_is_given_back(
+    kind: str, *, has_token: bool
+) -> None:
     async with world() as here:
         known = known_for(here, kind)
-        await here.deliver(PAGE)
-        here.wootric.state.effects.clear()
+        if has_token:
+            await here.deliver(DELETE, known=EndUser(id=999))
         await here.wootric.stop()
+        await asyncio.sleep(0.01)  # until the client has seen that its connection was closed
         outcome = await here.deliver(CASES[kind][0], known=known)
         assert isinstance(outcome, Deferred)
         assert outcome.attempts == 0
         await here.wootric.start()
-        outcome = await here.deliver(CASES[kind][0], known=known)
-        assert isinstance(outcome, Delivered)
+        await asyncio.sleep(max(0.0, outcome.retry_at - time.monotonic()))
+        assert isinstance(await here.deliver(CASES[kind][0], known=known), Delivered)
         assert here.effects() == [kind]
 
 

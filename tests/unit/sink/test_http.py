@@ -16,7 +16,7 @@ PERSON = "ada%40example.com"
 class RawServer:
     """Answers requests with bytes, by a reset (None), or not before an event is set."""
 
-    def __init__(self, *answers: bytes | None | asyncio.Event) -> None:
+    def __init__(self, *answers: bytes | asyncio.Event | None) -> None:
         self.answers = list(answers)
         self.requests: list[bytes] = []
         self.connections = 0
@@ -73,7 +73,7 @@ async def send(session: HttpSession, server: RawServer, method: str = "GET") -> 
 async def test_a_reset_on_a_kept_connection_is_not_followed_by_a_second_request(
     method: str,
 ) -> None:
-    """aiohttp repeats a GET, PUT or DELETE by itself: that would double a page view."""
+    """By itself aiohttp repeats a GET, PUT or DELETE: that would double a page view."""
     server = RawServer(OK, None, OK)
     async with serving(server) as session:
         first = await send(session, server, method)
@@ -151,9 +151,7 @@ async def test_an_answer_that_is_no_http_is_in_doubt(garbage: bytes) -> None:
 
 
 async def test_a_body_that_breaks_off_leaves_the_status() -> None:
-    server = RawServer(
-        b"HTTP/1.1 201 Created\r\nContent-Length: 99\r\nConnection: close\r\n\r\n{"
-    )
+    server = RawServer(b"HTTP/1.1 201 Created\r\nContent-Length: 99\r\nConnection: close\r\n\r\n{")
     async with serving(server) as session:
         reply = await send(session, server)
     assert isinstance(reply, Reply)

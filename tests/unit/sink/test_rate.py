@@ -64,8 +64,6 @@ def test_no_minute_holds_more_than_the_pace(per_minute: int, pauses: list[float]
     now, sent = 0.0, []
     for pause in pauses:
         now += pause
-        for _ in range(5):
-            if gate.reserve(now, patience_s=0.0) <= 0:
-                sent.append(now)
+        sent += [now for _ in range(5) if gate.reserve(now, patience_s=0.0) <= 0]
     for start in sent:
         assert sum(start <= at < start + 60 for at in sent) <= per_minute

@@ -1,0 +1,173 @@
+"""The service as a process, on a real Kafka, against the emulator."""
+
+import asyncio
+import time
+
+from stack import Stack
+
+from stream.ledger_codec import EventEntry, EventOutcome, IntentEntry
+
+
+def identify(user: int, message: str, **traits: object) -> dict:
+    return {
+        "type": "identify",
+        "messageId": message,
+        "userId": f"u{user}",
+        "timestamp": "2026-01-02T03:04:05.000Z",
+        "traits": {"email": f"u{user}@example.com", **traits},
+    }
+
+
+def page(user: int, message: str) -> dict:
+    return {
+        "type": "page",
+        "messageId": message,
+        "userId": f"u{user}",
+        "properties": {"url": f"https://example.com/{message}"},
+    }
+
+
+def response(user: int, message: str, score: object) -> dict:
+    return {
+        "type": "track",
+        "messageId": message,
+        "userId": f"u{user}",
+        "event": "Survey",
+        "timestamp": "2026-01-02T03:04:05.000Z",
+        "properties": {"score": score, "text": message, "url": "https://example.com/"},
+        "context": {"ip": "192.0.2.1", "traits": {"email": f"u{user}@example.com"}},
+        "integrations": {"Wootric": {"eventType": "create response"}},
+    }
+
+
+async def test_every_kind_of_event_arrives_once_and_is_settled(stack: Stack) -> None:
+    """Identify, page, response and their duplicates end in Wootric and in the ledger."""
+    worker = stack.worker()
+    worker.start()
+    stack.publish(
+        [
+            identify(1, "m1", plan="free"),
+            page(1, "m2"),
+            identify(1, "m3", plan="pro"),
+            response(1, "m4", 9),
+            response(1, "m4", 9),
+            identify(2, "m5"),
+            {"type": "group", "messageId": "m6", "userId": "u1", "groupId": "g"},
+        ]
+    )
+    await stack.until_caught_up()
+    state = stack.wootric.state
+    users = {user.external_id: user for user in state.end_users.values()}
+    assert set(users) == {"u1", "u2"}
+    assert users["u1"].properties == {"plan": "pro"}
+    assert [r.score for r in state.responses.values()] == [9]
+    assert len(state.page_views) == 1
+    metrics = await worker.metrics()
+    assert metrics['wootric_records_settled_total{outcome="delivered",reason=""}'] == 5
+    assert metrics['wootric_records_settled_total{outcome="duplicate",reason="message_id"}'] == 1
+    assert (await worker.get("/livez"))[0] == (await worker.get("/readyz"))[0] == 200
+    assert worker.stop() == 0
+    entries = [entry for (_, key), entry in stack.ledger().items() if key.startswith("event/")]
+    assert [e.outcome for e in entries if isinstance(e, EventEntry)] == [
+        EventOutcome.DELIVERED
+    ] * 5
+    assert not [e for e in stack.ledger().values() if isinstance(e, IntentEntry)]
+
+
+async def test_bad_records_become_dead_letters_and_the_stream_flows_on(stack: Stack) -> None:
+    """Each bad record has one letter with its own bytes and a reason; a tombstone has none."""
+    bad: dict[bytes, str] = {
+        b"": "undecodable",
+        b"\xfe\x01random": "undecodable",
+        b"\x00\x00\x00\x00\x07xx": "no_registry",
+        b"\xc3\x01" + b"\x11" * 8 + b"x": "unknown_schema",
+        b"[1, 2": "undecodable",
+        b"\xff" * 900_000: "undecodable",
+    }
+    events = [
+        response(1, "eleven", 11),
+        {**identify(2, "list"), "traits": {"email": ["a@example.com"]}},
+        identify(3, "garbage", createdAt="garbage"),
+        {key: value for key, value in identify(4, "-").items() if key != "messageId"},
+    ]
+    worker = stack.worker()
+    worker.start()
+    stack.publish([*bad, None, *events, identify(5, "last")])
+    await stack.until_caught_up()
+    letters = stack.read(stack.config.dead_letter_topic)
+    reasons = {m.value(): dict(m.headers())["x-reason"].decode() for m in letters}
+    assert {value: reasons.get(value) for value in bad} == bad
+    assert sorted(reasons.values()) == sorted([*bad.values(), "invalid_score", "invalid_email"])
+    held = {user.external_id for user in stack.wootric.state.end_users.values()}
+    assert held == {"u3", "u4", "u5"}
+    metrics = await worker.metrics()
+    assert metrics['wootric_values_left_out_total{note="invalid_created_at"}'] == 1
+    assert metrics['wootric_records_settled_total{outcome="skipped",reason="tombstone"}'] == 1
+    assert worker.stop() == 0
+
+
+async def test_lag_reaches_zero_and_the_counters_add_up(stack: Stack) -> None:
+    """Consumed is settled plus in flight, and an idle worker reports no lag at all."""
+    worker = stack.worker()
+    worker.start()
+    stack.publish(identify(n % 50, f"m{n}", n=n) for n in range(500))
+    await stack.until_caught_up()
+    await asyncio.sleep(1.5)
+    metrics = await worker.metrics()
+    lags = [value for name, value in metrics.items() if name.startswith("wootric_consumer_lag")]
+    assert len(lags) == 2 * stack.partitions
+    assert not any(lags)
+    consumed = sum(v for k, v in metrics.items() if k.startswith("wootric_records_consumed_total"))
+    settled = sum(v for k, v in metrics.items() if k.startswith("wootric_records_settled_total"))
+    assert consumed == settled + metrics["wootric_records_in_flight"] == 500
+    assert worker.stop() == 0
+
+
+async def test_sigterm_finishes_what_is_under_way(stack: Stack) -> None:
+    """A worker that is told to stop loses and repeats nothing, and exits with 0."""
+    stack.wootric.behaviour = stack.wootric.behaviour.changed({"reply_delay_s": 0.05})
+    first = stack.worker()
+    first.start()
+    stack.publish(response(n, f"m{n}", n % 11) for n in range(300))
+    while len(stack.wootric.state.responses) < 50:
+        await asyncio.sleep(0.02)
+    assert await asyncio.to_thread(first.stop) == 0
+    assert not [e for e in stack.ledger().values() if isinstance(e, IntentEntry)]
+    second = stack.worker()
+    second.start()
+    await stack.until_caught_up()
+    texts = [r.text for r in stack.wootric.state.responses.values()]
+    assert len(texts) == len(set(texts)) == 300
+
+
+async def test_two_workers_share_the_partitions_and_nothing_is_repeated(stack: Stack) -> None:
+    """A second worker joins under load, then leaves again."""
+    stack.wootric.behaviour = stack.wootric.behaviour.changed({"reply_delay_s": 0.01})
+    first, second = stack.worker("w1"), stack.worker("w2")
+    first.start()
+    stack.publish(response(n, f"a{n}", n % 11) for n in range(1000))
+    second.start()
+    deadline = time.monotonic() + 30
+    while '"partition_opened"' not in (second.log.read_text() if second.log.exists() else ""):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    stack.publish(response(n, f"b{n}", n % 11) for n in range(1000))
+    assert await asyncio.to_thread(second.stop) == 0
+    await stack.until_caught_up(90)
+    texts = [r.text for r in stack.wootric.state.responses.values()]
+    assert len(texts) == len(set(texts)) == 2000
+
+
+async def test_a_killed_worker_sends_again_within_three_seconds(stack: Stack) -> None:
+    """With the same instance id it gets its partitions back at once."""
+    worker = stack.worker()
+    worker.start()
+    stack.publish([identify(1, "before")])
+    await stack.until_caught_up()
+    worker.kill()
+    began_at = time.monotonic()
+    worker.start()
+    stack.publish([identify(2, "after")])
+    while len(stack.wootric.state.end_users) < 2:
+        assert time.monotonic() - began_at < 3.0
+        await asyncio.sleep(0.01)

@@ -1,0 +1,242 @@
+"""The real thing for tests: topics on a real Kafka, workers as processes, Wootric's emulator."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from confluent_kafka import Consumer, IsolationLevel, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from sink.wootric.emulator import Emulator
+from stream.kafka.config import KafkaConfig
+from stream.kafka.publish import record_of
+from stream.kafka.topics import create
+from stream.ledger_codec import Entry, decode
+
+DAY_S = 86_400
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+class Worker:
+    """One `wootric-stream run`, as a process of its own."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        self.port = free_port()
+        self._environment = {**os.environ, **environment, "HTTP__PORT": str(self.port)}
+        self._environment["HTTP__HOST"] = "127.0.0.1"
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "stream", "run"], env=self._environment, stderr=log
+            )
+
+    @property
+    def running(self) -> subprocess.Popen[bytes]:
+        assert self.process is not None
+        return self.process
+
+    def kill(self) -> None:
+        self.running.send_signal(signal.SIGKILL)
+        self.running.wait()
+
+    def stop(self, timeout_s: float = 30) -> int:
+        """End it with SIGTERM; return its exit code."""
+        self.running.send_signal(signal.SIGTERM)
+        return self.running.wait(timeout_s)
+
+    def end(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{self.port}{path}") as reply,
+        ):
+            return reply.status, await reply.text()
+
+    async def metrics(self) -> dict[str, float]:
+        """The metrics by their name with labels."""
+        _, text = await self.get("/metrics")
+        lines = (line for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+    def logged(self) -> list[dict[str, Any]]:
+        lines = self.log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+@dataclass
+class Stack:
+    """Topics of one test, and the workers and the Wootric that belong to it."""
+
+    bootstrap_servers: str
+    wootric: Emulator
+    folder: Path
+    partitions: int = 3
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        name = f"t{uuid.uuid4().hex[:10]}"
+        self.config = KafkaConfig(
+            bootstrap_servers=self.bootstrap_servers,
+            group_id=name,
+            instance_id="test",
+            topic=f"{name}.events",
+            ledger_topic=f"{name}.events.wootric.ledger",
+            dead_letter_topic=f"{name}.events.wootric.dlq",
+            parked_topic=f"{name}.events.wootric.parked",
+        )
+        self._workers: list[Worker] = []
+        self._producer = Producer(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "partitioner": "murmur2_random",
+                "linger.ms": 5,
+            }
+        )
+        self._admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+
+    def create_topics(self) -> None:
+        create(
+            self.config,
+            partitions=self.partitions,
+            replication_factor=None,
+            dedupe_window_s=7 * DAY_S,
+        )
+
+    def environment(self, instance: str) -> dict[str, str]:
+        return {
+            "KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "KAFKA__GROUP_ID": self.config.group_id,
+            "KAFKA__TOPIC": self.config.topic,
+            "KAFKA__INSTANCE_ID": instance,
+            "WOOTRIC__ACCOUNT_TOKEN": "NPS-0a1b2c3d",
+            "WOOTRIC__CLIENT_ID": "a-client",
+            "WOOTRIC__CLIENT_SECRET": "a-secret-of-tests",
+            "WOOTRIC__API_URL": self.wootric.url,
+            "WOOTRIC__PIXEL_URL": self.wootric.pixel_url,
+            "WOOTRIC__REQUEST_TIMEOUT_S": "2",
+            "WOOTRIC__QUIET_PERIOD_S": "0.5",
+            "WOOTRIC__LEASE_S": "2",
+            **self.settings,
+        }
+
+    def worker(self, instance: str = "w1", **settings: str) -> Worker:
+        """Return a worker that is not started yet."""
+        log = self.folder / f"{instance}.log"
+        worker = Worker({**self.environment(instance), **settings}, log)
+        self._workers.append(worker)
+        return worker
+
+    def publish(self, documents: Iterable[Mapping[str, Any] | bytes | None]) -> int:
+        """Publish Segment events, and raw values as they are; return how many."""
+        count = 0
+        for document in documents:
+            key: bytes | None = None
+            value: bytes | None = None
+            if isinstance(document, Mapping):
+                key, value = record_of(json.dumps(document).encode())
+            else:
+                value = document
+            while True:
+                try:
+                    self._producer.produce(self.config.topic, key=key, value=value)
+                except BufferError:
+                    self._producer.poll(0.1)
+                else:
+                    break
+            count += 1
+        assert self._producer.flush(30) == 0
+        return count
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """The last stable offsets of a topic."""
+        asked = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(self.partitions)}
+        answers = self._admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED)
+        return {tp.partition: answer.result().offset for tp, answer in answers.items()}
+
+    def committed(self) -> dict[int, int]:
+        consumer = Consumer(
+            {"bootstrap.servers": self.bootstrap_servers, "group.id": self.config.group_id}
+        )
+        asked = [TopicPartition(self.config.topic, p) for p in range(self.partitions)]
+        try:
+            return {tp.partition: tp.offset for tp in consumer.committed(asked, timeout=20)}
+        finally:
+            consumer.close()
+
+    def caught_up(self) -> bool:
+        ends, committed = self.ends(self.config.topic), self.committed()
+        return all(committed[p] >= end for p, end in ends.items() if end > 0)
+
+    async def until_caught_up(self, timeout_s: float = 60) -> None:
+        """Return once every event is settled in a committed transaction."""
+        deadline = time.monotonic() + timeout_s
+        while not await asyncio.to_thread(self.caught_up):
+            if time.monotonic() > deadline:
+                ends, committed = self.ends(self.config.topic), self.committed()
+                logs = "\n".join(w.log.read_text()[-3000:] for w in self._workers)
+                raise AssertionError(f"not caught up: {committed} of {ends}\n{logs}")
+            for worker in self._workers:
+                if worker.process is not None and worker.process.poll() not in (None, 0, -9):
+                    raise AssertionError(f"a worker ended:\n{worker.log.read_text()[-3000:]}")
+            await asyncio.sleep(0.1)
+
+    def read(self, topic: str) -> list[Message]:
+        """All committed records of a topic, by partition and offset."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "group.id": f"{self.config.group_id}-reader",
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+            }
+        )
+        consumer.assign([TopicPartition(topic, p, 0) for p in range(self.partitions)])
+        messages: list[Message] = []
+        left = self.partitions
+        while left:
+            for message in consumer.consume(1000, 1.0):
+                if message.error() is None:
+                    messages.append(message)
+                else:
+                    left -= 1
+        consumer.close()
+        return messages
+
+    def ledger(self) -> dict[tuple[int, str], Entry]:
+        """The ledger's fold, by partition and key."""
+        fold: dict[tuple[int, str], Entry] = {}
+        for message in self.read(self.config.ledger_topic):
+            name = (message.partition(), message.key().decode())
+            if message.value() is None:
+                fold.pop(name, None)
+            else:
+                fold[name] = decode(message.value())
+        return fold
+
+    def end(self) -> None:
+        for worker in self._workers:
+            worker.end()
