@@ -91,7 +91,8 @@ class Parked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InDoubt:
     """The last attempt may have been executed; ``sent_at`` (monotonic seconds) is the last
-    moment at which it may have been on its way."""
+    moment at which it may have been on its way.
+    """
 
     detail: str
     sent_at: float
@@ -101,7 +102,8 @@ class InDoubt:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deferred:
     """Known not to be executed; to be released again, not before ``retry_at``
-    (monotonic seconds). ``refused`` says that Wootric forbade it (401, 402, 403)."""
+    (monotonic seconds). ``refused`` says that Wootric forbade it (401, 402, 403).
+    """
 
     reason: str
     retry_at: float

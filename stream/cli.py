@@ -2,15 +2,19 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from stream import __version__
 from stream.errors import Fenced, StartupError
+
+if TYPE_CHECKING:
+    from stream.kafka.config import KafkaConfig
+    from stream.kafka.topics import Finding
 
 EXIT_FAILED = 1
 EXIT_UNAVAILABLE = 69
@@ -233,7 +237,7 @@ def demo(
     raise typer.Exit(0 if agrees else EXIT_FAILED)
 
 
-def _kafka():  # noqa: ANN202
+def _kafka() -> "tuple[KafkaConfig, int]":
     from stream.service import kafka_config  # noqa: PLC0415
     from stream.settings import load_kafka  # noqa: PLC0415
 
@@ -241,7 +245,7 @@ def _kafka():  # noqa: ANN202
     return kafka_config(kafka), kafka.dedupe_window_s
 
 
-def _print(findings) -> None:  # noqa: ANN001
+def _print(findings: "Iterable[Finding]") -> None:
     for finding in findings:
         typer.echo(f"{'ok  ' if finding.ok else 'MEND'}  {finding.topic}  {finding.text}")
     if any(not finding.ok for finding in findings):

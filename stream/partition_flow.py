@@ -194,8 +194,7 @@ class PartitionFlow:
             if reason is None:
                 self._intend(work, now_ms)
                 return 1, []
-            for member in work.members:
-                self._skip(member, reason, now_ms)
+            self._skip_all(work, reason, now_ms)
         self._forget(lane)
         return 0, []
 
@@ -246,16 +245,13 @@ class PartitionFlow:
         match outcome:
             case Delivered():
                 self._deliver(work, outcome, now_ms)
-            case Skipped(reason=reason, end_user=end_user):
-                self._users.remember(work, end_user, now_ms)
-                for member in work.members:
-                    self._skip(member, reason, now_ms)
+            case Skipped():
+                self._users.remember(work, outcome.end_user, now_ms)
+                self._skip_all(work, outcome.reason, now_ms)
             case Rejected():
                 if len(work.members) > 1 and not work.in_doubt:
                     return self._again(work, work.split(), now)
-                self._users.forget(work.operation)
-                for member in work.members:
-                    self._reject(member, outcome, now_ms, work)
+                self._reject_all(work, outcome, now_ms)
             case Parked():
                 self._park(work, outcome, now_ms)
             case InDoubt():
@@ -287,6 +283,10 @@ class PartitionFlow:
             )
             self._done(member, "delivered", "")
 
+    def _skip_all(self, work: Work, reason: str, now_ms: int) -> None:
+        for member in work.members:
+            self._skip(member, reason, now_ms)
+
     def _skip(self, event: Pending, reason: str, now_ms: int) -> None:
         """Settle without a request. An unchanged profile has a receipt: it depends on what
         Wootric held; every other reason is found again when the event is read again.
@@ -295,6 +295,11 @@ class PartitionFlow:
             self._receipt(event, EventOutcome.DELIVERED, now_ms, reason=reason)
         self.dead_letter_run = 0
         self._done(event, "skipped", reason)
+
+    def _reject_all(self, work: Work, outcome: Rejected, now_ms: int) -> None:
+        self._users.forget(work.operation)
+        for member in work.members:
+            self._reject(member, outcome, now_ms, work)
 
     def _reject(
         self, event: Pending, outcome: Rejected, now_ms: int, work: Work | None = None

@@ -42,7 +42,7 @@ class WootricSink:
     ``clock`` gives monotonic seconds, ``wall_clock`` Unix seconds, ``random`` numbers in [0, 1).
     """
 
-    def __init__(  # noqa: PLR0913  (the edges of the outside, each by its name)
+    def __init__(
         self,
         config: WootricAccount,
         *,

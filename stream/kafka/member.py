@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, assert_never
 
 import structlog
@@ -355,7 +356,7 @@ class GroupMember(threading.Thread):
         )
         for asked, future in futures.items():
             partition = Partition(asked.topic, asked.partition)
-            future.add_done_callback(lambda done, partition=partition: self._ended(partition, done))
+            future.add_done_callback(partial(self._ended, partition))
 
     def _ended(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
         if answer.exception() is None:

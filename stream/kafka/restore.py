@@ -9,6 +9,7 @@ every intent that a predecessor may still send for.
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 from confluent_kafka import (
@@ -182,11 +183,14 @@ class Restore:
             messages = self._stable.consume(CHUNK_RECORDS_MAX, 0.05)
             for message in messages:
                 error = message.error()
-                if error is None:
+                number = message.partition()
+                if error is None and number in self._states:
                     entries += 1
-                    fold(self._states[message.partition()], message)
+                    fold(self._states[number], message)
+                elif error is None:
+                    continue
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    self._reached(message.partition(), message.offset(), entries)
+                    self._reached(number, message.offset(), entries)
                 elif not error.retriable():
                     raise KafkaException(error)
             if messages:
@@ -195,13 +199,13 @@ class Restore:
                 self._fence_ghosts()
                 last_progress_at = time.monotonic()
 
-    def _reached(self, number: int, position: int, entries: int) -> None:
+    def _reached(self, number: int | None, position: int | None, entries: int) -> None:
         """Hand a partition over once its ledger was read up to the barrier.
 
         Only the end of the partition tells: the tail before it is control records, which
         are not handed out.
         """
-        if number not in self._partitions or position < self._barriers[number]:
+        if number not in self._partitions or (position or 0) < self._barriers[number]:
             return
         partition = self._partitions.pop(number)
         self._stable.incremental_unassign([TopicPartition(self._config.ledger_topic, number)])
@@ -243,8 +247,9 @@ class Restore:
 
 def fold(state: State, message: Message) -> None:
     """Take one ledger record over into the state."""
-    remote_id = None
-    for name, value in message.headers() or ():
-        if name == REMOTE_ID_HEADER:
-            remote_id = int(value)
-    state.put(message.key().decode(), message.value(), remote_id)
+    key = message.key()
+    if not isinstance(key, bytes):
+        return
+    headers: Any = message.headers() or ()
+    remote_ids = [int(value) for name, value in headers if name == REMOTE_ID_HEADER]
+    state.put(key.decode(), message.value(), remote_ids[0] if remote_ids else None)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AdminClient,
+    ClusterMetadata,
     ConfigResource,
     NewTopic,
     ResourceType,
@@ -186,12 +187,12 @@ def _check_configs(
     need = int(source["max.message.bytes"]) + HEADROOM_BYTES
     for name in (config.dead_letter_topic, config.parked_topic):
         if int(configs[name]["max.message.bytes"]) < need:
-            text = f"max.message.bytes is below {need}: a dead letter of the largest record would not fit"
+            text = f"max.message.bytes is below {need}: the largest record's letter would not fit"
             findings.append(Finding(name, False, text))
     return findings
 
 
-def describe(admin: AdminClient):  # noqa: ANN201  the client exports no name for it
+def describe(admin: AdminClient) -> ClusterMetadata:
     """Return the cluster's metadata.
 
     Raises:

@@ -64,8 +64,8 @@ class Transactions:
             reason = error.args[0]
             raise StartupError(
                 f"the transaction coordinator did not accept {self._config.transactional_id}: "
-                f"{reason.str()}; on a small cluster check transaction.state.log.replication.factor "
-                "and transaction.state.log.min.isr",
+                f"{reason.str()}; on a small cluster check "
+                "transaction.state.log.replication.factor and transaction.state.log.min.isr",
                 exit_code=75 if reason.retriable() else 69,
             ) from error
 

@@ -176,7 +176,7 @@ class Observer:
         self._unhalt(partition)
         for gauge in (self._metrics.lag_records, self._metrics.lag_seconds):
             labels = (partition.topic, str(partition.number))
-            if labels in gauge._metrics:  # noqa: SLF001  the library has no public test for a child
+            if labels in gauge._metrics:
                 gauge.remove(*labels)
 
     def halted(self, partition: Partition, reason: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from stack import Stack
 
 from sink.wootric.emulator import LostReplies
-from stream.local.traffic import Kind, traffic
+from stream.local.traffic import traffic
 
 EVENTS = 20_000
 KILLS = 10
@@ -34,14 +34,29 @@ async def test_ten_kills_and_lost_replies_leave_wootric_as_it_should_be(stack: S
 
 def check(stack, samples) -> None:
     state = stack.wootric.state
-    once = {s.value["messageId"]: s.value for s in samples if isinstance(s.value, dict) and s.value.get("messageId")}
+    once = {
+        s.value["messageId"]: s.value
+        for s in samples
+        if isinstance(s.value, dict) and s.value.get("messageId")
+    }
     surveys = {
         kind: Counter(
-            (e["userId"], e["properties"].get("feedbackText", e["properties"].get("text")), e["timestamp"])
+            (
+                e["userId"],
+                e["properties"].get("feedbackText", e["properties"].get("text")),
+                e["timestamp"],
+            )
             for e in once.values()
             if e.get("type") == "track"
-            and e.get("integrations", {}).get("Wootric", {}).get("eventType", "").lower() == f"create {kind}"
+            and e.get("integrations", {}).get("Wootric", {}).get("eventType", "").lower()
+            == f"create {kind}"
         )
         for kind in ("response", "decline")
     }
-    print({k: sum(v.values()) for k, v in surveys.items()}, len(state.responses), len(state.declines), len(state.page_views), len(state.end_users))
+    print(
+        {k: sum(v.values()) for k, v in surveys.items()},
+        len(state.responses),
+        len(state.declines),
+        len(state.page_views),
+        len(state.end_users),
+    )

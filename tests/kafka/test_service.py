@@ -68,9 +68,7 @@ async def test_every_kind_of_event_arrives_once_and_is_settled(stack: Stack) -> 
     assert (await worker.get("/livez"))[0] == (await worker.get("/readyz"))[0] == 200
     assert worker.stop() == 0
     entries = [entry for (_, key), entry in stack.ledger().items() if key.startswith("event/")]
-    assert [e.outcome for e in entries if isinstance(e, EventEntry)] == [
-        EventOutcome.DELIVERED
-    ] * 5
+    assert [e.outcome for e in entries if isinstance(e, EventEntry)] == [EventOutcome.DELIVERED] * 5
     assert not [e for e in stack.ledger().values() if isinstance(e, IntentEntry)]
 
 
