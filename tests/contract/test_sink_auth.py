@@ -49,6 +49,19 @@ async def test_many_refused_at_once_share_one_renewal() -> None:
         assert len(here.effects()) == 10
 
 
+async def test_a_late_401_does_not_drop_the_token_that_came_since() -> None:
+    async with world() as here:
+        await here.deliver(DELETE, known=EndUser(id=999))
+        here.wootric.on("POST", "/v1/end_users", Answer(status=401, delay_s=0.1))
+        late = asyncio.create_task(here.deliver(UpsertEndUser(external_id="late")))
+        while not here.requests("POST"):
+            await asyncio.sleep(0.005)
+        here.wootric.revoke_tokens()
+        assert isinstance(await here.deliver(UPSERT), Delivered)
+        assert isinstance(await late, Delivered)
+        assert here.token_requests() == 2
+
+
 @pytest.mark.parametrize("kind", API_CASES)
 async def test_a_second_401_opens_the_circuit_and_rejects_nothing(kind: str) -> None:
     async with world() as here:

@@ -1,0 +1,95 @@
+"""What the service refuses to start on, and what it says then."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
+from stack import Stack
+
+
+def run(*arguments: str, env: Mapping[str, str], stdin: bytes = b"") -> subprocess.CompletedProcess:
+    """Run the command in an environment that has no settings of its own."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("KAFKA__", "WOOTRIC__", "HTTP__", "LOG__"))
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "stream", *arguments],
+        env={**clean, **env},
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def refused(stack: Stack, **changes: str | None) -> tuple[int, str]:
+    environment = {**stack.environment("w1"), **changes}
+    given = {name: value for name, value in environment.items() if value is not None}
+    done = run("run", env={**given, "HTTP__PORT": "0"})
+    return done.returncode, done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "says"),
+    [
+        ({"WOOTRIC__CLIENT_SECRET": None}, 78, "credentials are missing"),
+        ({"WOOTRIC__ACCOUNT_TOKEN": None}, 78, "WOOTRIC__ACCOUNT_TOKEN"),
+        ({"KAFKA__BOOTSTRAP_SERVERS": None}, 78, "KAFKA__BOOTSTRAP_SERVERS"),
+        ({"KAFKA__GRUOP_ID": "x"}, 78, "did you mean KAFKA__GROUP_ID?"),
+        ({"WOOTRIC__REQUEST_TIMEOUT_S": "soon"}, 78, "WOOTRIC__REQUEST_TIMEOUT_S"),
+        ({"KAFKA__TOPIC": "nowhere"}, 78, "wootric-stream topics create"),
+        ({"KAFKA__SESSION_TIMEOUT_S": "2"}, 78, "KAFKA__SESSION_TIMEOUT_S"),
+        ({"KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}, 69, "KAFKA__BOOTSTRAP_SERVERS"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+async def test_refuses_with_a_message_that_says_what_to_do(
+    stack: Stack, changes: dict[str, str | None], code: int, says: str
+) -> None:
+    """No settings, wrong settings, wrong topics, no Kafka: each has its exit code."""
+    got, text = refused(stack, **changes)
+    assert says in text
+    assert got == code
+    assert "a-secret-of-tests" not in text
+
+
+async def test_refuses_a_ledger_with_another_number_of_partitions(stack: Stack) -> None:
+    """An event's intent must lie in the partition of its own number."""
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+    wider = NewPartitions(stack.config.topic, stack.partitions + 1)
+    admin.create_partitions([wider])[stack.config.topic].result()
+    code, text = refused(stack)
+    assert code == 78
+    assert "3 partitions, but the input has 4" in text
+
+
+async def test_topics_create_can_be_repeated_and_check_agrees(stack: Stack) -> None:
+    """What exists is left as it is."""
+    environment = stack.environment("w1")
+    for command in ("create", "check"):
+        done = run("topics", command, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(b"ok ") == 4
+    missing = run("topics", "check", env={**environment, "KAFKA__TOPIC": "nowhere"})
+    assert missing.returncode == 1
+    assert missing.stdout.count(b"MEND") == 4
+
+
+async def test_publish_passes_on_all_that_is_json(stack: Stack, tmp_path: Path) -> None:
+    """A line that is not JSON is told of, the others are published all the same."""
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b'{"type":"identify","userId":"u1"}\n{"type":\n\n42\n{"messageId":"m"}\n')
+    done = run("publish", str(file), env=stack.environment("w1"))
+    assert done.returncode == 1
+    assert done.stdout == b"3\n"
+    assert b"line 2" in done.stderr
+    keys = {message.key() for message in stack.read(stack.config.topic)}
+    assert keys == {b"u1", b"m", None}
+    done = run("publish", "-", env=stack.environment("w1"), stdin=b'{"type":"page"}\n')
+    assert (done.returncode, done.stdout) == (0, b"1\n")
