@@ -21,6 +21,7 @@ class EventOutcome(StrEnum):
     """How an event ended."""
 
     DELIVERED = "DELIVERED"
+    SKIPPED = "SKIPPED"
     REJECTED = "REJECTED"
     PARKED = "PARKED"
 

@@ -26,7 +26,7 @@ from stream.offsets import Offsets
 from stream.record import Partition, Record
 from stream.transform import Deliver, Skip
 from stream.unsaved import Unsaved
-from stream.users import UNCHANGED, Users
+from stream.users import Users
 from stream.work import Lane, Pending, Work, remade
 
 NEVER = float("-inf")
@@ -127,7 +127,7 @@ class PartitionFlow:
             return []
         match event.verdict:
             case Skip(reason):
-                self._skip(pending, reason, now_ms)
+                self._done(pending, "skipped", reason)
             case Refuse(reason, detail):
                 self._reject(pending, Rejected(reason=reason, detail=detail, attempts=0), now_ms)
             case Deliver(lane=lane_key, operation=operation):
@@ -288,11 +288,11 @@ class PartitionFlow:
             self._skip(member, reason, now_ms)
 
     def _skip(self, event: Pending, reason: str, now_ms: int) -> None:
-        """Settle without a request. An unchanged profile has a receipt: it depends on what
-        Wootric held; every other reason is found again when the event is read again.
+        """Settle without an effect, for a reason that depends on what Wootric held then.
+
+        What the transform skips needs no receipt: it is skipped again when it is read again.
         """
-        if reason == UNCHANGED:
-            self._receipt(event, EventOutcome.DELIVERED, now_ms, reason=reason)
+        self._receipt(event, EventOutcome.SKIPPED, now_ms, reason=reason)
         self.dead_letter_run = 0
         self._done(event, "skipped", reason)
 

@@ -50,6 +50,8 @@ log = structlog.get_logger()
 CYCLE_MIN_S = 0.01
 """Under load a transaction carries what came together in this time: each costs the broker
 some milliseconds, however little is in it."""
+UNDER_WAY_SMALL = 16
+"""With so little under way nothing is gained by waiting for more."""
 AFTER_ABORT_S = 0.05
 
 
@@ -199,6 +201,8 @@ class Processor:
                 elif partition in self._flow.partitions:
                     judged.append(self._judge(_record(partition, message)))
             self._flow.admit(judged, now_ms)
+            if self._member is not None:
+                self._member.taken += len(messages)
             for partition, offset in ends.items():
                 self._flow.reached(partition, offset)
             self._observer.consumed(judged)
@@ -296,7 +300,8 @@ class Processor:
         with self._observer.busy("checkpoint"):
             self._committing = self._flow.checkpoint(self._now_ms(), capacity)
         self._fenced_at = now
-        self._next_commit_at = now + CYCLE_MIN_S
+        small = self._flow.under_way <= UNDER_WAY_SMALL
+        self._next_commit_at = now if small else now + CYCLE_MIN_S
         self._command(Commit(self._committing))
 
     def _keep_bounds(self) -> None:

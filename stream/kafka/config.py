@@ -68,18 +68,15 @@ def consumer(config: KafkaConfig) -> dict[str, Any]:
     }
 
 
-def reader(config: KafkaConfig, *, isolation_level: str) -> dict[str, Any]:
-    """Return the settings of a consumer that reads by itself and joins no group.
-
-    It bears the group's name only to ask for its committed offsets.
-    """
+def reader(config: KafkaConfig) -> dict[str, Any]:
+    """Return the settings of a consumer that reads the ledger by itself and joins no group."""
     return {
         **common(config),
         "group.id": config.group_id,
         "client.id": f"{config.instance_id}-reader",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "isolation.level": isolation_level,
+        "isolation.level": "read_committed",
         "auto.offset.reset": "error",
         "enable.partition.eof": True,
         "fetch.wait.max.ms": 50,

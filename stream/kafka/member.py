@@ -21,6 +21,7 @@ from stream.checkpoint import Checkpoint
 from stream.errors import CommitAborted, Fenced
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
+from stream.kafka.group import Group
 from stream.kafka.messages import (
     Aborted,
     Assigned,
@@ -47,11 +48,13 @@ from stream.record import Partition
 
 log = structlog.get_logger()
 
-CHUNK_RECORDS_MAX = 500
+CHUNK_RECORDS_MAX = 250
+IN_TRANSIT_MAX = 500
+"""What may wait for the event loop: more would only keep it from sending."""
 POLL_BUSY_S = 0.005
 POLL_IDLE_S = 0.05
 COMMAND_WAIT_S = 0.005
-FULL_WAIT_S = 0.05
+FULL_WAIT_S = 0.005
 FULL_S_MAX = 1.0
 """How long nothing is polled while there is no room, before the partitions are paused:
 a pause throws away what was fetched ahead."""
@@ -67,14 +70,15 @@ OUT_OF_RANGE = (
 class GroupMember(threading.Thread):
     """Reads the input, commits checkpoints, and tells the event loop what happens.
 
-    ``tell`` is called from this thread and must only hand over. ``room`` is how many
-    records may be handed over now; ``busy`` says that a commit is likely to follow soon.
-    Both are set by the event loop.
+    ``tell`` is called from this thread and must only hand over. The event loop sets three
+    numbers: ``room`` is how many records may be under way more than now, ``taken`` how many
+    messages it has taken over in all, and ``busy`` says that a commit is likely to follow soon.
     """
 
     def __init__(self, config: KafkaConfig, *, epoch: int, tell: Callable[[Notice], None]) -> None:
         super().__init__(name="kafka-member", daemon=True)
         self.room = CHUNK_RECORDS_MAX
+        self.taken = 0
         self.busy = False
         self.polled_at = time.monotonic()
         self._config = config
@@ -83,7 +87,7 @@ class GroupMember(threading.Thread):
         self._consumer = Consumer(settings.consumer(config))
         self._admin = AdminClient(settings.common(config))
         self._restorer = Restorer(config, tell=tell)
-        self._transactions = Transactions(config, epoch=epoch, committed=self._restorer.committed)
+        self._transactions = Transactions(config, epoch=epoch, group=Group(config))
         self._metadata: Any = None
         self._owned: dict[Partition, int] = {}
         self._reading: set[Partition] = set()
@@ -95,6 +99,7 @@ class GroupMember(threading.Thread):
         self._full_since: float | None = None
         self._held = False
         self._ends_at = 0.0
+        self._handed = 0
 
     def command(self, command: Command) -> None:
         """Let the thread do something, in order. Safe to call from any thread."""
@@ -141,7 +146,8 @@ class GroupMember(threading.Thread):
     def _poll(self) -> None:
         """Hand over the next chunk, as far as there is room."""
         moved = self._moved
-        room = min(self.room, CHUNK_RECORDS_MAX)
+        in_transit = self._handed - self.taken
+        room = min(self.room - in_transit, CHUNK_RECORDS_MAX, IN_TRANSIT_MAX - in_transit)
         if room <= 0 and not self._hold():
             return
         if room > 0:
@@ -192,6 +198,7 @@ class GroupMember(threading.Thread):
             else:
                 self._trouble(error, message)
         if good:
+            self._handed += len(good)
             self._tell(Records(good))
 
     def _trouble(self, error: KafkaError, message: Any) -> None:

@@ -13,17 +13,16 @@ from typing import Any
 
 import structlog
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     Consumer,
     KafkaError,
     KafkaException,
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
 
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
+from stream.kafka.group import ASK_S, Group
 from stream.kafka.messages import Failed, Halted, Restored
 from stream.kafka.transactions import fence, instance_of
 from stream.ledger import REMOTE_ID_HEADER, MemoryState, State
@@ -34,7 +33,7 @@ log = structlog.get_logger()
 GHOST_WAIT_S = 1.0
 """How long an open transaction may hold things up before its owner is looked for."""
 CHUNK_RECORDS_MAX = 5_000
-ASK_S = 5.0
+UNSTABLE_WAIT_S = 0.05
 
 Tell = Callable[[Restored | Halted | Failed], None]
 
@@ -56,18 +55,6 @@ class Restorer:
             daemon=True,
         ).start()
 
-    def committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Return stable committed offsets with their metadata.
-
-        Raises:
-            KafkaException: the coordinator did not answer.
-        """
-        consumer = Consumer(settings.reader(self._config, isolation_level="read_committed"))
-        try:
-            return consumer.committed(partitions, timeout=ASK_S)
-        finally:
-            consumer.close()
-
     def close(self) -> None:
         """Give up what is being restored."""
         self._closed.set()
@@ -82,7 +69,7 @@ class Restorer:
                 attempt += 1
                 log.warning("restore_failed", error=error.args[0].str(), attempt=attempt)
                 partitions = restore.left
-                self._closed.wait(min(5.0, 0.2 * 2**attempt))
+                self._closed.wait(min(5.0, 0.05 * 2**attempt))
             except Exception as error:  # noqa: BLE001  the thread's entry point
                 self._tell(Failed(error))
                 return
@@ -107,8 +94,8 @@ class Restore:
         self._assignment = assignment
         self._tell = tell
         self._closed = closed
-        self._stable = Consumer(settings.reader(config, isolation_level="read_committed"))
-        self._latest = Consumer(settings.reader(config, isolation_level="read_uncommitted"))
+        self._reader = Consumer(settings.reader(config))
+        self._group = Group(config)
         self._began_at = time.monotonic()
         self._partitions = {partition.number: partition for partition in partitions}
         self._starts: dict[int, int] = {}
@@ -127,60 +114,57 @@ class Restore:
         Raises:
             KafkaException: Kafka could not be asked; those ``left`` have to be done again.
         """
-        for partition, offset in self._committed().items():
-            self._begin(partition, offset)
+        committed = self._committed()
+        barriers = self._group.ends(self._config.ledger_topic, committed)
+        lows, highs = (
+            self._group.ends(self._config.topic, committed, earliest=earliest)
+            for earliest in (True, False)
+        )
+        for number, offset in committed.items():
+            start = lows[number] if offset < 0 else offset
+            if lows[number] <= start <= highs[number]:
+                self._starts[number] = start
+                self._barriers[number] = barriers[number]
+                self._states[number] = MemoryState()
+            else:
+                self._halt(number, f"{start}, not within {lows[number]} to {highs[number]}")
         self._fold()
 
     def close(self) -> None:
         """Close the clients."""
-        self._stable.close()
-        self._latest.close()
+        self._reader.close()
 
-    def _committed(self) -> dict[Partition, int]:
+    def _committed(self) -> dict[int, int]:
         """Return the stable committed offsets, ending a dead worker's transaction if need be."""
-        asked = [TopicPartition(*partition) for partition in self._partitions.values()]
-        deadline = time.monotonic() + self._config.transaction_timeout_s * 3
+        began_at = time.monotonic()
         while True:
-            try:
-                found = self._stable.committed(asked, timeout=GHOST_WAIT_S)
-            except KafkaException as error:
-                if not error.args[0].retriable() and error.args[0].code() != KafkaError._TIMED_OUT:
-                    raise
-                if self._closed.is_set() or time.monotonic() > deadline:
-                    raise
-            else:
-                if all(offset.error is None for offset in found):
-                    return {Partition(o.topic, o.partition): o.offset for o in found}
-            self._fence_ghosts()
+            found = self._group.committed(self._partitions.values())
+            if all(offset.error is None for offset in found):
+                return {offset.partition: offset.offset for offset in found}
+            if self._closed.wait(UNSTABLE_WAIT_S):
+                return {}
+            if time.monotonic() - began_at > GHOST_WAIT_S:
+                self._fence_ghosts()
 
-    def _begin(self, partition: Partition, committed: int) -> None:
-        """Note where reading starts and the ledger's end; halt what cannot start."""
-        low, high = self._stable.get_watermark_offsets(TopicPartition(*partition), timeout=ASK_S)
-        start = low if committed < 0 else committed
-        if not low <= start <= high:
-            del self._partitions[partition.number]
-            reason = (
-                f"the committed offset {start} is outside of the topic ({low} to {high}): records "
-                "were deleted before they were read; check the topic's retention, then set the "
-                "group's offset by hand"
-            )
-            self._tell(Halted(partition, reason))
-            return
-        ledger = TopicPartition(self._config.ledger_topic, partition.number)
-        _, barrier = self._latest.get_watermark_offsets(ledger, timeout=ASK_S)
-        self._starts[partition.number] = start
-        self._barriers[partition.number] = barrier
-        self._states[partition.number] = MemoryState()
+    def _halt(self, number: int, where: str) -> None:
+        """Say that a partition cannot start: to jump would be to lose what lies between."""
+        reason = (
+            f"the committed offset is outside of the topic ({where}): records were deleted before "
+            "they were read; check the topic's retention, then set the group's offset by hand"
+        )
+        self._tell(Halted(self._partitions.pop(number), reason))
 
     def _fold(self) -> None:
         topic = self._config.ledger_topic
-        self._stable.assign(
-            [TopicPartition(topic, number, OFFSET_BEGINNING) for number in self._barriers]
-        )
+        self._reader.list_topics(
+            topic, timeout=ASK_S
+        )  # without a leader it would wait half a second
+        begins = self._group.ends(topic, self._barriers, earliest=True)
+        self._reader.assign([TopicPartition(topic, number, at) for number, at in begins.items()])
         entries = 0
         last_progress_at = time.monotonic()
         while self._partitions and not self._closed.is_set():
-            messages = self._stable.consume(CHUNK_RECORDS_MAX, 0.05)
+            messages = self._reader.consume(CHUNK_RECORDS_MAX, 0.05)
             for message in messages:
                 error = message.error()
                 number = message.partition()
@@ -208,7 +192,7 @@ class Restore:
         if number not in self._partitions or (position or 0) < self._barriers[number]:
             return
         partition = self._partitions.pop(number)
-        self._stable.incremental_unassign([TopicPartition(self._config.ledger_topic, number)])
+        self._reader.incremental_unassign([TopicPartition(self._config.ledger_topic, number)])
         self._tell(
             Restored(
                 partition=partition,
@@ -228,21 +212,14 @@ class Restore:
         """
         if self._ghosts_fenced:
             return
-        asked = [TopicPartition(*partition) for partition in self._partitions.values()]
-        found = self._latest.committed(asked, timeout=ASK_S)
+        found = self._group.committed(self._partitions.values(), stable=False)
         names = {instance_of(offset.metadata) for offset in found} - {None}
-        ghosts = names - self._living() - {self._config.instance_id}
+        ghosts = names - self._group.living() - {self._config.instance_id}
         for ghost in ghosts:
             assert ghost is not None  # noqa: S101
-            log.info("fencing_instance_that_is_gone", instance=ghost)
+            log.info("fencing_instance_that_is_gone", gone=ghost)
             fence(self._config, ghost)
         self._ghosts_fenced = bool(ghosts)
-
-    def _living(self) -> set[str | None]:
-        admin = AdminClient(settings.common(self._config))
-        group = self._config.group_id
-        description = admin.describe_consumer_groups([group], request_timeout=ASK_S)[group].result()
-        return {member.group_instance_id for member in description.members}
 
 
 def fold(state: State, message: Message) -> None:

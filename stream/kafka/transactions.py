@@ -6,7 +6,7 @@ the broker's behaviour was measured on Apache Kafka 4.1.1.
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
@@ -17,6 +17,7 @@ from stream.dead_letter import DeadLetter
 from stream.errors import CommitAborted, Fenced, StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
+from stream.kafka.group import Group
 from stream.ledger import REMOTE_ID_HEADER
 
 log = structlog.get_logger()
@@ -31,8 +32,6 @@ STALE_GROUP = frozenset(
     }
 )
 
-Committed = Callable[[list[TopicPartition]], list[TopicPartition]]
-
 
 class StaleGroup(CommitAborted):
     """The group has moved on since its metadata was captured."""
@@ -41,15 +40,14 @@ class StaleGroup(CommitAborted):
 class Transactions:
     """The producer of one worker, and the transactions that it commits.
 
-    ``committed`` reads stable offsets back from the group: it decides a commit whose
-    reply never came. Every offset carries ``instance:epoch:sequence``, so that the answer
-    is a comparison.
+    A commit whose reply never came is decided by what the group has committed: every
+    offset carries ``instance:epoch:sequence``, so that the answer is a comparison.
     """
 
-    def __init__(self, config: KafkaConfig, *, epoch: int, committed: Committed) -> None:
+    def __init__(self, config: KafkaConfig, *, epoch: int, group: Group) -> None:
         self._config = config
         self._epoch = epoch
-        self._committed = committed
+        self._group = group
         self._producer: Producer | None = None
 
     def start(self) -> None:
@@ -186,10 +184,11 @@ class Transactions:
             if old is not None:
                 _discard(old)
             self._producer = self._new_producer()
-            asked = [TopicPartition(p.topic, p.number) for p in checkpoint.shares]
-            found = self._committed(asked)
+            found = self._group.committed(checkpoint.shares)
         except KafkaException as failed:
             raise Unresolved(checkpoint, failed.args[0].str()) from failed
+        if any(partition.error is not None for partition in found):
+            raise Unresolved(checkpoint, "the committed offsets are not stable yet")
         stamp = self._stamp(checkpoint)
         if not any(partition.metadata == stamp for partition in found):
             raise CommitAborted(f"unknown commit found to be aborted: {error.str()}")

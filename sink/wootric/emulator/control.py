@@ -46,6 +46,10 @@ def _state(emulator: "Emulator", _: Call, __: bytes) -> object:
     }
 
 
+def _count(emulator: "Emulator", _: Call, __: bytes) -> object:
+    return {"effects": len(emulator.state.effects)}
+
+
 def _effects(emulator: "Emulator", call: Call, _: bytes) -> object:
     return [effect_fields(effect) for effect in emulator.state.effects[_from(call) :]]
 
@@ -92,6 +96,7 @@ def _reset(emulator: "Emulator", _: Call, __: bytes) -> object:
 
 CONTROLS: dict[tuple[str, str], Callable[["Emulator", Call, bytes], object]] = {
     ("GET", "state"): _state,
+    ("GET", "count"): _count,
     ("GET", "effects"): _effects,
     ("GET", "journal"): _journal,
     ("GET", "faults"): _unused,

@@ -7,7 +7,18 @@ from contextlib import asynccontextmanager
 import pytest
 from yarl import URL
 
-from sink.http import BODY_BYTES_MAX, Evidence, HttpSession, Lost, NotSent, Reply, Request, Withheld
+from sink.http import (
+    BODY_BYTES_MAX,
+    SPARE_CONNECTIONS,
+    Evidence,
+    HttpSession,
+    Lost,
+    NotSent,
+    Reply,
+    Request,
+    Withheld,
+    _Attempt,
+)
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 PERSON = "ada%40example.com"
@@ -128,13 +139,26 @@ async def test_silence_ends_at_the_deadline_in_doubt() -> None:
 async def test_a_wait_for_a_place_in_the_pool_sent_nothing() -> None:
     """The deadline counts from the start, but only what left can be in doubt."""
     never = asyncio.Event()
-    server = RawServer(*[never] * 20)
-    async with serving(server, timeout_s=0.3) as session:
-        evidence = await asyncio.gather(*(send(session, server) for _ in range(10)))
+    places = 4 + SPARE_CONNECTIONS
+    server = RawServer(*[never] * places)
+    async with serving(server, timeout_s=0.1) as session:
+        assert session._session is not None
+        patient = [
+            asyncio.create_task(
+                session._session._request(
+                    "GET", URL(server.url), middlewares=(_Attempt(lambda: True),)
+                )
+            )
+            for _ in range(places)
+        ]
+        while len(server.requests) < places:
+            await asyncio.sleep(0)
+        assert isinstance(await send(session, server), NotSent)
+        assert len(server.requests) == places
+        for task in patient:
+            task.cancel()
+        await asyncio.gather(*patient, return_exceptions=True)
         never.set()
-    assert len(server.requests) == 6
-    assert sum(isinstance(one, Lost) for one in evidence) == 6
-    assert sum(isinstance(one, NotSent) for one in evidence) == 4
 
 
 async def test_headers_that_break_off_are_in_doubt() -> None:

@@ -1,0 +1,55 @@
+"""Questions to the brokers about the group and its topics, without being a member."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from stream.kafka import config as settings
+from stream.kafka.config import KafkaConfig
+from stream.record import Partition
+
+ASK_S = 5.0
+
+
+class Group:
+    """Asks through the admin protocol; every method raises ``KafkaException`` without answer."""
+
+    def __init__(self, config: KafkaConfig) -> None:
+        self._id = config.group_id
+        self._admin = AdminClient(settings.common(config))
+
+    def committed(
+        self, partitions: Iterable[Partition], *, stable: bool = True
+    ) -> list[TopicPartition]:
+        """Return the committed offsets with their metadata; without one the offset is negative.
+
+        While an open transaction holds an offset, its ``error`` says so; with ``stable``
+        false the last offset that was committed is returned instead.
+        """
+        asked = ConsumerGroupTopicPartitions(self._id, [TopicPartition(*p) for p in partitions])
+        answers = self._admin.list_consumer_group_offsets(
+            [asked], require_stable=stable, request_timeout=ASK_S
+        )
+        found: list[TopicPartition] = answers[self._id].result().topic_partitions
+        return found
+
+    def ends(self, topic: str, numbers: Iterable[int], *, earliest: bool = False) -> dict[int, int]:
+        """Return where partitions end, open transactions included, or where they begin."""
+        spec: Any = OffsetSpec.earliest() if earliest else OffsetSpec.latest()
+        answers = self._admin.list_offsets(
+            {TopicPartition(topic, number): spec for number in numbers},
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=ASK_S,
+        )
+        return {asked.partition: answer.result().offset for asked, answer in answers.items()}
+
+    def partitions(self, topic: str) -> list[int]:
+        """Return the numbers of a topic's partitions."""
+        return sorted(self._admin.list_topics(topic, timeout=ASK_S).topics[topic].partitions)
+
+    def living(self) -> set[str | None]:
+        """Return the instance ids of the group's members."""
+        answers = self._admin.describe_consumer_groups([self._id], request_timeout=ASK_S)
+        return {member.group_instance_id for member in answers[self._id].result().members}

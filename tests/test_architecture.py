@@ -1,0 +1,323 @@
+"""The structure that documents and contracts promise, compared with the code."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import typer
+from prometheus_client.metrics import MetricWrapperBase
+
+from sink.wootric import answers
+from stream import __version__, cli, users
+from stream.settings import SECTIONS
+from stream.telemetry.metrics import Metrics
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+CONTRACTS = {one["id"]: one for one in PYPROJECT["tool"]["importlinter"]["contracts"]}
+
+EDGES = {
+    "stream.__main__",
+    "stream.cli",
+    "stream.kafka",
+    "stream.local",
+    "stream.preview",
+    "stream.processor",
+    "stream.service",
+    "stream.settings",
+    "stream.telemetry",
+}
+"""What may know clocks, sockets and Kafka; every other module of the stream is its core."""
+
+RECORD_ERRORS = {"DecodeError", "UnknownSchemaError", "TransformError", "Refuse", "Rejected"}
+LEDGER_MODULES = {"intent.py", "ledger_codec.py", "dead_letter.py"}
+"""What they refuse was written by us, and is never an event's reason."""
+
+SHIPPED = ("stream", "sink", "schemas", "tests", "helm", ".ci")
+FOREIGN = re.compile(
+    r"(?<![\w.])/(?:work|root|home)/"
+    r"|/tmp/[v]\b"
+    r"|pypi\.[o]rg|pythonhosted\.[o]rg|repo1?\.maven\.[ao]|registry\.npmjs|proxy\.[g]olang"
+    r"|^\s*(?:-i|--index-url|--extra-index-url|--trusted-host|--find-links)[ =]",
+    re.MULTILINE,
+)
+
+
+def table(*header: str) -> list[tuple[str, ...]]:
+    """Return the rows of the README's table with these columns."""
+    lines = README.splitlines()
+    start = lines.index(f"| {' | '.join(header)} |") + 2
+    rows = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        rows.append(tuple(cell.strip() for cell in line.strip("|").split("|")))
+    return rows
+
+
+# The README's tables
+
+
+def default_of(field: Any) -> str:
+    if field.is_required():
+        return "required"
+    default = field.get_default()
+    if field.default_factory not in (None, dict):  # taken from the machine
+        return ""
+    if default is None or default == "":
+        return ""
+    value = default.value if isinstance(default, Enum) else default
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"`{text}`"
+
+
+def test_the_readme_lists_all_settings_with_defaults_and_meaning():
+    """A setting that is new, gone or changed has to be told to the operator."""
+    expected = [
+        (f"`{section.upper()}__{name.upper()}`", default_of(field), field.description)
+        for section, model in SECTIONS.items()
+        for name, field in model.model_fields.items()
+    ]
+    assert table("setting", "default", "meaning") == expected
+
+
+def test_the_readme_lists_all_metrics_with_labels_and_meaning():
+    """Dashboards are built from this table: names as Prometheus shows them."""
+    expected = []
+    for metric in vars(Metrics()).values():
+        if isinstance(metric, MetricWrapperBase):
+            suffix = "_total" if metric._type == "counter" else ""
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+            expected.append(
+                (f"`{metric._name}{suffix}`", metric._type, labels, metric._documentation)
+            )
+    assert table("metric", "type", "labels", "meaning") == expected
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+def test_the_readme_lists_all_commands_with_their_options_and_first_line():
+    """What `--help` says first is what the table says."""
+    documented = {}
+    for usage, meaning in table("command", "what it does"):
+        name = re.match(r"`([a-z]+(?: [a-z]+)?)", usage)
+        assert name, usage
+        documented[name[1]] = (set(re.findall(r"--[a-z-]+", usage)), meaning)
+    expected = {}
+    for name, command in commands(typer.main.get_command(cli.app)):
+        options = {opt for param in command.params for opt in param.opts if opt.startswith("--")}
+        expected[name] = (options, command.help.splitlines()[0])
+    assert documented == expected
+
+
+# The reasons
+
+
+def texts(node: ast.expr) -> Iterator[str]:
+    """Yield the texts that an expression may be; what is no literal is found elsewhere."""
+    match node:
+        case ast.Constant(value=str(text)):
+            yield text
+        case ast.IfExp(body=body, orelse=orelse):
+            yield from texts(body)
+            yield from texts(orelse)
+        case ast.JoinedStr(values=values):
+            yield "".join(part.value if isinstance(part, ast.Constant) else "*" for part in values)
+
+
+def called(node: ast.Call) -> str:
+    return getattr(node.func, "id", getattr(node.func, "attr", ""))
+
+
+def calls(paths: Iterable[Path]) -> Iterator[tuple[str, list[ast.expr], dict[str, ast.expr]]]:
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                yield called(node), node.args, {k.arg: k.value for k in node.keywords if k.arg}
+
+
+def reasons_in_code() -> set[tuple[str, str]]:
+    """Return every (outcome, reason) that a literal in the code can give a record."""
+    found = {("delivered", ""), ("skipped", users.UNCHANGED), ("skipped", users.STALE)}
+    found |= {("rejected", word) for _, word in answers._BY_TEXT}
+    found |= {("rejected", word) for word in answers._BY_STATUS.values()}
+    found |= {("rejected", "status_*")}
+    paths = [
+        path
+        for package in ("stream", "sink")
+        for path in (ROOT / package).rglob("*.py")
+        if path.name not in LEDGER_MODULES and "emulator" not in path.parts
+    ]
+    objects = set()
+    for name, args, keywords in calls(paths):
+        reason = keywords.get("reason", args[0] if args else None)
+        if name in RECORD_ERRORS and reason:
+            found |= {("rejected", text) for text in texts(reason)}
+        elif name in {"Skip", "Skipped"} and reason:
+            found |= {("skipped", text) for text in texts(reason)}
+        elif name == "Parked" and reason:
+            found |= {("parked", text) for text in texts(reason)}
+        elif name == "rejected" and len(args) > 1:
+            found |= {("rejected", text) for text in texts(args[1])}
+        elif name in {"_done", "count"} and len(args) > 1:
+            for outcome in texts(args[-2]):
+                found |= {(outcome, text) for text in texts(args[-1])}
+        elif name == "as_object":
+            objects |= {text.rpartition(".")[2] for text in texts(args[1])}
+    # What ``stream.judge`` and ``as_object`` name by a constant and by a pattern.
+    found.add(("skipped", "tombstone"))
+    found.discard(("rejected", "*_not_object"))
+    return found | {("rejected", f"{name}_not_object") for name in objects}
+
+
+def test_the_readme_explains_every_reason_and_no_other():
+    """A word in a dead letter's header that nobody explains is no help at night."""
+    rows = table("outcome", "reason", "meaning", "what to do")
+    documented = [(outcome, reason.strip("`")) for outcome, reason, _, _ in rows]
+    assert len(documented) == len(set(documented))
+    assert set(documented) == reasons_in_code()
+    assert all(meaning and action for _, _, meaning, action in rows)
+
+
+# What the README points at
+
+
+def test_every_file_that_the_readme_names_exists():
+    """A path that was renamed must not linger."""
+    named = re.findall(r"(?:stream|sink|tests|schemas)/[\w./]*\.(?:py|json|avsc|md)\b", README)
+    linked = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    missing = {name for name in (*named, *linked) if not (ROOT / name).exists()}
+    assert named
+    assert not missing
+
+
+def test_every_setting_that_the_readme_names_exists():
+    """An example with a name that stops the start would be worse than none."""
+    known = {row[0].strip("`") for row in table("setting", "default", "meaning")}
+    assert set(re.findall(r"\b(?:KAFKA|WOOTRIC|HTTP|LOG)__[A-Z_]*[A-Z]\b", README)) == known
+
+
+def test_the_changelog_has_an_entry_for_this_version():
+    """Who installs a version can read what it brings."""
+    assert f"## [{__version__}] - " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+# Who may import whom
+
+
+def unbroken(text: str) -> str:
+    """Return the text without white space: lines end where the terminal does."""
+    return "".join(text.split())
+
+
+def lint_imports(folder: Path) -> "subprocess.CompletedProcess[str]":
+    script = "from importlinter.cli import lint_imports_command as lint; lint()"
+    return subprocess.run(
+        [sys.executable, "-c", script, "--no-cache"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_import_contracts_are_kept():
+    result = lint_imports(ROOT)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("sink/rate.py", "import stream", "sink-alone"),
+        ("stream/flow.py", "import time", "stream-core"),
+        ("stream/flow.py", "import stream.processor", "stream-core"),
+        ("stream/transform/page.py", "import random", "stream-core"),
+        ("stream/users.py", "import sink.http", "stream-core"),
+        ("sink/retry.py", "import time", "sink-core"),
+        ("sink/wootric/emulator/state.py", "import asyncio", "sink-core"),
+        ("sink/classify.py", "import asyncio", "sink-verdicts"),
+        ("stream/processor.py", "import confluent_kafka", "kafka-edge"),
+        ("sink/wootric/sink.py", "import aiohttp", "http-edge"),
+        ("stream/processor.py", "import stream.service", "layers"),
+    ],
+)
+def test_an_import_that_a_contract_forbids_breaks_it(tmp_path, module, line, contract):
+    """Each contract has teeth: one forbidden line, and it says no."""
+    for package in ("sink", "stream"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / module).open("a", encoding="utf-8") as source:
+        source.write(f"\n{line}\n")
+    result = lint_imports(tmp_path)
+    assert result.returncode == 1, result.stdout
+    assert unbroken(f"{CONTRACTS[contract]['name']} BROKEN") in unbroken(result.stdout)
+
+
+def test_every_module_of_the_stream_is_core_or_edge():
+    """A new module is pure unless somebody decides otherwise here."""
+    modules = {
+        f"stream.{path.stem}"
+        for path in (ROOT / "stream").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    } - {"stream.__init__"}
+    assert set(CONTRACTS["stream-core"]["source_modules"]) == modules - EDGES
+
+
+# What is in the files
+
+
+def shipped() -> Iterator[Path]:
+    yield from (path for path in ROOT.iterdir() if path.is_file() and path.name != ".git")
+    for folder in SHIPPED:
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path
+
+
+def test_no_file_names_a_registry_or_a_path_of_one_machine():
+    """The lock and the code work wherever packages come from, and wherever the clone is."""
+    named = {
+        str(path.relative_to(ROOT)): match[0]
+        for path in shipped()
+        if (match := FOREIGN.search(path.read_text(encoding="utf-8", errors="ignore")))
+    }
+    assert not named
+
+
+def fields(schema: Any) -> Iterator[dict[str, Any]]:
+    match schema:
+        case dict():
+            yield from schema.get("fields", ())
+            for part in schema.values():
+                yield from fields(part)
+        case list():
+            for part in schema:
+                yield from fields(part)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "schemas" / "avro").glob("*.avsc")), ids=lambda p: p.stem
+)
+def test_every_field_of_a_schema_is_documented(path):
+    """Who reads a topic with another tool has nothing but the schema."""
+    found = list(fields(orjson.loads(path.read_bytes())))
+    assert found
+    assert not [field["name"] for field in found if not field.get("doc")]
