@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from stream import __version__
-from stream.errors import Fenced, StartupError
+from stream.errors import Fenced, KafkaFailed, StartupError
 
 if TYPE_CHECKING:
     from stream.kafka.config import KafkaConfig
     from stream.kafka.topics import Finding
 
 EXIT_FAILED = 1
-EXIT_UNAVAILABLE = 69
 EXIT_TEMPORARY = 75
 
 app = typer.Typer(
@@ -52,7 +51,7 @@ def told() -> Iterator[None]:
         yield
     except StartupError as error:
         fail(str(error), error.exit_code)
-    except Fenced as error:
+    except (Fenced, KafkaFailed) as error:
         fail(str(error), EXIT_TEMPORARY)
     except KeyboardInterrupt:
         fail("interrupted", 130)

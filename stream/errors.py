@@ -38,6 +38,10 @@ class Fenced(StreamError):  # noqa: N818
     """Another live worker owns our transactional id: leave."""
 
 
+class KafkaFailed(StreamError):  # noqa: N818
+    """A client is beyond repair: end, and let the supervisor start again."""
+
+
 class StartupError(StreamError):
     """The service cannot start; the message says what to do.
 

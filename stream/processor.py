@@ -286,7 +286,7 @@ class Processor:
         if self._drain is not None and self._committing is None and self._drained(now):
             self._end_drain(self._drain)
         if self._member is not None:
-            self._member.busy = self._committing is not None or self._flow.under_way > 0
+            self._member.busy = self._flow.unsettled > 0
         self._at(min(now + self._pace.cycle_max_s, due if due is not None else float("inf")))
         if self._committing is not None or not self._flow.partitions:
             return

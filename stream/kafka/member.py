@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
 from stream.checkpoint import Checkpoint
-from stream.errors import CommitAborted, Fenced
+from stream.errors import CommitAborted, Fenced, KafkaFailed
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.group import Group
@@ -51,7 +51,6 @@ log = structlog.get_logger()
 CHUNK_RECORDS_MAX = 250
 IN_TRANSIT_MAX = 500
 """What may wait for the event loop: more would only keep it from sending."""
-POLL_BUSY_S = 0.005
 POLL_IDLE_S = 0.05
 COMMAND_WAIT_S = 0.005
 FULL_WAIT_S = 0.005
@@ -124,15 +123,17 @@ class GroupMember(threading.Thread):
             )
             while not self._leaving:
                 self._turn()
+        except KafkaException as error:
+            self._tell(Failed(KafkaFailed(f"Kafka failed beyond repair: {error.args[0].str()}")))
         except Exception as error:  # noqa: BLE001  the thread's entry point: nothing may vanish
             self._tell(Failed(error))
         finally:
             self._close()
 
     def _turn(self) -> None:
-        self._poll()
+        polled = self._poll()
         self._ask_for_ends()
-        command = self._next_command(COMMAND_WAIT_S if self.busy else 0.0)
+        command = self._next_command(COMMAND_WAIT_S if self.busy and not polled else 0.0)
         while command is not None and not self._leaving:
             self._do(command)
             command = self._next_command(0.0)
@@ -143,16 +144,17 @@ class GroupMember(threading.Thread):
         except queue.Empty:
             return None
 
-    def _poll(self) -> None:
-        """Hand over the next chunk, as far as there is room."""
+    def _poll(self) -> bool:
+        """Hand over the next chunk, as far as there is room; return whether there was one."""
         moved = self._moved
         in_transit = self._handed - self.taken
         room = min(self.room - in_transit, CHUNK_RECORDS_MAX, IN_TRANSIT_MAX - in_transit)
         if room <= 0 and not self._hold():
-            return
+            return True
         if room > 0:
             self._unhold()
-        first = self._consumer.poll(POLL_BUSY_S if self.busy or self._held else POLL_IDLE_S)
+        # While a commit may follow at any moment it is the commands that are waited for.
+        first = self._consumer.poll(0.0 if self.busy and not self._held else POLL_IDLE_S)
         self.polled_at = time.monotonic()
         if first is not None:
             messages = [first]
@@ -162,6 +164,7 @@ class GroupMember(threading.Thread):
         if self._metadata is None and self._owned and moved == self._moved:
             # Nothing was revoked or lost in this poll, so what it says fits our picture.
             self._capture()
+        return first is not None
 
     def _hold(self) -> bool:
         """Wait while there is no room; return whether to poll all the same.

@@ -61,12 +61,16 @@ def lines(report: Report) -> list[str]:
     outcomes = ", ".join(f"{count} {name}" for name, count in sorted(report.outcomes.items()))
     gaps = ", ".join(f"{gap:.1f} s" for gap in report.down_s) or "none"
     found = [
-        f"events      {report.events} in {report.took_s:.1f} s, start and restarts included: "
-         f"{report.events / report.took_s:,.0f} a second",
+        (
+            f"events      {report.events} in {report.took_s:.1f} s, start and restarts included: "
+            f"{report.events / report.took_s:,.0f} a second"
+        ),
         f"asked for   {outcomes}",
         f"requests    {report.requests}, {report.requests / report.events:.2f} an event",
-        f"faults      {len(report.down_s)} x kill -9, {report.lost_replies} replies lost after "
-         "the effect",
+        (
+            f"faults      {len(report.down_s)} x kill -9, {report.lost_replies} replies lost after "
+            "the effect"
+        ),
         f"recovery    from kill -9 to the next effect at Wootric: {gaps}",
         f"in doubt    {report.in_doubt} left, {report.parked} page views parked",
     ]
