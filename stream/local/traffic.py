@@ -101,7 +101,9 @@ def distinct(events: int, seed: int) -> Iterator[Document]:
     source = Traffic(random.Random(seed), users=1)  # noqa: S311  (no secret)
     for number in range(events):
         source.tick()
-        yield source.page(number, with_email=True)
+        document = source.page(number, with_email=True)
+        document["context"]["traits"]["createdAt"] = document["timestamp"]
+        yield document
 
 
 class Traffic:

@@ -77,7 +77,7 @@ def test_fingerprint_is_of_the_canonical_form():
     ("name", "fingerprint"),
     [
         ("dead_letter", "f51ec97cf958d20c"),
-        ("ledger_entry", "9926fe676612a8e7"),
+        ("ledger_entry", "48d049a340685728"),
         ("segment_event", "15336413f8459372"),
     ],
 )
