@@ -24,8 +24,12 @@ class LedgerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """A partition's part of a checkpoint. ``offset`` is the next one to read."""
+    """A partition's part of a checkpoint. ``offset`` is the next one to read.
 
+    ``opening`` tells this ownership of the partition from earlier and later ones.
+    """
+
+    opening: int
     offset: int
     ledger: Sequence[LedgerRecord] = ()
     dead_letters: Sequence[DeadLetter] = ()

@@ -32,6 +32,7 @@ class Flow:
         self._ready: dict[bool, deque[tuple[PartitionFlow, Lane]]] = {False: deque(), True: deque()}
         self._timers: Timers[tuple[PartitionFlow, Work]] = Timers()
         self._sequence = 0
+        self._openings = 0
 
     @property
     def partitions(self) -> dict[Partition, PartitionFlow]:
@@ -55,7 +56,8 @@ class Flow:
 
     def open(self, partition: Partition, state: State, next_offset: int, now: float) -> None:
         """Begin with a partition whose ledger was restored up to its barrier."""
-        flow = PartitionFlow(partition, state, next_offset, self._limits)
+        self._openings += 1
+        flow = PartitionFlow(partition, state, next_offset, self._limits, opening=self._openings)
         self._partitions[partition] = flow
         for when, work in flow.restore(now):
             self._timers.add(when, (flow, work))
@@ -120,7 +122,7 @@ class Flow:
         sendable: list[Work] = []
         for partition, share in checkpoint.shares.items():
             flow = self._partitions.get(partition)
-            if flow is not None:
+            if flow is not None and flow.opening == share.opening:
                 sendable += flow.committed(share, started_at)
         return sendable
 

@@ -9,6 +9,7 @@ import hashlib
 from typing import Protocol
 
 from sink.wootric.operations import Operation, UpsertEndUser
+from stream.errors import DecodeError
 from stream.event import Event
 from stream.ledger_codec import EventEntry, UserEntry, decode
 from stream.record import Record
@@ -125,7 +126,10 @@ def read_user(value: bytes | None, operation: Operation) -> UserEntry | None:
     """
     if value is None:
         return None
-    entry = decode(value)
+    try:
+        entry = decode(value)
+    except DecodeError:
+        return None
     if not isinstance(entry, UserEntry):
         return None
     if operation.external_id is None and entry.email != operation.email:
@@ -133,11 +137,13 @@ def read_user(value: bytes | None, operation: Operation) -> UserEntry | None:
     return entry
 
 
-def read_event(value: bytes) -> EventEntry:
-    """Return the receipt. Raises ``DecodeError`` when the value is none."""
-    entry = decode(value)
-    assert isinstance(entry, EventEntry)  # noqa: S101
-    return entry
+def read_event(value: bytes) -> EventEntry | None:
+    """Return the receipt; None where a newer version of this service wrote it."""
+    try:
+        entry = decode(value)
+    except DecodeError:
+        return None
+    return entry if isinstance(entry, EventEntry) else None
 
 
 def changes_nothing(operation: UpsertEndUser, known: UserEntry) -> bool:

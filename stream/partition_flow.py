@@ -44,9 +44,16 @@ class PartitionFlow:
     """What is under way in one partition."""
 
     def __init__(
-        self, partition: Partition, state: State, next_offset: int, limits: Limits
+        self,
+        partition: Partition,
+        state: State,
+        next_offset: int,
+        limits: Limits,
+        *,
+        opening: int,
     ) -> None:
         self.partition = partition
+        self.opening = opening
         self.offsets = Offsets(next_offset)
         self.unsaved = Unsaved(state)
         self.in_doubt: set[Work] = set()
@@ -61,6 +68,7 @@ class PartitionFlow:
         self._lanes: dict[str, Lane] = {}
         self._open: dict[str, Work | None] = {}
         self._twins: dict[str, list[Pending]] = {}
+        self._awaiting: set[Work] = set()
 
     @property
     def unsettled(self) -> int:
@@ -69,8 +77,11 @@ class PartitionFlow:
 
     @property
     def overstretched(self) -> bool:
-        """Whether too much has settled above the watermark to read on."""
-        return self.offsets.span > self._limits.unsettled_span_max
+        """Whether too much has settled above the watermark to read on.
+
+        An intent that still lacks one of its events lets reading go on until that is found.
+        """
+        return not self._awaiting and self.offsets.span > self._limits.unsettled_span_max
 
     @property
     def braked(self) -> bool:
@@ -83,7 +94,8 @@ class PartitionFlow:
 
     def holds(self, work: Work) -> bool:
         """Whether the work is under way here."""
-        return not self.closed and work.lane.current is work
+        lane = self._lanes.get(work.lane.key)
+        return not self.closed and lane is work.lane and lane.current is work
 
     # From the ledger and from the input
 
@@ -99,6 +111,7 @@ class PartitionFlow:
             work.in_doubt_since = now
             lane.current = work
             self.in_doubt.add(work)
+            self._awaiting.add(work)
             self._open.update(dict.fromkeys(work.expected, work))
             observable = work.effect is not EffectClass.UNOBSERVABLE
             works.append((now + self._limits.takeover_wait_s if observable else now, work))
@@ -119,14 +132,16 @@ class PartitionFlow:
             operation=event.verdict.operation if isinstance(event.verdict, Deliver) else None,
         )
         if event.event_id in self._open:
-            return self._admit_again(pending)
+            return self._admit_again(pending) + self._passed()
         settled = self.unsaved.get(EVENT + event.event_id)
         if settled is not None:
-            again = read_event(settled).offset == record.offset
+            receipt = read_event(settled)
+            again = receipt is not None and receipt.offset == record.offset
             self._done(pending, "duplicate", "redelivered" if again else "message_id")
-            return []
+            return self._passed()
         match event.verdict:
             case Skip(reason):
+                self.dead_letter_run = 0
                 self._done(pending, "skipped", reason)
             case Refuse(reason, detail):
                 self._reject(pending, Rejected(reason=reason, detail=detail, attempts=0), now_ms)
@@ -136,14 +151,14 @@ class PartitionFlow:
                     needless = self._users.needless(operation, pending, now_ms)
                     if needless is not None:
                         self._skip(pending, needless, now_ms)
-                        return []
+                        return self._passed()
                     lane = self._lanes[lane_key] = Lane(lane_key, self.partition)
                 self._open[event.event_id] = None
                 lane.add(pending)
-                return self._ready(lane)
+                return self._ready(lane) + self._passed()
             case _:
                 assert_never(event.verdict)
-        return []
+        return self._passed()
 
     def _admit_again(self, pending: Pending) -> list[Lane]:
         """Join an event to the intent that names it, or to its twin that is under way."""
@@ -161,13 +176,18 @@ class PartitionFlow:
         all the same, without its bytes.
         """
         self.offsets.reached(offset)
+        return self._passed()
+
+    def _passed(self) -> list[Lane]:
+        """Give up members of intents that reading has passed; return lanes that may go on."""
         lanes = []
-        for work in self.in_doubt:
+        for work in tuple(self._awaiting):
             gone = [name for name, at in work.expected.items() if at < self.offsets.next_offset]
             for name in gone:
                 record = Record(self.partition, work.expected.pop(name), 0, None, None)
                 work.members.append(Pending(record=record, event_id=name))
-            if gone:
+            if not work.expected:
+                self._awaiting.discard(work)
                 lanes += self._ready(work.lane)
         return lanes
 
@@ -176,7 +196,7 @@ class PartitionFlow:
     def wake(self, work: Work) -> list[Lane]:
         """Return the work's lane if the work's waiting is over."""
         work.not_before = NEVER
-        return self._ready(work.lane)
+        return self._passed() + self._ready(work.lane)
 
     def release(self, lane: Lane, now_ms: int) -> tuple[int, list[Lane]]:
         """Release the lane's next work into the coming transaction.
@@ -184,7 +204,7 @@ class PartitionFlow:
         Returns how many were released (0 or 1) and the lanes that have more. What would
         change nothing at Wootric is settled on the spot.
         """
-        if not self.releasing:
+        if not self.releasing or not self._ready(lane):
             return 0, []
         if lane.current is not None:
             return self._release_in_doubt(lane.current, now_ms)
@@ -202,6 +222,10 @@ class PartitionFlow:
         """Let a work look for its effect, behind a fresh fence; a page view has none."""
         if work.operation is None:
             work.operation = remade(work.members)
+        if work.operation is None:
+            parked = Parked(reason="operation_lost", detail="its events ask for nothing any more")
+            self._park(work, parked, now_ms)
+            return 0, list(self._close_intent(work).ready)
         if work.effect is EffectClass.UNOBSERVABLE and not self._limits.resend_pages:
             detail = "the worker that had it under way ended"
             self._park(work, Parked(reason="ambiguous", detail=detail), now_ms)
@@ -213,7 +237,7 @@ class PartitionFlow:
     def _intend(self, work: Work, now_ms: int) -> None:
         """Freeze the work and let its intent be in the next transaction."""
         work.freeze()
-        work.known = self._users.known(work.planned)
+        work.known = self._users.known(work.planned, now_ms)
         work.lane.current = work
         for member in work.members:
             self._open[member.event_id] = work
@@ -222,6 +246,7 @@ class PartitionFlow:
         self._send(work)
 
     def _send(self, work: Work) -> None:
+        work.sending = True
         self.unsaved.releases.append(work)
         self.under_way += 1
 
@@ -242,6 +267,7 @@ class PartitionFlow:
     def settle(self, work: Work, outcome: Outcome, now: float, now_ms: int) -> Step:
         """Take over how a delivery ended; return what follows."""
         self.under_way -= 1
+        work.sending = False
         match outcome:
             case Delivered():
                 self._deliver(work, outcome, now_ms)
@@ -249,7 +275,7 @@ class PartitionFlow:
                 self._users.remember(work, outcome.end_user, now_ms)
                 self._skip_all(work, outcome.reason, now_ms)
             case Rejected():
-                if len(work.members) > 1 and not work.in_doubt:
+                if len(work.members) > 1 and all(m.operation for m in work.members):
                     return self._again(work, work.split(), now)
                 self._reject_all(work, outcome, now_ms)
             case Parked():
@@ -318,6 +344,8 @@ class PartitionFlow:
         self._done(event, "rejected", outcome.reason)
 
     def _park(self, work: Work, outcome: Parked, now_ms: int) -> None:
+        if work.effect is not EffectClass.UNOBSERVABLE:
+            self._users.forget(work.operation)
         for member in work.members:
             self.unsaved.parked.append(self._letter(member, outcome, now_ms))
             self._receipt(
@@ -353,6 +381,7 @@ class PartitionFlow:
         """Disarm what was not executed: back into its lane, where it may merge again."""
         lane = work.lane
         lane.current = None
+        self.in_doubt.discard(work)
         self.unsaved.put(intent_key(lane.key), None)
         for member in work.members:
             self._open[member.event_id] = None
@@ -372,7 +401,7 @@ class PartitionFlow:
 
     def share(self) -> Share:
         """Return this partition's part of the next transaction."""
-        return self.unsaved.share(self.offsets.watermark)
+        return self.unsaved.share(self.offsets.watermark, self.opening)
 
     def committed(self, share: Share, started_at: float) -> Sequence[Work]:
         """Take the share as committed; return the works that may be sent."""
@@ -393,7 +422,7 @@ class PartitionFlow:
         """Return the lane if its next work may be released."""
         if lane.current is not None:
             work = lane.current
-            asleep = not work.in_doubt or bool(work.expected)
+            asleep = work.sending or not work.in_doubt or bool(work.expected)
         elif lane.waiting:
             work = lane.waiting[0]
             asleep = False

@@ -54,9 +54,10 @@ class Unsaved:
         unsaved = (record.remote_id for record in self._ledger.values())
         return self.state.claimed() | {number for number in unsaved if number is not None}
 
-    def share(self, offset: int) -> Share:
+    def share(self, offset: int, opening: int) -> Share:
         """Return all of it, with the offset to commit."""
         return Share(
+            opening=opening,
             offset=offset,
             ledger=tuple(self._ledger.values()),
             dead_letters=tuple(self.dead_letters),

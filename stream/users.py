@@ -18,10 +18,16 @@ class Users:
         self._unsaved = unsaved
         self._resend_after_s = unchanged_resend_after_s
 
-    def known(self, operation: Operation) -> EndUser | None:
-        """Return the operation's user as the last settled operation left it, or None."""
+    def known(self, operation: Operation, now_ms: int) -> EndUser | None:
+        """Return the operation's user as the last settled operation left it, or None.
+
+        A profile that was sent long ago is not known any more: it is looked up, and what
+        differs is sent again.
+        """
         entry = self._entry(operation)
-        return None if entry is None else _end_user(entry)
+        if entry is None or (isinstance(operation, UpsertEndUser) and self._old(entry, now_ms)):
+            return None
+        return _end_user(entry)
 
     def needless(self, operation: Operation, event: Pending, now_ms: int) -> str | None:
         """Return why nothing has to be sent for an operation, or None."""
@@ -33,8 +39,8 @@ class Users:
         newest_ms = entry.newest_event_at_ms
         if event.replayed and newest_ms is not None and event.time_ms < newest_ms:
             return STALE
-        recent = now_ms - entry.sent_at_ms < self._resend_after_s * 1000
-        return UNCHANGED if recent and changes_nothing(operation, entry) else None
+        unchanged = not self._old(entry, now_ms) and changes_nothing(operation, entry)
+        return UNCHANGED if unchanged else None
 
     def remember(self, work: Work, end_user: EndUser | None, now_ms: int) -> None:
         """Keep what is known of the work's user after its outcome."""
@@ -69,6 +75,9 @@ class Users:
         key = None if operation is None else user_key(operation)
         if key is not None and self._unsaved.get(key) is not None:
             self._unsaved.put(key, None)
+
+    def _old(self, entry: UserEntry, now_ms: int) -> bool:
+        return now_ms - entry.sent_at_ms >= self._resend_after_s * 1000
 
     def _entry(self, operation: Operation) -> UserEntry | None:
         key = user_key(operation)

@@ -32,7 +32,8 @@ class Work:
     """One operation under way in its lane.
 
     ``expected`` maps the event ids of an intent found in the ledger to their offsets,
-    until those events have been read again.
+    until those events have been read again. ``sending`` says that it was released and
+    has no outcome yet.
     """
 
     lane: "Lane"
@@ -42,6 +43,7 @@ class Work:
     request_id: str = ""
     known: EndUser | None = None
     effect: EffectClass | None = None
+    sending: bool = False
     in_doubt: bool = False
     in_doubt_since: float = 0.0
     alone: bool = False
@@ -92,9 +94,10 @@ class Lane:
         """Let the event's operation wait, merged into an identify of the same identity.
 
         An identify may pass page views on its way to the one before (they follow that one
-        in any case), never a response, a decline or a delete.
+        in any case), never a response, a decline or a delete. A replayed one stays alone:
+        whether it is stale is known only when its turn has come.
         """
-        if isinstance(event.operation, UpsertEndUser):
+        if isinstance(event.operation, UpsertEndUser) and not event.replayed:
             for work in reversed(self.waiting):
                 if isinstance(work.operation, PageView):
                     continue
@@ -103,7 +106,8 @@ class Lane:
                     work.members.append(event)
                     return
                 break
-        self.waiting.append(Work(lane=self, operation=event.operation, members=[event]))
+        work = Work(lane=self, operation=event.operation, members=[event], alone=event.replayed)
+        self.waiting.append(work)
 
     @property
     def head(self) -> Work:
@@ -126,11 +130,10 @@ class Lane:
                 self.waiting.append(later)
 
 
-def remade(members: Sequence[Pending]) -> Operation:
+def remade(members: Sequence[Pending]) -> Operation | None:
     """Return the operation of an intent, made anew from its events in their order.
 
-    Raises:
-        ValueError: none of the events asks for anything.
+    None says that none of them asks for anything (any more).
     """
     operation: Operation | None = None
     for member in sorted(members, key=lambda member: member.record.offset):
@@ -138,8 +141,6 @@ def remade(members: Sequence[Pending]) -> Operation:
             operation = merged(operation, member.operation)
         else:
             operation = member.operation
-    if operation is None:
-        raise ValueError("no event of the intent asks for anything")
     return operation
 
 
