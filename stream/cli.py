@@ -1,6 +1,7 @@
 """The command line. stdout is data, stderr is talk; exit codes follow sysexits."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -97,14 +98,22 @@ def run() -> None:
     from stream.settings import LogFormat, load  # noqa: PLC0415
     from stream.telemetry.logs import configure  # noqa: PLC0415
 
-    with told():
-        settings = load()
-        configure(
-            level=settings.log.level,
-            as_json=settings.log.format is LogFormat.JSON,
-            instance=settings.kafka.instance_id,
-        )
-        uvloop.run(serve(settings))
+    code = 0
+    try:
+        with told():
+            settings = load()
+            configure(
+                level=settings.log.level,
+                as_json=settings.log.format is LogFormat.JSON,
+                instance=settings.kafka.instance_id,
+            )
+            uvloop.run(serve(settings))
+    except typer.Exit as end:
+        code = end.exit_code
+    # Everything is closed. What is left are admin clients, and freeing those may wait for
+    # ever while the brokers are away: a supervisor would have to kill us.
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @topics_app.command("create")

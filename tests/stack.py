@@ -240,3 +240,4 @@ class Stack:
     def end(self) -> None:
         for worker in self._workers:
             worker.end()
+        del self._admin  # while the broker is there: see stream.kafka.group

@@ -14,11 +14,20 @@ ASK_S = 5.0
 
 
 class Group:
-    """Asks through the admin protocol; every method raises ``KafkaException`` without answer."""
+    """Asks through the admin protocol; every method raises ``KafkaException`` without answer.
+
+    An admin client that is freed while the brokers are away may wait for ever for its own
+    thread, with the interpreter's lock in its hand (confluent-kafka 2.16.1). So there is one
+    a process, and ``close`` lets it go while the brokers are there.
+    """
 
     def __init__(self, config: KafkaConfig) -> None:
         self._id = config.group_id
         self._admin = AdminClient(settings.common(config))
+
+    def close(self) -> None:
+        """Let the client go; nothing can be asked after this."""
+        del self._admin
 
     def committed(
         self, partitions: Iterable[Partition], *, stable: bool = True

@@ -41,8 +41,9 @@ Tell = Callable[[Restored | Halted | Failed], None]
 class Restorer:
     """Restores assignments, each in a thread of its own; other partitions flow meanwhile."""
 
-    def __init__(self, config: KafkaConfig, *, tell: Tell) -> None:
+    def __init__(self, config: KafkaConfig, *, group: Group, tell: Tell) -> None:
         self._config = config
+        self._group = group
         self._tell = tell
         self._closed = threading.Event()
 
@@ -62,7 +63,9 @@ class Restorer:
     def _run(self, partitions: Sequence[Partition], assignment: int) -> None:
         attempt = 0
         while not self._closed.is_set():
-            restore = Restore(self._config, partitions, assignment, self._tell, self._closed)
+            restore = Restore(
+                self._config, self._group, partitions, assignment, self._tell, self._closed
+            )
             try:
                 restore.run()
             except KafkaException as error:
@@ -85,6 +88,7 @@ class Restore:
     def __init__(
         self,
         config: KafkaConfig,
+        group: Group,
         partitions: Sequence[Partition],
         assignment: int,
         tell: Tell,
@@ -95,7 +99,7 @@ class Restore:
         self._tell = tell
         self._closed = closed
         self._reader = Consumer(settings.reader(config))
-        self._group = Group(config)
+        self._group = group
         self._began_at = time.monotonic()
         self._partitions = {partition.number: partition for partition in partitions}
         self._starts: dict[int, int] = {}

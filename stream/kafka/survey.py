@@ -18,6 +18,10 @@ class Survey:
         self._config = config
         self._group = Group(config)
 
+    def close(self) -> None:
+        """Ask nothing more; to be called while the brokers are there."""
+        self._group.close()
+
     def settled(self) -> int:
         """Return how many records lie before the committed offsets."""
         return sum(max(0, offset) for offset in self._committed().values())

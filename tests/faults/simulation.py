@@ -156,7 +156,7 @@ class Worker:
         self.asleep_until = 0.0
         self.flow = Flow(world.limits)
         self.committing: Checkpoint | None = None
-        self.revoking: dict[Partition, float] = {}
+        self.revoking: dict[Token, float] = {}
         self._tokens: dict[Partition, object] = {}
         self._consumed: Counter[Partition] = Counter()
         self._settled: Counter[Partition] = Counter()
@@ -191,7 +191,11 @@ class Worker:
         for partition, token in list(self._tokens.items()):
             if owners.get(partition) is not token:
                 self.give_up(partition)
-        for partition, until in list(self.revoking.items()):
+        for revoked, until in list(self.revoking.items()):
+            partition = revoked.partition
+            if owners.get(partition) is not revoked:
+                del self.revoking[revoked]
+                continue
             part = self.flow.partitions.get(partition)
             busy = part is not None and (part.under_way or part.has_news())
             if self.committing is None and (not busy or self._world.now >= until):
@@ -205,7 +209,6 @@ class Worker:
     def give_up(self, partition: Partition) -> None:
         """Forget a partition."""
         self.flow.close(partition)
-        self.revoking.pop(partition, None)
         for book in (self._tokens, self._consumed, self._settled):
             book.pop(partition, None)
 
@@ -413,7 +416,7 @@ class Simulation:
         token = self.kafka.owners.get(partition)
         if isinstance(token, Token):
             token.worker.flow.stop_releasing([partition])
-            token.worker.revoking[partition] = self.now + self.dice.uniform(0, 6)
+            token.worker.revoking[token] = self.now + self.dice.uniform(0, 6)
             self.at(10, lambda: self._assign_if_free(partition, token))
 
     def _lose(self, partition: Partition) -> None:

@@ -15,7 +15,7 @@ from stream.avro import all_packaged
 from stream.decode import Decoder
 from stream.judge import Judged, judge
 from stream.kafka.publish import record_of
-from stream.kafka.survey import Survey
+from stream.local.books import Books
 from stream.local.expectation import compare, differences, expect, observed
 from stream.local.traffic import Sample, traffic
 from stream.record import Partition, Record
@@ -62,10 +62,11 @@ async def test_ten_kills_and_lost_replies_leave_wootric_as_it_should_be(
         session.get(f"{stack.wootric.url}/_emulator/state") as reply,
     ):
         held = observed(await reply.json())
-    survey = Survey(stack.config)
-    letters, parked = await asyncio.to_thread(survey.letters)
+    books = Books(stack.config)
+    letters, parked = await asyncio.to_thread(books.letters)
     expected = expect(judged(samples))
     rows = compare(expected, held, dead_letters=Counter(letters), parked_pages=len(parked))
     assert [row for row in rows if not row.agrees] == []
     assert differences(expected, held) == []
-    assert await asyncio.to_thread(survey.open_intents) == 0
+    assert await asyncio.to_thread(books.open_intents) == 0
+    books.close()

@@ -38,14 +38,19 @@ def test_every_schedule_leaves_each_effect_exactly_once(part: int) -> None:
     assert first_violation(seeds(part)) is None
 
 
+def always(value: object) -> Callable[..., object]:
+    """Return a function that does nothing but answer."""
+    return lambda *_: value
+
+
 def no_intents(patch: pytest.MonkeyPatch) -> None:
     """What a predecessor had under way is taken for never sent."""
-    patch.setattr(PartitionFlow, "restore", lambda flow, now: [])
+    patch.setattr(PartitionFlow, "restore", always([]))
 
 
 def no_lease(patch: pytest.MonkeyPatch) -> None:
     """A zombie goes on sending when it wakes up."""
-    patch.setattr(Flow, "may_send", lambda flow, work, now: True)
+    patch.setattr(Flow, "may_send", always(True))
 
 
 def forgetful_abort(patch: pytest.MonkeyPatch) -> None:
@@ -70,7 +75,7 @@ def no_dedupe(patch: pytest.MonkeyPatch) -> None:
 
 def no_fence(patch: pytest.MonkeyPatch) -> None:
     """Anybody's transaction commits."""
-    patch.setattr(Kafka, "fenced", lambda kafka, tokens, checkpoint: False)
+    patch.setattr(Kafka, "fenced", always(False))
 
 
 def no_look(patch: pytest.MonkeyPatch) -> None:
@@ -89,12 +94,37 @@ def no_look(patch: pytest.MonkeyPatch) -> None:
 
 def no_claims(patch: pytest.MonkeyPatch) -> None:
     """An effect that belongs to another event is taken for the one that is sought."""
-    patch.setattr(Unsaved, "claimed", lambda unsaved: frozenset())
+    patch.setattr(Unsaved, "claimed", always(frozenset()))
 
 
 def no_remembered_doubt(patch: pytest.MonkeyPatch) -> None:
     """A profile whose last write is in doubt is still taken for known."""
-    patch.setattr("stream.users.Users.forget", lambda users, operation: None)
+    patch.setattr("stream.users.Users.forget", always(None))
+
+
+def no_ownership(patch: pytest.MonkeyPatch) -> None:
+    """What was under way before a partition was lost goes on when it is back."""
+    patch.setattr(
+        PartitionFlow, "holds", lambda flow, work: not flow.closed and work.lane.current is work
+    )
+
+
+def no_opening(patch: pytest.MonkeyPatch) -> None:
+    """A commit of an earlier ownership counts for the next one."""
+    patch.setattr(
+        "stream.flow.PartitionFlow.opening", property(lambda _: 0, lambda *_: None), raising=False
+    )
+
+
+def no_sending(patch: pytest.MonkeyPatch) -> None:
+    """A lane that grows while its head is looked for releases that head again."""
+    send = PartitionFlow._send
+
+    def careless(flow: PartitionFlow, work: Work) -> None:
+        send(flow, work)
+        work.sending = False
+
+    patch.setattr(PartitionFlow, "_send", careless)
 
 
 SAFEGUARDS = [
@@ -106,6 +136,9 @@ SAFEGUARDS = [
     no_look,
     no_claims,
     no_remembered_doubt,
+    no_ownership,
+    no_opening,
+    no_sending,
 ]
 
 
@@ -115,10 +148,10 @@ def test_the_simulation_finds_what_a_missing_safeguard_does(
 ) -> None:
     """A simulation that stays green without a safeguard would prove nothing about it."""
     remove(monkeypatch)
-    assert first_violation(range(MUTANT_SCHEDULES_MAX)) is not None
+    assert "ViolationError" in str(first_violation(range(MUTANT_SCHEDULES_MAX)))
 
 
 def test_the_simulation_finds_what_a_missing_quiet_period_does() -> None:
     """A look-up that comes before a late effect finds nothing, and sends again."""
     impatient = Settings(quiet_s=0)
-    assert first_violation(range(MUTANT_SCHEDULES_MAX), impatient) is not None
+    assert "ViolationError" in str(first_violation(range(MUTANT_SCHEDULES_MAX), impatient))

@@ -6,8 +6,10 @@ import pytest
 from flow_driver import LIMITS, PARTITION, Driver, delete, identify, names, page, response
 
 from sink.delivery import Deferred, Delivered, InDoubt, Parked
-from sink.wootric.operations import Operation
+from sink.wootric.operations import EffectClass, Operation
+from stream.errors import DecodeError
 from stream.ledger import EVENT, MemoryState
+from stream.ledger_codec import IntentEntry, UserEntry, encode
 from stream.transform import Skip
 
 
@@ -347,3 +349,29 @@ def test_a_user_entry_that_cannot_be_read_costs_a_lookup() -> None:
     driver = Driver(state=state)
     driver.feed(identify(a=1))
     assert driver.one().known is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"no entry",
+        encode(UserEntry(id=1, sent_at_ms=0)),
+        encode(
+            IntentEntry(
+                request_id="r",
+                effect=EffectClass.OBSERVABLE,
+                members=(),
+                operation='{"type": "of_a_newer_version"}',
+                operation_hash="",
+                first_attempt_at_ms=0,
+                instance="",
+            )
+        ),
+    ],
+)
+def test_an_intent_that_cannot_be_read_is_one_kind_of_error(value: bytes) -> None:
+    """The partition cannot be opened: what may have been sent is not known."""
+    state = MemoryState()
+    state.put("intent/ann", value)
+    with pytest.raises(DecodeError):
+        Driver(state=state)

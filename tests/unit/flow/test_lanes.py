@@ -150,3 +150,26 @@ def test_a_replayed_identify_never_wins_over_a_newer_one_that_waits() -> None:
     driver.settle(work)
     driver.through()
     assert driver.settled["skipped", "stale"] == 1
+
+
+def test_a_replayed_identify_is_stale_after_a_newer_one_that_changed_nothing() -> None:
+    driver = Driver()
+    driver.feed(identify(plan="free"), time_ms=1_000)
+    driver.through()
+    driver.feed(identify(plan="free"), time_ms=3_000)
+    driver.turn()
+    driver.feed(identify(plan="old"), time_ms=2_000, replayed=True)
+    assert driver.turn() == []
+    assert driver.settled["skipped", "stale"] == 1
+
+
+def test_a_page_behind_what_needs_no_request_keeps_to_its_own_room() -> None:
+    """The pixel's circuit may be open while the API's is not."""
+    driver = Driver()
+    driver.feed(identify(a=1))
+    work = driver.one()
+    driver.feed(identify(a=1))
+    driver.feed(page())
+    driver.settle(work)
+    assert driver.turn(Capacity(api=9, pages=0)) == []
+    assert [names(work) for work in driver.turn()] == [["e2"]]

@@ -6,8 +6,9 @@ import pytest
 from flow_driver import LIMITS, PARTITION, Driver, delete, identify, names, page, response
 
 from sink.delivery import Deferred, Delivered, EndUser, InDoubt, Outcome, Parked, Rejected, Skipped
-from stream.judge import Refuse
-from stream.ledger import EVENT, read_event
+from stream.judge import Judged, Refuse
+from stream.ledger import EVENT, REPLAY_HEADER, read_event
+from stream.record import Record
 from stream.transform import Skip
 
 REJECTED = Rejected(reason="invalid", detail="no", status=422)
@@ -216,3 +217,13 @@ def test_a_page_view_keeps_what_is_known_of_its_user() -> None:
     assert driver.one().known == EndUser(
         id=1, email="ann@example.com", external_id="ann", properties={"a": 1}
     )
+
+
+def test_the_letter_of_a_replay_says_whose_replay_it_was() -> None:
+    driver = Driver()
+    record = Record(PARTITION, 0, 0, None, b"", ((REPLAY_HEADER, b"3-14"),))
+    refused = Refuse("undecodable", "no Avro")
+    event = Judged(record=record, event_id="m#3-14", verdict=refused, replayed=True)
+    driver.flow.admit([event], driver.now_ms)
+    (letter,) = driver.checkpoint().shares[PARTITION].dead_letters
+    assert letter.replay == "3-14"

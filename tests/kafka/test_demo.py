@@ -1,0 +1,25 @@
+"""The demo as a person runs it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.timeout(150)
+def test_the_demo_kills_a_worker_twice_and_agrees(bootstrap_servers: str) -> None:
+    """The report is on stdout, its last line the verdict; the exit code says the same."""
+    done = subprocess.run(
+        [sys.executable, "-m", "stream", "demo", "--events", "1500"],
+        env={**os.environ, "KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "in and out agree: 1500 events, nothing lost, nothing twice"
+    assert any(line.startswith("faults      2 x kill -9") for line in lines)
+    assert "events settled" in done.stderr
