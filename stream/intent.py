@@ -39,10 +39,15 @@ def read_intent(lane: Lane, value: bytes) -> Work:
     intent = decode(value)
     if not isinstance(intent, IntentEntry):
         raise DecodeError("not_an_intent", "the ledger holds another entry under an intent's key")
-    operation = intent.operation
+    try:
+        operation = (
+            None if intent.operation is None else from_fields(orjson.loads(intent.operation))
+        )
+    except (KeyError, TypeError, orjson.JSONDecodeError) as error:
+        raise DecodeError("unknown_operation", "a newer version wrote this intent") from error
     return Work(
         lane=lane,
-        operation=None if operation is None else from_fields(orjson.loads(operation)),
+        operation=operation,
         expected={member.event_id: member.offset for member in intent.members},
         request_id=intent.request_id,
         effect=intent.effect,

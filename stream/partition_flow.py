@@ -19,14 +19,14 @@ from stream.checkpoint import Share
 from stream.dead_letter import DeadLetter
 from stream.intent import read_intent, write_intent
 from stream.judge import Judged, Refuse
-from stream.ledger import EVENT, State, intent_key, read_event
+from stream.ledger import EVENT, State, intent_key, read_event, replay_of
 from stream.ledger_codec import EventEntry, EventOutcome, encode
 from stream.limits import Limits
 from stream.offsets import Offsets
 from stream.record import Partition, Record
 from stream.transform import Deliver, Skip
 from stream.unsaved import Unsaved
-from stream.users import Users
+from stream.users import UNCHANGED, Users
 from stream.work import Lane, Pending, Work, remade
 
 NEVER = float("-inf")
@@ -87,6 +87,11 @@ class PartitionFlow:
     def braked(self) -> bool:
         """Whether so many dead letters came in a row that somebody should look first."""
         return 0 < self._limits.dead_letter_run_max <= self.dead_letter_run
+
+    @property
+    def awaiting(self) -> bool:
+        """Whether an intent still lacks one of its events: reading has to go on."""
+        return bool(self._awaiting)
 
     def has_news(self) -> bool:
         """Whether a checkpoint now would say more than the last committed one."""
@@ -208,8 +213,12 @@ class PartitionFlow:
             return 0, []
         if lane.current is not None:
             return self._release_in_doubt(lane.current, now_ms)
+        pages = lane.head.is_page if lane.waiting else False
         while lane.waiting:
-            work = lane.waiting.popleft()
+            work = lane.waiting[0]
+            if work.is_page is not pages:
+                return 0, self._ready(lane)
+            lane.waiting.popleft()
             reason = self._users.needless(work.planned, work.members[0], now_ms)
             if reason is None:
                 self._intend(work, now_ms)
@@ -319,6 +328,8 @@ class PartitionFlow:
         What the transform skips needs no receipt: it is skipped again when it is read again.
         """
         self._receipt(event, EventOutcome.SKIPPED, now_ms, reason=reason)
+        if reason == UNCHANGED and event.operation is not None:
+            self._users.touch(event.operation, event)
         self.dead_letter_run = 0
         self._done(event, "skipped", reason)
 
@@ -480,4 +491,5 @@ class PartitionFlow:
             attempts=outcome.attempts,
             failed_at_ms=now_ms,
             app_version=self._limits.app_version,
+            replay=replay_of(event.record),
         )

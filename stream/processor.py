@@ -16,7 +16,7 @@ import structlog
 from sink.delivery import InDoubt
 from sink.wootric.sink import WootricSink
 from stream.checkpoint import Checkpoint
-from stream.errors import StreamError
+from stream.errors import DecodeError
 from stream.flow import Flow
 from stream.judge import Judged
 from stream.kafka.member import GroupMember
@@ -52,6 +52,8 @@ CYCLE_MIN_S = 0.01
 some milliseconds, however little is in it."""
 UNDER_WAY_SMALL = 16
 """With so little under way nothing is gained by waiting for more."""
+AWAITING_ROOM = 100
+"""What is read in any case while an intent lacks an event: it opens a lane that fills memory."""
 AFTER_ABORT_S = 0.05
 
 
@@ -184,7 +186,12 @@ class Processor:
         partition = restored.partition
         if self._assignments.get(partition) != restored.assignment or self._leaving:
             return
-        self._flow.open(partition, restored.state, restored.next_offset, self._clock())
+        try:
+            self._flow.open(partition, restored.state, restored.next_offset, self._clock())
+        except DecodeError as error:
+            self._flow.close(partition)
+            self._observer.halted(partition, f"the ledger cannot be read: {error.detail}")
+            return
         self._observer.restored(restored, self._flow.partitions[partition])
         self._command(Read(partition, restored.next_offset))
 
@@ -308,9 +315,10 @@ class Processor:
         """Read no more than there is room for, and no further than a partition may stretch."""
         if self._member is None:
             return
-        self._member.room = (
-            0 if self._leaving else self._pace.unsettled_records_max - self._flow.unsettled
-        )
+        room = self._pace.unsettled_records_max - self._flow.unsettled
+        if any(flow.awaiting for flow in self._flow.partitions.values()):
+            room = max(room, AWAITING_ROOM)
+        self._member.room = 0 if self._leaving else room
         now = self._clock()
         for partition, flow in self._flow.partitions.items():
             paused_until = self._paused.get(partition)
@@ -377,6 +385,3 @@ def _record(partition: Partition, message: Any) -> Record:
         value=message.value(),
         headers=tuple(headers) if headers else (),
     )
-
-
-__all__ = ["Pace", "Processor", "StreamError"]

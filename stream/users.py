@@ -1,5 +1,7 @@
 """What a partition knows of end users at Wootric."""
 
+from dataclasses import replace
+
 from sink.delivery import EndUser
 from sink.wootric.operations import Operation, PageView, UpsertEndUser
 from stream.ledger import changes_nothing, read_user, user_key
@@ -45,7 +47,9 @@ class Users:
     def remember(self, work: Work, end_user: EndUser | None, now_ms: int) -> None:
         """Keep what is known of the work's user after its outcome."""
         operation = work.operation
-        if operation is None or (end_user is not None and end_user == work.known):
+        if operation is None:
+            return
+        if end_user == work.known and not isinstance(operation, UpsertEndUser):
             return
         if end_user is None:
             if not isinstance(operation, PageView):
@@ -69,6 +73,14 @@ class Users:
             newest_event_at_ms=max(times_ms, default=None),
         )
         self._unsaved.put(key, encode(entry))
+
+    def touch(self, operation: Operation, event: Pending) -> None:
+        """Note an event that changed nothing: a replay of an older one is stale from now on."""
+        key, entry = user_key(operation), self._entry(operation)
+        if key is None or entry is None:
+            return
+        if entry.newest_event_at_ms is None or entry.newest_event_at_ms < event.time_ms:
+            self._unsaved.put(key, encode(replace(entry, newest_event_at_ms=event.time_ms)))
 
     def forget(self, operation: Operation | None) -> None:
         """Know nothing of the user, so that the next operation looks."""

@@ -9,6 +9,9 @@ from sink.delivery import EndUser
 from sink.wootric.operations import EffectClass, Operation, PageView, UpsertEndUser
 from stream.record import Partition, Record
 
+MEMBERS_MAX = 1_000
+"""Bounds an intent, which names them all, well below what a record may hold."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
@@ -150,6 +153,7 @@ def merges(work: Work, later: UpsertEndUser) -> bool:
     return (
         isinstance(earlier, UpsertEndUser)
         and not work.alone
+        and len(work.members) < MEMBERS_MAX
         and earlier.external_id == later.external_id
         and earlier.email == later.email
         and earlier.phone_number == later.phone_number
