@@ -290,8 +290,11 @@ class Processor:
         now = self._clock()
         self._observer.beat(self._flow, now)
         due = self._flow.due(now)
-        if self._drain is not None and self._committing is None and self._drained(now):
-            self._end_drain(self._drain)
+        drain = self._drain
+        # A commit that Kafka does not answer must not keep a worker from leaving.
+        may_end = drain is not None and (self._committing is None or now >= drain.deadline)
+        if drain is not None and may_end and self._drained(now):
+            self._end_drain(drain)
         if self._member is not None:
             self._member.busy = self._flow.unsettled > 0
         self._at(min(now + self._pace.cycle_max_s, due if due is not None else float("inf")))

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from confluent_kafka import Consumer, IsolationLevel, Message, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from sink.wootric.emulator import Emulator
@@ -186,7 +193,10 @@ class Stack:
             consumer.close()
 
     def caught_up(self) -> bool:
-        ends, committed = self.ends(self.config.topic), self.committed()
+        try:
+            ends, committed = self.ends(self.config.topic), self.committed()
+        except KafkaException:  # a new topic's leader is not everywhere known yet
+            return False
         return all(committed[p] >= end for p, end in ends.items() if end > 0)
 
     async def until_caught_up(self, timeout_s: float = 60) -> None:

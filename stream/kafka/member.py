@@ -295,6 +295,9 @@ class GroupMember(threading.Thread):
                 return False
             except Unresolved as error:
                 log.warning("commit_unresolved", error=str(error), sequence=checkpoint.sequence)
+                command = self._next_command(0.0)
+                if command is not None:
+                    self._do(command)
                 if not self._revoking:
                     self._pause_all()
                     self._consumer.poll(0.5)
