@@ -93,7 +93,6 @@ class GroupMember(threading.Thread):
         self._reading: set[Partition] = set()
         self._assignments = 0
         self._moved = 0
-        self._unresolved: Checkpoint | None = None
         self._revoking = False
         self._leaving = False
         self._full_since: float | None = None
