@@ -94,6 +94,7 @@ def run() -> None:
     """
     import uvloop  # noqa: PLC0415  only the service pays for what it loads
 
+    from stream.collector import collect_rarely  # noqa: PLC0415
     from stream.service import serve  # noqa: PLC0415
     from stream.settings import LogFormat, load  # noqa: PLC0415
     from stream.telemetry.logs import configure  # noqa: PLC0415
@@ -107,6 +108,7 @@ def run() -> None:
                 as_json=settings.log.format is LogFormat.JSON,
                 instance=settings.kafka.instance_id,
             )
+            collect_rarely()
             uvloop.run(serve(settings))
     except typer.Exit as end:
         code = end.exit_code
@@ -203,7 +205,9 @@ def emulator(
     State, journal and faults to order are under /_emulator/.
     """
     from sink.wootric.emulator import serve  # noqa: PLC0415
+    from stream.collector import collect_rarely  # noqa: PLC0415
 
+    collect_rarely()
     serve(port)
 
 
