@@ -11,7 +11,8 @@ class Limits:
     ``takeover_wait_s``: how long a lane that another worker left in doubt stays closed.
     ``quiet_s``: the same after an attempt of our own, from the last moment it was sent.
     ``unsettled_span_max``: how far offsets may run ahead of the lowest unsettled one.
-    ``dead_letter_run_max``: how many dead letters in a row stop a partition; 0 is never.
+    ``dead_letters_max``: how many dead letters, among the last twice as many events, stop a
+    partition; 0 is never.
     """
 
     lease_s: float
@@ -19,7 +20,7 @@ class Limits:
     quiet_s: float
     unchanged_resend_after_s: float
     unsettled_span_max: int
-    dead_letter_run_max: int
+    dead_letters_max: int
     resend_pages: bool
     app_version: str
     instance: str

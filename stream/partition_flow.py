@@ -15,6 +15,7 @@ from sink.delivery import (
     Skipped,
 )
 from sink.wootric.operations import DeleteEndUser, EffectClass
+from stream.brake import Brake
 from stream.checkpoint import Share
 from stream.dead_letter import DeadLetter
 from stream.intent import read_intent, write_intent
@@ -60,7 +61,7 @@ class PartitionFlow:
         self.releasing = True
         self.closed = False
         self.fenced_at = NEVER
-        self.dead_letter_run = 0
+        self.brake = Brake(limits.dead_letters_max)
         self.under_way = 0
         self._users = Users(self.unsaved, unchanged_resend_after_s=limits.unchanged_resend_after_s)
         self._limits = limits
@@ -82,11 +83,6 @@ class PartitionFlow:
         An intent that still lacks one of its events lets reading go on until that is found.
         """
         return not self._awaiting and self.offsets.span > self._limits.unsettled_span_max
-
-    @property
-    def braked(self) -> bool:
-        """Whether so many dead letters came in a row that somebody should look first."""
-        return 0 < self._limits.dead_letter_run_max <= self.dead_letter_run
 
     @property
     def awaiting(self) -> bool:
@@ -146,7 +142,7 @@ class PartitionFlow:
             return self._passed()
         match event.verdict:
             case Skip(reason):
-                self.dead_letter_run = 0
+                self.brake.note(refused=False)
                 self._done(pending, "skipped", reason)
             case Refuse(reason, detail):
                 self._reject(pending, Rejected(reason=reason, detail=detail, attempts=0), now_ms)
@@ -305,8 +301,8 @@ class PartitionFlow:
             self._users.forget(work.operation)
         else:
             self._users.remember(work, outcome.end_user, now_ms)
-        self.dead_letter_run = 0
         for member in work.members:
+            self.brake.note(refused=False)
             self._receipt(
                 member,
                 EventOutcome.DELIVERED,
@@ -330,7 +326,7 @@ class PartitionFlow:
         self._receipt(event, EventOutcome.SKIPPED, now_ms, reason=reason)
         if reason == UNCHANGED and event.operation is not None:
             self._users.touch(event.operation, event)
-        self.dead_letter_run = 0
+        self.brake.note(refused=False)
         self._done(event, "skipped", reason)
 
     def _reject_all(self, work: Work, outcome: Rejected, now_ms: int) -> None:
@@ -341,7 +337,7 @@ class PartitionFlow:
     def _reject(
         self, event: Pending, outcome: Rejected, now_ms: int, work: Work | None = None
     ) -> None:
-        self.dead_letter_run += 1
+        self.brake.note(refused=True)
         self.unsaved.dead_letters.append(self._letter(event, outcome, now_ms))
         self._receipt(
             event,

@@ -28,6 +28,7 @@ from stream.kafka.messages import (
     End,
     Failed,
     Halted,
+    HaltReason,
     Joined,
     Leave,
     Left,
@@ -169,8 +170,8 @@ class Processor:
             case Lost(partitions):
                 self._close(partitions)
                 self._observer.rebalanced("lost", len(self._assignments))
-            case Halted(partition, reason):
-                self._observer.halted(partition, reason)
+            case Halted(partition, reason, detail):
+                self._observer.halted(partition, reason, detail)
             case End(partition, offset):
                 self._observer.ended(partition, offset, self._flow.partitions.get(partition))
             case Failed(error):
@@ -190,7 +191,7 @@ class Processor:
             self._flow.open(partition, restored.state, restored.next_offset, self._clock())
         except DecodeError as error:
             self._flow.close(partition)
-            self._observer.halted(partition, f"the ledger cannot be read: {error.detail}")
+            self._observer.halted(partition, HaltReason.LEDGER_UNREADABLE, error.detail)
             return
         self._observer.restored(restored, self._flow.partitions[partition])
         self._command(Read(partition, restored.next_offset))
@@ -326,7 +327,7 @@ class Processor:
         for partition, flow in self._flow.partitions.items():
             paused_until = self._paused.get(partition)
             if paused_until is None:
-                if flow.braked:
+                if flow.brake.on:
                     self._paused[partition] = now + self._pace.dead_letter_pause_s
                     self._observer.braked(partition, self._pace.dead_letter_pause_s)
                     self._command(Pause(partition))
@@ -335,7 +336,8 @@ class Processor:
                     self._command(Pause(partition))
             elif now >= paused_until and not flow.overstretched:
                 del self._paused[partition]
-                flow.dead_letter_run = 0
+                flow.brake.release()
+                self._observer.released(partition)
                 self._command(Read(partition, flow.offsets.next_offset))
 
     # Giving partitions up

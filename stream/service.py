@@ -126,7 +126,7 @@ def limits(settings: Settings) -> Limits:
         quiet_s=wootric.quiet_period_s,
         unchanged_resend_after_s=wootric.unchanged_resend_after_s,
         unsettled_span_max=settings.kafka.unsettled_span_max,
-        dead_letter_run_max=settings.kafka.dead_letter_run_max,
+        dead_letters_max=settings.kafka.dead_letters_max,
         resend_pages=wootric.in_doubt_pages is InDoubtPages.RESEND,
         app_version=__version__,
         instance=settings.kafka.instance_id,

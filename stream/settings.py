@@ -86,10 +86,11 @@ class KafkaSettings(Section):
         ge=100,
         description="How far a partition is read beyond its lowest unsettled event.",
     )
-    dead_letter_run_max: int = Field(
+    dead_letters_max: int = Field(
         1_000,
         ge=0,
-        description="Dead letters in a row that stop a partition for a while; 0 never stops it.",
+        description="Dead letters among the last twice as many events of a partition that stop it "
+        "for a while; 0 never stops it.",
     )
     dead_letter_pause_s: float = Field(
         300.0, gt=0, description="Seconds for which such a partition stands still."

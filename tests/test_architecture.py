@@ -71,8 +71,10 @@ def table(*header: str) -> list[tuple[str, ...]]:
 def default_of(field: Any) -> str:
     if field.is_required():
         return "required"
+    if field.default_factory is dict:
+        return "`{}`"
     default = field.get_default()
-    if field.default_factory not in (None, dict):  # taken from the machine
+    if field.default_factory is not None:  # taken from the machine
         return ""
     if default is None or default == "":
         return ""

@@ -31,6 +31,7 @@ from stream.kafka.messages import (
     End,
     Failed,
     Halted,
+    HaltReason,
     Joined,
     Leave,
     Left,
@@ -210,7 +211,7 @@ class GroupMember(threading.Thread):
             partition = Partition(message.topic(), message.partition())
             if partition in self._reading:
                 self._reading.discard(partition)
-                self._tell(Halted(partition, OUT_OF_RANGE))
+                self._tell(Halted(partition, HaltReason.OFFSET_OUT_OF_RANGE, OUT_OF_RANGE))
         elif error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
             raise Fenced(
                 f"another worker is in the group as {self._config.instance_id}: "

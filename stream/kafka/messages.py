@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, TypeAlias
 
 from stream.checkpoint import Checkpoint
@@ -77,12 +78,21 @@ class Aborted:
     reason: str
 
 
+class HaltReason(StrEnum):
+    """Why a partition stands still."""
+
+    OFFSET_OUT_OF_RANGE = "offset_out_of_range"
+    LEDGER_UNREADABLE = "ledger_unreadable"
+    DEAD_LETTERS = "dead_letters"
+
+
 @dataclass(frozen=True, slots=True)
 class Halted:
-    """A partition stands still until somebody acts; the reason says on what."""
+    """A partition stands still until somebody acts; the detail says on what."""
 
     partition: Partition
-    reason: str
+    reason: HaltReason
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from confluent_kafka import (
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.group import ASK_S, Group
-from stream.kafka.messages import Failed, Halted, Restored
+from stream.kafka.messages import Failed, Halted, HaltReason, Restored
 from stream.kafka.transactions import fence, instance_of
 from stream.ledger import REMOTE_ID_HEADER, MemoryState, State
 from stream.record import Partition
@@ -152,11 +152,12 @@ class Restore:
 
     def _halt(self, number: int, where: str) -> None:
         """Say that a partition cannot start: to jump would be to lose what lies between."""
-        reason = (
+        detail = (
             f"the committed offset is outside of the topic ({where}): records were deleted before "
             "they were read; check the topic's retention, then set the group's offset by hand"
         )
-        self._tell(Halted(self._partitions.pop(number), reason))
+        halted = Halted(self._partitions.pop(number), HaltReason.OFFSET_OUT_OF_RANGE, detail)
+        self._tell(halted)
 
     def _fold(self) -> None:
         topic = self._config.ledger_topic

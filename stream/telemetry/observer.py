@@ -13,7 +13,7 @@ from sink.delivery import Delivered, Outcome
 from stream.checkpoint import Checkpoint
 from stream.flow import Flow
 from stream.judge import Judged
-from stream.kafka.messages import Restored
+from stream.kafka.messages import Halted, HaltReason, Restored
 from stream.partition_flow import PartitionFlow
 from stream.record import Partition
 from stream.telemetry.metrics import Metrics
@@ -34,7 +34,7 @@ class Vitals:
     beat_at: float = field(default_factory=time.monotonic)
     joined: bool = False
     draining: bool = False
-    halted: dict[Partition, str] = field(default_factory=dict)
+    halted: dict[Partition, Halted] = field(default_factory=dict)
     circuits: dict[str, str] = field(default_factory=dict)
     settled: Counter[tuple[str, str]] = field(default_factory=Counter)
     consumed: int = 0
@@ -157,7 +157,7 @@ class Observer:
     def restored(self, restored: Restored, flow: PartitionFlow) -> None:
         """Note that a partition was opened."""
         self._metrics.restore_seconds.set(restored.took_s)
-        self._unhalt(restored.partition)
+        self.released(restored.partition)
         log.info(
             "partition_opened",
             topic=restored.partition.topic,
@@ -173,21 +173,33 @@ class Observer:
         self._metrics.records_relinquished.inc(relinquished)
         self._vitals.relinquished += relinquished
         self._vitals.lag.pop(partition, None)
-        self._unhalt(partition)
+        self.released(partition)
         for gauge in (self._metrics.lag_records, self._metrics.lag_seconds):
             labels = (partition.topic, str(partition.number))
             if labels in gauge._metrics:
                 gauge.remove(*labels)
 
-    def halted(self, partition: Partition, reason: str) -> None:
+    def halted(self, partition: Partition, reason: HaltReason, detail: str) -> None:
         """Say that a partition stands still until somebody acts."""
-        self._vitals.halted[partition] = reason
-        self._metrics.partitions_halted.labels("offset_out_of_range").set(len(self._vitals.halted))
-        log.error("partition_halted", partition=partition.number, reason=reason)
+        self._vitals.halted[partition] = Halted(partition, reason, detail)
+        self._count_halted()
+        log.error(
+            "partition_halted", partition=partition.number, reason=reason.value, detail=detail
+        )
 
     def braked(self, partition: Partition, pause_s: float) -> None:
-        """Say that too many dead letters came in a row."""
-        log.error("dead_letter_brake", partition=partition.number, pause_s=pause_s)
+        """Say that most of the last events became dead letters."""
+        detail = (
+            "most of its last events became dead letters; look at their reasons: "
+            f"it goes on by itself after {pause_s:g} s"
+        )
+        self.halted(partition, HaltReason.DEAD_LETTERS, detail)
+
+    def released(self, partition: Partition) -> None:
+        """Say that a partition goes on."""
+        if self._vitals.halted.pop(partition, None) is not None:
+            self._count_halted()
+            log.info("partition_goes_on", partition=partition.number)
 
     def ended(self, partition: Partition, end: int, flow: PartitionFlow | None) -> None:
         """Take over a partition's last stable offset."""
@@ -209,11 +221,10 @@ class Observer:
             return max(0.0, now - oldest_ms / 1000)
         return now - self._behind_since.setdefault(partition, now)
 
-    def _unhalt(self, partition: Partition) -> None:
-        if self._vitals.halted.pop(partition, None) is not None:
-            self._metrics.partitions_halted.labels("offset_out_of_range").set(
-                len(self._vitals.halted)
-            )
+    def _count_halted(self) -> None:
+        counts = Counter(halted.reason for halted in self._vitals.halted.values())
+        for reason in HaltReason:
+            self._metrics.partitions_halted.labels(reason.value).set(counts[reason])
 
     # The sink
 

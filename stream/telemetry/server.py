@@ -125,7 +125,10 @@ class StatusServer:
             "relinquished": vitals.relinquished,
             "circuits_open": dict(vitals.circuits),
             "lag_records": {str(p.number): lag for p, lag in sorted(vitals.lag.items())},
-            "halted": {str(p.number): reason for p, reason in sorted(vitals.halted.items())},
+            "halted": {
+                str(partition.number): {"reason": halted.reason, "detail": halted.detail}
+                for partition, halted in sorted(vitals.halted.items())
+            },
             "last_dead_letters": list(vitals.letters),
         }
 

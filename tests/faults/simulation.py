@@ -324,7 +324,7 @@ class Simulation:
             quiet_s=settings.quiet_s,
             unchanged_resend_after_s=self.dice.choice([20, 10_000]),
             unsettled_span_max=1_000,
-            dead_letter_run_max=0,
+            dead_letters_max=0,
             resend_pages=self.resend_pages,
             app_version="1",
             instance="worker",

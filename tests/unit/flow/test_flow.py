@@ -48,7 +48,7 @@ class World:
             "quiet_s": 60.0,
             "unchanged_resend_after_s": 86_400.0,
             "unsettled_span_max": 1_000,
-            "dead_letter_run_max": 3,
+            "dead_letters_max": 3,
             "resend_pages": False,
             "app_version": "0",
             "instance": "w1",
@@ -434,17 +434,20 @@ def test_two_candidates_are_parked() -> None:
     assert world.receipt("m0").outcome is EventOutcome.PARKED
 
 
-def test_dead_letters_in_a_row_ask_for_the_brake() -> None:
-    """One good event in between starts the count anew."""
+def test_more_dead_letters_than_half_ask_for_the_brake() -> None:
+    """Good events in between do not hide them; those of long ago do not count any more."""
     world = World()
+    for _ in range(6):
+        world.read(Refuse("undecodable", ""))
+        world.read(Skip("disabled"))
+        world.read(Skip("disabled"))
+    assert not world.part.brake.on
     world.read(Refuse("undecodable", ""))
+    assert not world.part.brake.on
     world.read(Refuse("undecodable", ""))
-    world.read(Skip("disabled"))
-    world.read(Refuse("undecodable", ""))
-    assert not world.part.braked
-    world.read(Refuse("undecodable", ""))
-    world.read(Refuse("undecodable", ""))
-    assert world.part.braked
+    assert world.part.brake.on
+    world.part.brake.release()
+    assert not world.part.brake.on
 
 
 def test_what_is_unsettled_at_the_end_is_relinquished() -> None:

@@ -188,15 +188,16 @@ def test_an_unchanged_profile_is_really_sent_again_after_a_day() -> None:
     assert driver.one().known is None
 
 
-def test_a_run_of_dead_letters_brakes_and_a_delivery_ends_the_run() -> None:
-    driver = Driver(replace(LIMITS, dead_letter_run_max=2))
+def test_a_run_of_dead_letters_brakes_and_deliveries_end_it() -> None:
+    driver = Driver(replace(LIMITS, dead_letters_max=2))
     driver.feed(Refuse("undecodable", "x"))
-    assert not driver.part.braked
+    assert not driver.part.brake.on
     driver.feed(Refuse("undecodable", "x"))
-    assert driver.part.braked
-    driver.feed(response())
-    driver.settle(driver.one())
-    assert not driver.part.braked
+    assert driver.part.brake.on
+    for _ in range(3):
+        driver.feed(response())
+        driver.settle(driver.one())
+    assert not driver.part.brake.on
 
 
 def test_an_outcome_of_a_partition_that_was_lost_is_ignored() -> None:
