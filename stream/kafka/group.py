@@ -3,7 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream.kafka import config as settings
@@ -45,14 +51,23 @@ class Group:
         return found
 
     def ends(self, topic: str, numbers: Iterable[int], *, earliest: bool = False) -> dict[int, int]:
-        """Return where partitions end, open transactions included, or where they begin."""
+        """Return where partitions end, open transactions included, or where they begin.
+
+        The client asks the leaders that it knows and never looks for new ones, so it is told
+        to look first; a partition whose leader did not answer has an offset of -1001, and no
+        exception (both measured, confluent-kafka 2.16.1).
+        """
         spec: Any = OffsetSpec.earliest() if earliest else OffsetSpec.latest()
+        self._admin.list_topics(topic, timeout=ASK_S)
         answers = self._admin.list_offsets(
             {TopicPartition(topic, number): spec for number in numbers},
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
             request_timeout=ASK_S,
         )
-        return {asked.partition: answer.result().offset for asked, answer in answers.items()}
+        ends = {asked.partition: answer.result().offset for asked, answer in answers.items()}
+        if any(offset < 0 for offset in ends.values()):
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+        return ends
 
     def partitions(self, topic: str) -> list[int]:
         """Return the numbers of a topic's partitions."""

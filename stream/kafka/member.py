@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any, assert_never
 
@@ -59,6 +60,7 @@ FULL_S_MAX = 1.0
 """How long nothing is polled while there is no room, before the partitions are paused:
 a pause throws away what was fetched ahead."""
 ENDS_EVERY_S = 1.0
+LEADERS_S_MAX = 0.5
 SEEK_TRIES = 100
 SEEK_WAIT_S = 0.02
 OUT_OF_RANGE = (
@@ -100,6 +102,7 @@ class GroupMember(threading.Thread):
         self._held = False
         self._ends_at = 0.0
         self._handed = 0
+        self._leaders_moved = False
 
     def command(self, command: Command) -> None:
         """Let the thread do something, in order. Safe to call from any thread."""
@@ -363,6 +366,9 @@ class GroupMember(threading.Thread):
             return
         self._ends_at = now + ENDS_EVERY_S
         owned = list(self._owned)
+        if self._leaders_moved:
+            self._leaders_moved = False
+            self._find_leaders()
         futures = self._admin.list_offsets(
             {TopicPartition(*partition): OffsetSpec.latest() for partition in owned},
             isolation_level=IsolationLevel.READ_COMMITTED,
@@ -373,8 +379,15 @@ class GroupMember(threading.Thread):
             future.add_done_callback(partial(self._ended, partition))
 
     def _ended(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
-        if answer.exception() is None:
+        if answer.exception() is None and answer.result().offset >= 0:
             self._tell(End(partition, answer.result().offset))
+        else:
+            self._leaders_moved = True
+
+    def _find_leaders(self) -> None:
+        """Let the admin client look for new leaders, which it never does by itself."""
+        with suppress(KafkaException):
+            self._admin.list_topics(self._config.topic, timeout=LEADERS_S_MAX)
 
     def _pause_all(self) -> None:
         if self._reading:
