@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -17,6 +17,25 @@ from stream.kafka.config import KafkaConfig
 from stream.record import Partition
 
 ASK_S = 5.0
+
+
+def committed(
+    consumer: Consumer, partitions: Iterable[Partition], *, timeout_s: float = ASK_S
+) -> list[TopicPartition]:
+    """Return the group's committed offsets with their metadata; negative where there is none.
+
+    A consumer that reads committed records only gets no answer while an open transaction
+    holds one of the offsets. The admin client could be asked too, but then the process ends
+    when the coordinator does (librdkafka #5397).
+
+    Raises:
+        KafkaException: no answer in time.
+    """
+    found = consumer.committed([TopicPartition(*p) for p in partitions], timeout=timeout_s)
+    for one in found:
+        if one.error is not None:
+            raise KafkaException(one.error)
+    return found
 
 
 class Group:
@@ -34,21 +53,6 @@ class Group:
     def close(self) -> None:
         """Let the client go; nothing can be asked after this."""
         del self._admin
-
-    def committed(
-        self, partitions: Iterable[Partition], *, stable: bool = True
-    ) -> list[TopicPartition]:
-        """Return the committed offsets with their metadata; without one the offset is negative.
-
-        While an open transaction holds an offset, its ``error`` says so; with ``stable``
-        false the last offset that was committed is returned instead.
-        """
-        asked = ConsumerGroupTopicPartitions(self._id, [TopicPartition(*p) for p in partitions])
-        answers = self._admin.list_consumer_group_offsets(
-            [asked], require_stable=stable, request_timeout=ASK_S
-        )
-        found: list[TopicPartition] = answers[self._id].result().topic_partitions
-        return found
 
     def ends(self, topic: str, numbers: Iterable[int], *, earliest: bool = False) -> dict[int, int]:
         """Return where partitions end, open transactions included, or where they begin.

@@ -88,9 +88,8 @@ class GroupMember(threading.Thread):
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._consumer = Consumer(settings.consumer(config))
         self._admin = AdminClient(settings.common(config))
-        group = Group(config)
-        self._restorer = Restorer(config, group=group, tell=tell)
-        self._transactions = Transactions(config, epoch=epoch, group=group)
+        self._restorer = Restorer(config, group=Group(config), tell=tell)
+        self._transactions = Transactions(config, epoch=epoch, consumer=self._consumer)
         self._metadata: Any = None
         self._owned: dict[Partition, int] = {}
         self._reading: set[Partition] = set()

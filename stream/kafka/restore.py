@@ -22,7 +22,7 @@ from confluent_kafka import (
 
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
-from stream.kafka.group import ASK_S, Group
+from stream.kafka.group import ASK_S, Group, committed
 from stream.kafka.messages import Failed, Halted, HaltReason, Restored
 from stream.kafka.transactions import fence, instance_of
 from stream.ledger import REMOTE_ID_HEADER, MemoryState, State
@@ -33,7 +33,8 @@ log = structlog.get_logger()
 GHOST_WAIT_S = 1.0
 """How long an open transaction may hold things up before its owner is looked for."""
 CHUNK_RECORDS_MAX = 5_000
-UNSTABLE_WAIT_S = 0.05
+STABLE_S = 0.3
+"""How long an offset may stay unstable before anything else is tried."""
 
 Tell = Callable[[Restored | Halted | Failed], None]
 
@@ -118,13 +119,13 @@ class Restore:
         Raises:
             KafkaException: Kafka could not be asked; those ``left`` have to be done again.
         """
-        committed = self._committed()
-        barriers = self._group.ends(self._config.ledger_topic, committed)
+        offsets = self._committed()
+        barriers = self._group.ends(self._config.ledger_topic, offsets)
         lows, highs = (
-            self._group.ends(self._config.topic, committed, earliest=earliest)
+            self._group.ends(self._config.topic, offsets, earliest=earliest)
             for earliest in (True, False)
         )
-        for number, offset in committed.items():
+        for number, offset in offsets.items():
             start = lows[number] if offset < 0 else offset
             if lows[number] <= start <= highs[number]:
                 self._starts[number] = start
@@ -141,14 +142,17 @@ class Restore:
     def _committed(self) -> dict[int, int]:
         """Return the stable committed offsets, ending a dead worker's transaction if need be."""
         began_at = time.monotonic()
+        self._reader.list_topics(self._config.topic, timeout=ASK_S)
         while True:
-            found = self._group.committed(self._partitions.values())
-            if all(offset.error is None for offset in found):
+            try:
+                found = committed(self._reader, self._partitions.values(), timeout_s=STABLE_S)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError._TIMED_OUT or self._closed.is_set():
+                    raise
+                if time.monotonic() - began_at > GHOST_WAIT_S:
+                    self._fence_ghosts()
+            else:
                 return {offset.partition: offset.offset for offset in found}
-            if self._closed.wait(UNSTABLE_WAIT_S):
-                return {}
-            if time.monotonic() - began_at > GHOST_WAIT_S:
-                self._fence_ghosts()
 
     def _halt(self, number: int, where: str) -> None:
         """Say that a partition cannot start: to jump would be to lose what lies between."""
@@ -217,7 +221,11 @@ class Restore:
         """
         if self._ghosts_fenced:
             return
-        found = self._group.committed(self._partitions.values(), stable=False)
+        latest = Consumer({**settings.reader(self._config), "isolation.level": "read_uncommitted"})
+        try:
+            found = committed(latest, self._partitions.values())
+        finally:
+            latest.close()
         names = {instance_of(offset.metadata) for offset in found} - {None}
         ghosts = names - self._group.living() - {self._config.instance_id}
         for ghost in ghosts:

@@ -6,7 +6,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
-from stream.kafka.group import ASK_S, Group
+from stream.kafka.group import ASK_S, Group, committed
 from stream.ledger import INTENT
 from stream.record import Partition
 
@@ -17,9 +17,11 @@ class Survey:
     def __init__(self, config: KafkaConfig) -> None:
         self._config = config
         self._group = Group(config)
+        self._offsets = Consumer({**settings.reader(config), "isolation.level": "read_uncommitted"})
 
     def close(self) -> None:
         """Ask nothing more; to be called while the brokers are there."""
+        self._offsets.close()
         self._group.close()
 
     def settled(self) -> int:
@@ -28,9 +30,9 @@ class Survey:
 
     def caught_up(self) -> bool:
         """Return whether every record is before its partition's committed offset."""
-        committed = self._committed()
-        ends = self._group.ends(self._config.topic, committed)
-        return all(committed[number] >= end for number, end in ends.items() if end > 0)
+        offsets = self._committed()
+        ends = self._group.ends(self._config.topic, offsets)
+        return all(offsets[number] >= end for number, end in ends.items() if end > 0)
 
     def letters(self) -> tuple[list[bytes], list[bytes]]:
         """Return the values of the dead letters and of the parked records."""
@@ -54,7 +56,7 @@ class Survey:
     def _committed(self) -> dict[int, int]:
         partitions = [Partition(self._config.topic, n) for n in self._numbers(self._config.topic)]
         try:
-            found = self._group.committed(partitions, stable=False)
+            found = committed(self._offsets, partitions)
         except KafkaException:  # the coordinator is being looked for: nothing is committed yet
             return dict.fromkeys((p.number for p in partitions), 0)
         return {one.partition: one.offset for one in found}

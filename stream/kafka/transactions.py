@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from stream.checkpoint import Checkpoint, LedgerRecord
 from stream.dead_letter import DeadLetter
 from stream.errors import CommitAborted, Fenced, StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
-from stream.kafka.group import Group
+from stream.kafka.group import committed
 from stream.ledger import REMOTE_ID_HEADER
 
 log = structlog.get_logger()
@@ -44,10 +44,10 @@ class Transactions:
     offset carries ``instance:epoch:sequence``, so that the answer is a comparison.
     """
 
-    def __init__(self, config: KafkaConfig, *, epoch: int, group: Group) -> None:
+    def __init__(self, config: KafkaConfig, *, epoch: int, consumer: Consumer) -> None:
         self._config = config
         self._epoch = epoch
-        self._group = group
+        self._consumer = consumer
         self._producer: Producer | None = None
 
     def start(self) -> None:
@@ -184,11 +184,9 @@ class Transactions:
             if old is not None:
                 _discard(old)
             self._producer = self._new_producer()
-            found = self._group.committed(checkpoint.shares)
+            found = committed(self._consumer, checkpoint.shares)
         except KafkaException as failed:
             raise Unresolved(checkpoint, failed.args[0].str()) from failed
-        if any(partition.error is not None for partition in found):
-            raise Unresolved(checkpoint, "the committed offsets are not stable yet")
         stamp = self._stamp(checkpoint)
         if not any(partition.metadata == stamp for partition in found):
             raise CommitAborted(f"unknown commit found to be aborted: {error.str()}")
