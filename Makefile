@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench broker emulator lock clean
+.PHONY: help demo test check format bench soak broker emulator lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ format: $(READY) ## put the code into its usual form
 
 bench: $(READY) ## speed, side by side with a bare aiohttp loop
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+soak: $(READY) ## everything goes wrong at once for 10 minutes (SOAK_MINUTES=60 ARGS="--seed 2")
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 broker: $(READY) ## a local Kafka, until Ctrl-C (ARGS="--port 9092")
 	@$(BIN)/wootric-stream broker $(ARGS)

@@ -61,6 +61,7 @@ FULL_S_MAX = 1.0
 a pause throws away what was fetched ahead."""
 ENDS_EVERY_S = 1.0
 LEADERS_S_MAX = 0.5
+RESOLVE_EVERY_S = 0.5
 SEEK_TRIES = 100
 SEEK_WAIT_S = 0.02
 OUT_OF_RANGE = (
@@ -102,6 +103,8 @@ class GroupMember(threading.Thread):
         self._ends_at = 0.0
         self._handed = 0
         self._leaders_moved = False
+        self._unresolved: tuple[Checkpoint, float] | None = None
+        self._resolve_at = 0.0
 
     def command(self, command: Command) -> None:
         """Let the thread do something, in order. Safe to call from any thread."""
@@ -135,6 +138,7 @@ class GroupMember(threading.Thread):
 
     def _turn(self) -> None:
         polled = self._poll()
+        self._resolve()
         self._ask_for_ends()
         command = self._next_command(COMMAND_WAIT_S if self.busy and not polled else 0.0)
         while command is not None and not self._leaving:
@@ -214,10 +218,11 @@ class GroupMember(threading.Thread):
             if partition in self._reading:
                 self._reading.discard(partition)
                 self._tell(Halted(partition, HaltReason.OFFSET_OUT_OF_RANGE, OUT_OF_RANGE))
-        elif error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
+        elif error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID) or error.fatal():
             raise Fenced(
-                f"another worker is in the group as {self._config.instance_id}: "
-                "give every worker its own KAFKA__INSTANCE_ID"
+                f"the group refuses us as {self._config.instance_id}: its coordinator failed while "
+                "we joined, or another worker has the same KAFKA__INSTANCE_ID; every worker needs "
+                f"its own ({error.str()})"
             )
         elif not error.retriable() and error.code() != KafkaError._MAX_POLL_EXCEEDED:
             log.warning("consumer_error", error=error.str())
@@ -279,33 +284,32 @@ class GroupMember(threading.Thread):
             self._tell(Aborted(checkpoint=checkpoint, reason=str(error)))
             return
         except Unresolved as error:
-            if not self._resolve(error.checkpoint):
-                return
+            log.warning("commit_unresolved", error=str(error), sequence=checkpoint.sequence)
+            self._unresolved = (checkpoint, started_at)
+            self._resolve_at = time.monotonic() + RESOLVE_EVERY_S
+            return
+        self._committed(checkpoint, started_at)
+
+    def _resolve(self) -> None:
+        """Ask again what became of a commit, until Kafka says; the flow waits for that."""
+        if self._unresolved is None or time.monotonic() < self._resolve_at:
+            return
+        checkpoint, started_at = self._unresolved
+        try:
+            self._transactions.resolve(checkpoint)
+        except Unresolved as error:
+            log.warning("commit_unresolved", error=str(error), sequence=checkpoint.sequence)
+            self._resolve_at = time.monotonic() + RESOLVE_EVERY_S
+            return
+        except CommitAborted as error:
+            self._tell(Aborted(checkpoint=checkpoint, reason=str(error)))
+        else:
+            self._committed(checkpoint, started_at)
+        self._unresolved = None
+
+    def _committed(self, checkpoint: Checkpoint, started_at: float) -> None:
         took_s = time.monotonic() - started_at
         self._tell(Committed(checkpoint=checkpoint, started_at=started_at, took_s=took_s))
-
-    def _resolve(self, checkpoint: Checkpoint) -> bool:
-        """Ask until Kafka says what became of a commit; return whether it was committed.
-
-        The group is polled meanwhile: a broker that is away for a while costs no partition.
-        """
-        while not self._leaving:
-            try:
-                self._transactions.resolve(checkpoint)
-            except CommitAborted as error:
-                self._tell(Aborted(checkpoint=checkpoint, reason=str(error)))
-                return False
-            except Unresolved as error:
-                log.warning("commit_unresolved", error=str(error), sequence=checkpoint.sequence)
-                command = self._next_command(0.0)
-                if command is not None:
-                    self._do(command)
-                if not self._revoking:
-                    self._pause_all()
-                    self._consumer.poll(0.5)
-            else:
-                return True
-        return False
 
     # Rebalances: called by the client, in this thread, from within poll
 
@@ -335,6 +339,7 @@ class GroupMember(threading.Thread):
                 command = self._next_command(0.1)
                 if command is not None:
                     self._do(command)
+                self._resolve()
         self._disown(partitions)
         consumer.incremental_unassign(revoked)
 
@@ -350,6 +355,7 @@ class GroupMember(threading.Thread):
         for partition in partitions:
             self._owned.pop(partition, None)
             self._reading.discard(partition)
+        self._restorer.forget(partitions)
 
     def _capture(self) -> None:
         """Take the group's metadata as of now: only here does it fit our own picture."""
@@ -387,10 +393,6 @@ class GroupMember(threading.Thread):
         """Let the admin client look for new leaders, which it never does by itself."""
         with suppress(KafkaException):
             self._admin.list_topics(self._config.topic, timeout=LEADERS_S_MAX)
-
-    def _pause_all(self) -> None:
-        if self._reading:
-            self._consumer.pause(_topic_partitions(self._reading))
 
     def _close(self) -> None:
         self._leaving = True

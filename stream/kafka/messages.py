@@ -82,6 +82,7 @@ class HaltReason(StrEnum):
     """Why a partition stands still."""
 
     OFFSET_OUT_OF_RANGE = "offset_out_of_range"
+    LEDGER_MISSING = "ledger_missing"
     LEDGER_UNREADABLE = "ledger_unreadable"
     DEAD_LETTERS = "dead_letters"
 

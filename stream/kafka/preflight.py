@@ -1,5 +1,6 @@
 """What has to be right before a worker joins the group; each message says what to do."""
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from stream.errors import StartupError
@@ -12,14 +13,18 @@ def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> None:
     """Refuse to start on a cluster where the guarantee could not hold.
 
     Raises:
-        StartupError: with everything that is wrong.
+        StartupError: with everything that is wrong; 75 when Kafka gives no answer.
     """
-    wrong = [
-        f"{finding.topic}: {finding.text}"
-        for finding in topics.check(config, dedupe_window_s=dedupe_window_s)
-        if not finding.ok
-    ]
-    wrong += _broker_limits(config)
+    try:
+        wrong = [
+            f"{finding.topic}: {finding.text}"
+            for finding in topics.check(config, dedupe_window_s=dedupe_window_s)
+            if not finding.ok
+        ]
+        wrong += _broker_limits(config)
+    except KafkaException as error:
+        text = f"Kafka does not say how it is configured: {error.args[0].str()}"
+        raise StartupError(text, exit_code=75) from error
     if wrong:
         raise StartupError("Kafka is not ready for us:\n  " + "\n  ".join(wrong), exit_code=78)
 

@@ -8,7 +8,7 @@ every intent that a predecessor may still send for.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -33,6 +33,10 @@ log = structlog.get_logger()
 GHOST_WAIT_S = 1.0
 """How long an open transaction may hold things up before its owner is looked for."""
 CHUNK_RECORDS_MAX = 5_000
+LEDGER_LOOK_S = 5.0
+LEDGER_MISSING = (
+    "the ledger has fewer partitions than the input: give it as many; this one opens by itself then"
+)
 STABLE_S = 0.3
 """How long an offset may stay unstable before anything else is tried."""
 
@@ -47,40 +51,52 @@ class Restorer:
         self._group = group
         self._tell = tell
         self._closed = threading.Event()
+        self._wanted: dict[Partition, int] = {}
 
     def restore(self, partitions: Sequence[Partition], assignment: int) -> None:
         """Begin to restore; every partition is told of when it is ready, or halted."""
+        self._wanted.update(dict.fromkeys(partitions, assignment))
         threading.Thread(
             target=self._run,
-            args=(tuple(partitions), assignment),
+            args=(list(partitions), assignment),
             name=f"restore-{assignment}",
             daemon=True,
         ).start()
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """Give up partitions that are not ours any more."""
+        for partition in partitions:
+            self._wanted.pop(partition, None)
 
     def close(self) -> None:
         """Give up what is being restored."""
         self._closed.set()
 
-    def _run(self, partitions: Sequence[Partition], assignment: int) -> None:
+    def _run(self, left: list[Partition], assignment: int) -> None:
         attempt = 0
+        halted: set[Partition] = set()
         while not self._closed.is_set():
-            restore = Restore(
-                self._config, self._group, partitions, assignment, self._tell, self._closed
-            )
+            left = [partition for partition in left if self._wanted.get(partition) == assignment]
+            if not left:
+                return
+            restore = Restore(self._config, self._group, left, assignment, self._tell, self._closed)
+            wait_s = LEDGER_LOOK_S
             try:
                 restore.run()
             except KafkaException as error:
                 attempt += 1
                 log.warning("restore_failed", error=error.args[0].str(), attempt=attempt)
-                partitions = restore.left
-                self._closed.wait(min(5.0, 0.05 * 2**attempt))
+                wait_s = min(5.0, 0.05 * 2**attempt)
             except Exception as error:  # noqa: BLE001  the thread's entry point
                 self._tell(Failed(error))
                 return
-            else:
-                return
             finally:
                 restore.close()
+            for partition in set(restore.missing) - halted:
+                halted.add(partition)
+                self._tell(Halted(partition, HaltReason.LEDGER_MISSING, LEDGER_MISSING))
+            left = restore.left
+            self._closed.wait(wait_s if left else 0)
 
 
 class Restore:
@@ -107,11 +123,13 @@ class Restore:
         self._barriers: dict[int, int] = {}
         self._states: dict[int, State] = {}
         self._ghosts_fenced = False
+        self.missing: list[Partition] = []
+        """Partitions of the input that the ledger does not have."""
 
     @property
     def left(self) -> list[Partition]:
         """The partitions that are not restored yet."""
-        return list(self._partitions.values())
+        return [*self._partitions.values(), *self.missing]
 
     def run(self) -> None:
         """Restore them all.
@@ -119,6 +137,9 @@ class Restore:
         Raises:
             KafkaException: Kafka could not be asked; those ``left`` have to be done again.
         """
+        self._leave_out_missing()
+        if not self._partitions:
+            return
         offsets = self._committed()
         barriers = self._group.ends(self._config.ledger_topic, offsets)
         lows, highs = (
@@ -134,6 +155,12 @@ class Restore:
             else:
                 self._halt(number, f"{start}, not within {lows[number]} to {highs[number]}")
         self._fold()
+
+    def _leave_out_missing(self) -> None:
+        """Keep partitions closed whose ledger does not exist, until it does."""
+        there = set(self._group.partitions(self._config.ledger_topic))
+        for number in self._partitions.keys() - there:
+            self.missing.append(self._partitions.pop(number))
 
     def close(self) -> None:
         """Close the clients."""

@@ -7,6 +7,7 @@ the broker's behaviour was measured on Apache Kafka 4.1.1.
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -31,6 +32,11 @@ STALE_GROUP = frozenset(
         KafkaError.STALE_MEMBER_EPOCH,
     }
 )
+
+
+START_S = 30.0
+READ_BACK_S = 5.0
+"""Short, since nobody polls the group meanwhile; it is tried again."""
 
 
 class StaleGroup(CommitAborted):
@@ -86,11 +92,11 @@ class Transactions:
             self._producer.close()
             self._producer = None
 
-    def _new_producer(self) -> Producer:
+    def _new_producer(self, wait_s: float = START_S) -> Producer:
         producer = Producer(
             settings.producer(self._config, transactional_id=self._config.transactional_id)
         )
-        producer.init_transactions(30)
+        producer.init_transactions(wait_s)
         return producer
 
     def _transact(self, checkpoint: Checkpoint, group_metadata: Any) -> None:
@@ -183,7 +189,7 @@ class Transactions:
         try:
             if old is not None:
                 _discard(old)
-            self._producer = self._new_producer()
+            self._producer = self._new_producer(READ_BACK_S)
             found = committed(self._consumer, checkpoint.shares)
         except KafkaException as failed:
             raise Unresolved(checkpoint, failed.args[0].str()) from failed
@@ -230,8 +236,13 @@ def _produce(producer: Producer, **record: Any) -> None:
 
 
 def _discard(producer: Producer) -> None:
-    """Close a producer that may hang, without waiting for it."""
-    threading.Thread(target=producer.close, name="discarded-producer", daemon=True).start()
+    """Close a producer that may hang, without waiting for it; what it says does not matter."""
+
+    def close() -> None:
+        with suppress(KafkaException):
+            producer.close()
+
+    threading.Thread(target=close, name="discarded-producer", daemon=True).start()
 
 
 def fence(config: KafkaConfig, instance_id: str) -> None:

@@ -37,6 +37,8 @@ WARM_UP_S = 60.0
 RECOVERY_S_MAX = 30.0
 PATIENCE_S = 300.0
 SLOPE_MB_MAX = 1.0
+SLOPE_S_MIN = 300.0
+"""In less time than this a slope says more about one fault than about memory."""
 EVERY_S = 5.0
 SETTINGS = {
     "KAFKA__SESSION_TIMEOUT_S": f"{SESSION_S:g}",
@@ -58,6 +60,7 @@ class Findings:
     open_intents: int
     memory: Memory
     slope_mb: float
+    long_enough: bool
     requests: int
     failures: list[str] = field(default_factory=list)
 
@@ -69,7 +72,7 @@ class Findings:
             found.append(f"{self.open_intents} requests are still in doubt")
         if self.recovery_s > RECOVERY_S_MAX:
             found.append(f"back to normal only {self.recovery_s:.0f} s after the last fault")
-        if self.slope_mb > SLOPE_MB_MAX:
+        if self.long_enough and self.slope_mb > SLOPE_MB_MAX:
             found.append(f"memory grows by {self.slope_mb:.2f} MB a minute")
         return found
 
@@ -225,6 +228,7 @@ async def _findings(
         open_intents=await asyncio.to_thread(books.open_intents),
         memory=memory,
         slope_mb=memory.slope(WARM_UP_S),
+        long_enough=memory.span_s > SLOPE_S_MIN,
         requests=sum(one["count"] for one in state["counters"]),
         failures=world.failures,
     )

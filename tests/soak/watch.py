@@ -38,6 +38,11 @@ class Memory:
         ).slope
 
     @property
+    def span_s(self) -> float:
+        """Seconds between the first and the last sample."""
+        return self._samples[-1][0] - self._samples[0][0]
+
+    @property
     def peak(self) -> float:
         """The largest sample, in MB."""
         return max(size for _, size in self._samples)
