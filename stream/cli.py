@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -109,7 +109,8 @@ def run() -> None:
                 instance=settings.kafka.instance_id,
             )
             collect_rarely()
-            uvloop.run(serve(settings))
+            with suppress(asyncio.CancelledError):  # told to stop before it had begun
+                uvloop.run(serve(settings))
     except typer.Exit as end:
         code = end.exit_code
     # Everything is closed. What is left are admin clients, and freeing those may wait for

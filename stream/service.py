@@ -40,6 +40,7 @@ async def serve(settings: Settings) -> None:
         StartupError: it cannot start.
         StreamError: Kafka or the producer is beyond repair.
     """
+    stopping = _stop_on_signals()
     kafka, wootric = settings.kafka, settings.wootric
     config = kafka_config(kafka)
     await asyncio.to_thread(preflight, config, dedupe_window_s=kafka.dedupe_window_s)
@@ -68,7 +69,7 @@ async def serve(settings: Settings) -> None:
         status = StatusServer(metrics, vitals, lambda: member.polled_at)
         await _start(status, settings)
         await sink.start()
-        _stop_on_signals(processor, vitals)
+        stopping.begin_drain = partial(_drain, processor, vitals)
         log.info("started", version=__version__, group=config.group_id, topic=config.topic)
         try:
             await processor.run(member)
@@ -160,10 +161,26 @@ async def _start(status: StatusServer, settings: Settings) -> None:
         ) from error
 
 
-def _stop_on_signals(processor: Processor, vitals: Vitals) -> None:
-    def stop() -> None:
-        vitals.draining = True
-        processor.stop()
+class Stopping:
+    """What SIGTERM and SIGINT lead to: until the service has begun, its end at once."""
 
+    def __init__(self, begin_drain: Callable[[], object]) -> None:
+        self.begin_drain = begin_drain
+
+    def __call__(self) -> None:
+        """React to the signal."""
+        self.begin_drain()
+
+
+def _stop_on_signals() -> Stopping:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101
+    stopping = Stopping(task.cancel)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+        asyncio.get_running_loop().add_signal_handler(number, stopping)
+    return stopping
+
+
+def _drain(processor: Processor, vitals: Vitals) -> None:
+    vitals.draining = True
+    processor.stop()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from stream.kafka.topics import create
 from stream.ledger_codec import Entry, decode
 
 DAY_S = 86_400
+RUN = (sys.executable, "-m", "stream", "run")
 
 
 def free_port() -> int:
@@ -43,7 +44,10 @@ def free_port() -> int:
 class Worker:
     """One `wootric-stream run`, as a process of its own."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], log: Path, command: Sequence[str] = RUN
+    ) -> None:
+        self._command = command
         self.port = free_port()
         self._environment = {**os.environ, **environment, "HTTP__PORT": str(self.port)}
         self._environment["HTTP__HOST"] = "127.0.0.1"
@@ -52,9 +56,7 @@ class Worker:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "stream", "run"], env=self._environment, stderr=log
-            )
+            self.process = subprocess.Popen(self._command, env=self._environment, stderr=log)
 
     @property
     def running(self) -> subprocess.Popen[bytes]:
@@ -148,10 +150,12 @@ class Stack:
             **self.settings,
         }
 
-    def worker(self, instance: str = "w1", **settings: str) -> Worker:
+    def worker(
+        self, instance: str = "w1", *, command: Sequence[str] = RUN, **settings: str
+    ) -> Worker:
         """Return a worker that is not started yet."""
         log = self.folder / f"{instance}.log"
-        worker = Worker({**self.environment(instance), **settings}, log)
+        worker = Worker({**self.environment(instance), **settings}, log, command)
         self._workers.append(worker)
         return worker
 

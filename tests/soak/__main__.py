@@ -102,7 +102,7 @@ async def _soak(
     publisher = Publisher(stack.config, samples, events=events, seconds=None)
     reader = CommittedReader(stack.config, PARTITIONS)
     reader.start()
-    memory, nemesis = Memory(steady.running.pid), Nemesis(world, seed, say)
+    memory, nemesis = Memory(), Nemesis(world, seed, say)
     publishing = asyncio.create_task(asyncio.to_thread(publisher.run))
     striking = asyncio.create_task(nemesis.run())
     try:
@@ -138,8 +138,8 @@ async def _watch(
         if elapsed_s - said_at < EVERY_S:
             continue
         said_at = elapsed_s
-        size = memory.sample()
         await _revive(world)
+        size = memory.sample(world.steady.running.pid)
         settled = await _settled(books)
         say(
             f"{elapsed_s / 60:.1f} of {events / rate / 60:.1f} min, {publisher.count} published, "
@@ -170,8 +170,8 @@ async def _until_settled(
     world: World, books: Books, memory: Memory, events: int, since: float
 ) -> None:
     while time.monotonic() - since < PATIENCE_S:
-        memory.sample()
         await _revive(world)
+        memory.sample(world.steady.running.pid)
         if await asyncio.to_thread(books.caught_up):
             return
         say(f"{await _settled(books)} of {events} settled")

@@ -17,17 +17,20 @@ Place: TypeAlias = tuple[str, int, int]
 
 
 class Memory:
-    """The resident memory of one process over the time."""
+    """The resident memory of a worker over the time; of its longest life, if it has several."""
 
-    def __init__(self, pid: int) -> None:
-        self._process = psutil.Process(pid)
-        self._samples: list[tuple[float, float]] = []
+    def __init__(self) -> None:
+        self._lives: dict[int, list[tuple[float, float]]] = {}
 
-    def sample(self) -> float:
-        """Take a sample; return it, in MB."""
-        megabytes = self._process.memory_info().rss / 1e6
-        self._samples.append((time.monotonic(), megabytes))
+    def sample(self, pid: int) -> float:
+        """Take a sample of a process that runs; return it, in MB."""
+        megabytes = psutil.Process(pid).memory_info().rss / 1e6
+        self._lives.setdefault(pid, []).append((time.monotonic(), megabytes))
         return megabytes
+
+    @property
+    def _samples(self) -> list[tuple[float, float]]:
+        return max(self._lives.values(), key=lambda life: life[-1][0] - life[0][0])
 
     def slope(self, warm_up_s: float) -> float:
         """Return the growth in MB a minute, by least squares, leaving out the first seconds."""

@@ -1,0 +1,172 @@
+"""`wootric-stream run`, with every call at its edges named, so that a test can break one.
+
+The environment's ``FAULTS`` says at which points what happens: ``{"before commit": [2, "kill"]}``
+is a kill -9 when the process is about to commit for the second time.
+"""
+
+import contextvars
+import functools
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException
+
+from sink import http
+from stream import ledger
+from stream.kafka import group, member, restore, transactions
+from stream.kafka.config import KafkaConfig
+
+FAULTS: dict[str, tuple[int, str]] = {
+    name: (hit, action)
+    for name, (hit, action) in json.loads(os.environ.get("FAULTS", "{}")).items()
+}
+REQUESTS = (
+    "token",
+    "find_end_user",
+    "create_end_user",
+    "update_end_user",
+    "create_response",
+    "create_decline",
+    "page_view",
+)
+BOTH_SIDES = (
+    "init transactions",
+    "begin transaction",
+    "produce to ledger",
+    "produce to dead letters",
+    "produce to parked",
+    "send offsets",
+    "commit",
+    "abort",
+    "assign",
+    "seek",
+    "unassign",
+    "leave",
+    "read back",
+    "committed offsets",
+    "ends",
+    "fold",
+    "ledger reached",
+    "state",
+    *REQUESTS,
+)
+
+_hits: Counter[str] = Counter()
+_request: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="")
+
+
+def points() -> Iterator[str]:
+    """All names, for the suite that must hit each of them."""
+    for name in BOTH_SIDES:
+        yield f"before {name}"
+        if name in REQUESTS:
+            yield f"bytes of {name}"
+        yield f"after {name}"
+
+
+def reached(point: str) -> None:
+    """Let happen what was ordered for this hit of a point."""
+    _hits[point] += 1
+    hit, action = FAULTS.get(point, (0, ""))
+    if _hits[point] != hit:
+        return
+    match action:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "time out":
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        case "fail":
+            raise KafkaException(KafkaError(KafkaError._FAIL, txn_requires_abort=True))
+        case _:
+            raise AssertionError(action)
+
+
+def named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with a point on either side."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        reached(f"before {name}")
+        result = function(*arguments, **options)
+        reached(f"after {name}")
+        return result
+
+    return wrapped
+
+
+class Producer(confluent_kafka.Producer):
+    """The transactional producer; what it produces is named by the topic."""
+
+    begin_transaction = named("begin transaction", confluent_kafka.Producer.begin_transaction)
+    send_offsets_to_transaction = named(
+        "send offsets", confluent_kafka.Producer.send_offsets_to_transaction
+    )
+    commit_transaction = named("commit", confluent_kafka.Producer.commit_transaction)
+    abort_transaction = named("abort", confluent_kafka.Producer.abort_transaction)
+
+    def produce(self, *, topic: str, **record: Any) -> None:
+        kinds = {"ledger": "ledger", "dlq": "dead letters", "parked": "parked"}
+        name = f"produce to {kinds[topic.rsplit('.', 1)[-1]]}"
+        named(name, super().produce)(topic=topic, **record)
+
+
+class Consumer(confluent_kafka.Consumer):
+    """The group member."""
+
+    incremental_assign = named("assign", confluent_kafka.Consumer.incremental_assign)
+    incremental_unassign = named("unassign", confluent_kafka.Consumer.incremental_unassign)
+    seek = named("seek", confluent_kafka.Consumer.seek)
+    close = named("leave", confluent_kafka.Consumer.close)
+
+
+def name_requests() -> None:
+    """Name the three moments of a request: before, bytes are out, after the answer."""
+    send, depart = http.HttpSession.send, http._GatedRequest.send
+
+    async def sending(session: http.HttpSession, request: http.Request, *rest: Any, **more: Any):
+        _request.set(request.name)
+        reached(f"before {request.name}")
+        evidence = await send(session, request, *rest, **more)
+        reached(f"after {request.name}")
+        return evidence
+
+    async def departing(request: http._GatedRequest, connection: Any) -> Any:
+        response = await depart(request, connection)
+        reached(f"bytes of {_request.get()}")
+        return response
+
+    http.HttpSession.send = sending
+    http._GatedRequest.send = departing
+
+
+def name_all() -> None:
+    """Wrap every edge."""
+    transactions.Producer = Producer
+    member.Consumer = Consumer
+    transactions.Transactions._new_producer = named(
+        "init transactions", transactions.Transactions._new_producer
+    )
+    transactions.Transactions._read_back = named("read back", transactions.Transactions._read_back)
+    restore.committed = named("committed offsets", group.committed)
+    group.Group.ends = named("ends", group.Group.ends)
+    restore.fold = named("fold", restore.fold)
+    restore.Restore._reached = named("ledger reached", restore.Restore._reached)
+    ledger.MemoryState.put = named("state", ledger.MemoryState.put)
+    name_requests()
+
+
+if __name__ == "__main__":
+    assert KafkaConfig  # the edge is loaded: what is named here is what runs
+    name_all()
+    from stream.cli import main
+
+    sys.argv = ["wootric-stream", "run"]
+    main()

@@ -1,0 +1,189 @@
+"""kill -9 at every named point of the edges, one after the other, on a real Kafka."""
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+import launcher
+import pytest
+from oracle import complaints
+from stack import Stack, Worker
+
+from sink.wootric.emulator import Drop
+from stream.local.traffic import Kind, Sample, Traffic
+
+MIXED = {
+    Kind.CHANGED: 7,
+    Kind.UNCHANGED: 3,
+    Kind.PAGE: 8,
+    Kind.RESPONSE: 3,
+    Kind.DECLINE: 2,
+    Kind.OTHER: 1,
+    Kind.DUPLICATE: 2,
+    Kind.RANDOM_BYTES: 2,
+    Kind.SCORE_OUT_OF_RANGE: 1,
+}
+DEATH_S_MAX = 60.0
+FAST = {
+    "WOOTRIC__REQUEST_TIMEOUT_S": "1",
+    "WOOTRIC__QUIET_PERIOD_S": "0.2",
+    "WOOTRIC__LEASE_S": "1",
+}
+COMMAND = [sys.executable, str(Path(launcher.__file__))]
+
+# What a point needs beside events that flow.
+LEAVING = {"before leave", "after leave"}
+REVOKING = {"before unassign", "after unassign"}
+ABORTING = {"before abort", "after abort"}
+UNKNOWN = {"before read back", "after read back"}
+ELSEWHERE = LEAVING | REVOKING | ABORTING | UNKNOWN
+# The end of an unknown commit is an exception: nothing comes after it.
+NEVER = {"after read back"}
+FLOWING = [point for point in launcher.points() if point not in ELSEWHERE]
+CHAINS = [FLOWING[n::6] for n in range(6)]
+
+
+def mixed(source: Traffic) -> list[Sample]:
+    """A few events of every kind that matters, in an order of their own."""
+    kinds = [kind for kind, count in MIXED.items() for _ in range(count)]
+    source.dice.shuffle(kinds)
+    return [source.sample(kind) for kind in kinds]
+
+
+def people(seed: int, users: int = 9) -> Traffic:
+    return Traffic(Random(seed), users=users)
+
+
+def breaking(stack: Stack, faults: dict[str, tuple[int, str]]) -> Worker:
+    return stack.worker("w1", command=COMMAND, FAULTS=json.dumps(faults), **FAST)
+
+
+async def death(worker: Worker, point: str) -> None:
+    """Wait until the worker has killed itself there; a point that is never hit fails."""
+    deadline = time.monotonic() + DEATH_S_MAX
+    while worker.running.poll() is None:
+        assert time.monotonic() < deadline, f"{point} was never reached"
+        await asyncio.sleep(0.02)
+    assert worker.running.returncode == -signal.SIGKILL, worker.log.read_text()[-3000:]
+
+
+async def until_logged(worker: Worker, event: str) -> None:
+    deadline = time.monotonic() + DEATH_S_MAX
+    while event not in worker.log.read_text():
+        assert time.monotonic() < deadline, f"{event} was never logged"
+        await asyncio.sleep(0.02)
+
+
+async def publish(stack: Stack, samples: list[Sample]) -> None:
+    await asyncio.to_thread(stack.publish, [sample.value for sample in samples])
+
+
+async def end_well(stack: Stack, samples: list[Sample]) -> None:
+    """A worker without faults takes over; then nothing is missing, and nothing there twice."""
+    worker = stack.worker("w1", **FAST)
+    worker.start()
+    await stack.until_caught_up(90)
+    assert await asyncio.to_thread(worker.stop) == 0
+    assert await complaints(stack, samples) == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("chain", CHAINS, ids=[f"chain {n}" for n in range(len(CHAINS))])
+async def test_a_kill_at_each_point_changes_nothing(stack: Stack, chain: list[str]) -> None:
+    """Each worker of a chain dies at its own point, where its successor goes on."""
+    source = people(len(chain[0]), users=15)
+    samples = mixed(source)
+    await publish(stack, samples)
+    await end_well(stack, samples)
+    for point in chain:
+        share = mixed(source)
+        samples += share
+        stack.wootric.on("GET", "/pixel.gif", Drop(effect=True))
+        await publish(stack, share)
+        worker = breaking(stack, {point: (1, "kill")})
+        worker.start()
+        await death(worker, point)
+    await end_well(stack, samples)
+
+
+@pytest.mark.parametrize("point", sorted(ABORTING))
+async def test_a_kill_while_a_transaction_is_aborted(stack: Stack, point: str) -> None:
+    """What the aborted transaction held is said again by the successor."""
+    samples = mixed(people(3))
+    worker = breaking(stack, {"before commit": (2, "fail"), point: (1, "kill")})
+    worker.start()
+    await publish(stack, samples)
+    await death(worker, point)
+    await end_well(stack, samples)
+
+
+@pytest.mark.parametrize("point", sorted(UNKNOWN - NEVER))
+@pytest.mark.parametrize("lost", ["before commit", "after commit"])
+async def test_a_kill_while_a_commit_is_unknown(stack: Stack, point: str, lost: str) -> None:
+    """The successor finds out by itself whether the transaction happened."""
+    samples = mixed(people(4))
+    worker = breaking(stack, {lost: (2, "time out"), point: (1, "kill")})
+    worker.start()
+    await publish(stack, samples)
+    await death(worker, point)
+    await end_well(stack, samples)
+
+
+@pytest.mark.parametrize("lost", ["before commit", "after commit"])
+@pytest.mark.parametrize("failing", ["before read back", "before init transactions"])
+async def test_an_unknown_commit_is_read_back(stack: Stack, lost: str, failing: str) -> None:
+    """The reply of a commit is lost, before or after it happened; asking fails at first."""
+    source = people(5)
+    samples = mixed(source)
+    hit = 2 if failing == "before init transactions" else 0
+    worker = breaking(stack, {lost: (2, "time out"), failing: (hit, "time out")})
+    worker.start()
+    await publish(stack, samples)
+    await stack.until_caught_up(60)
+    more = mixed(source)
+    await publish(stack, more)
+    await stack.until_caught_up(60)
+    assert await asyncio.to_thread(worker.stop) == 0
+    assert "commit_unknown" in worker.log.read_text()
+    assert await complaints(stack, samples + more) == []
+
+
+@pytest.mark.parametrize("point", sorted(REVOKING))
+async def test_a_kill_while_partitions_are_given_away(stack: Stack, point: str) -> None:
+    """The worker that joins has them all when the session of the dead one is over."""
+    stack.wootric.behaviour = stack.wootric.behaviour.changed({"reply_delay_s": 0.02})
+    source = people(7, users=60)
+    samples = [sample for _ in range(12) for sample in mixed(source)]
+    worker = breaking(stack, {point: (1, "kill")})
+    worker.start()
+    await until_logged(worker, "partition_opened")
+    await publish(stack, samples)
+    joining = stack.worker("w2", **FAST)
+    joining.start()
+    await death(worker, point)
+    await stack.until_caught_up(90)
+    assert await asyncio.to_thread(joining.stop) == 0
+    assert await complaints(stack, samples) == []
+
+
+@pytest.mark.parametrize("point", sorted(LEAVING))
+async def test_a_kill_while_it_leaves(stack: Stack, point: str) -> None:
+    """After the last transaction there is nothing left to lose."""
+    samples = mixed(people(8))
+    worker = breaking(stack, {point: (1, "kill")})
+    worker.start()
+    await publish(stack, samples)
+    await stack.until_caught_up(60)
+    worker.running.send_signal(signal.SIGTERM)
+    await death(worker, point)
+    await end_well(stack, samples)
+
+
+def test_every_point_is_in_a_test() -> None:
+    """A new edge call is killed somewhere, or said to be unreachable."""
+    tested = {point for chain in CHAINS for point in chain} | ELSEWHERE
+    assert tested == set(launcher.points())
