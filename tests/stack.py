@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,16 @@ class Worker:
         ):
             return reply.status, await reply.text()
 
+    async def until_ready(self, timeout_s: float = 60) -> None:
+        """Return once the group has taken it in."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with suppress(aiohttp.ClientConnectionError):
+                if (await self.get("/readyz"))[0] == 200:
+                    return
+            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+            await asyncio.sleep(0.05)
+
     async def metrics(self) -> dict[str, float]:
         """The metrics by their name with labels."""
         _, text = await self.get("/metrics")
@@ -121,6 +132,7 @@ class Stack:
                 "bootstrap.servers": self.bootstrap_servers,
                 "partitioner": "murmur2_random",
                 "linger.ms": 5,
+                "enable.idempotence": True,  # or a retry changes the order
             }
         )
         self._admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})

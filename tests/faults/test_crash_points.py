@@ -86,6 +86,7 @@ async def end_well(stack: Stack, samples: list[Sample]) -> None:
     """A worker without faults takes over; then nothing is missing, and nothing there twice."""
     worker = stack.worker("w1", **FAST)
     worker.start()
+    await worker.until_ready()
     await stack.until_caught_up(90)
     assert await asyncio.to_thread(worker.stop) == 0
     assert await complaints(stack, samples) == []
