@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 from confluent_kafka import (
     Consumer,
     IsolationLevel,
@@ -31,6 +33,7 @@ from stream.kafka.config import KafkaConfig
 from stream.kafka.publish import record_of
 from stream.kafka.topics import create
 from stream.ledger_codec import Entry, decode
+from stream.record import Partition, Record
 
 DAY_S = 86_400
 RUN = (sys.executable, "-m", "stream", "run")
@@ -68,6 +71,17 @@ class Worker:
         self.running.send_signal(signal.SIGKILL)
         self.running.wait()
 
+    def freeze(self) -> None:
+        """Stop it with SIGSTOP: its connections stay open and nothing happens."""
+        self.running.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.running.send_signal(signal.SIGCONT)
+
+    @property
+    def frozen(self) -> bool:
+        return psutil.Process(self.running.pid).status() == psutil.STATUS_STOPPED
+
     def stop(self, timeout_s: float = 30) -> int:
         """End it with SIGTERM; return its exit code."""
         self.running.send_signal(signal.SIGTERM)
@@ -100,6 +114,13 @@ class Worker:
         lines = (line for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
+    async def until_logged(self, event: str, timeout_s: float = 60) -> None:
+        """Return once it has logged an event."""
+        deadline = time.monotonic() + timeout_s
+        while event not in (self.log.read_text() if self.log.exists() else ""):
+            assert time.monotonic() < deadline, f"{event} was never logged"
+            await asyncio.sleep(0.02)
+
     def logged(self) -> list[dict[str, Any]]:
         lines = self.log.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
@@ -126,6 +147,8 @@ class Stack:
             dead_letter_topic=f"{name}.events.wootric.dlq",
             parked_topic=f"{name}.events.wootric.parked",
         )
+        self.published: list[Record] = []
+        """What Kafka has of what was published, in the order of the acknowledgements."""
         self._workers: list[Worker] = []
         self._producer = Producer(
             {
@@ -174,6 +197,12 @@ class Stack:
     def publish(self, documents: Iterable[Mapping[str, Any] | bytes | None]) -> int:
         """Publish Segment events, and raw values as they are; return how many."""
         count = 0
+
+        def acknowledged(key: bytes | None, value: bytes | None, error: Any, at: Message) -> None:
+            assert error is None, error
+            partition = Partition(self.config.topic, at.partition())
+            self.published.append(Record(partition, at.offset(), at.timestamp()[1], key, value))
+
         for document in documents:
             key: bytes | None = None
             value: bytes | None = None
@@ -183,7 +212,12 @@ class Stack:
                 value = document
             while True:
                 try:
-                    self._producer.produce(self.config.topic, key=key, value=value)
+                    self._producer.produce(
+                        self.config.topic,
+                        key=key,
+                        value=value,
+                        on_delivery=partial(acknowledged, key, value),
+                    )
                 except BufferError:
                     self._producer.poll(0.1)
                 else:
@@ -208,6 +242,22 @@ class Stack:
         finally:
             consumer.close()
 
+    def rewind(self) -> None:
+        """Set the group's offsets back to the beginning, as an operator would."""
+        consumer = Consumer(
+            {"bootstrap.servers": self.bootstrap_servers, "group.id": self.config.group_id}
+        )
+        offsets = [TopicPartition(self.config.topic, p, 0) for p in range(self.partitions)]
+        for _ in range(100):  # a static member that has left is in the group for its session
+            try:
+                consumer.commit(offsets=offsets, asynchronous=False)
+            except KafkaException:
+                time.sleep(0.2)
+            else:
+                consumer.close()
+                return
+        raise AssertionError("the group never became empty")
+
     def caught_up(self) -> bool:
         try:
             ends, committed = self.ends(self.config.topic), self.committed()
@@ -215,8 +265,13 @@ class Stack:
             return False
         return all(committed[p] >= end for p, end in ends.items() if end > 0)
 
-    async def until_caught_up(self, timeout_s: float = 60) -> None:
-        """Return once every event is settled in a committed transaction."""
+    async def until_caught_up(
+        self, timeout_s: float = 60, *, may_end: Collection[int] = (0, -9)
+    ) -> None:
+        """Return once every event is settled in a committed transaction.
+
+        A worker that ends by itself with another code than ``may_end`` is a failure.
+        """
         deadline = time.monotonic() + timeout_s
         while not await asyncio.to_thread(self.caught_up):
             if time.monotonic() > deadline:
@@ -224,7 +279,7 @@ class Stack:
                 logs = "\n".join(w.log.read_text()[-3000:] for w in self._workers)
                 raise AssertionError(f"not caught up: {committed} of {ends}\n{logs}")
             for worker in self._workers:
-                if worker.process is not None and worker.process.poll() not in (None, 0, -9):
+                if worker.process is not None and worker.process.poll() not in (None, *may_end):
                     raise AssertionError(f"a worker ended:\n{worker.log.read_text()[-3000:]}")
             await asyncio.sleep(0.1)
 

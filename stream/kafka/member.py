@@ -397,11 +397,11 @@ class GroupMember(threading.Thread):
     def _close(self) -> None:
         self._leaving = True
         self._restorer.close()
-        try:
-            self._transactions.close()
-            self._consumer.close()
-        except (KafkaException, RuntimeError) as error:
-            log.warning("close_failed", error=str(error))
+        for close in (self._transactions.close, self._consumer.close):
+            try:
+                close()
+            except Exception as error:  # noqa: BLE001  a client in a bad state raises anything
+                log.warning("close_failed", error=str(error))
         self._tell(Left())
 
 

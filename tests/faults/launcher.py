@@ -85,6 +85,8 @@ def reached(point: str) -> None:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         case "fail":
             raise KafkaException(KafkaError(KafkaError._FAIL, txn_requires_abort=True))
+        case "break":
+            raise SystemError("a client in a bad state")
         case _:
             raise AssertionError(action)
 

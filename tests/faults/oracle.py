@@ -1,39 +1,17 @@
 """What Wootric holds, compared with what the events say: the judge of every fault test."""
 
 import asyncio
-import json
 from collections import Counter
-from collections.abc import Sequence
-from functools import partial
 
 import aiohttp
 from stack import Stack
 
-from stream.avro import all_packaged
-from stream.decode import Decoder
-from stream.judge import Judged, judge
-from stream.kafka.publish import record_of
 from stream.local.books import Books
-from stream.local.demo import pixels_of
+from stream.local.demo import judge_all, pixels_of
 from stream.local.expectation import compare, differences, expect, observed
-from stream.local.traffic import Sample
-from stream.record import Partition, Record
-from stream.transform import Rules
 
 
-def judged(samples: Sequence[Sample]) -> list[Judged]:
-    """What should become of the samples, by the pure transform."""
-    verdict = partial(judge, decoder=Decoder(all_packaged()), rules=Rules())
-    events = []
-    for offset, sample in enumerate(samples):
-        value = sample.value
-        if isinstance(value, dict):
-            _, value = record_of(json.dumps(value).encode())
-        events.append(verdict(Record(Partition("x", 0), offset, 0, None, value)))
-    return events
-
-
-async def complaints(stack: Stack, samples: Sequence[Sample]) -> list[str]:
+async def complaints(stack: Stack) -> list[str]:
     """Everything that is not as it should be, when all is settled.
 
     Nothing is missing and nothing is there twice; page views are there or parked; every bad
@@ -50,7 +28,7 @@ async def complaints(stack: Stack, samples: Sequence[Sample]) -> list[str]:
         intents = await asyncio.to_thread(books.open_intents)
     finally:
         books.close()
-    events = judged(samples)
+    events = judge_all(stack.published)
     expected, dead_letters = expect(events), Counter(letters)
     parked_pixels = pixels_of(events, parked)
     rows = compare(expected, held, dead_letters=dead_letters, parked_pixels=parked_pixels)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import subprocess
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,7 +47,11 @@ Fault = Callable[[World, Random], Awaitable[None]]
 
 def end(world: World, worker: Worker) -> None:
     """End a worker with SIGTERM; it has to leave in good order, unless it had not begun yet."""
-    code = worker.stop(60)
+    try:
+        code = worker.stop(60)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        code = -signal.SIGKILL
     if code not in (0, -signal.SIGTERM):
         world.failures.append(f"a worker ended with {code} after SIGTERM")
 
