@@ -83,6 +83,16 @@ def default_of(field: Any) -> str:
     return f"`{text}`"
 
 
+def test_every_test_that_the_readme_names_exists():
+    """A row of the fault table without its test would be a claim."""
+    rows = table("fault", "made by", "test")
+    named = {name for row in rows for name in re.findall(r"`(test_\w+)`", row[2])}
+    sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(rows) > 20
+    assert all(re.findall(r"`test_\w+`", row[2]) for row in rows)
+    assert {name for name in named if f"def {name}(" not in sources} == set()
+
+
 def test_the_readme_lists_all_settings_with_defaults_and_meaning():
     """A setting that is new, gone or changed has to be told to the operator."""
     expected = [
