@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_reqrep import ClientResponse
 from aiohttp.connector import Connection
 from yarl import URL
@@ -182,13 +183,33 @@ class _Attempt:
 
 
 class _GatedRequest(aiohttp.ClientRequest):
-    """A request that asks its attempt before the first byte; aiohttp has the connection then."""
+    """A request that asks its attempt before the first byte, with the connection at hand.
+
+    aiohttp writes a head without a body in ``send``, but a body, and the head with it, in a task
+    of its own: whatever the loop runs in between would widen the gap between check and write.
+    """
 
     attempt: _Attempt  # given by the middleware
 
     async def send(self, conn: Connection) -> ClientResponse:
-        self.attempt.depart()
+        if not self.body:
+            self.attempt.depart()
         return await super().send(conn)
+
+    async def write_bytes(
+        self,
+        writer: AbstractStreamWriter,
+        conn: Connection,
+        content_length: int | None = None,
+    ) -> None:
+        try:
+            self.attempt.depart()
+        except _WithheldError as error:
+            if conn.protocol is not None:
+                conn.protocol.set_exception(error)  # what waits for the answer hears of it
+            conn.close()
+            return
+        await super().write_bytes(writer, conn, content_length)
 
 
 async def _body(response: ClientResponse) -> bytes | None:

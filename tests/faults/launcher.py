@@ -131,7 +131,8 @@ class Consumer(confluent_kafka.Consumer):
 
 def name_requests() -> None:
     """Name the three moments of a request: before, bytes are out, after the answer."""
-    send, depart = http.HttpSession.send, http._GatedRequest.send
+    send = http.HttpSession.send
+    depart, write = http._GatedRequest.send, http._GatedRequest.write_bytes
 
     async def sending(session: http.HttpSession, request: http.Request, *rest: Any, **more: Any):
         _request.set(request.name)
@@ -142,11 +143,17 @@ def name_requests() -> None:
 
     async def departing(request: http._GatedRequest, connection: Any) -> Any:
         response = await depart(request, connection)
-        reached(f"bytes of {_request.get()}")
+        if not request.body:
+            reached(f"bytes of {_request.get()}")
         return response
+
+    async def writing(request: http._GatedRequest, *rest: Any) -> None:
+        await write(request, *rest)
+        reached(f"bytes of {_request.get()}")
 
     http.HttpSession.send = sending
     http._GatedRequest.send = departing
+    http._GatedRequest.write_bytes = writing
 
 
 def name_all() -> None:

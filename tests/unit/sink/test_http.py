@@ -1,10 +1,12 @@
 """The edge to aiohttp, against a server of raw bytes."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 import pytest
+import uvloop
 from yarl import URL
 
 from sink.http import (
@@ -93,6 +95,41 @@ async def test_a_reset_on_a_kept_connection_is_not_followed_by_a_second_request(
     assert isinstance(second, Lost)
     assert server.connections == 1
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_nothing_runs_between_the_check_and_the_bytes(
+    method: str, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """A worker frozen in between sends when it wakes: not even another callback may fit in."""
+    found: list[bytes] = []
+
+    def look(connection: socket.socket) -> None:
+        with suppress(BlockingIOError):
+            found.append(connection.recv(4096, socket.MSG_DONTWAIT))
+        connection.sendall(OK)
+        connections.append(connection)
+
+    def may_send() -> bool:
+        asyncio.get_running_loop().call_soon(look, listener.accept()[0])
+        return True
+
+    async def one() -> Evidence:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        async with HttpSession(in_flight_max=1, request_timeout_s=5) as session:
+            body = b"a=1" if method in {"POST", "PUT"} else None
+            return await session.send(request(url, method, body), {}, may_send=may_send)
+
+    connections: list[socket.socket] = []
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        asyncio.Runner(loop_factory=loop) as runner,
+    ):
+        assert isinstance(runner.run(one()), Reply)
+    connections[0].close()
+    assert found
+    assert found[0].startswith(method.encode())
 
 
 async def test_a_reply_is_status_headers_and_body() -> None:
@@ -209,7 +246,8 @@ async def test_a_redirect_is_not_followed() -> None:
     assert len(server.requests) == 1
 
 
-async def test_the_lease_is_asked_when_the_connection_is_ready() -> None:
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
+async def test_the_lease_is_asked_when_the_connection_is_ready(method: str) -> None:
     """A lease that ends while the connection is made sends nothing."""
     server = RawServer(OK)
     asked: list[int] = []
@@ -219,10 +257,12 @@ async def test_the_lease_is_asked_when_the_connection_is_ready() -> None:
         return False
 
     async with serving(server) as session:
-        evidence = await session.send(request(server.url), {}, may_send=may_send)
-    assert evidence == Withheld()
+        body = b"a=1" if method in {"POST", "PUT"} else None
+        withheld = request(server.url, method, body)
+        assert await session.send(withheld, {}, may_send=may_send) == Withheld()
+        assert isinstance(await send(session, server, method), Reply)
     assert len(asked) == 1
-    assert server.requests == []
+    assert len(server.requests) == 1
 
 
 async def test_cancellation_passes_through() -> None:
