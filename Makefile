@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+WORKERS ?= 4
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
@@ -17,8 +18,8 @@ help: ## list these commands
 demo: $(READY) ## the whole way on this machine: Kafka, Wootric's emulator, events, report (ARGS="--events 5000")
 	@$(BIN)/wootric-stream demo $(ARGS)
 
-test: $(READY) ## all tests, on a real Apache Kafka (ARGS="-k codec")
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## all tests, on a real Apache Kafka (ARGS="-k codec", WORKERS=1 one at a time)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
 check: $(READY) ## style, types and the rules of who may import whom
 	@$(BIN)/ruff check

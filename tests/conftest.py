@@ -12,6 +12,13 @@ from sink.wootric.emulator import Emulator
 from stream.local.broker import broker
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests that need three brokers share one cluster, and so one process."""
+    for item in items:
+        if "brokers" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("brokers"))
+
+
 @pytest.fixture(scope="session")
 def bootstrap_servers() -> Iterator[str]:
     """A real Apache Kafka. A run without one fails: the guarantee would be untested."""
