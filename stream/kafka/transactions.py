@@ -113,8 +113,10 @@ class Transactions:
             TopicPartition(partition.topic, partition.number, share.offset, metadata=stamp)
             for partition, share in checkpoint.shares.items()
         ]
-        producer.send_offsets_to_transaction(offsets, group_metadata)
-        producer.commit_transaction()
+        # A call without an answer by then is given up: the broker aborts an older transaction.
+        wait_s = self._config.transaction_timeout_s
+        producer.send_offsets_to_transaction(offsets, group_metadata, wait_s)
+        producer.commit_transaction(wait_s)
 
     def _produce_ledger(
         self, producer: Producer, number: int, records: Iterable[LedgerRecord]
@@ -170,7 +172,7 @@ class Transactions:
         assert producer is not None  # noqa: S101
         try:
             producer.flush(2)  # librdkafka #4849: no abort while the first produce is in flight
-            producer.abort_transaction()
+            producer.abort_transaction(self._config.transaction_timeout_s)
         except KafkaException as failed:
             self._read_back(failed.args[0], checkpoint)
             return

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import launcher
@@ -217,9 +218,10 @@ async def test_it_leaves_while_kafka_is_frozen(tmp_path: Path) -> None:
     """SIGTERM with a commit unanswered ends within the drain's bound, with nothing lost."""
     from sink.wootric.emulator import Emulator  # noqa: PLC0415
 
-    with LocalBroker(nodes=1, directory=tmp_path / "kafka") as kafka:
+    with LocalBroker(nodes=1, directory=tmp_path / "kafka") as kafka, ExitStack() as after:
         async with Emulator() as wootric:
             stack = Stack(kafka.bootstrap_servers, wootric, tmp_path)
+            after.callback(stack.end)
             await asyncio.to_thread(stack.create_topics)
             samples = some(300, 31)
             worker = stack.worker("w1", **SHORT)
@@ -237,7 +239,6 @@ async def test_it_leaves_while_kafka_is_frozen(tmp_path: Path) -> None:
             worker.start()
             await worker.until_ready()
             await end_well(stack, worker)
-            stack.end()
 
 
 async def test_a_client_that_cannot_be_closed_does_not_hold_the_worker(stack: Stack) -> None:
