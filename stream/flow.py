@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from sink.delivery import Outcome
-from stream.checkpoint import Checkpoint
+from stream.checkpoint import Checkpoint, Share
 from stream.judge import Judged
 from stream.ledger import State
 from stream.limits import Capacity, Limits
@@ -76,12 +76,18 @@ class Flow:
             if partition in self._partitions:
                 self._partitions[partition].releasing = False
 
-    def admit(self, judged: Sequence[Judged], now_ms: int) -> None:
-        """Take over events in the order of their offsets."""
+    def admit(self, judged: Sequence[Judged], now_ms: int) -> list[Judged]:
+        """Take over events in the order of their offsets; return those that were new.
+
+        After a pause records may come again that were on their way when it began.
+        """
+        admitted: list[Judged] = []
         for event in judged:
             flow = self._partitions.get(event.record.partition)
-            if flow is not None:
+            if flow is not None and event.record.offset >= flow.offsets.next_offset:
+                admitted.append(event)
                 self._queue(flow, flow.admit(event, now_ms))
+        return admitted
 
     def reached(self, partition: Partition, offset: int) -> None:
         """Note that everything before ``offset`` was read, control records included."""
@@ -120,11 +126,18 @@ class Flow:
         ``started_at`` is when its transaction began: the lease counts from then.
         """
         sendable: list[Work] = []
-        for partition, share in checkpoint.shares.items():
-            flow = self._partitions.get(partition)
-            if flow is not None and flow.opening == share.opening:
-                sendable += flow.committed(share, started_at)
+        for partition, share in self.held(checkpoint).items():
+            sendable += self._partitions[partition].committed(share, started_at)
         return sendable
+
+    def held(self, checkpoint: Checkpoint) -> dict[Partition, Share]:
+        """Return the shares of the partitions that are still open as they were then."""
+        return {
+            partition: share
+            for partition, share in checkpoint.shares.items()
+            if partition in self._partitions
+            and self._partitions[partition].opening == share.opening
+        }
 
     def may_send(self, work: Work, now: float) -> bool:
         """Whether bytes of this work may leave now: still ours, and within the lease."""

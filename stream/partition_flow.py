@@ -65,7 +65,7 @@ class PartitionFlow:
         self.under_way = 0
         self._users = Users(self.unsaved, unchanged_resend_after_s=limits.unchanged_resend_after_s)
         self._limits = limits
-        self._committed_offset: int | None = None
+        self.committed_offset: int | None = None
         self._lanes: dict[str, Lane] = {}
         self._open: dict[str, Work | None] = {}
         self._twins: dict[str, list[Pending]] = {}
@@ -91,7 +91,7 @@ class PartitionFlow:
 
     def has_news(self) -> bool:
         """Whether a checkpoint now would say more than the last committed one."""
-        return bool(self.unsaved) or self.offsets.watermark != self._committed_offset
+        return bool(self.unsaved) or self.offsets.watermark != self.committed_offset
 
     def holds(self, work: Work) -> bool:
         """Whether the work is under way here."""
@@ -413,7 +413,7 @@ class PartitionFlow:
     def committed(self, share: Share, started_at: float) -> Sequence[Work]:
         """Take the share as committed; return the works that may be sent."""
         self.fenced_at = started_at
-        self._committed_offset = share.offset
+        self.committed_offset = share.offset
         self.unsaved.committed(share)
         return share.releases
 

@@ -30,6 +30,7 @@ from stream.kafka.messages import (
     Halted,
     HaltReason,
     Joined,
+    Kept,
     Leave,
     Left,
     Lost,
@@ -173,7 +174,9 @@ class Processor:
             case Halted(partition, reason, detail):
                 self._observer.halted(partition, reason, detail)
             case End(partition, offset):
-                self._observer.ended(partition, offset, self._flow.partitions.get(partition))
+                self._observer.ended(partition, offset)
+            case Kept(retention_ms):
+                self._observer.kept(retention_ms)
             case Failed(error):
                 self._failure = error
             case Left():
@@ -208,19 +211,20 @@ class Processor:
                     ends[partition] = message.offset()
                 elif partition in self._flow.partitions:
                     judged.append(self._judge(_record(partition, message)))
-            self._flow.admit(judged, now_ms)
+            admitted = self._flow.admit(judged, now_ms)
             if self._member is not None:
                 self._member.taken += len(messages)
             for partition, offset in ends.items():
                 self._flow.reached(partition, offset)
-            self._observer.consumed(judged)
+            self._observer.consumed(admitted)
             self._keep_bounds()
 
     def _committed(self, notice: Committed, checkpoint: Checkpoint) -> None:
         with self._observer.busy("settle"):
             self._committing = None
             works = self._flow.committed(checkpoint, notice.started_at)
-            self._observer.committed(checkpoint, notice.took_s)
+            shares = self._flow.held(checkpoint).values()
+            self._observer.committed(checkpoint, shares, notice.took_s)
             for work in works:
                 self._send(work)
             self._keep_bounds()
@@ -289,7 +293,7 @@ class Processor:
         if self._ended.done() or self._failure is not None:
             return
         now = self._clock()
-        self._observer.beat(self._flow, now)
+        self._observer.beat(now)
         due = self._flow.due(now)
         drain = self._drain
         # A commit that Kafka does not answer must not keep a worker from leaving.

@@ -24,10 +24,20 @@ from stream.kafka.preflight import preflight
 from stream.limits import Limits
 from stream.processor import Pace, Processor
 from stream.record import Record
-from stream.settings import InDoubtPages, KafkaSettings, Settings, WootricSettings
+from stream.settings import (
+    InDoubtPages,
+    KafkaSettings,
+    Settings,
+    WootricSettings,
+    fingerprint,
+)
+from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import Metrics
-from stream.telemetry.observer import Observer, Vitals
+from stream.telemetry.observer import Observer
+from stream.telemetry.pulse import Pulse
 from stream.telemetry.server import StatusServer
+from stream.telemetry.status import Identity
+from stream.telemetry.vitals import Vitals
 from stream.transform import Rules
 
 log = structlog.get_logger()
@@ -45,12 +55,21 @@ async def serve(settings: Settings) -> None:
     config = kafka_config(kafka)
     await asyncio.to_thread(preflight, config, dedupe_window_s=kafka.dedupe_window_s)
     account = wootric_account(wootric)
-    metrics, vitals = Metrics(), Vitals()
-    observer = Observer(metrics, vitals)
+    metrics, vitals, flow = Metrics(), Vitals(), Flow(limits(settings))
+    metrics.config_info.labels(fingerprint(settings)).set(1)
+    gauges = Gauges(
+        metrics,
+        vitals,
+        flow,
+        in_flight_limit=kafka.unsettled_records_max,
+        polled_at=lambda: member.polled_at,
+    )
+    observer = Observer(metrics, vitals, gauges)
     hooks = SinkHooks(
         request_finished=observer.request_finished,
         throttled=observer.throttled,
         circuit_changed=observer.circuit_changed,
+        token_refreshed=observer.token_refreshed,
     )
     session = HttpSession(
         in_flight_max=wootric.in_flight_max, request_timeout_s=wootric.request_timeout_s
@@ -58,7 +77,7 @@ async def serve(settings: Settings) -> None:
     async with session:
         sink = WootricSink(account, session=session, hooks=hooks)
         processor = Processor(
-            flow=Flow(limits(settings)),
+            flow=flow,
             sink=sink,
             judge=judging(wootric),
             pace=pace(settings),
@@ -66,14 +85,22 @@ async def serve(settings: Settings) -> None:
         )
         member = GroupMember(config, epoch=time.time_ns() // 1_000_000, tell=processor.hear)
         await asyncio.to_thread(member.start_transactions)
-        status = StatusServer(metrics, vitals, lambda: member.polled_at)
+        status = StatusServer(
+            metrics,
+            vitals,
+            gauges,
+            identity=Identity(config.instance_id, config.group_id, config.topic),
+            polled_at=lambda: member.polled_at,
+        )
         await _start(status, settings)
         await sink.start()
+        pulse = Pulse(metrics.loop_lag)
         stopping.begin_drain = partial(_drain, processor, vitals)
         log.info("started", version=__version__, group=config.group_id, topic=config.topic)
         try:
             await processor.run(member)
         finally:
+            pulse.close()
             await sink.close()
             await status.close()
     log.info("stopped")

@@ -4,6 +4,8 @@ Only the entry point reads the environment; a component gets its section.
 """
 
 import difflib
+import hashlib
+import json
 import os
 import socket
 from collections.abc import Mapping
@@ -222,6 +224,14 @@ def names() -> list[str]:
         for section, model in SECTIONS.items()
         for field in model.model_fields
     ]
+
+
+def fingerprint(settings: Settings) -> str:
+    """Return a hash of all that workers of a group should agree on; no secret is in it."""
+    values = settings.model_dump(mode="json")
+    del values["kafka"]["instance_id"]
+    values["kafka"]["properties"] = sorted(values["kafka"]["properties"])
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 class KafkaOnly(BaseSettings):

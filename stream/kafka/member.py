@@ -16,7 +16,14 @@ from typing import Any, assert_never
 
 import structlog
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigEntry,
+    ConfigResource,
+    ListOffsetsResultInfo,
+    OffsetSpec,
+    ResourceType,
+)
 
 from stream.checkpoint import Checkpoint
 from stream.errors import CommitAborted, Fenced, KafkaFailed
@@ -34,6 +41,7 @@ from stream.kafka.messages import (
     Halted,
     HaltReason,
     Joined,
+    Kept,
     Leave,
     Left,
     Lost,
@@ -60,6 +68,7 @@ FULL_S_MAX = 1.0
 """How long nothing is polled while there is no room, before the partitions are paused:
 a pause throws away what was fetched ahead."""
 ENDS_EVERY_S = 1.0
+RETENTION_EVERY_S = 300.0
 LEADERS_S_MAX = 0.5
 RESOLVE_EVERY_S = 0.5
 SEEK_TRIES = 100
@@ -101,6 +110,7 @@ class GroupMember(threading.Thread):
         self._full_since: float | None = None
         self._held = False
         self._ends_at = 0.0
+        self._retention_at = 0.0
         self._handed = 0
         self._leaders_moved = False
         self._unresolved: tuple[Checkpoint, float] | None = None
@@ -382,12 +392,22 @@ class GroupMember(threading.Thread):
         for asked, future in futures.items():
             partition = Partition(asked.topic, asked.partition)
             future.add_done_callback(partial(self._ended, partition))
+        if now >= self._retention_at:
+            self._retention_at = now + RETENTION_EVERY_S
+            asked_config = ConfigResource(ResourceType.TOPIC, self._config.topic)
+            answers = self._admin.describe_configs([asked_config], request_timeout=5)
+            answers[asked_config].add_done_callback(self._kept)
 
     def _ended(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
         if answer.exception() is None and answer.result().offset >= 0:
             self._tell(End(partition, answer.result().offset))
         else:
             self._leaders_moved = True
+
+    def _kept(self, answer: "Future[dict[str, ConfigEntry]]") -> None:
+        entry = None if answer.exception() else answer.result().get("retention.ms")
+        if entry is not None and entry.value is not None:
+            self._tell(Kept(int(entry.value)))
 
     def _find_leaders(self) -> None:
         """Let the admin client look for new leaders, which it never does by itself."""

@@ -105,6 +105,13 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """For how long the input is kept, in milliseconds; negative: for ever."""
+
+    retention_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The member is beyond repair: the process has to end."""
 
@@ -127,6 +134,7 @@ Notice: TypeAlias = (
     | Aborted
     | Halted
     | End
+    | Kept
     | Failed
     | Left
 )

@@ -1,23 +1,56 @@
 """The catalogue of metrics: what each counts, its unit, and when to worry."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 
 from stream import __version__
 
 REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 TRANSACTION_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 END_TO_END_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3600)
+LOOP_LAG_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
-LOOP_STATES = ("admit", "checkpoint", "settle")
+LOOP_STATES = ("admit", "checkpoint", "settle", "other", "idle")
+RESOLUTIONS = ("delivered", "skipped", "rejected", "parked", "in_doubt", "deferred")
 
 
 class Metrics:
-    """All metrics of a worker, in a registry of their own."""
+    """All metrics of a worker, in a registry of their own, with those of its process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._describe_flow()
+        self._describe_consumer()
+        self._describe_sink()
+        self._describe_guarantee()
+        self._describe_process()
+        for outcome in ("committed", "aborted"):
+            self.transactions.labels(outcome)
+        for outcome in ("delivered", "rejected", "parked"):
+            self.records_settled.labels(outcome, "")
+        for circuit in ("api", "pixel"):
+            self.circuit_open.labels(circuit).set(0)
+        for resolution in RESOLUTIONS:
+            self.in_doubt_resolved.labels(resolution)
+        for renewal in ("granted", "refused"):
+            self.tokens.labels(renewal)
+
+    def _describe_flow(self) -> None:
         self.records_consumed = self._counter(
             "records_consumed", "Records read from the input.", "topic", "partition"
+        )
+        self.bytes_consumed = self._counter(
+            "consumed_bytes", "Bytes of the values of those records.", "topic"
         )
         self.records_settled = self._counter(
             "records_settled",
@@ -34,6 +67,26 @@ class Metrics:
             "records_in_flight",
             "Records read and not settled yet: consumed less settled less relinquished.",
         )
+        self.records_in_flight_limit = self._gauge(
+            "records_in_flight_limit", "Records in flight at which reading stops for a while."
+        )
+        self.records_unaccounted = self._gauge(
+            "records_unaccounted",
+            "Consumed less settled less relinquished less in flight. Always 0; anything else is a "
+            "defect of ours: report it.",
+        )
+        self.values_left_out = self._counter(
+            "values_left_out",
+            "Values of delivered events that could not be read and were left out.",
+            "note",
+        )
+        self.end_to_end = self._histogram(
+            "end_to_end_latency_seconds",
+            "From the record's timestamp to Wootric's answer.",
+            END_TO_END_BUCKETS_S,
+        )
+
+    def _describe_consumer(self) -> None:
         self.lag_records = self._gauge(
             "consumer_lag_records",
             "Records up to the last stable offset that are not settled; 0 when caught up.",
@@ -57,11 +110,38 @@ class Metrics:
         self.rebalances = self._counter(
             "consumer_rebalances", "Rebalances, by event: assigned, revoked, lost.", "event"
         )
-        self.values_left_out = self._counter(
-            "values_left_out",
-            "Values of delivered events that could not be read and were left out.",
-            "note",
+        self.committed_offset = self._gauge(
+            "consumer_committed_offset",
+            "Offset that the last committed transaction carried.",
+            "topic",
+            "partition",
         )
+        self.position = self._gauge(
+            "consumer_position_offset", "Offset that is read next.", "topic", "partition"
+        )
+        self.end_offset = self._gauge(
+            "partition_end_offset", "Last stable offset.", "topic", "partition"
+        )
+        self.headroom = self._gauge(
+            "consumer_retention_headroom_seconds",
+            "Until retention.ms may delete the oldest record that is not settled; +Inf when it "
+            "never does. Worry below some hours.",
+            "topic",
+            "partition",
+        )
+        self.of_partitions = (
+            self.lag_records,
+            self.lag_seconds,
+            self.committed_offset,
+            self.position,
+            self.end_offset,
+            self.headroom,
+        )
+        self.polled = self._gauge(
+            "consumer_last_poll_timestamp_seconds", "When the group was last polled, since 1970."
+        )
+
+    def _describe_sink(self) -> None:
         self.requests = self._counter(
             "sink_requests",
             "Requests to Wootric, by operation, verdict and HTTP status (none: no answer).",
@@ -83,6 +163,14 @@ class Metrics:
             "1 while nothing is sent because Wootric refuses us. Worry after minutes.",
             "circuit",
         )
+        self.circuit_opened = self._counter(
+            "sink_circuit_opened", "How often a circuit opened, and why.", "circuit", "reason"
+        )
+        self.tokens = self._counter(
+            "sink_token_renewals", "Access tokens asked for: granted or refused.", "outcome"
+        )
+
+    def _describe_guarantee(self) -> None:
         self.transactions = self._counter(
             "transactions", "Transactions, by outcome: committed, aborted.", "outcome"
         )
@@ -99,28 +187,40 @@ class Metrics:
         self.ambiguous = self._counter(
             "ambiguous_outcomes", "Attempts whose effect was unknown when they ended.", "operation"
         )
-        self.end_to_end = self._histogram(
-            "end_to_end_latency_seconds",
-            "From the record's timestamp to Wootric's answer.",
-            END_TO_END_BUCKETS_S,
+        self.in_doubt_resolved = self._counter(
+            "in_doubt_resolved",
+            "Looks at what was in doubt, by what came of them; in_doubt and deferred: not yet.",
+            "resolution",
         )
         self.ledger_entries = self._gauge("ledger_entries", "Keys of the ledger held in memory.")
         self.restore_seconds = self._gauge(
             "restore_duration_seconds", "Time of the last restore of a partition's ledger."
         )
+
+    def _describe_process(self) -> None:
         self.loop_seconds = self._counter(
-            "loop_seconds", "Time of the event loop, by what it was spent on.", "state"
+            "loop_seconds",
+            "Time of the event loop, by what it was spent on; the states add up to the time.",
+            "state",
+        )
+        self.loop_lag = self._histogram(
+            "event_loop_lag_seconds",
+            "How much later than planned the event loop turns. Worry above 0.1.",
+            LOOP_LAG_BUCKETS_S,
+        )
+        self.log_events = self._counter(
+            "log_events", "Log lines by their event, suppressed ones included.", "event", "level"
+        )
+        self.config_info = self._gauge(
+            "config_info",
+            "Always 1; the hash of the settings, secrets and instance left out. Workers of a group "
+            "should agree.",
+            "hash",
         )
         self.build_info = self._gauge(
             "build_info", "Always 1; the labels say what runs.", "version"
         )
         self.build_info.labels(__version__).set(1)
-        for outcome in ("committed", "aborted"):
-            self.transactions.labels(outcome)
-        for outcome in ("delivered", "rejected", "parked"):
-            self.records_settled.labels(outcome, "")
-        for circuit in ("api", "pixel"):
-            self.circuit_open.labels(circuit).set(0)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"wootric_{name}", text, labels, registry=self.registry)

@@ -1,63 +1,55 @@
 """The observer: what the loop and the sink tell becomes metrics, health and log lines."""
 
 import time
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
-from sink.delivery import Delivered, Outcome
-from stream.checkpoint import Checkpoint
-from stream.flow import Flow
+from sink.delivery import (
+    Deferred,
+    Delivered,
+    InDoubt,
+    Outcome,
+    Parked,
+    Rejected,
+    Skipped,
+)
+from stream.checkpoint import Checkpoint, Share
 from stream.judge import Judged
 from stream.kafka.messages import Halted, HaltReason, Restored
 from stream.partition_flow import PartitionFlow
 from stream.record import Partition
-from stream.telemetry.metrics import Metrics
+from stream.telemetry.gauges import Gauges
+from stream.telemetry.metrics import LOOP_STATES, Metrics
+from stream.telemetry.vitals import Opened, Vitals
 from stream.transform import Deliver
 from stream.work import Work
 
 log = structlog.get_logger()
 
-BEAT_S = 0.25
-LAST_LETTERS = 10
-
-
-@dataclass(slots=True)
-class Vitals:
-    """What health and status are answered from. Times are monotonic seconds."""
-
-    started_at: float = field(default_factory=time.monotonic)
-    beat_at: float = field(default_factory=time.monotonic)
-    joined: bool = False
-    draining: bool = False
-    halted: dict[Partition, Halted] = field(default_factory=dict)
-    circuits: dict[str, str] = field(default_factory=dict)
-    settled: Counter[tuple[str, str]] = field(default_factory=Counter)
-    consumed: int = 0
-    relinquished: int = 0
-    lag: dict[Partition, int] = field(default_factory=dict)
-    in_flight: int = 0
-    in_doubt: int = 0
-    letters: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=LAST_LETTERS))
+RESOLUTION: dict[type[Outcome], str] = {
+    Delivered: "delivered",
+    Skipped: "skipped",
+    Rejected: "rejected",
+    Parked: "parked",
+    InDoubt: "in_doubt",
+    Deferred: "deferred",
+}
 
 
 class Observer:
     """Keeps the metrics and the vitals; never decides anything."""
 
-    def __init__(self, metrics: Metrics, vitals: Vitals) -> None:
+    def __init__(self, metrics: Metrics, vitals: Vitals, gauges: Gauges) -> None:
         self._metrics = metrics
         self._vitals = vitals
+        self._gauges = gauges
         self._consumed: dict[Partition, Any] = {}
         self._settled: dict[tuple[str, str], Any] = {}
-        self._behind_since: dict[Partition, float] = {}
-        self._beat_at = 0.0
-        self._loop_seconds = {
-            state: metrics.loop_seconds.labels(state) for state in ("admit", "checkpoint", "settle")
-        }
+        self._loop_seconds = {state: metrics.loop_seconds.labels(state) for state in LOOP_STATES}
 
     # The loop
 
@@ -68,13 +60,17 @@ class Observer:
         try:
             yield
         finally:
-            self._loop_seconds[state].inc(time.perf_counter() - began_at)
+            took_s = time.perf_counter() - began_at
+            self._loop_seconds[state].inc(took_s)
+            self._gauges.stepped_s += took_s
 
     def consumed(self, judged: Sequence[Judged]) -> None:
         """Count records that were admitted."""
         counts: Counter[Partition] = Counter()
+        sizes: Counter[Partition] = Counter()
         for event in judged:
             counts[event.record.partition] += 1
+            sizes[event.record.partition] += len(event.record.value or b"")
             if isinstance(event.verdict, Deliver):
                 for note in event.verdict.notes:
                     self._metrics.values_left_out.labels(note).inc()
@@ -84,13 +80,17 @@ class Observer:
                 counter = self._metrics.records_consumed.labels(partition.topic, partition.number)
                 self._consumed[partition] = counter
             counter.inc(count)
+            self._metrics.bytes_consumed.labels(partition.topic).inc(sizes[partition])
             self._vitals.consumed += count
 
-    def committed(self, checkpoint: Checkpoint, took_s: float) -> None:
-        """Count a committed transaction and what it settled."""
+    def committed(self, checkpoint: Checkpoint, shares: Iterable[Share], took_s: float) -> None:
+        """Count a committed transaction, and what it settled of the partitions that are ours
+        still: what was relinquished in the meantime is counted so already.
+        """
         self._metrics.transactions.labels("committed").inc()
         self._metrics.transaction_seconds.observe(took_s)
-        for share in checkpoint.shares.values():
+        self._vitals.committed_at = time.monotonic()
+        for share in shares:
             for key, count in share.settled.items():
                 counter = self._settled.get(key)
                 if counter is None:
@@ -114,7 +114,9 @@ class Observer:
         log.warning("transaction_aborted", reason=reason)
 
     def delivered(self, work: Work, outcome: Outcome, now_ms: int) -> None:
-        """Note how long the events of a delivery were on their way."""
+        """Note how long the events of a delivery were on their way, and how a doubt ended."""
+        if work.in_doubt:
+            self._metrics.in_doubt_resolved.labels(RESOLUTION[type(outcome)]).inc()
         if isinstance(outcome, Delivered):
             for member in work.members:
                 self._metrics.end_to_end.observe((now_ms - member.record.timestamp_ms) / 1000)
@@ -123,24 +125,10 @@ class Observer:
         """Count an attempt whose effect is unknown."""
         self._metrics.ambiguous.labels(work.planned.type).inc()
 
-    def beat(self, flow: Flow, now: float) -> None:
-        """Note that the loop turns, and now and then what is under way."""
+    def beat(self, now: float) -> None:
+        """Note that the loop turns."""
         self._vitals.beat_at = now
-        if now < self._beat_at:
-            return
-        self._beat_at = now + BEAT_S
-        in_doubt = [work for part in flow.partitions.values() for work in part.in_doubt]
-        events = sum(len(work.members) + len(work.expected) for work in in_doubt)
-        oldest = min((work.in_doubt_since for work in in_doubt), default=now)
-        self._vitals.in_flight = flow.unsettled
-        self._vitals.in_doubt = events
-        self._metrics.records_in_flight.set(flow.unsettled)
-        self._metrics.in_doubt.set(events)
-        self._metrics.in_doubt_age.set(max(0.0, now - oldest))
-        self._metrics.requests_in_flight.set(flow.under_way)
-        self._metrics.ledger_entries.set(
-            sum(len(part.unsaved.state) for part in flow.partitions.values())
-        )
+        self._vitals.note_history(now)
 
     # The group
 
@@ -172,12 +160,7 @@ class Observer:
         """Note that a partition is not ours any more."""
         self._metrics.records_relinquished.inc(relinquished)
         self._vitals.relinquished += relinquished
-        self._vitals.lag.pop(partition, None)
         self.released(partition)
-        for gauge in (self._metrics.lag_records, self._metrics.lag_seconds):
-            labels = (partition.topic, str(partition.number))
-            if labels in gauge._metrics:
-                gauge.remove(*labels)
 
     def halted(self, partition: Partition, reason: HaltReason, detail: str) -> None:
         """Say that a partition stands still until somebody acts."""
@@ -201,25 +184,13 @@ class Observer:
             self._count_halted()
             log.info("partition_goes_on", partition=partition.number)
 
-    def ended(self, partition: Partition, end: int, flow: PartitionFlow | None) -> None:
+    def ended(self, partition: Partition, end: int) -> None:
         """Take over a partition's last stable offset."""
-        if flow is None:
-            return
-        lag = max(0, end - flow.offsets.watermark)
-        self._vitals.lag[partition] = lag
-        self._metrics.lag_records.labels(partition.topic, partition.number).set(lag)
-        self._metrics.lag_seconds.labels(partition.topic, partition.number).set(
-            self._lag_seconds(partition, lag, flow.offsets.oldest_ms)
-        )
+        self._gauges.ends[partition] = end
 
-    def _lag_seconds(self, partition: Partition, lag: int, oldest_ms: int | None) -> float:
-        now = time.time()
-        if lag == 0:
-            self._behind_since.pop(partition, None)
-            return 0.0
-        if oldest_ms is not None:
-            return max(0.0, now - oldest_ms / 1000)
-        return now - self._behind_since.setdefault(partition, now)
+    def kept(self, retention_ms: int) -> None:
+        """Take over for how long the input is kept."""
+        self._gauges.retention_ms = retention_ms
 
     def _count_halted(self) -> None:
         counts = Counter(halted.reason for halted in self._vitals.halted.values())
@@ -239,14 +210,20 @@ class Observer:
     def throttled(self, wait_s: float) -> None:
         """Count an answer that asked to wait."""
         self._metrics.throttled.inc()
+        self._vitals.throttled_until = time.monotonic() + wait_s
         log.info("throttled", wait_s=round(wait_s, 3))
 
     def circuit_changed(self, name: str, is_open: bool, reason: str) -> None:
         """Say that nothing is sent any more, or again."""
         self._metrics.circuit_open.labels(name).set(int(is_open))
         if is_open:
-            self._vitals.circuits[name] = reason
+            self._vitals.circuits[name] = Opened(reason, time.monotonic())
+            self._metrics.circuit_opened.labels(name, reason).inc()
             log.error("circuit_opened", circuit=name, reason=reason)
         else:
             self._vitals.circuits.pop(name, None)
             log.info("circuit_closed", circuit=name)
+
+    def token_refreshed(self, granted: bool) -> None:
+        """Count a token that was asked for."""
+        self._metrics.tokens.labels("granted" if granted else "refused").inc()

@@ -1,9 +1,9 @@
 """The service's own HTTP: metrics for Prometheus, health for Kubernetes, status for people."""
 
-import html
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import orjson
@@ -11,12 +11,18 @@ from aiohttp import web
 from prometheus_client import exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from stream import __version__
+from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import Metrics
-from stream.telemetry.observer import Vitals
+from stream.telemetry.status import Identity, status
+from stream.telemetry.vitals import Vitals
 
 LOOP_AGE_S_MAX = 15.0
 POLL_AGE_S_MAX = 60.0
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; img-src data:; connect-src 'self'",
+    "Cache-Control": "no-store",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +39,21 @@ class StatusServer:
     (monotonic seconds).
     """
 
-    def __init__(self, metrics: Metrics, vitals: Vitals, polled_at: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        vitals: Vitals,
+        gauges: Gauges,
+        *,
+        identity: Identity,
+        polled_at: Callable[[], float],
+    ) -> None:
         self._metrics = metrics
         self._vitals = vitals
+        self._gauges = gauges
+        self._identity = identity
         self._polled_at = polled_at
+        self._page = files("stream.telemetry").joinpath("page.html").read_text("utf-8")
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int) -> None:
@@ -89,11 +106,12 @@ class StatusServer:
                     check.name: {"ok": check.ok, "detail": check.detail} for check in results
                 },
             }
-            return _json(body, status=200 if ok else 503)
+            return _json(body, 200 if ok else 503)
 
         return handler
 
     async def _serve_metrics(self, request: web.Request) -> web.Response:
+        self._gauges.refresh()
         if "application/openmetrics-text" in request.headers.get("Accept", ""):
             body = openmetrics.generate_latest(self._metrics.registry)
             kind = openmetrics.CONTENT_TYPE_LATEST
@@ -103,59 +121,12 @@ class StatusServer:
         return web.Response(body=body, headers={"Content-Type": kind})
 
     async def _serve_status(self, _: web.Request) -> web.Response:
-        return _json(self._status())
+        self._gauges.refresh()
+        return _json(status(self._vitals, self._identity))
 
     async def _serve_page(self, _: web.Request) -> web.Response:
-        return web.Response(text=page(self._status()), content_type="text/html")
-
-    def _status(self) -> dict[str, Any]:
-        vitals = self._vitals
-        settled: dict[str, dict[str, int]] = {}
-        for (outcome, reason), count in sorted(vitals.settled.items()):
-            settled.setdefault(outcome, {})[reason or "-"] = count
-        return {
-            "version": __version__,
-            "up_s": round(time.monotonic() - vitals.started_at, 1),
-            "joined": vitals.joined,
-            "draining": vitals.draining,
-            "consumed": vitals.consumed,
-            "settled": settled,
-            "in_flight": vitals.in_flight,
-            "in_doubt": vitals.in_doubt,
-            "relinquished": vitals.relinquished,
-            "circuits_open": dict(vitals.circuits),
-            "lag_records": {str(p.number): lag for p, lag in sorted(vitals.lag.items())},
-            "halted": {
-                str(partition.number): {"reason": halted.reason, "detail": halted.detail}
-                for partition, halted in sorted(vitals.halted.items())
-            },
-            "last_dead_letters": list(vitals.letters),
-        }
+        return web.Response(text=self._page, content_type="text/html", headers=PAGE_HEADERS)
 
 
-def page(status: dict[str, Any]) -> str:
-    """Return the status as a small page."""
-    rows = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{_cell(value)}</td></tr>"
-        for name, value in status.items()
-    )
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta http-equiv="refresh" content="2"><title>wootric-stream</title>'
-        "<style>body{font:15px system-ui;margin:2rem;max-width:60rem}th{text-align:left;"
-        "vertical-align:top;padding:.3rem 2rem .3rem 0}td{font-variant-numeric:tabular-nums}"
-        "tr{border-bottom:1px solid #ddd}</style>"
-        f"<h1>wootric-stream</h1><table>{rows}</table></html>"
-    )
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, dict):
-        return "<br>".join(f"{html.escape(str(k))}: {_cell(v)}" for k, v in value.items()) or "none"
-    if isinstance(value, list):
-        return "<br>".join(_cell(item) for item in value) or "none"
-    return html.escape(str(value))
-
-
-def _json(body: dict[str, Any], status: int = 200) -> web.Response:
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
+def _json(body: dict[str, Any], code: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(body), status=code, content_type="application/json")
