@@ -230,6 +230,35 @@ def broker(
         run_foreground(port, directory, nodes, say)
 
 
+@app.command("lag-exporter")
+def lag_exporter(
+    every: Annotated[float, typer.Option(min=1, help="Seconds between measurements.")] = 10.0,
+) -> None:
+    """Export the group's lag as metrics, also when no worker lives.
+
+    On HTTP__PORT: /metrics (wootric_group_…), /livez, /readyz. One for a group is enough; it is
+    no member of the group, and needs none of Wootric's settings.
+    """
+    from stream.service import kafka_config, until_signal  # noqa: PLC0415
+    from stream.settings import LogFormat, load_exporter  # noqa: PLC0415
+    from stream.telemetry.lag import LagExporter  # noqa: PLC0415
+    from stream.telemetry.logs import configure  # noqa: PLC0415
+
+    code = 0
+    try:
+        with told():
+            settings = load_exporter()
+            kafka, http = settings.kafka, settings.http
+            as_json = settings.log.format is LogFormat.JSON
+            configure(level=settings.log.level, as_json=as_json, instance="lag-exporter")
+            exporter = LagExporter(kafka_config(kafka), every_s=every)
+            asyncio.run(until_signal(exporter.run(http.host, http.port)))
+    except typer.Exit as end:
+        code = end.exit_code
+    sys.stderr.flush()
+    os._exit(code)  # see `run`: an admin client may not let itself be freed
+
+
 @app.command()
 def demo(
     events: Annotated[int, typer.Option(min=1, help="Events to send.")] = 20_000,

@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -15,7 +16,6 @@ from sink.wootric.sink import WootricSink
 from stream import __version__
 from stream.avro import all_packaged
 from stream.decode import Decoder
-from stream.errors import StartupError
 from stream.flow import Flow
 from stream.judge import Judged, judge
 from stream.kafka.config import KafkaConfig
@@ -92,7 +92,7 @@ async def serve(settings: Settings) -> None:
             identity=Identity(config.instance_id, config.group_id, config.topic),
             polled_at=lambda: member.polled_at,
         )
-        await _start(status, settings)
+        await status.start(settings.http.host, settings.http.port)
         await sink.start()
         pulse = Pulse(metrics.loop_lag)
         stopping.begin_drain = partial(_drain, processor, vitals)
@@ -104,6 +104,13 @@ async def serve(settings: Settings) -> None:
             await sink.close()
             await status.close()
     log.info("stopped")
+
+
+async def until_signal(work: Coroutine[None, None, None]) -> None:
+    """Do the work until SIGTERM or SIGINT, which end it at once."""
+    _stop_on_signals()
+    with suppress(asyncio.CancelledError):
+        await work
 
 
 def kafka_config(kafka: KafkaSettings) -> KafkaConfig:
@@ -177,15 +184,6 @@ def judging(wootric: WootricSettings) -> Callable[[Record], Judged]:
     """Return the judge that these settings make."""
     rules = Rules(amount_suffix=wootric.amount_suffix, delete_users=wootric.delete_users)
     return partial(judge, decoder=Decoder(all_packaged()), rules=rules)
-
-
-async def _start(status: StatusServer, settings: Settings) -> None:
-    try:
-        await status.start(settings.http.host, settings.http.port)
-    except OSError as error:
-        raise StartupError(
-            f"HTTP__PORT {settings.http.port} cannot be used: {error.strerror}", exit_code=69
-        ) from error
 
 
 class Stopping:

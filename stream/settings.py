@@ -242,6 +242,16 @@ class KafkaOnly(BaseSettings):
     kafka: KafkaSettings
 
 
+class ExporterSettings(BaseSettings):
+    """What watching the group from outside needs."""
+
+    model_config = Settings.model_config
+
+    kafka: KafkaSettings
+    http: HttpSettings = HttpSettings()
+    log: LogSettings = LogSettings()
+
+
 class TransformSettings(Section):
     """What the transform's preview needs of the account; all of it may be left out."""
 
@@ -274,6 +284,11 @@ def load() -> Settings:
 def load_kafka() -> KafkaSettings:
     """Return Kafka's settings alone. Raises like ``load``."""
     return _load(KafkaOnly).kafka
+
+
+def load_exporter() -> ExporterSettings:
+    """Return Kafka's settings and those of telemetry. Raises like ``load``."""
+    return _load(ExporterSettings)
 
 
 def load_transform() -> TransformSettings:

@@ -19,6 +19,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from sink.wootric import answers
 from stream import __version__, cli, users
 from stream.settings import SECTIONS
+from stream.telemetry.lag import LagMetrics
 from stream.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
@@ -103,17 +104,20 @@ def test_the_readme_lists_all_settings_with_defaults_and_meaning():
     assert table("setting", "default", "meaning") == expected
 
 
-def test_the_readme_lists_all_metrics_with_labels_and_meaning():
-    """Dashboards are built from this table: names as Prometheus shows them."""
+@pytest.mark.parametrize(
+    ("catalogue", "title"), [(Metrics, "metric"), (LagMetrics, "metric of `lag-exporter`")]
+)
+def test_the_readme_lists_all_metrics_with_labels_and_meaning(catalogue, title):
+    """Dashboards are built from these tables: names as Prometheus shows them."""
     expected = []
-    for metric in vars(Metrics()).values():
+    for metric in vars(catalogue()).values():
         if isinstance(metric, MetricWrapperBase):
             suffix = "_total" if metric._type == "counter" else ""
             labels = ", ".join(f"`{label}`" for label in metric._labelnames)
             expected.append(
                 (f"`{metric._name}{suffix}`", metric._type, labels, metric._documentation)
             )
-    assert table("metric", "type", "labels", "meaning") == expected
+    assert table(title, "type", "labels", "meaning") == expected
 
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
@@ -128,7 +132,7 @@ def test_the_readme_lists_all_commands_with_their_options_and_first_line():
     """What `--help` says first is what the table says."""
     documented = {}
     for usage, meaning in table("command", "what it does"):
-        name = re.match(r"`([a-z]+(?: [a-z]+)?)", usage)
+        name = re.match(r"`([a-z-]+(?: [a-z-]+)?)", usage)
         assert name, usage
         documented[name[1]] = (set(re.findall(r"--[a-z-]+", usage)), meaning)
     expected = {}

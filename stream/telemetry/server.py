@@ -1,16 +1,17 @@
 """The service's own HTTP: metrics for Prometheus, health for Kubernetes, status for people."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 from aiohttp import web
-from prometheus_client import exposition
+from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 
+from stream.errors import StartupError
 from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.status import Identity, status
@@ -24,6 +25,8 @@ PAGE_HEADERS = {
     "Cache-Control": "no-store",
 }
 
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -34,9 +37,81 @@ class Check:
     detail: str
 
 
-class StatusServer:
-    """Serves on a port until closed. ``polled_at`` gives when the group was last polled
-    (monotonic seconds).
+Checks: TypeAlias = Callable[[], Sequence[Check]]
+
+
+class HealthServer:
+    """Serves metrics and health on a port until closed. ``refresh`` is called before every
+    answer that shows figures; ``checks`` has what each path of a probe looks at.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        checks: Mapping[str, Checks],
+        *,
+        refresh: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._registry = registry
+        self._checks = checks
+        self._refresh = refresh
+        self._runner: web.AppRunner | None = None
+
+    def routes(self) -> dict[str, Handler]:
+        """Return what answers under which path."""
+        probes = {path: self._probe(checks) for path, checks in self._checks.items()}
+        return {"/metrics": self._serve_metrics, **probes}
+
+    async def start(self, host: str, port: int) -> None:
+        """Begin to serve.
+
+        Raises:
+            StartupError: the port cannot be used.
+        """
+        app = web.Application()
+        for path, handler in self.routes().items():
+            app.router.add_get(path, handler)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            text = f"HTTP__PORT {port} cannot be used: {error.strerror}; choose another one"
+            raise StartupError(text, exit_code=69) from error
+
+    async def close(self) -> None:
+        """Stop serving."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def _probe(self, checks: Checks) -> Handler:
+        async def handler(_: web.Request) -> web.Response:
+            results = checks()
+            ok = all(check.ok for check in results)
+            body = {
+                "ok": ok,
+                "checks": {
+                    check.name: {"ok": check.ok, "detail": check.detail} for check in results
+                },
+            }
+            return _json(body, 200 if ok else 503)
+
+        return handler
+
+    async def _serve_metrics(self, request: web.Request) -> web.Response:
+        self._refresh()
+        if "application/openmetrics-text" in request.headers.get("Accept", ""):
+            body = openmetrics.generate_latest(self._registry)
+            kind = openmetrics.CONTENT_TYPE_LATEST
+        else:
+            body = exposition.generate_latest(self._registry)
+            kind = exposition.CONTENT_TYPE_LATEST
+        return web.Response(body=body, headers={"Content-Type": kind})
+
+
+class StatusServer(HealthServer):
+    """A worker's: health from its vitals, and status for people. ``polled_at`` gives when the
+    group was last polled (monotonic seconds).
     """
 
     def __init__(
@@ -48,35 +123,16 @@ class StatusServer:
         identity: Identity,
         polled_at: Callable[[], float],
     ) -> None:
-        self._metrics = metrics
+        checks = {"/livez": self._live, "/readyz": self._ready, "/startupz": self._started}
+        super().__init__(metrics.registry, checks, refresh=gauges.refresh)
         self._vitals = vitals
-        self._gauges = gauges
         self._identity = identity
         self._polled_at = polled_at
         self._page = files("stream.telemetry").joinpath("page.html").read_text("utf-8")
-        self._runner: web.AppRunner | None = None
 
-    async def start(self, host: str, port: int) -> None:
-        """Begin to serve.
-
-        Raises:
-            OSError: the port is taken.
-        """
-        app = web.Application()
-        app.router.add_get("/metrics", self._serve_metrics)
-        app.router.add_get("/livez", self._serve(self._live))
-        app.router.add_get("/readyz", self._serve(self._ready))
-        app.router.add_get("/startupz", self._serve(self._started))
-        app.router.add_get("/status", self._serve_status)
-        app.router.add_get("/", self._serve_page)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-
-    async def close(self) -> None:
-        """Stop serving."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+    def routes(self) -> dict[str, Handler]:
+        """Return what answers under which path."""
+        return {**super().routes(), "/status": self._serve_status, "/": self._serve_page}
 
     def _live(self) -> list[Check]:
         now = time.monotonic()
@@ -96,32 +152,8 @@ class StatusServer:
     def _started(self) -> list[Check]:
         return [Check("joined", self._vitals.joined, "the group has given an assignment")]
 
-    def _serve(self, checks: Callable[[], list[Check]]) -> Callable[[web.Request], Any]:
-        async def handler(_: web.Request) -> web.Response:
-            results = checks()
-            ok = all(check.ok for check in results)
-            body = {
-                "ok": ok,
-                "checks": {
-                    check.name: {"ok": check.ok, "detail": check.detail} for check in results
-                },
-            }
-            return _json(body, 200 if ok else 503)
-
-        return handler
-
-    async def _serve_metrics(self, request: web.Request) -> web.Response:
-        self._gauges.refresh()
-        if "application/openmetrics-text" in request.headers.get("Accept", ""):
-            body = openmetrics.generate_latest(self._metrics.registry)
-            kind = openmetrics.CONTENT_TYPE_LATEST
-        else:
-            body = exposition.generate_latest(self._metrics.registry)
-            kind = exposition.CONTENT_TYPE_LATEST
-        return web.Response(body=body, headers={"Content-Type": kind})
-
     async def _serve_status(self, _: web.Request) -> web.Response:
-        self._gauges.refresh()
+        self._refresh()
         return _json(status(self._vitals, self._identity))
 
     async def _serve_page(self, _: web.Request) -> web.Response:

@@ -1,0 +1,208 @@
+"""How far the group is behind, asked from outside: it also answers when no worker lives.
+
+Lag counts up to the last stable offset, since nobody reads further than that.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
+
+from stream.errors import KafkaFailed
+from stream.kafka import config as settings
+from stream.kafka.config import KafkaConfig
+from stream.kafka.group import ASK_S, committed
+from stream.record import Partition
+
+LOOK_S_MAX = 5.0
+"""How long is looked for the first unsettled records; those not found are found next time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionLag:
+    """Where the group stands in a partition. ``committed`` is None before the first commit;
+    ``lag_s`` is None while the oldest record's time is not known.
+    """
+
+    number: int
+    begin: int
+    end: int
+    committed: int | None
+    lag: int
+    lag_s: float | None = None
+
+    @property
+    def next_offset(self) -> int:
+        """Where the group goes on: at the beginning if it never committed."""
+        return self.begin if self.committed is None else self.committed
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether records were deleted before the group read them, or the topic was made anew."""
+        return self.committed is not None and not self.begin <= self.committed <= self.end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupLag:
+    """The group as a whole. ``kept`` has how many offsets each topic of letters spans: a few
+    more than there are letters, since every transaction ends with a mark.
+    """
+
+    state: str
+    members: tuple[str, ...]
+    partitions: tuple[PartitionLag, ...]
+    retention_ms: int | None = None
+    kept: Mapping[str, int] = field(default_factory=dict)
+
+
+class LagMeter:
+    """Measures again and again. Every method may block; one thread at a time."""
+
+    def __init__(self, config: KafkaConfig) -> None:
+        self._config = config
+        self._admin = AdminClient(settings.common(config))
+        # Asked without regard to open transactions: a dead worker's must not hide the lag.
+        self._reader = Consumer(
+            {
+                **settings.reader(config),
+                "isolation.level": "read_uncommitted",
+                "client.id": "lag-offsets",
+            }
+        )
+        self._looker = Consumer(
+            {**settings.reader(config), "client.id": "lag-times", "queued.min.messages": 1}
+        )
+        self._times: dict[int, tuple[int, float | None]] = {}
+
+    def close(self) -> None:
+        """Let the clients go."""
+        self._reader.close()
+        self._looker.close()
+        del self._admin
+
+    def measure(self) -> GroupLag:
+        """Return how far the group is.
+
+        Raises:
+            KafkaFailed: Kafka did not answer; partitions without a leader are only left out.
+        """
+        try:
+            return self._measure()
+        except KafkaException as error:
+            raise KafkaFailed(f"Kafka does not say: {error.args[0].str()}") from error
+
+    def _measure(self) -> GroupLag:
+        config = self._config
+        numbers = self._numbers(config.topic)
+        if not numbers:
+            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+        begins = self._offsets(config.topic, numbers, OffsetSpec.earliest())
+        ends = self._offsets(config.topic, numbers, OffsetSpec.latest())
+        found = committed(self._reader, [Partition(config.topic, number) for number in numbers])
+        at = {one.partition: None if one.offset < 0 else one.offset for one in found}
+        there = [
+            PartitionLag(
+                number=number,
+                begin=begins[number],
+                end=ends[number],
+                committed=at[number],
+                lag=max(0, ends[number] - max(at[number] or 0, begins[number])),
+            )
+            for number in numbers
+            if number in begins and number in ends
+        ]
+        description = self._admin.describe_consumer_groups([config.group_id], request_timeout=ASK_S)
+        group = description[config.group_id].result()
+        return GroupLag(
+            state=group.state.name.lower(),
+            members=tuple(sorted(m.group_instance_id or m.member_id for m in group.members)),
+            partitions=tuple(self._timed(there)),
+            retention_ms=self._retention_ms(),
+            kept=self._kept((config.dead_letter_topic, config.parked_topic)),
+        )
+
+    def _numbers(self, topic: str) -> list[int]:
+        topics = self._admin.list_topics(topic, timeout=ASK_S).topics
+        return sorted(topics[topic].partitions) if topic in topics else []
+
+    def _offsets(self, topic: str, numbers: Iterable[int], spec: Any) -> dict[int, int]:
+        answers = self._admin.list_offsets(
+            {TopicPartition(topic, number): spec for number in numbers},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=ASK_S,
+        )
+        found = {
+            asked.partition: answer.result().offset
+            for asked, answer in answers.items()
+            if answer.exception() is None
+        }
+        return {number: offset for number, offset in found.items() if offset >= 0}
+
+    def _retention_ms(self) -> int | None:
+        asked = ConfigResource(ResourceType.TOPIC, self._config.topic)
+        answer = self._admin.describe_configs([asked], request_timeout=ASK_S)[asked]
+        if answer.exception() is not None:  # not allowed to: everything else is known all the same
+            return None
+        return int(answer.result()["retention.ms"].value or -1)
+
+    def _kept(self, topics: Iterable[str]) -> dict[str, int]:
+        kept = {}
+        for topic in topics:
+            numbers = self._numbers(topic)
+            begins = self._offsets(topic, numbers, OffsetSpec.earliest()) if numbers else {}
+            ends = self._offsets(topic, numbers, OffsetSpec.latest()) if numbers else {}
+            kept[topic] = sum(ends[number] - begins[number] for number in begins.keys() & ends)
+        return kept
+
+    # The age of what is not settled
+
+    def _timed(self, partitions: Iterable[PartitionLag]) -> list[PartitionLag]:
+        """Add the age of the first record that is not settled; it is read once a position."""
+        now = time.time()
+        behind = {one.number: max(one.next_offset, one.begin) for one in partitions if one.lag}
+        self._times = {
+            number: (at, time_s)
+            for number, (at, time_s) in self._times.items()
+            if behind.get(number) == at and time_s is not None
+        }
+        self._look({n: at for n, at in behind.items() if n not in self._times})
+        timed = []
+        for one in partitions:
+            lag, lag_s = one.lag, 0.0 if one.lag == 0 else None
+            if one.number in self._times:
+                timestamp = self._times[one.number][1]
+                # Nothing but marks of transactions lies before the end: the group is done.
+                lag, lag_s = (0, 0.0) if timestamp is None else (lag, max(0.0, now - timestamp))
+            timed.append(replace(one, lag=lag, lag_s=lag_s))
+        return timed
+
+    def _look(self, positions: dict[int, int]) -> None:
+        """Read the first record at each position; a partition's end says that there is none."""
+        if not positions:
+            return
+        topic = self._config.topic
+        self._looker.assign([TopicPartition(topic, n, at) for n, at in positions.items()])
+        deadline = time.monotonic() + LOOK_S_MAX
+        left = dict(positions)
+        while left and time.monotonic() < deadline:
+            for message in self._looker.consume(100, 0.1):
+                number, error = message.partition(), message.error()
+                if number is None or number not in left:
+                    continue
+                if error is None:
+                    self._times[number] = (left.pop(number), message.timestamp()[1] / 1000)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    self._times[number] = (left.pop(number), None)
+                else:
+                    continue
+                self._looker.incremental_unassign([TopicPartition(topic, number)])
+        self._looker.unassign()
