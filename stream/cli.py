@@ -24,7 +24,7 @@ app = typer.Typer(
     name="wootric-stream",
     help="Segment's Wootric destination on Kafka: each effect exactly once.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -62,6 +62,15 @@ def fail(message: str, code: int) -> NoReturn:
     """End the command with a message."""
     say(f"wootric-stream: {message}")
     raise typer.Exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process at once. Everything is closed; what is left are admin clients, and freeing
+    those may wait for ever while the brokers are away: a supervisor would have to kill us.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _version(wanted: bool) -> None:
@@ -113,10 +122,7 @@ def run() -> None:
                 uvloop.run(serve(settings))
     except typer.Exit as end:
         code = end.exit_code
-    # Everything is closed. What is left are admin clients, and freeing those may wait for
-    # ever while the brokers are away: a supervisor would have to kill us.
-    sys.stderr.flush()
-    os._exit(code)
+    _leave(code)
 
 
 @topics_app.command("create")
@@ -230,6 +236,62 @@ def broker(
         run_foreground(port, directory, nodes, say)
 
 
+@app.command()
+def doctor(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
+) -> None:
+    """Look at everything that has to be right; each failure with its mend.
+
+    Settings, names, certificates, login, rights, topics, limits, transactions, group, Wootric's
+    token, a look-up there, the clock. It writes nothing. The exit code is that of the first
+    failure: 69 unavailable, 77 permission, 78 configuration.
+    """
+    from stream.doctor import examine  # noqa: PLC0415
+    from stream.doctor.words import as_document, as_line  # noqa: PLC0415
+
+    found = []
+    for one in examine():
+        found.append(one)
+        if not as_json:
+            typer.echo(as_line(one))
+    if as_json:
+        typer.echo(as_document(found))
+    _leave(next((one.exit_code for one in found if one.exit_code), 0))
+
+
+@app.command()
+def status(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    url: Annotated[
+        list[str] | None,
+        typer.Option(help="A worker's address, as often as there are; default: the one here."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, one object a look.")] = False,
+) -> None:
+    """Show how the group is: lag, rates, in doubt, letters, and what its workers say.
+
+    From the group's offsets, so that it also answers when no worker lives; with --url from the
+    workers' /status as well. Two looks a second apart give the rates.
+    """
+    from stream.service import kafka_config  # noqa: PLC0415
+    from stream.settings import load_exporter  # noqa: PLC0415
+    from stream.telemetry.board import show  # noqa: PLC0415
+    from stream.telemetry.overview import overview  # noqa: PLC0415
+
+    code = 0
+    try:
+        with told():
+            settings = load_exporter()
+            here = f"http://127.0.0.1:{settings.http.port}"
+            looks = overview(kafka_config(settings.kafka), urls=url or [here], guessed=not url)
+            show(looks, watch=watch, as_json=as_json)
+    except typer.Exit as end:
+        code = end.exit_code
+    _leave(code)
+
+
 @app.command("lag-exporter")
 def lag_exporter(
     every: Annotated[float, typer.Option(min=1, help="Seconds between measurements.")] = 10.0,
@@ -255,8 +317,7 @@ def lag_exporter(
             asyncio.run(until_signal(exporter.run(http.host, http.port)))
     except typer.Exit as end:
         code = end.exit_code
-    sys.stderr.flush()
-    os._exit(code)  # see `run`: an admin client may not let itself be freed
+    _leave(code)
 
 
 @app.command()

@@ -30,6 +30,7 @@ CONTRACTS = {one["id"]: one for one in PYPROJECT["tool"]["importlinter"]["contra
 EDGES = {
     "stream.__main__",
     "stream.cli",
+    "stream.doctor",
     "stream.kafka",
     "stream.local",
     "stream.preview",

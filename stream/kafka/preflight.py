@@ -21,7 +21,7 @@ def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> None:
             for finding in topics.check(config, dedupe_window_s=dedupe_window_s)
             if not finding.ok
         ]
-        wrong += _broker_limits(config)
+        wrong += broker_limits(config)
     except KafkaException as error:
         text = f"Kafka does not say how it is configured: {error.args[0].str()}"
         raise StartupError(text, exit_code=75) from error
@@ -29,8 +29,8 @@ def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> None:
         raise StartupError("Kafka is not ready for us:\n  " + "\n  ".join(wrong), exit_code=78)
 
 
-def _broker_limits(config: KafkaConfig) -> list[str]:
-    """Compare our timeouts with what the brokers allow."""
+def broker_limits(config: KafkaConfig) -> list[str]:
+    """Compare our timeouts with what the brokers allow; return what does not fit."""
     admin = AdminClient(settings.common(config))
     broker = next(iter(topics.describe(admin).brokers))
     asked = ConfigResource(ResourceType.BROKER, str(broker))

@@ -1,0 +1,44 @@
+"""What a look at one thing found, and how to mend it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """How a thing stands; only ``FAIL`` keeps the service from working."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One finding. ``exit_code`` is what the command ends with if this is the first failure."""
+
+    check: str
+    state: State
+    text: str
+    mend: str = ""
+    exit_code: int = 0
+
+
+def fine(check: str, text: str) -> Diagnosis:
+    """Return a finding that all is well."""
+    return Diagnosis(check, State.OK, text)
+
+
+def doubtful(check: str, text: str, mend: str) -> Diagnosis:
+    """Return a finding that somebody should look at some day."""
+    return Diagnosis(check, State.WARN, text, mend)
+
+
+def failed(check: str, text: str, mend: str, *, exit_code: int) -> Diagnosis:
+    """Return a finding that keeps the service from working; the code follows sysexits."""
+    return Diagnosis(check, State.FAIL, text, mend, exit_code)
+
+
+UNAVAILABLE = 69
+TEMPORARY = 75
+PERMISSION = 77
+CONFIGURATION = 78

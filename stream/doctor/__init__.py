@@ -1,0 +1,76 @@
+"""The doctor: everything that has to be right, looked at in the order in which it is needed."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from stream.diagnosis import CONFIGURATION, Diagnosis, State, failed, fine
+from stream.doctor.network import Address, look_at
+from stream.doctor.version import look_at_version
+from stream.doctor.wootric import look_at_wootric
+from stream.errors import StartupError
+from stream.kafka.config import KafkaConfig
+from stream.kafka.doctor import look_at_kafka
+from stream.service import kafka_config, wootric_account
+from stream.settings import Settings, load
+
+
+def examine() -> Iterator[Diagnosis]:
+    """Yield what is found, each as soon as it is known. Nothing is written to any topic, and
+    nothing at Wootric.
+    """
+    try:
+        settings = load()
+    except StartupError as error:
+        for problem in str(error).splitlines()[1:]:
+            mend = "the README lists all settings: mend the environment"
+            yield failed("settings", problem.strip(), mend, exit_code=CONFIGURATION)
+        return
+    yield fine("settings", "complete and within their bounds")
+    yield from _kafka(quiet(kafka_config(settings.kafka)), settings)
+    yield from _wootric(settings)
+
+
+def _kafka(config: KafkaConfig, settings: Settings) -> Iterator[Diagnosis]:
+    properties = config.properties
+    tls = str(properties.get("security.protocol", "plaintext")).lower() in {"ssl", "sasl_ssl"}
+    reached: Address | None = None
+    for address in brokers(config.bootstrap_servers):
+        found = list(look_at("kafka", address, tls=tls, properties=properties))
+        if all(one.state is not State.FAIL for one in found):
+            reached = address
+        yield from found
+    if reached is not None:  # else Kafka's client would only say the same after a long wait
+        yield from look_at_version(reached, tls=tls, properties=properties)
+        yield from look_at_kafka(config, dedupe_window_s=settings.kafka.dedupe_window_s)
+
+
+def _wootric(settings: Settings) -> Iterator[Diagnosis]:
+    account = wootric_account(settings.wootric)
+    reached: dict[str, bool] = {}
+    for name, url in (("wootric api", account.token_url), ("wootric pixel", account.pixel_url)):
+        parts = urlsplit(url)
+        tls = parts.scheme == "https"
+        address = Address(parts.hostname or "", parts.port or (443 if tls else 80))
+        found = list(look_at(name, address, tls=tls, properties={}))
+        reached[name] = all(one.state is not State.FAIL for one in found)
+        yield from found
+    if reached["wootric api"]:
+        yield from look_at_wootric(account)
+
+
+def quiet(config: KafkaConfig) -> KafkaConfig:
+    """Return the same without the client's own lines on stderr: we say it in ours."""
+    return replace(config, properties={**config.properties, "log_level": 0})
+
+
+def brokers(bootstrap_servers: str) -> list[Address]:
+    """Return the addresses of ``host:port,host:port``."""
+    addresses = []
+    for server in bootstrap_servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if port.isdecimal() and host:
+            addresses.append(Address(host.rpartition("/")[2].strip("[]"), int(port)))
+        else:
+            addresses.append(Address(server.strip(), 9092))
+    return addresses

@@ -1,0 +1,144 @@
+"""The group at a glance: its offsets from Kafka, and what its workers say of themselves."""
+
+import time
+import urllib.request
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from stream.kafka.config import KafkaConfig
+from stream.kafka.lag import GroupLag, LagMeter
+from stream.telemetry.gauges import headroom_s
+from stream.telemetry.status import BEHIND_S, counted, lasting
+
+ANSWER_S = 2.0
+EVERY_S = 1.0
+HISTORY = 60
+
+
+@dataclass(slots=True)
+class Overview:
+    """Measures again and again; rates are those between the last two measurements."""
+
+    config: KafkaConfig
+    meter: LagMeter
+    urls: Sequence[str]
+    guessed: bool = False
+    """Whether the address is only a guess: then silence there says nothing."""
+    history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    _last: tuple[float, int, int] | None = None
+
+    def take(self) -> dict[str, Any]:
+        """Return how things are now.
+
+        Raises:
+            KafkaFailed: Kafka did not answer.
+        """
+        group = self.meter.measure()
+        arriving, settling = self._rates(group)
+        workers = [
+            worker
+            for worker in (_worker(url) for url in self.urls)
+            if not (self.guessed and "error" in worker)
+        ]
+        answered = [worker["status"] for worker in workers if "status" in worker]
+        level, says = verdict(group, answered)
+        ages = [one.lag_s for one in group.partitions if one.lag_s is not None]
+        headroom = headroom_s(group.retention_ms, max(ages, default=0.0))
+        return {
+            "verdict": level,
+            "says": says,
+            "group": self.config.group_id,
+            "topic": self.config.topic,
+            "state": group.state,
+            "members": list(group.members),
+            "lag_records": sum(one.lag for one in group.partitions),
+            "lag_seconds": round(max(ages, default=0.0), 1),
+            "retention_headroom_seconds": None if headroom == float("inf") else headroom,
+            "arriving_per_s": arriving,
+            "settling_per_s": settling,
+            "settling_per_s_history": list(self.history),
+            "dead_letters": group.kept.get(self.config.dead_letter_topic, 0),
+            "parked": group.kept.get(self.config.parked_topic, 0),
+            "in_doubt": sum(one["in_doubt"] for one in answered) if answered else None,
+            "partitions": [
+                {
+                    "partition": one.number,
+                    "committed": one.committed,
+                    "end": one.end,
+                    "lag_records": one.lag,
+                    "lag_seconds": None if one.lag_s is None else round(one.lag_s, 1),
+                    "offset_out_of_range": one.is_lost,
+                }
+                for one in group.partitions
+            ],
+            "workers": workers,
+        }
+
+    def _rates(self, group: GroupLag) -> tuple[float | None, float | None]:
+        now = time.monotonic()
+        end = sum(one.end for one in group.partitions)
+        committed = sum(max(one.next_offset, one.begin) for one in group.partitions)
+        last, self._last = self._last, (now, end, committed)
+        if last is None:
+            return None, None
+        passed_s = now - last[0]
+        settling = round((committed - last[2]) / passed_s, 1)
+        self.history.append(max(0.0, settling))
+        return round((end - last[1]) / passed_s, 1), settling
+
+
+def verdict(group: GroupLag, workers: Iterable[dict[str, Any]]) -> tuple[str, str]:
+    """Return ``bad``, ``warn`` or ``ok``, and the most urgent thing to say."""
+    lag = sum(one.lag for one in group.partitions)
+    lag_s = max((one.lag_s or 0.0 for one in group.partitions), default=0.0)
+    lost = [str(one.number) for one in group.partitions if one.is_lost]
+    if not group.members:
+        return (
+            ("bad", f"No worker lives; {counted(lag, 'event')} to go")
+            if lag
+            else (
+                "warn",
+                "No worker lives; nothing is to be done",
+            )
+        )
+    if lost:
+        return (
+            "bad",
+            f"Committed offsets are not in the topic any more: partition {', '.join(lost)}",
+        )
+    urgent = [one for one in workers if one["verdict"] != "ok"]
+    for level in ("bad", "warn"):
+        for one in urgent:
+            if one["verdict"] == level:
+                return level, f"{one['instance']}: {one['says']}"
+    if lag_s > BEHIND_S:
+        return "warn", f"{lasting(lag_s)} behind: {counted(lag, 'event')} to go"
+    return "ok", f"Flowing, {counted(lag, 'event')} under way" if lag else "Caught up"
+
+
+def _worker(url: str) -> dict[str, Any]:
+    """Return a worker's own status, or why there is none."""
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/status", timeout=ANSWER_S) as reply:  # noqa: S310  the operator's own address
+            return {"url": url, "status": orjson.loads(reply.read())}
+    except (OSError, ValueError) as error:
+        return {"url": url, "error": type(error).__name__}
+
+
+def overview(
+    config: KafkaConfig, *, urls: Sequence[str], guessed: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield how things are, once a second.
+
+    Raises:
+        KafkaFailed: Kafka did not answer.
+    """
+    seen = Overview(config, LagMeter(config), urls, guessed=guessed)
+    while True:
+        began_at = time.monotonic()
+        yield seen.take()
+        time.sleep(max(0.0, EVERY_S - (time.monotonic() - began_at)))
