@@ -10,10 +10,10 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench soak broker emulator lock clean
+.PHONY: help demo test check check-deploy format bench soak broker emulator lock clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## the whole way on this machine: Kafka, Wootric's emulator, events, report (ARGS="--events 5000")
 	@$(BIN)/wootric-stream demo $(ARGS)
@@ -26,6 +26,9 @@ check: $(READY) ## style, types and the rules of who may import whom
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+check-deploy: $(READY) ## the status page in a real Chromium (Debian's package chromium)
+	@$(BIN)/python -m pytest -m deploy $(ARGS)
 
 format: $(READY) ## put the code into its usual form
 	@$(BIN)/ruff check --fix
@@ -47,7 +50,7 @@ lock: ## write requirements.lock anew, keeping its versions (ARGS="--upgrade" mo
 	@$(PYTHON) -m venv $(VENV)/lock
 	@$(VENV)/lock/bin/python -m pip install --quiet pip-tools
 	@CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/lock/bin/pip-compile --quiet $(ARGS) \
-		--extra dev --all-build-deps --allow-unsafe --generate-hashes --strip-extras --no-header \
+		--extra dev --extra tracing --all-build-deps --allow-unsafe --generate-hashes --strip-extras --no-header \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
 		--output-file requirements.lock pyproject.toml
 

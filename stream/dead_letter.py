@@ -11,6 +11,7 @@ from typing import Self
 from stream.errors import DecodeError
 from stream.record import Partition
 
+TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 DETAIL_LENGTH_MAX = 2_000
 """In characters; ``topics check`` reckons with 64 KiB for all headers."""
 
@@ -20,7 +21,8 @@ class DeadLetter:
     """A record that was given up, and why.
 
     ``reason`` is a word from a bounded set, ``detail`` a sentence for a person. ``replay``
-    is the header ``x-replay`` of the record that was given up, if it was a replay itself.
+    is the header ``x-replay`` of the record that was given up, if it was a replay itself, and
+    ``trace`` are its headers ``traceparent`` and ``tracestate``, as they were.
     """
 
     key: bytes | None
@@ -35,6 +37,7 @@ class DeadLetter:
     failed_at_ms: int
     app_version: str
     replay: str | None = None
+    trace: tuple[tuple[str, bytes], ...] = ()
 
     def headers(self) -> list[tuple[str, bytes]]:
         """Return the headers of the record; what is None has none."""
@@ -55,7 +58,7 @@ class DeadLetter:
             (name, str(value).encode("utf-8", "replace"))
             for name, value in values.items()
             if value is not None
-        ]
+        ] + list(self.trace)
 
     @classmethod
     def from_headers(
@@ -69,6 +72,7 @@ class DeadLetter:
         Raises:
             DecodeError: a header that every dead letter has is missing, or is no number.
         """
+        headers = tuple(headers)
         texts = {
             name: text.decode("utf-8", "replace") for name, text in headers if text is not None
         }
@@ -87,8 +91,16 @@ class DeadLetter:
                 failed_at_ms=int(texts["x-failed-at"]),
                 app_version=texts["x-app-version"],
                 replay=texts.get("x-replay"),
+                trace=trace_headers(headers),
             )
         except KeyError as error:
             raise DecodeError("undecodable", f"no dead letter: {error} is missing") from None
         except ValueError:
             raise DecodeError("undecodable", "no dead letter: a header is no number") from None
+
+
+def trace_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
+    """Return the headers that carry a trace (W3C Trace Context), in their order."""
+    return tuple(
+        (name, value) for name, value in headers if name in TRACE_HEADERS and value is not None
+    )

@@ -17,7 +17,7 @@ from sink.delivery import (
 from sink.wootric.operations import DeleteEndUser, EffectClass
 from stream.brake import Brake
 from stream.checkpoint import Share
-from stream.dead_letter import DeadLetter
+from stream.dead_letter import DeadLetter, trace_headers
 from stream.intent import read_intent, write_intent
 from stream.judge import Judged, Refuse
 from stream.ledger import EVENT, State, intent_key, read_event, replay_of
@@ -488,4 +488,5 @@ class PartitionFlow:
             failed_at_ms=now_ms,
             app_version=self._limits.app_version,
             replay=replay_of(event.record),
+            trace=trace_headers(event.record.headers),
         )

@@ -251,10 +251,11 @@ class Processor:
         delivery = flow.delivery(work, lambda: self._flow.may_send(work, self._clock()))
         async with self._sending:
             self._queued -= 1
-            outcome = await self._sink.deliver(delivery)
+            with self._observer.delivering(work):
+                outcome = await self._sink.deliver(delivery)
+                self._observer.delivered(work, outcome, self._now_ms())
         if isinstance(outcome, InDoubt):
             self._observer.ambiguous(work)
-        self._observer.delivered(work, outcome, self._now_ms())
         self._flow.settle(work, outcome, self._clock(), self._now_ms())
         self._wake()
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -16,6 +17,7 @@ from sink.wootric.sink import WootricSink
 from stream import __version__
 from stream.avro import all_packaged
 from stream.decode import Decoder
+from stream.errors import StartupError
 from stream.flow import Flow
 from stream.judge import Judged, judge
 from stream.kafka.config import KafkaConfig
@@ -31,6 +33,7 @@ from stream.settings import (
     WootricSettings,
     fingerprint,
 )
+from stream.telemetry import logs
 from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer
@@ -39,6 +42,9 @@ from stream.telemetry.server import StatusServer
 from stream.telemetry.status import Identity
 from stream.telemetry.vitals import Vitals
 from stream.transform import Rules
+
+if TYPE_CHECKING:
+    from stream.telemetry.tracing import Tracer
 
 log = structlog.get_logger()
 
@@ -64,7 +70,9 @@ async def serve(settings: Settings) -> None:
         in_flight_limit=kafka.unsettled_records_max,
         polled_at=lambda: member.polled_at,
     )
-    observer = Observer(metrics, vitals, gauges)
+    tracer = tracing(settings)
+    observer = Observer(metrics, vitals, gauges, tracer)
+    logs.listen(observer.logged)
     hooks = SinkHooks(
         request_finished=observer.request_finished,
         throttled=observer.throttled,
@@ -79,7 +87,7 @@ async def serve(settings: Settings) -> None:
         processor = Processor(
             flow=flow,
             sink=sink,
-            judge=judging(wootric),
+            judge=judging(wootric) if tracer is None else tracer.judging(judging(wootric)),
             pace=pace(settings),
             observer=observer,
         )
@@ -103,6 +111,8 @@ async def serve(settings: Settings) -> None:
             pulse.close()
             await sink.close()
             await status.close()
+            if tracer is not None:
+                await tracer.close()
     log.info("stopped")
 
 
@@ -184,6 +194,26 @@ def judging(wootric: WootricSettings) -> Callable[[Record], Judged]:
     """Return the judge that these settings make."""
     rules = Rules(amount_suffix=wootric.amount_suffix, delete_users=wootric.delete_users)
     return partial(judge, decoder=Decoder(all_packaged()), rules=rules)
+
+
+def tracing(settings: Settings) -> "Tracer | None":
+    """Return what makes traces, or None: then nothing of OpenTelemetry is loaded.
+
+    Raises:
+        StartupError: it is wanted and not installed.
+    """
+    if not settings.tracing.endpoint:
+        return None
+    try:
+        from stream.telemetry.tracing import Tracer  # noqa: PLC0415  an extra
+    except ImportError as error:
+        text = f"TRACING__ENDPOINT is set, but {error.name} is not installed: add the extra tracing"
+        raise StartupError(text, exit_code=78) from error
+    return Tracer(
+        endpoint=settings.tracing.endpoint,
+        sample_ratio=settings.tracing.sample_ratio,
+        instance=settings.kafka.instance_id,
+    )
 
 
 class Stopping:

@@ -183,6 +183,20 @@ class LogSettings(Section):
     format: LogFormat = Field(LogFormat.JSON, description="`json` or `console`.")
 
 
+class TracingSettings(Section):
+    """Traces, by OpenTelemetry; the extra ``tracing`` has what it needs."""
+
+    endpoint: str = Field(
+        "",
+        pattern="^(https?://.+)?$",
+        description="Where spans are sent: OTLP over HTTP, `http://collector:4318/v1/traces`; "
+        "empty: no tracing.",
+    )
+    sample_ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of the traces that begin here and are kept."
+    )
+
+
 class Settings(BaseSettings):
     """All of it."""
 
@@ -198,6 +212,7 @@ class Settings(BaseSettings):
     wootric: WootricSettings
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="after")
     def _times_fit(self) -> Self:
@@ -214,6 +229,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "wootric": WootricSettings,
     "http": HttpSettings,
     "log": LogSettings,
+    "tracing": TracingSettings,
 }
 
 
@@ -305,9 +321,9 @@ def _load(model: type[S]) -> S:
     try:
         settings = model()
     except ValidationError as error:
-        problems += [_problem(item) for item in error.errors()]
+        problems += [_problem(item, os.environ) for item in error.errors()]
     except SettingsError as error:
-        problems.append(str(error))
+        problems += _no_json(os.environ) or [str(error)]
     if settings is None or problems:
         raise StartupError("the settings are not right:\n  " + "\n  ".join(problems), exit_code=78)
     return settings
@@ -325,7 +341,42 @@ def _unknown(environment: Mapping[str, str]) -> list[str]:
     return problems
 
 
-def _problem(item: Any) -> str:
-    where = "__".join(str(part).upper() for part in item["loc"])
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
+def _problem(item: Any, environment: Mapping[str, str]) -> str:
+    """Return what is wrong with a setting, its meaning and the shape of what was given."""
+    where = "__".join(str(part).upper() for part in item["loc"][:2])
+    message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    if len(item["loc"]) < 2:
+        if item["type"] != "missing":
+            return message
+        return "\n  ".join(
+            f"{where}__{name.upper()} is not set. {field.description}"
+            for name, field in SECTIONS[item["loc"][0]].model_fields.items()
+            if field.is_required()
+        )
+    field = SECTIONS[item["loc"][0]].model_fields.get(item["loc"][1])
+    meaning = f" {field.description}" if field is not None and field.description else ""
+    if item["type"] == "missing":
+        return f"{where} is not set.{meaning}"
+    return f"{where}: {message}; {_shape(environment.get(where, ''))}.{meaning}"
+
+
+def _shape(value: str) -> str:
+    """Return what a value looks like without telling it."""
+    kind = "a number" if value.replace(".", "", 1).lstrip("-").isdecimal() else "text"
+    return f"what is set is {kind} of {len(value)} characters" if value else "it is set to nothing"
+
+
+def _no_json(environment: Mapping[str, str]) -> list[str]:
+    """Return where the one setting that is JSON breaks off, quoting nothing of it."""
+    value = next((v for n, v in environment.items() if n.upper() == "KAFKA__PROPERTIES"), "")
+    try:
+        json.loads(value)
+    except ValueError as error:
+        at = getattr(error, "pos", 0) + 1
+        example = '{"security.protocol":"SASL_SSL"}'
+        text = (
+            f"KAFKA__PROPERTIES is no JSON: it breaks off at character {at} of {len(value)}. It is "
+            f"an object such as {example}, quoted once for the shell"
+        )
+        return [text]
+    return []

@@ -19,6 +19,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from sink.wootric import answers
 from stream import __version__, cli, users
 from stream.settings import SECTIONS
+from stream.telemetry.events import EVENTS
 from stream.telemetry.lag import LagMetrics
 from stream.telemetry.metrics import Metrics
 
@@ -212,6 +213,31 @@ def test_the_readme_explains_every_reason_and_no_other():
     assert all(meaning and action for _, _, meaning, action in rows)
 
 
+# The log
+
+
+def logged_in_code() -> set[tuple[str, str]]:
+    """Return (event, level) of every log line in the code of the service and the exporter."""
+    found = set()
+    for package in ("stream", "sink"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                match node:
+                    case ast.Call(
+                        func=ast.Attribute(value=ast.Name(id="log"), attr=level), args=[event, *_]
+                    ) if level in {"debug", "info", "warning", "error", "exception", "critical"}:
+                        found |= {(text, level) for text in texts(event)}
+    return found
+
+
+def test_the_readme_explains_every_log_event_and_no_other():
+    """An event id is a promise: alerts and searches are made of them."""
+    assert {(event.name, event.level) for event in EVENTS} == logged_in_code()
+    assert len(EVENTS) == len({event.name for event in EVENTS})
+    expected = [(f"`{e.name}`", e.level, e.when, e.then) for e in EVENTS]
+    assert table("event", "level", "when", "what to do") == expected
+
+
 # What the README points at
 
 
@@ -227,7 +253,7 @@ def test_every_file_that_the_readme_names_exists():
 def test_every_setting_that_the_readme_names_exists():
     """An example with a name that stops the start would be worse than none."""
     known = {row[0].strip("`") for row in table("setting", "default", "meaning")}
-    assert set(re.findall(r"\b(?:KAFKA|WOOTRIC|HTTP|LOG)__[A-Z_]*[A-Z]\b", README)) == known
+    assert set(re.findall(r"\b(?:KAFKA|WOOTRIC|HTTP|LOG|TRACING)__[A-Z_]*[A-Z]\b", README)) == known
 
 
 def test_the_changelog_has_an_entry_for_this_version():
@@ -271,6 +297,7 @@ def test_the_import_contracts_are_kept():
         ("sink/wootric/emulator/state.py", "import asyncio", "sink-core"),
         ("sink/classify.py", "import asyncio", "sink-verdicts"),
         ("stream/processor.py", "import confluent_kafka", "kafka-edge"),
+        ("stream/service.py", "import opentelemetry", "tracing-edge"),
         ("sink/wootric/sink.py", "import aiohttp", "http-edge"),
         ("stream/processor.py", "import stream.service", "layers"),
     ],

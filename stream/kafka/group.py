@@ -25,8 +25,9 @@ def committed(
     """Return the group's committed offsets with their metadata; negative where there is none.
 
     A consumer that reads committed records only gets no answer while an open transaction
-    holds one of the offsets. The admin client could be asked too, but then the process ends
-    when the coordinator does (librdkafka #5397).
+    holds one of the offsets; the lag exporter asks by one that reads all, and always gets one.
+    The admin client could be asked too, but then the process ends when the coordinator does
+    (librdkafka #5397): a worker, and an exporter that is there to report just that.
 
     Raises:
         KafkaException: no answer in time.

@@ -1,10 +1,22 @@
-"""Logs: one JSON object a line on stderr, without payloads."""
+"""Logs: one JSON object a line on stderr, without payloads. ``events`` lists what is logged."""
 
 import logging
 import sys
+import threading
+import time
+from collections.abc import Callable
 
 import orjson
 import structlog
+
+from stream import __version__
+
+Fields = structlog.typing.EventDict
+
+WINDOW_S = 10.0
+WINDOW_LINES_MAX = 5
+SAME = ("event", "reason", "change", "circuit", "partition", "error")
+"""Lines that agree in these say the same."""
 
 
 def configure(*, level: str, as_json: bool, instance: str) -> None:
@@ -18,6 +30,9 @@ def configure(*, level: str, as_json: bool, instance: str) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            _tally,
+            Sampler(),
+            _signature(instance),
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
             structlog.processors.dict_tracebacks if as_json else _as_it_is,
             renderer,
@@ -26,12 +41,81 @@ def configure(*, level: str, as_json: bool, instance: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(instance=instance)
+
+
+class Sampler:
+    """Lets some lines that say the same through in a while, and counts the others.
+
+    Errors always pass: each of them is a change of state. The next line that passes tells
+    how many were left out, in ``suppressed``.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._windows: dict[tuple[object, ...], tuple[float, int]] = {}
+
+    def __call__(self, _: object, __: str, fields: Fields) -> Fields:
+        """Return the line, or drop it."""
+        if fields["level"] in {"error", "critical"}:
+            return fields
+        now = self._clock()
+        key = tuple(fields.get(name) for name in SAME)
+        with self._lock:
+            began_at, count = self._windows.get(key, (now, 0))
+            suppressed = 0
+            if now - began_at >= WINDOW_S:
+                suppressed = max(0, count - WINDOW_LINES_MAX)
+                began_at, count = now, 0
+                self._forget(now)
+            self._windows[key] = (began_at, count + 1)
+        if count >= WINDOW_LINES_MAX:
+            raise structlog.DropEvent
+        return {**fields, "suppressed": suppressed} if suppressed else fields
+
+    def _forget(self, now: float) -> None:
+        """Drop windows in which nothing was left out, so that they do not pile up."""
+        self._windows = {
+            key: (began_at, count)
+            for key, (began_at, count) in self._windows.items()
+            if now - began_at < WINDOW_S or count > WINDOW_LINES_MAX
+        }
+
+
+class _Listener:
+    """Who counts lines, suppressed ones included; nobody until there are metrics."""
+
+    def __init__(self) -> None:
+        self.count: Callable[[str, str], None] | None = None
+
+
+_listener = _Listener()
+
+
+def listen(count: Callable[[str, str], None]) -> None:
+    """Let every line be told: its event and its level."""
+    _listener.count = count
+
+
+def _tally(_: object, __: str, fields: Fields) -> Fields:
+    if _listener.count is not None:
+        _listener.count(str(fields["event"]), str(fields["level"]))
+    return fields
+
+
+def _signature(instance: str) -> structlog.typing.Processor:
+    """Add who speaks; context variables would not reach the client's threads."""
+    who = {"service": "wootric-stream", "version": __version__, "instance": instance}
+
+    def sign(_: object, __: str, fields: Fields) -> Fields:
+        return {**who, **fields}
+
+    return sign
 
 
 def _dumps(value: object, **_: object) -> str:
     return orjson.dumps(value, default=str).decode()
 
 
-def _as_it_is(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return event
+def _as_it_is(_: object, __: str, fields: Fields) -> Fields:
+    return fields

@@ -3,8 +3,8 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -28,8 +28,12 @@ from stream.telemetry.vitals import Opened, Vitals
 from stream.transform import Deliver
 from stream.work import Work
 
+if TYPE_CHECKING:
+    from stream.telemetry.tracing import Tracer
+
 log = structlog.get_logger()
 
+UNTRACED = nullcontext()
 RESOLUTION: dict[type[Outcome], str] = {
     Delivered: "delivered",
     Skipped: "skipped",
@@ -43,7 +47,10 @@ RESOLUTION: dict[type[Outcome], str] = {
 class Observer:
     """Keeps the metrics and the vitals; never decides anything."""
 
-    def __init__(self, metrics: Metrics, vitals: Vitals, gauges: Gauges) -> None:
+    def __init__(
+        self, metrics: Metrics, vitals: Vitals, gauges: Gauges, tracer: "Tracer | None" = None
+    ) -> None:
+        self._tracer = tracer
         self._metrics = metrics
         self._vitals = vitals
         self._gauges = gauges
@@ -113,13 +120,23 @@ class Observer:
         self._metrics.transactions.labels("aborted").inc()
         log.warning("transaction_aborted", reason=reason)
 
+    def delivering(self, work: Work) -> AbstractContextManager[None]:
+        """Return what goes around a delivery: its span, if there is one."""
+        return UNTRACED if self._tracer is None else self._tracer.delivering(work)
+
     def delivered(self, work: Work, outcome: Outcome, now_ms: int) -> None:
         """Note how long the events of a delivery were on their way, and how a doubt ended."""
         if work.in_doubt:
             self._metrics.in_doubt_resolved.labels(RESOLUTION[type(outcome)]).inc()
+        exemplar = None
+        if self._tracer is not None:
+            exemplar = self._tracer.exemplar()
+            reason = getattr(outcome, "reason", None)
+            self._tracer.delivered(work, RESOLUTION[type(outcome)], reason)
         if isinstance(outcome, Delivered):
             for member in work.members:
-                self._metrics.end_to_end.observe((now_ms - member.record.timestamp_ms) / 1000)
+                latency_s = (now_ms - member.record.timestamp_ms) / 1000
+                self._metrics.end_to_end.observe(latency_s, exemplar)
 
     def ambiguous(self, work: Work) -> None:
         """Count an attempt whose effect is unknown."""
@@ -129,6 +146,10 @@ class Observer:
         """Note that the loop turns."""
         self._vitals.beat_at = now
         self._vitals.note_history(now)
+
+    def logged(self, event: str, level: str) -> None:
+        """Count a log line."""
+        self._metrics.log_events.labels(event, level).inc()
 
     # The group
 
@@ -205,7 +226,11 @@ class Observer:
         """Count a request."""
         code = "none" if status is None else str(status)
         self._metrics.requests.labels(operation, outcome, code).inc()
-        self._metrics.request_seconds.labels(operation).observe(seconds)
+        exemplar = None
+        if self._tracer is not None:
+            exemplar = self._tracer.exemplar()
+            self._tracer.request_finished(operation, outcome, status, seconds)
+        self._metrics.request_seconds.labels(operation).observe(seconds, exemplar)
 
     def throttled(self, wait_s: float) -> None:
         """Count an answer that asked to wait."""

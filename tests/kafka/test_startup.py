@@ -16,7 +16,7 @@ def run(*arguments: str, env: Mapping[str, str], stdin: bytes = b"") -> subproce
     clean = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("KAFKA__", "WOOTRIC__", "HTTP__", "LOG__"))
+        if not name.startswith(("KAFKA__", "WOOTRIC__", "HTTP__", "LOG__", "TRACING__"))
     }
     return subprocess.run(
         [sys.executable, "-m", "stream", *arguments],
@@ -43,6 +43,9 @@ def refused(stack: Stack, **changes: str | None) -> tuple[int, str]:
         ({"KAFKA__BOOTSTRAP_SERVERS": None}, 78, "KAFKA__BOOTSTRAP_SERVERS"),
         ({"KAFKA__GRUOP_ID": "x"}, 78, "did you mean KAFKA__GROUP_ID?"),
         ({"WOOTRIC__REQUEST_TIMEOUT_S": "soon"}, 78, "WOOTRIC__REQUEST_TIMEOUT_S"),
+        ({"WOOTRIC__REQUEST_TIMEOUT_S": "soon"}, 78, "text of 4 characters. Total deadline"),
+        ({"KAFKA__PROPERTIES": "{1"}, 78, "KAFKA__PROPERTIES is no JSON: it breaks off at"),
+        ({"TRACING__ENDPOINT": "collector"}, 78, "OTLP over HTTP"),
         ({"KAFKA__TOPIC": "nowhere"}, 78, "wootric-stream topics create"),
         ({"KAFKA__SESSION_TIMEOUT_S": "2"}, 78, "KAFKA__SESSION_TIMEOUT_S"),
         ({"KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}, 69, "KAFKA__BOOTSTRAP_SERVERS"),

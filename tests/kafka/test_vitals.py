@@ -59,9 +59,9 @@ async def test_every_scrape_adds_up_under_load_and_over_a_rebalance(stack: Stack
 
 async def test_a_worker_shows_where_it_stands(stack: Stack) -> None:
     """Offsets, headroom, tokens, process and loop: what the alerts and dashboards read."""
-    worker = stack.worker()
+    worker = stack.worker(LOG__LEVEL="DEBUG")
     worker.start()
-    stack.publish([identify(1, "m1"), identify(2, "m2")])
+    stack.publish([identify(1, "m1"), identify(2, "m2"), response(3, "m3", 11)])
     await stack.until_caught_up()
     deadline = time.monotonic() + 20
     metrics = await worker.metrics()
@@ -83,4 +83,11 @@ async def test_a_worker_shows_where_it_stands(stack: Stack) -> None:
     assert by_name["wootric_event_loop_lag_seconds_count"][0] > 0
     assert "python_gc_collections_total" in by_name
     assert len(by_name["wootric_config_info"]) == 1
+    assert metrics['wootric_log_events_total{event="started",level="info"}'] == 1
     assert worker.stop() == 0
+    assert {"started", "partition_opened", "committed", "stopped"} <= {
+        line["event"] for line in worker.logged()
+    }
+    said = worker.log.read_text()
+    assert "example.com" not in said
+    assert '"u3"' not in said

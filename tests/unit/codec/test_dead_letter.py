@@ -1,12 +1,14 @@
 """Dead letters: headers there and back, and the schema that documents them."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.avro import FOLDER, Schema, encode_single_object, packaged, read
-from stream.dead_letter import DETAIL_LENGTH_MAX, DeadLetter
+from stream.dead_letter import DETAIL_LENGTH_MAX, DeadLetter, trace_headers
 from stream.errors import DecodeError
 from stream.record import Partition
 
@@ -144,3 +146,11 @@ def test_a_number_that_is_none_is_a_decode_error(name):
 def test_strange_headers_are_ignored_and_the_last_of_two_counts():
     headers = [("x-reason", b"first"), ("traceparent", None), *FULL.headers()]
     assert DeadLetter.from_headers(b"k", b"\x00raw", headers) == FULL
+
+
+def test_a_letter_keeps_the_trace_of_its_record():
+    """Who replays it, or looks for it in a trace, finds where it came from."""
+    headers = [("traceparent", b"00-4bf9-00f0-01"), ("other", b"1"), ("tracestate", b"a=1")]
+    traced = replace(FULL, trace=trace_headers(headers))
+    assert traced.headers()[-2:] == [headers[0], headers[2]]
+    assert DeadLetter.from_headers(FULL.key, FULL.value, traced.headers()) == traced

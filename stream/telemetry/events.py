@@ -1,0 +1,104 @@
+"""The log's events: every line has one of these ids, and no other."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: at which level it is logged, when, and what a person does then."""
+
+    name: str
+    level: str
+    when: str
+    then: str
+
+
+EVENTS = (
+    Event("started", "info", "The worker has begun to join the group.", "nothing"),
+    Event(
+        "rebalanced",
+        "info",
+        "Partitions were assigned, revoked or lost (`change`).",
+        "nothing; many in ten minutes: look for workers that start and end",
+    ),
+    Event(
+        "partition_opened",
+        "info",
+        "A partition's ledger is restored; reading begins. `in_doubt` says what its last owner "
+        "left open.",
+        "nothing",
+    ),
+    Event(
+        "partition_halted",
+        "error",
+        "A partition stands still, for the `reason` that `detail` explains.",
+        "what `detail` says",
+    ),
+    Event("partition_goes_on", "info", "A halted partition reads on.", "nothing"),
+    Event(
+        "circuit_opened",
+        "error",
+        "Wootric refuses us or does not answer (`reason`): nothing is sent, nothing is lost.",
+        "credentials, unauthorized, forbidden, payment_required, redirected: `wootric-stream "
+        "doctor`; unreachable: wait",
+    ),
+    Event("circuit_closed", "info", "Wootric serves us again.", "nothing"),
+    Event(
+        "throttled",
+        "info",
+        "Wootric asked to wait for `wait_s`.",
+        "nothing; if lag grows: ask Wootric for a higher limit",
+    ),
+    Event(
+        "transaction_aborted",
+        "warning",
+        "Nothing of a transaction was committed; the next one says the same again.",
+        "nothing; many: look at the brokers and at rebalances",
+    ),
+    Event(
+        "commit_unknown",
+        "warning",
+        "The reply to a commit is missing; the committed offsets are asked.",
+        "nothing",
+    ),
+    Event(
+        "commit_unresolved",
+        "warning",
+        "Kafka could not be asked either; it is asked again.",
+        "look at the brokers",
+    ),
+    Event(
+        "consumer_error",
+        "warning",
+        "The client reports trouble that it gets over by itself.",
+        "nothing; for minutes: look at the brokers",
+    ),
+    Event(
+        "restore_failed",
+        "warning",
+        "A ledger could not be read; it is tried again.",
+        "nothing; for minutes: look at the brokers and at rights",
+    ),
+    Event(
+        "fencing_instance_that_is_gone",
+        "info",
+        "A dead worker's open transaction is ended, so that nobody waits for it.",
+        "nothing",
+    ),
+    Event("draining", "info", "SIGTERM: what is under way is finished first.", "nothing"),
+    Event("stopped", "info", "The worker has left.", "nothing"),
+    Event(
+        "close_failed",
+        "warning",
+        "A client could not be closed at the end.",
+        "nothing: everything was committed or is read again",
+    ),
+    Event("committed", "debug", "A transaction was committed.", "nothing"),
+    Event("lag_exporter_started", "info", "The lag exporter measures from now on.", "nothing"),
+    Event(
+        "lag_not_measured",
+        "warning",
+        "Kafka did not answer the lag exporter; it is asked again.",
+        "look at the brokers and at rights",
+    ),
+)

@@ -1,0 +1,81 @@
+"""Log lines: who speaks, what is sampled, what is not."""
+
+import json
+import subprocess
+import sys
+
+import structlog
+
+from stream.telemetry.logs import WINDOW_LINES_MAX, WINDOW_S, Sampler
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def passes(sampler: Sampler, **fields: object) -> dict | None:
+    try:
+        return sampler(None, "", {"level": "warning", **fields})
+    except structlog.DropEvent:
+        return None
+
+
+def test_lines_that_say_the_same_are_sampled_and_counted():
+    """Five pass, the others are counted, and the first one after a while tells how many."""
+    clock = Clock()
+    sampler = Sampler(clock)
+    same = {"event": "consumer_error", "error": "broker down"}
+    assert [bool(passes(sampler, **same)) for _ in range(8)] == [True] * WINDOW_LINES_MAX + [
+        False
+    ] * 3
+    assert passes(sampler, event="consumer_error", error="another")
+    clock.now += WINDOW_S
+    assert passes(sampler, **same) == {"level": "warning", **same, "suppressed": 3}
+    assert passes(sampler, **same) == {"level": "warning", **same}
+
+
+def test_an_error_always_passes():
+    """A circuit that opens twenty times is twenty changes of state."""
+    sampler = Sampler(Clock())
+    assert all(passes(sampler, event="circuit_opened", level="error") for _ in range(20))
+
+
+def test_windows_do_not_pile_up():
+    """Errors hold ports and names: as many keys as there are of them would be a leak."""
+    clock = Clock()
+    sampler = Sampler(clock)
+    for number in range(1000):
+        passes(sampler, event="consumer_error", error=f"port {number}")
+        clock.now += 1
+    passes(sampler, event="consumer_error", error="port 0")
+    assert len(sampler._windows) < 2 * WINDOW_S
+
+
+SCRIPT = """
+import threading, structlog
+from stream.telemetry import logs
+logs.configure(level="INFO", as_json=True, instance="w1")
+counted = []
+logs.listen(lambda event, level: counted.append(event))
+log = structlog.get_logger()
+def speak():
+    for number in range(9):
+        log.warning("consumer_error", error="the same")
+thread = threading.Thread(target=speak); thread.start(); thread.join()
+log.debug("committed")
+print(len(counted))
+"""
+
+
+def test_every_line_says_who_speaks_and_every_line_is_counted():
+    """Also from the client's threads."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, check=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert len(lines) == WINDOW_LINES_MAX
+    for line in lines:
+        assert (line["instance"], line["service"]) == ("w1", "wootric-stream")
+        assert {"ts", "version", "level", "event"} <= line.keys()
+    assert done.stdout == b"9\n"

@@ -1,0 +1,107 @@
+"""The one sentence at the top of the page: the most urgent thing comes first."""
+
+import pytest
+
+from stream.kafka.lag import GroupLag, PartitionLag
+from stream.kafka.messages import Halted, HaltReason
+from stream.record import Partition
+from stream.telemetry import overview
+from stream.telemetry.status import verdict
+from stream.telemetry.vitals import Opened, Standing, Vitals
+
+NOW = 1000.0
+ZERO, ONE = Partition("segment.events", 0), Partition("segment.events", 1)
+
+
+def standing(lag: int = 0, lag_s: float = 0.0) -> Standing:
+    return Standing(end=lag, position=0, committed=0, lag=lag, lag_s=lag_s, in_flight=min(lag, 10))
+
+
+def vitals(**changes: object) -> Vitals:
+    made = Vitals(started_at=NOW - 500, beat_at=NOW, joined=True, committed_at=NOW - 1)
+    made.standings = {ZERO: standing()}
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ("ok", "Caught up")),
+        ({"standings": {ZERO: standing(7, 3)}}, ("ok", "Flowing, 7 events under way")),
+        ({"standings": {}}, ("ok", "A spare: the group has given this worker no partition")),
+        (
+            {"standings": {ZERO: standing(7, 300), ONE: standing(1, 90)}},
+            ("warn", "Flowing, 5 min behind: 8 events to go"),
+        ),
+        (
+            {"in_doubt": 1, "in_doubt_oldest_s": 75.0},
+            ("warn", "Flowing; 1 event in doubt, oldest 75 s"),
+        ),
+        ({"throttled_until": NOW + 40}, ("warn", "Wootric asked to wait: 40 s from now")),
+        ({"joined": False}, ("warn", "Waiting for the group to take this worker in")),
+        ({"draining": True}, ("warn", "Finishing what is under way, then leaving")),
+        (
+            {"in_flight": 3, "committed_at": NOW - 240},
+            ("bad", "Events are in flight, and nothing was committed for 4 min"),
+        ),
+        (
+            {"halted": {ONE: Halted(ONE, HaltReason.LEDGER_MISSING, "")}, "draining": True},
+            ("bad", "1 partition at a standstill: ledger_missing"),
+        ),
+        (
+            {"circuits": {"api": Opened("credentials", NOW - 7300)}, "throttled_until": NOW + 9},
+            ("bad", "Nothing is sent to Wootric's API: credentials, for 2 h"),
+        ),
+        (
+            {"circuits": {"pixel": Opened("unreachable", NOW - 5)}},
+            ("bad", "No page view is sent: unreachable, for 5 s"),
+        ),
+    ],
+    ids=lambda value: value[1] if isinstance(value, tuple) else "",
+)
+def test_the_most_urgent_is_said(changes, expected):
+    assert verdict(vitals(**changes), NOW) == expected
+
+
+def group(*members: str, lag: int = 0, lag_s: float = 0.0, committed: int = 5) -> GroupLag:
+    one = PartitionLag(number=0, begin=2, end=9, committed=committed, lag=lag, lag_s=lag_s)
+    return GroupLag(state="stable", members=members, partitions=(one,))
+
+
+@pytest.mark.parametrize(
+    ("found", "workers", "expected"),
+    [
+        (group("w1"), [], ("ok", "Caught up")),
+        (group(lag=4), [], ("bad", "No worker lives; 4 events to go")),
+        (group(), [], ("warn", "No worker lives; nothing is to be done")),
+        (group("w1", lag=4, lag_s=180), [], ("warn", "3 min behind: 4 events to go")),
+        (
+            group("w1", committed=1),
+            [],
+            ("bad", "Committed offsets are not in the topic any more: partition 0"),
+        ),
+        (
+            group("w1", "w2"),
+            [
+                {"instance": "w1", "verdict": "warn", "says": "slow"},
+                {"instance": "w2", "verdict": "bad", "says": "stuck"},
+            ],
+            ("bad", "w2: stuck"),
+        ),
+    ],
+    ids=lambda value: value[1] if isinstance(value, tuple) else "",
+)
+def test_the_groups_verdict(found, workers, expected):
+    assert overview.verdict(found, workers) == expected
+
+
+def test_rates_are_those_of_the_last_minute():
+    made = vitals(consumed=0)
+    for second in range(100):
+        made.consumed = second * 10
+        made.settled["delivered", ""] = second * 5
+        made.note_history(NOW + second)
+        made.note_history(NOW + second + 0.25)
+    assert made.rates() == [(10.0, 5.0)] * 60
