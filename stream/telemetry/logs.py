@@ -53,14 +53,14 @@ class Sampler:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._windows: dict[tuple[object, ...], tuple[float, int]] = {}
+        self._windows: dict[tuple[str, ...], tuple[float, int]] = {}
 
     def __call__(self, _: object, __: str, fields: Fields) -> Fields:
         """Return the line, or drop it."""
         if fields["level"] in {"error", "critical"}:
             return fields
         now = self._clock()
-        key = tuple(fields.get(name) for name in SAME)
+        key = tuple(str(fields.get(name)) for name in SAME)
         with self._lock:
             began_at, count = self._windows.get(key, (now, 0))
             suppressed = 0
