@@ -1,0 +1,198 @@
+{{/* What every pod of ours has. */}}
+
+{{/* Kafka's settings, for every command. Needs no Wootric credentials. */}}
+{{- define "wd.kafkaEnv" -}}
+{{- $kafka := .Values.kafka -}}
+{{- $properties := deepCopy $kafka.properties -}}
+- name: KAFKA__BOOTSTRAP_SERVERS
+  value: {{ $kafka.bootstrapServers | quote }}
+{{- if $kafka.sasl.mechanism }}
+- name: KAFKA_SASL_USERNAME
+  valueFrom:
+    secretKeyRef:
+      name: {{ $kafka.sasl.existingSecret }}
+      key: {{ $kafka.sasl.usernameKey }}
+- name: KAFKA_SASL_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ $kafka.sasl.existingSecret }}
+      key: {{ $kafka.sasl.passwordKey }}
+{{- $_ := set $properties "security.protocol" (ternary "SASL_SSL" "SASL_PLAINTEXT" $kafka.tls.enabled) }}
+{{- $_ := set $properties "sasl.mechanism" $kafka.sasl.mechanism }}
+{{- $_ := set $properties "sasl.username" "$(KAFKA_SASL_USERNAME)" }}
+{{- $_ := set $properties "sasl.password" "$(KAFKA_SASL_PASSWORD)" }}
+{{- else if $kafka.tls.enabled }}
+{{- $_ := set $properties "security.protocol" "SSL" }}
+{{- end }}
+{{- if and $kafka.tls.enabled $kafka.tls.existingSecret }}
+{{- if $kafka.tls.caKey }}
+{{- $_ := set $properties "ssl.ca.location" (printf "/etc/kafka-tls/%s" $kafka.tls.caKey) }}
+{{- end }}
+{{- if $kafka.tls.certKey }}
+{{- $_ := set $properties "ssl.certificate.location" (printf "/etc/kafka-tls/%s" $kafka.tls.certKey) }}
+{{- $_ := set $properties "ssl.key.location" (printf "/etc/kafka-tls/%s" $kafka.tls.keyKey) }}
+{{- end }}
+{{- end }}
+{{- if $kafka.propertiesSecret.name }}
+- name: KAFKA__PROPERTIES
+  valueFrom:
+    secretKeyRef:
+      name: {{ $kafka.propertiesSecret.name }}
+      key: {{ $kafka.propertiesSecret.key }}
+{{- else if $properties }}
+- name: KAFKA__PROPERTIES
+  value: {{ toJson $properties | quote }}
+{{- end }}
+- name: HTTP__PORT
+  value: {{ .Values.metrics.port | quote }}
+{{- range $name, $value := .Values.settings }}
+- name: {{ $name }}
+  value: {{ include "wd.text" $value | quote }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "wd.wootricEnv" -}}
+{{- $secret := include "wd.wootricSecret" . -}}
+{{- $keys := .Values.wootric.keys -}}
+{{- $names := dict -}}
+{{- if eq .Values.wootric.auth "client" -}}
+{{- $names = merge $names (dict "WOOTRIC__CLIENT_ID" $keys.clientId "WOOTRIC__CLIENT_SECRET" $keys.clientSecret) -}}
+{{- else -}}
+{{- $names = merge $names (dict "WOOTRIC__USERNAME" $keys.username "WOOTRIC__PASSWORD" $keys.password) -}}
+{{- end -}}
+- name: WOOTRIC__ACCOUNT_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ $secret }}
+      key: {{ $keys.accountToken }}
+{{- range $name, $key := $names }}
+- name: {{ $name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $secret }}
+      key: {{ $key }}
+{{- end }}
+{{- end -}}
+
+{{/* Pod settings without containers: root, component. */}}
+{{- define "wd.podSpec" -}}
+{{- $root := .root -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  {{- toYaml $root.Values.podSecurityContext | nindent 2 }}
+{{- with $root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $root.Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+volumes:
+  - name: tmp
+    emptyDir:
+      sizeLimit: 64Mi
+  {{- if and $root.Values.kafka.tls.enabled $root.Values.kafka.tls.existingSecret }}
+  - name: kafka-tls
+    secret:
+      secretName: {{ $root.Values.kafka.tls.existingSecret }}
+  {{- end }}
+  {{- with $root.Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "wd.spread" -}}
+topologySpreadConstraints:
+{{- if .root.Values.topologySpreadConstraints }}
+  {{- toYaml .root.Values.topologySpreadConstraints | nindent 2 }}
+{{- else }}
+{{- range $key := list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+  - maxSkew: 1
+    topologyKey: {{ $key }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "wd.selector" $ | nindent 8 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* A container without its ports and probes: root, args, resources. */}}
+{{- define "wd.container" -}}
+{{- $root := .root -}}
+image: {{ include "wd.image" $root }}
+imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+args:
+  {{- toYaml .args | nindent 2 }}
+securityContext:
+  {{- toYaml $root.Values.securityContext | nindent 2 }}
+resources:
+  {{- toYaml .resources | nindent 2 }}
+{{- with $root.Values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+volumeMounts:
+  - name: tmp
+    mountPath: /tmp
+  {{- if and $root.Values.kafka.tls.enabled $root.Values.kafka.tls.existingSecret }}
+  - name: kafka-tls
+    mountPath: /etc/kafka-tls
+    readOnly: true
+  {{- end }}
+  {{- with $root.Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "wd.podMetadata" -}}
+labels:
+  {{- toYaml (mergeOverwrite (deepCopy .root.Values.podLabels) (fromYaml (include "wd.labels" .))) | nindent 2 }}
+{{- with (mergeOverwrite (deepCopy .root.Values.podAnnotations) (default dict .annotations)) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* A Job that runs before install and upgrade. It uses what exists already: no secret and no
+     service account of this release. root, name, weight, args, env. */}}
+{{- define "wd.hookJob" -}}
+{{- $root := .root -}}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  {{- include "wd.metadata" (dict "root" $root "component" .name "suffix" .name "annotations" (dict "helm.sh/hook" "pre-install,pre-upgrade" "helm.sh/hook-weight" .weight "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded")) | nindent 2 }}
+spec:
+  backoffLimit: 3
+  activeDeadlineSeconds: 180
+  template:
+    metadata:
+      {{- include "wd.podMetadata" (dict "root" $root "component" .name) | nindent 6 }}
+    spec:
+      restartPolicy: Never
+      {{- include "wd.podSpec" (dict "root" $root "component" .name) | nindent 6 }}
+      containers:
+        - name: {{ .name }}
+          {{- include "wd.container" (dict "root" $root "args" .args "resources" (dict "requests" (dict "cpu" "100m" "memory" "128Mi") "limits" (dict "memory" "256Mi"))) | nindent 10 }}
+          env:
+            {{- include "wd.kafkaEnv" $root | nindent 12 }}
+            {{- if .wootric }}
+            {{- include "wd.wootricEnv" $root | nindent 12 }}
+            {{- end }}
+{{- end -}}

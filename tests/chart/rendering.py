@@ -1,0 +1,65 @@
+"""The chart, rendered by the real Helm."""
+
+import functools
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+from chart_tools import path
+
+CHART = Path(__file__).parents[2] / "helm" / "wootric-destination"
+EXAMPLES = sorted((CHART / "examples").glob("*.yaml"))
+MINIMAL = CHART / "examples" / "minimal.yaml"
+
+
+def helm(*arguments: str, binary: str = "helm") -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [path(binary), *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@functools.cache
+def render(*arguments: str, values: Path = MINIMAL, binary: str = "helm") -> list[dict[str, Any]]:
+    """Return the objects of a release with these values; they are shared, so leave them alone."""
+    options = ("template", "rel", str(CHART), "--namespace", "surveys", "--values", str(values))
+    result = helm(*options, *arguments, binary=binary)
+    assert result.returncode == 0, result.stderr
+    return [document for document in yaml.safe_load_all(result.stdout) if document]
+
+
+def refusal(*arguments: str, values: Path = MINIMAL, binary: str = "helm") -> str:
+    """Return what Helm says about values that must not be rendered."""
+    options = ("template", "rel", str(CHART), "--values", str(values))
+    result = helm(*options, *arguments, binary=binary)
+    assert result.returncode != 0, result.stdout
+    return result.stderr
+
+
+def one(kind: str, documents: list[dict[str, Any]], suffix: str = "") -> dict[str, Any]:
+    """Return the only object of this kind and ending."""
+    found = [
+        document
+        for document in documents
+        if document["kind"] == kind and document["metadata"]["name"].endswith(suffix)
+    ]
+    assert len(found) == 1, [document["metadata"]["name"] for document in found]
+    return found[0]
+
+
+def pods(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the pod specs by kind and name of what makes them."""
+    found = {}
+    for document in documents:
+        name = f"{document['kind']}/{document['metadata']['name']}"
+        if document["kind"] == "Pod":
+            found[name] = document["spec"]
+        elif "template" in document.get("spec", {}):
+            found[name] = document["spec"]["template"]["spec"]
+    return found
+
+
+def environment(pod: dict[str, Any]) -> dict[str, Any]:
+    """Return a pod's environment: the value, or where it comes from."""
+    (container,) = pod["containers"]
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container["env"]}
