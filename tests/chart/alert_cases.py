@@ -1,0 +1,235 @@
+"""For each alert two worlds: one in which it fires, and a near one in which it is silent.
+
+Series are written as promtool has them, a value a minute; every one gets job and instance.
+"""
+
+from dataclasses import dataclass
+
+BUCKET = "wootric_end_to_end_latency_seconds_bucket"
+TRANSACTION = "wootric_transaction_duration_seconds_bucket"
+Series = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The alert is looked at after so many minutes."""
+
+    fires: Series
+    silent: Series
+    at_min: int = 30
+
+
+def steady(value: float, steps: int = 60) -> str:
+    return f"{value}+0x{steps}"
+
+
+def growing(by: float, steps: int = 60) -> str:
+    return f"0+{by}x{steps}"
+
+
+def lag_seconds(values: str) -> Series:
+    return {'wootric_consumer_lag_seconds{topic="t",partition="0"}': values}
+
+
+CASES: dict[str, Case] = {
+    "WootricCircuitOpen": Case(
+        {'wootric_sink_circuit_open{circuit="api"}': steady(1)},
+        {'wootric_sink_circuit_open{circuit="api"}': "1x5 0x54"},  # closed by its probe
+        at_min=14,
+    ),
+    "WootricPartitionHalted": Case(
+        {'wootric_consumer_halted_partitions{reason="dead_letters"}': steady(1)},
+        {'wootric_consumer_halted_partitions{reason="dead_letters"}': steady(0)},
+    ),
+    "WootricPartitionStalled": Case(
+        lag_seconds(growing(60)),
+        lag_seconds("1200+0x60"),  # far behind, but it gets on
+        at_min=40,
+    ),
+    "WootricFreshnessBudgetBurn": Case(
+        lag_seconds(steady(400, 200)),
+        lag_seconds("400x3 0x197"),
+        at_min=120,
+    ),
+    "WootricFreshnessSlowBurn": Case(
+        lag_seconds("0x100 400x2 0x100"),  # 1 % of the time
+        lag_seconds("0x100 200x2 0x100"),
+        at_min=180,
+    ),
+    "WootricLatencyBudgetBurn": Case(
+        {
+            BUCKET + '{le="60.0"}': growing(30, 120),
+            "wootric_end_to_end_latency_seconds_count": growing(60, 120),
+            'wootric_records_consumed_total{topic="t",partition="0"}': growing(60, 120),
+        },
+        {
+            BUCKET + '{le="60.0"}': growing(59, 120),
+            "wootric_end_to_end_latency_seconds_count": growing(60, 120),
+            'wootric_records_consumed_total{topic="t",partition="0"}': growing(60, 120),
+        },
+        at_min=100,
+    ),
+    "WootricMetricsAbsent": Case(
+        {"wootric_build_info": steady(1)},
+        {"wootric_consumer_assigned_partitions": steady(3)},
+    ),
+    "WootricNoPartitionsAssigned": Case(
+        {"wootric_consumer_assigned_partitions": steady(0)},
+        {
+            "wootric_consumer_assigned_partitions": steady(3),
+            'wootric_consumer_assigned_partitions{instance="spare"}': steady(0),
+        },
+    ),
+    "WootricRecordsUnaccounted": Case(
+        {
+            'wootric_records_consumed_total{topic="t",partition="0"}': growing(10),
+            'wootric_records_settled_total{outcome="delivered"}': growing(9),
+            "wootric_records_relinquished_total": steady(0),
+            "wootric_records_in_flight": steady(0),
+        },
+        {
+            'wootric_records_consumed_total{topic="t",partition="0"}': growing(10),
+            'wootric_records_settled_total{outcome="delivered"}': growing(8),
+            "wootric_records_relinquished_total": growing(1),
+            "wootric_records_in_flight": growing(1),
+        },
+    ),
+    "WootricCommitsMissing": Case(
+        {
+            "wootric_records_in_flight": steady(5),
+            'wootric_transactions_total{outcome="committed"}': steady(70),
+        },
+        {
+            "wootric_records_in_flight": steady(0),
+            'wootric_transactions_total{outcome="committed"}': steady(70),
+        },
+    ),
+    "WootricInDoubtTooLong": Case(
+        {"wootric_in_doubt_oldest_seconds": growing(60)},
+        {"wootric_in_doubt_oldest_seconds": steady(75)},
+    ),
+    "WootricAmbiguousOutcomesHigh": Case(
+        {
+            'wootric_ambiguous_outcomes_total{operation="page_view"}': growing(2),
+            'wootric_sink_requests_total{outcome="executed"}': growing(100),
+        },
+        {
+            'wootric_ambiguous_outcomes_total{operation="page_view"}': growing(0.5),
+            'wootric_sink_requests_total{outcome="executed"}': growing(100),
+        },
+        at_min=40,
+    ),
+    "WootricDeadLetterBurst": Case(
+        {
+            'wootric_records_settled_total{outcome="rejected",reason="bad_score"}': growing(10),
+            'wootric_records_settled_total{outcome="delivered",reason=""}': growing(90),
+        },
+        {
+            'wootric_records_settled_total{outcome="rejected",reason="bad_score"}': growing(1),
+            'wootric_records_settled_total{outcome="delivered",reason=""}': growing(9),
+        },
+    ),
+    "WootricParkedEvents": Case(
+        {'wootric_records_settled_total{outcome="parked",reason="in_doubt"}': "0x10 1x50"},
+        {'wootric_records_settled_total{outcome="parked",reason="in_doubt"}': steady(1)},
+    ),
+    "WootricThrottledAndBehind": Case(
+        {
+            "wootric_sink_throttled_total": growing(3),
+            'wootric_consumer_lag_records{topic="t",partition="0"}': growing(100),
+        },
+        {
+            "wootric_sink_throttled_total": growing(3),
+            'wootric_consumer_lag_records{topic="t",partition="0"}': "9000-10x60",
+        },
+        at_min=45,
+    ),
+    "WootricRequestsRefused": Case(
+        {
+            'wootric_sink_requests_total{outcome="not_executed",code="503"}': growing(20),
+            'wootric_sink_requests_total{outcome="executed",code="200"}': growing(80),
+        },
+        {
+            'wootric_sink_requests_total{outcome="throttled",code="429"}': growing(20),
+            'wootric_sink_requests_total{outcome="not_executed",code="503"}': growing(1),
+            'wootric_sink_requests_total{outcome="executed",code="200"}': growing(80),
+        },
+        at_min=40,
+    ),
+    "WootricTransactionAborts": Case(
+        {
+            'wootric_transactions_total{outcome="aborted"}': growing(20),
+            'wootric_transactions_total{outcome="committed"}': growing(80),
+        },
+        {
+            'wootric_transactions_total{outcome="aborted"}': growing(1),
+            'wootric_transactions_total{outcome="committed"}': growing(99),
+        },
+        at_min=40,
+    ),
+    "WootricTransactionsSlow": Case(
+        {TRANSACTION + '{le="1.0"}': growing(50), TRANSACTION + '{le="2.5"}': growing(100)}
+        | {TRANSACTION + '{le="+Inf"}': growing(100)},
+        {TRANSACTION + '{le="1.0"}': growing(99), TRANSACTION + '{le="2.5"}': growing(100)}
+        | {TRANSACTION + '{le="+Inf"}': growing(100)},
+        at_min=40,
+    ),
+    "WootricRebalanceStorm": Case(
+        {
+            'wootric_consumer_rebalances_total{event="assigned"}': growing(1),
+            'wootric_consumer_rebalances_total{event="revoked"}': growing(1),
+            "wootric_consumer_assigned_partitions": steady(3),
+        },
+        {
+            'wootric_consumer_rebalances_total{event="assigned"}': "0x10 3x50",  # one rollout
+            'wootric_consumer_rebalances_total{event="revoked"}': "0x10 2x50",
+            "wootric_consumer_assigned_partitions": steady(3),
+        },
+        at_min=16,
+    ),
+    "WootricProducerRestarts": Case(
+        {'wootric_transactions_total{outcome="committed"}': "0 9 9 0 9 9 0 9 9 0 9 9 9 9 9 9"},
+        {'wootric_transactions_total{outcome="committed"}': "0 9 9 0 9 9 9 9 9 9 9 9 9 9 9 9"},
+        at_min=14,
+    ),
+    "WootricLagSkewed": Case(
+        {'wootric_consumer_lag_records{topic="t",partition="0"}': steady(50_000)}
+        | {
+            f'wootric_consumer_lag_records{{topic="t",partition="{n}"}}': steady(10)
+            for n in range(1, 9)
+        },
+        {
+            f'wootric_consumer_lag_records{{topic="t",partition="{n}"}}': steady(50_000)
+            for n in range(9)
+        },
+        at_min=45,
+    ),
+    "WootricRestoreSlow": Case(
+        {"wootric_restore_duration_seconds": steady(90)},
+        {"wootric_restore_duration_seconds": steady(5)},
+    ),
+    "WootricValuesLeftOut": Case(
+        {
+            'wootric_values_left_out_total{note="invalid_created_at"}': growing(10, 120),
+            'wootric_records_consumed_total{topic="t",partition="0"}': growing(100, 120),
+        },
+        {
+            'wootric_values_left_out_total{note="invalid_created_at"}': growing(1, 120),
+            'wootric_records_consumed_total{topic="t",partition="0"}': growing(100, 120),
+        },
+        at_min=100,
+    ),
+    "WootricVersionsMixed": Case(
+        {
+            'wootric_build_info{version="1",instance="a"}': steady(1, 120),
+            'wootric_build_info{version="2",instance="b"}': steady(1, 120),
+        },
+        {
+            'wootric_build_info{version="1",instance="a"}': "1x20 _x100",
+            'wootric_build_info{version="2",instance="b"}': "_x10 1x110",
+        },
+        at_min=100,
+    ),
+    "WootricWatchdog": Case({"wootric_build_info": steady(1)}, {}),
+}
+ALWAYS = {"WootricWatchdog"}

@@ -1,0 +1,140 @@
+"""Alert and recording rules: each alert fires where it should and is silent where it should be."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from alert_cases import ALWAYS, CASES, Case, Series
+from chart_tools import path
+from rendering import CHART, EXAMPLES, one, render
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((CHART / "files" / "rules").glob("*.yaml"))
+RULES = [
+    rule
+    for file in FILES
+    for group in yaml.safe_load(file.read_text())["groups"]
+    for rule in group["rules"]
+]
+ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
+RUNBOOKS = (ROOT / "helm" / "RUNBOOKS.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+def promtool(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [path("promtool"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_rules_are_sound():
+    result = promtool("check", "rules", "--lint=all", "--lint-fatal", *map(str, FILES))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_alert_fires_in_its_case_and_is_silent_in_the_other(tmp_path):
+    assert set(CASES) == set(ALERTS)
+    tests = [
+        world(alert, case, fires=fires)
+        for alert, case in CASES.items()
+        for fires in (True, False)
+        if fires or alert not in ALWAYS
+    ]
+    file = tmp_path / "tests.yaml"
+    document = {"rule_files": [str(path) for path in FILES], "evaluation_interval": "1m"}
+    file.write_text(yaml.safe_dump({**document, "tests": tests}))
+    result = promtool("test", "rules", str(file))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_rule_that_is_wrong_does_not_pass(tmp_path):
+    """The comparison has teeth: the silent world called a firing one fails."""
+    case = CASES["WootricInDoubtTooLong"]
+    swapped = Case(case.silent, case.fires, at_min=case.at_min)
+    file = tmp_path / "tests.yaml"
+    tests = [world("WootricInDoubtTooLong", swapped, fires=True)]
+    file.write_text(yaml.safe_dump({"rule_files": [str(path) for path in FILES], "tests": tests}))
+    assert promtool("test", "rules", str(file)).returncode == 1
+
+
+def world(alert: str, case: Case, *, fires: bool) -> dict[str, object]:
+    series = case.fires if fires else case.silent
+    firing = f'count by (alertname) (ALERTS{{alertname="{alert}",alertstate="firing"}})'
+    expected = [{"labels": f'{{alertname="{alert}"}}', "value": 1}] if fires else []
+    return {
+        "name": f"{alert} {'fires' if fires else 'is silent'}",
+        "interval": "1m",
+        "input_series": [
+            {"series": name, "values": values} for name, values in labelled(series).items()
+        ],
+        "promql_expr_test": [
+            {"expr": firing, "eval_time": f"{case.at_min}m", "exp_samples": expected}
+        ],
+    }
+
+
+def labelled(series: Series) -> Series:
+    """Add what a scrape adds."""
+    found = {}
+    for name, values in series.items():
+        metric, _, labels = name.rstrip("}").partition("{")
+        extra = [] if "instance=" in labels else ['instance="w-0"']
+        inside = ",".join(filter(None, (labels, 'job="wootric"', 'namespace="surveys"', *extra)))
+        found[f"{metric}{{{inside}}}"] = values
+    return found
+
+
+@pytest.mark.parametrize("alert", ALERTS.values(), ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_is_wrong_and_where_to_read_on(alert):
+    assert alert["labels"]["severity"] in {"page", "ticket", "none"}
+    assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
+    assert alert["annotations"]["runbook_url"] == f"RUNBOOKS.md#{alert['alert'].lower()}"
+    section = re.search(
+        rf"^## {alert['alert']}\n(.*?)(?=^## |\Z)", RUNBOOKS, re.DOTALL | re.MULTILINE
+    )
+    assert section, "no section in RUNBOOKS.md"
+    for part in ("**What it means.**", "**Look at.**", "**Do.**"):
+        assert part in section[1], part
+
+
+def test_every_runbook_belongs_to_an_alert():
+    assert set(re.findall(r"^## (\w+)$", RUNBOOKS, re.MULTILINE)) == set(ALERTS)
+
+
+def test_the_readme_lists_the_alerts():
+    rows = re.findall(r"^\| `(Wootric\w+)` \| (\w+) \| (.+) \|$", README, re.MULTILINE)
+    assert {(name, severity) for name, severity, _ in rows} == {
+        (name, rule["labels"]["severity"]) for name, rule in ALERTS.items()
+    }
+    assert [name for name, _, _ in rows] == list(ALERTS)
+
+
+# What the chart makes of them
+
+
+def rendered(*arguments: str) -> list[dict[str, object]]:
+    enabled = ("--set", "metrics.prometheusRule.enabled=true")
+    groups = one("PrometheusRule", render(*enabled, *arguments))["spec"]["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def test_the_chart_ships_the_tested_rules():
+    assert rendered() == RULES
+
+
+def test_alerts_can_be_left_out_labelled_and_pointed_at_your_runbooks():
+    options = "metrics.prometheusRule.alertLabels.team=data"
+    options += ",metrics.prometheusRule.runbookBaseUrl=https://example.com"
+    options += ",metrics.prometheusRule.excludeAlerts={WootricWatchdog,WootricParkedEvents}"
+    alerts = {rule["alert"]: rule for rule in rendered("--set", options) if "alert" in rule}
+    assert set(ALERTS) - set(alerts) == {"WootricWatchdog", "WootricParkedEvents"}
+    assert all(rule["labels"]["team"] == "data" for rule in alerts.values())
+    link = alerts["WootricCircuitOpen"]["annotations"]["runbook_url"]
+    assert link == "https://example.com/RUNBOOKS.md#wootriccircuitopen"
+
+
+def test_the_examples_have_the_rules():
+    production = next(example for example in EXAMPLES if example.stem == "production")
+    rules = one("PrometheusRule", render(values=production))["spec"]["groups"]
+    assert sum(len(group["rules"]) for group in rules) == len(RULES)
