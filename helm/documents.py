@@ -1,4 +1,4 @@
-"""Make the chart's README.md and values.schema.json of values.yaml and the service's settings.
+"""Make the chart's README.md, values.schema.json and dashboards.
 
 `make chart` runs this file. A comment that begins with "--" describes the value below it.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from helm import dashboards
 from stream.settings import SECTIONS
 
 CHART = Path(__file__).parent / "wootric-destination"
@@ -168,6 +169,7 @@ def files() -> dict[Path, str]:
     return {
         CHART / "values.schema.json": json.dumps(schema(), indent=2) + "\n",
         CHART / "README.md": readme(),
+        **dashboards.files(),
     }
 
 

@@ -1,0 +1,69 @@
+"""Partition by partition: how far behind, whose, halted or not."""
+
+from helm.dashboards.panels import Dashboard, Panel, rate
+
+PARTITIONS = Dashboard(
+    uid="wootric-partitions",
+    title="Wootric: partitions",
+    rows=[
+        [
+            Panel(
+                title="Lag in records",
+                says="Records up to the last stable offset that are not settled.",
+                unit="short",
+                queries={
+                    "{{partition}}": "max by (topic, partition) "
+                    "(wootric_consumer_lag_records{$scope})"
+                },
+            ),
+            Panel(
+                title="Lag in seconds",
+                says="Age of the oldest record that is not settled.",
+                unit="s",
+                queries={
+                    "{{partition}}": "max by (topic, partition) "
+                    "(wootric_consumer_lag_seconds{$scope})"
+                },
+            ),
+        ],
+        [
+            Panel(
+                title="Consumed, by partition",
+                says="One that stands out has a few keys with most of the traffic.",
+                unit="reqps",
+                queries={"{{partition}}": rate("wootric_records_consumed_total", "partition")},
+            ),
+            Panel(
+                title="Owner",
+                says="Which worker reports a partition's lag: its owner.",
+                unit="short",
+                kind="table",
+                queries={
+                    "": "max by (topic, partition, instance) (wootric_consumer_lag_records{$scope})"
+                },
+            ),
+        ],
+        [
+            Panel(
+                title="Partitions, by worker",
+                says="Uneven for a moment at a rebalance; 0 for workers beyond the partitions.",
+                unit="short",
+                queries={"{{instance}}": "wootric_consumer_assigned_partitions{$scope}"},
+            ),
+            Panel(
+                title="Halted, by reason",
+                says="Partitions that stand still. No series until the first one halts.",
+                unit="short",
+                queries={
+                    "{{reason}}": "sum by (reason) (wootric_consumer_halted_partitions{$scope})"
+                },
+            ),
+            Panel(
+                title="Last restore",
+                says="Time to read a partition's ledger; it stands still meanwhile.",
+                unit="s",
+                queries={"{{instance}}": "wootric_restore_duration_seconds{$scope}"},
+            ),
+        ],
+    ],
+)

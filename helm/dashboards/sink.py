@@ -1,0 +1,84 @@
+"""Requests to Wootric: verdicts, time, limits, circuits."""
+
+from helm.dashboards.panels import Dashboard, Panel, quantiles, rate
+
+SINK = Dashboard(
+    uid="wootric-sink",
+    title="Wootric: sink",
+    rows=[
+        [
+            Panel(
+                title="Requests, by verdict",
+                says="executed is success; throttled and not_executed are sent again.",
+                unit="reqps",
+                queries={"{{outcome}}": rate("wootric_sink_requests_total", "outcome")},
+                stacked=True,
+            ),
+            Panel(
+                title="Requests, by code",
+                says="HTTP status; none means no answer.",
+                unit="reqps",
+                queries={"{{code}}": rate("wootric_sink_requests_total", "code")},
+                stacked=True,
+            ),
+            Panel(
+                title="Requests, by operation",
+                says="What Wootric is asked to do, look-ups included.",
+                unit="reqps",
+                queries={"{{operation}}": rate("wootric_sink_requests_total", "operation")},
+                stacked=True,
+            ),
+        ],
+        [
+            Panel(
+                title="Reply time",
+                says="Time of one request. p99 near the timeout makes doubts.",
+                unit="s",
+                queries=quantiles("wootric_sink_request_duration_seconds"),
+            ),
+            Panel(
+                title="Reply time p95, by operation",
+                says="Which kind is slow.",
+                unit="s",
+                queries={
+                    "{{operation}}": "histogram_quantile(0.95, sum by (le, operation) (rate("
+                    "wootric_sink_request_duration_seconds_bucket{$scope}[$__rate_interval])))"
+                },
+            ),
+        ],
+        [
+            Panel(
+                title="Under way",
+                says="Deliveries in the sink; at its limit Wootric is the bound.",
+                unit="short",
+                queries={"{{instance}}": "wootric_sink_in_flight_requests{$scope}"},
+            ),
+            Panel(
+                title="Throttled",
+                says="Answers that asked us to wait. With a growing lag: the account's limit.",
+                unit="reqps",
+                queries={
+                    "throttled": "sum(rate(wootric_sink_throttled_total{$scope}[$__rate_interval]))"
+                },
+            ),
+            Panel(
+                title="Circuits",
+                says="1 while nothing is sent.",
+                unit="short",
+                queries={"{{circuit}}": "max by (circuit) (wootric_sink_circuit_open{$scope})"},
+            ),
+        ],
+        [
+            Panel(
+                title="Requests an event",
+                says="Below 1: merged and unchanged profiles. Above: look-ups and retries.",
+                unit="short",
+                queries={
+                    "requests an event": "sum(rate(wootric_sink_requests_total{$scope}"
+                    "[$__rate_interval])) / clamp_min(sum(rate(wootric_records_settled_total"
+                    "{$scope}[$__rate_interval])), 0.001)"
+                },
+            ),
+        ],
+    ],
+)

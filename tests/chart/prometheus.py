@@ -1,0 +1,94 @@
+"""A real Prometheus for a test: it scrapes what it is told and answers queries."""
+
+import json
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from chart_tools import path
+from stack import free_port
+
+START_S_MAX = 20
+
+
+class Prometheus:
+    """Prometheus as a child process; every second it scrapes and evaluates the rules.
+
+    ``targets`` are ports by instance; the labels are those that Kubernetes' discovery gives.
+    """
+
+    def __init__(self, folder: Path, rules: Sequence[Path], targets: Mapping[str, int]) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._log = folder / "prometheus.log"
+        config = {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(path) for path in rules],
+            "scrape_configs": [
+                {
+                    "job_name": "surveys/wootric",
+                    "relabel_configs": [
+                        {"source_labels": ["pod"], "target_label": "instance"},
+                    ],
+                    "static_configs": [
+                        {
+                            "targets": [f"127.0.0.1:{port}"],
+                            "labels": {"namespace": "surveys", "pod": name},
+                        }
+                        for name, port in targets.items()
+                    ],
+                }
+            ],
+        }
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+
+    def __enter__(self) -> Self:
+        command = (
+            path("prometheus"),
+            f"--config.file={self._folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={self._folder / 'tsdb'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+        )
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_S_MAX
+        while not self._ready():
+            ended = self._process.poll() is not None
+            if ended or time.monotonic() > deadline:
+                self._process.kill()
+                raise AssertionError(self._log.read_text()[-3000:])
+            time.sleep(0.1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the samples of an instant query."""
+        return self._get("query", query=expression)["result"]
+
+    def rules(self) -> list[dict[str, Any]]:
+        """Return every rule with its health."""
+        return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
+
+    def targets(self) -> list[dict[str, Any]]:
+        return self._get("targets")["activeTargets"]
+
+    def _get(self, what: str, **parameters: str) -> Any:
+        query = urllib.parse.urlencode(parameters)
+        url = f"http://127.0.0.1:{self.port}/api/v1/{what}?{query}"
+        with urllib.request.urlopen(url, timeout=10) as reply:
+            return json.load(reply)["data"]
+
+    def _ready(self) -> bool:
+        try:
+            url = f"http://127.0.0.1:{self.port}/-/ready"
+            return urllib.request.urlopen(url, timeout=2).status == 200
+        except OSError:
+            return False

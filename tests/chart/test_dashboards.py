@@ -1,0 +1,216 @@
+"""Dashboards and rules ask only for what is there: a real Prometheus scrapes the real service."""
+
+import asyncio
+import json
+import re
+import time
+from pathlib import Path
+
+import promql_parser
+import pytest
+from alert_cases import CASES
+from prometheus import Prometheus
+from rendering import CHART, one, render
+from stack import Stack
+from test_rules import FILES, RULES
+
+from helm import dashboards
+from sink.wootric.emulator.faults import Answer, Drop
+from stream.local.traffic import traffic
+from stream.telemetry.metrics import Metrics
+
+MADE = {path.stem: json.loads(path.read_text()) for path in (CHART / "files/dashboards").glob("*")}
+PANELS = [
+    pytest.param(board, panel, id=f"{name}-{panel['title']}")
+    for name, board in MADE.items()
+    for panel in board["panels"]
+]
+VARIABLES = {"$__rate_interval": "10s", "$namespace": "surveys", "$job": "surveys/wootric"}
+
+EMPTY_WHEN_HEALTHY = {
+    "wootric_consumer_halted_partitions": "no series before the first halt",
+}
+"""Tested by promtool instead: alert_cases.py has them."""
+OF_PROMETHEUS = {"up", "scrape_duration_seconds"}
+
+every_panel = pytest.mark.parametrize(("board", "panel"), PANELS)
+
+
+def test_the_json_is_in_step_with_the_code():
+    """`make chart` writes it."""
+    files = dashboards.files()
+    assert {file.stem for file in files} == set(MADE)
+    for file, content in files.items():
+        assert file.read_text() == content, f"{file.name}: run `make chart`"
+
+
+def test_dashboards_are_found_and_cannot_be_edited_away():
+    uids = [board["uid"] for board in MADE.values()]
+    assert len(set(uids)) == len(uids)
+    for board in MADE.values():
+        assert board["uid"].startswith("wootric-")
+        assert board["editable"] is False
+        names = [variable["name"] for variable in board["templating"]["list"]]
+        assert names == ["datasource", "namespace", "job"]
+
+
+@every_panel
+def test_a_panel_can_be_read(board, panel):
+    assert panel["title"]
+    assert panel["description"]
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["datasource"]["uid"] == "${datasource}"
+    assert panel["targets"]
+    assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
+    titles = [other["title"] for other in board["panels"]]
+    assert titles.count(panel["title"]) == 1
+
+
+@every_panel
+def test_a_query_is_scoped_and_counts_by_the_scrapes_interval(board, panel):
+    for target in panel["targets"]:
+        selectors = list(selectors_of(expression(target["expr"])))
+        assert selectors
+        for selector in selectors:
+            assert 'namespace=~"surveys"' in selector, selector
+            assert 'job=~"surveys/wootric"' in selector, selector
+        for window in re.findall(r"\[([^\]]+)\]", target["expr"]):
+            assert window in {"$__rate_interval", "1h", "1d"}, window
+
+
+def expression(query: str) -> str:
+    for name, value in VARIABLES.items():
+        query = query.replace(name, value)
+    return query
+
+
+def selectors_of(query: str) -> set[str]:
+    """Return the vector selectors of a query, without their ranges."""
+    promql_parser.parse(query)  # or a wrong one would look like none
+    names = r"\b(?:wootric_|job:|job_|instance:|up\b|scrape_duration_seconds)[\w:]*"
+    return set(re.findall(rf"{names}(?:\{{[^}}]*\}})?", without_groupings(query)))
+
+
+def without_groupings(query: str) -> str:
+    query = re.sub(r"\b(?:by|without|ignoring|on|group_left|group_right)\s*\([^)]*\)", "", query)
+    return re.sub(r"label_\w+\([^)]*\)", "", query)
+
+
+def name_of(selector: str) -> str:
+    return selector.partition("{")[0]
+
+
+def known() -> set[str]:
+    """Return the names that the service exports and the rules record."""
+    found = set(OF_PROMETHEUS) | {rule["record"] for rule in RULES if "record" in rule}
+    for metric in vars(Metrics()).values():
+        kind = getattr(metric, "_type", None)
+        suffixes = {"counter": ("_total",), "gauge": ("",)}.get(kind, ("_bucket", "_count", "_sum"))
+        if kind:
+            found |= {f"{metric._name}{suffix}" for suffix in suffixes}
+    return found
+
+
+def test_nothing_is_asked_for_that_nobody_exports():
+    queries = [
+        expression(t["expr"]) for b in MADE.values() for p in b["panels"] for t in p["targets"]
+    ]
+    queries += [str(rule["expr"]) for rule in RULES]
+    asked = {name_of(selector) for query in queries for selector in selectors_of(query)}
+    assert len(asked) > 20
+    assert asked - known() == set()
+
+
+def test_every_metric_is_on_a_dashboard_or_in_a_rule():
+    """One that nobody looks at is noise, or a panel is missing."""
+    text = "\n".join(path.read_text() for path in (*CHART.glob("files/dashboards/*"), *FILES))
+    unused = {
+        metric._name
+        for metric in vars(Metrics()).values()
+        if hasattr(metric, "_type") and metric._name not in text
+    }
+    assert unused == set()
+
+
+def test_the_chart_ships_the_dashboards():
+    documents = render("--set", "metrics.dashboards.enabled=true")
+    config = one("ConfigMap", documents, "-dashboards")
+    assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
+    shipped = {name: json.loads(text) for name, text in config["data"].items()}
+    assert shipped == {f"wootric-{name}.json": board for name, board in MADE.items()}
+
+
+# Live
+
+
+@pytest.mark.timeout(120)
+async def test_every_query_is_answered_by_a_prometheus_that_scrapes_the_service(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """Each panel's queries, each recording rule, and each selector of each alert."""
+    first, second = stack.worker("w1"), stack.worker("w2")
+    first.start()
+    await first.until_logged("partition_opened")
+    second.start()
+    with Prometheus(tmp_path, FILES, {"w-1": first.port, "w-2": second.port}) as prometheus:
+        await second.until_ready()
+        await trouble(stack)
+        await stack.until_caught_up()
+        await asyncio.sleep(2.5)  # the last scrape and the rules on it
+        assert not [one for one in prometheus.targets() if one["health"] != "up"]
+        assert not [rule for rule in prometheus.rules() if rule["health"] != "ok"]
+        empty = {}
+        for name, board in MADE.items():
+            for panel in board["panels"]:
+                for target in panel["targets"]:
+                    query = within(expression(target["expr"]))
+                    if not prometheus.query(query) and not excused(query):
+                        empty[f"{name}: {panel['title']}"] = query
+        for rule in RULES:
+            for selector in selectors_of(str(rule["expr"])):
+                query = f"last_over_time({selector}[1m])"
+                if not prometheus.query(query) and not excused(query):
+                    empty[rule.get("alert", rule.get("record"))] = query
+            if "record" in rule and not prometheus.query(rule["record"]):
+                empty[rule["record"]] = rule["expr"]
+        assert empty == {}
+        firing = {sample["metric"]["alertname"] for sample in prometheus.query(FIRING)}
+        assert firing - MAY_FIRE == set()
+
+
+FIRING = 'ALERTS{alertstate="firing"}'
+MAY_FIRE = {"WootricWatchdog", "WootricParkedEvents"}
+
+
+async def trouble(stack: Stack) -> None:
+    """Some of everything: kinds, bad input, throttling, lost replies, in several scrapes."""
+    wootric = stack.wootric
+    wootric.on("GET", "/pixel.gif", Drop(effect=True))
+    wootric.on("*", "/v1/*", Answer(status=429, headers={"Retry-After": "1"}))
+    wootric.on("*", "/v1/*", Drop(effect=True))
+    samples = [sample.value for sample in traffic(events=600, seed=5, users=80)]
+    began_at = time.monotonic()
+    for start in range(0, len(samples), 100):
+        bad = [
+            b"no avro",
+            {**samples[start], "traits": {"createdAt": "no date", "email": "a@b.co"}},
+        ]
+        await asyncio.to_thread(stack.publish, [*samples[start : start + 100], *bad])
+        await asyncio.sleep(1)
+    assert time.monotonic() - began_at < 30
+
+
+def within(query: str) -> str:
+    """Look back over the test: what was counted a moment ago may be still now."""
+    return query.replace("[10s]", "[30s]")
+
+
+def excused(query: str) -> bool:
+    """Tell whether a query is empty while all is well."""
+    asked = {name_of(selector) for selector in selectors_of(query)}
+    return bool(asked & set(EMPTY_WHEN_HEALTHY))
+
+
+def test_what_is_empty_when_healthy_has_a_world_in_which_it_is_not():
+    asked = {name_of(series) for case in CASES.values() for series in case.fires}
+    assert set(EMPTY_WHEN_HEALTHY) <= asked
