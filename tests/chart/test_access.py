@@ -1,0 +1,110 @@
+"""The least access to Kafka that OPERATIONS.md writes down is enough, and less is not."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from secured import binding, commands, grant, secured
+from stack import Stack, free_port
+
+from sink.wootric.emulator import Emulator
+from sink.wootric.emulator.faults import Drop
+from stream.kafka.config import KafkaConfig
+
+OPERATIONS = (Path(__file__).parents[2] / "helm" / "OPERATIONS.md").read_text()
+PASSWORDS = {name: f"{name}-of-tests" for name in ("wootric", "segment", "setup", "stranger")}
+PROGRAM = (sys.executable, "-m", "stream")
+GRANTS = [one for words in commands(OPERATIONS) for one in binding(words)]
+
+
+@dataclass
+class Secured(Stack):
+    """A stack whose programs log in."""
+
+    users: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.config = KafkaConfig(
+            bootstrap_servers=self.bootstrap_servers,
+            group_id="wootric-destination",
+            instance_id="test",
+            topic="segment.events",
+            ledger_topic="segment.events.wootric.ledger",
+            dead_letter_topic="segment.events.wootric.dlq",
+            parked_topic="segment.events.wootric.parked",
+        )
+
+    def properties(self, user: str) -> str:
+        return json.dumps(
+            {
+                "security.protocol": "SASL_PLAINTEXT",
+                "sasl.mechanism": "PLAIN",
+                "sasl.username": user,
+                "sasl.password": PASSWORDS[user],
+            }
+        )
+
+    async def run(self, *command: str, user: str, stdin: bytes = b"") -> tuple[int, str]:
+        environment = {
+            **os.environ,
+            **self.environment("cli"),
+            "HTTP__PORT": str(free_port()),
+            "KAFKA__BOOTSTRAP_SERVERS": self.users,
+            "KAFKA__PROPERTIES": self.properties(user),
+        }
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *PROGRAM, *command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe
+        )
+        out, err = await process.communicate(stdin)
+        return process.returncode or 0, (out + err).decode()
+
+
+@pytest.fixture
+async def stack(tmp_path: Path) -> AsyncIterator[Secured]:
+    with secured(PASSWORDS) as (own, users):
+        grant(own, GRANTS)
+        async with Emulator() as wootric:
+            stack = Secured(own, wootric, tmp_path, users=users)
+            yield stack
+            stack.end()
+
+
+@pytest.mark.timeout(120)
+async def test_the_access_that_is_written_down_is_enough_and_less_is_not(stack: Secured) -> None:
+    """Topics, checks, publishing, delivering, dead letters, parking: each by its own user."""
+    code, said = await stack.run("topics", "create", "--partitions", "3", user="setup")
+    assert code == 0, said
+    code, said = await stack.run("topics", "check", user="wootric")
+    assert code == 0, said
+    events = [
+        {"type": "identify", "messageId": "m1", "userId": "u1", "traits": {"email": "a@b.co"}},
+        {"type": "page", "messageId": "m2", "userId": "u1", "properties": {"url": "https://b.co"}},
+        {"type": "identify", "messageId": "m3", "userId": "u2", "traits": {"email": ["no"]}},
+    ]
+    lines = b"".join(json.dumps(event).encode() + b"\n" for event in events)
+    code, said = await stack.run("publish", "-", user="segment", stdin=lines)
+    assert (code, said.strip()) == (0, "3")
+    stack.wootric.on("GET", "/pixel.gif", Drop(effect=True))
+    worker = stack.worker(
+        "w1",
+        KAFKA__BOOTSTRAP_SERVERS=stack.users,
+        KAFKA__PROPERTIES=stack.properties("wootric"),
+    )
+    worker.start()
+    await stack.until_caught_up()
+    assert await asyncio.to_thread(worker.stop) == 0
+    assert [user.external_id for user in stack.wootric.state.end_users.values()] == ["u1"]
+    assert len(stack.read(stack.config.dead_letter_topic)) == 1
+    assert len(stack.read(stack.config.parked_topic)) == 1
+    for user in ("stranger", "segment"):
+        code, said = await stack.run("run", user=user)
+        assert code in {69, 75, 77, 78}, said
+    code, said = await stack.run("topics", "create", user="stranger")
+    assert code != 0, said

@@ -1,0 +1,59 @@
+"""The Dockerfile, as far as it can be read; `make check-deploy` builds it."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "helm" / "image"
+DOCKERFILE = (FOLDER / "Dockerfile").read_text()
+LOCK = (ROOT / "requirements.lock").read_text()
+PYPROJECT = (ROOT / "pyproject.toml").read_text()
+
+
+def test_hadolint_has_nothing_to_say():
+    command = [str(Path(sys.executable).parent / "hadolint"), str(FOLDER / "Dockerfile")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_the_image_is_small_and_nobodys():
+    final = DOCKERFILE.rpartition("FROM ")[2]
+    assert "slim" in DOCKERFILE.partition("FROM")[0]
+    assert "USER 10001:10001" in final
+    assert 'ENTRYPOINT ["/opt' in final
+    assert "RUN" not in final
+
+
+def runtime() -> dict[str, str]:
+    spec = importlib.util.spec_from_file_location("runtime_lock", FOLDER / "runtime_lock.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.runtime(LOCK, PYPROJECT)
+
+
+def test_the_image_gets_what_the_service_needs_and_nothing_else():
+    """The project's dependencies and theirs, as pinned; the development tools not."""
+    found = runtime()
+    project = tomllib.loads(PYPROJECT)["project"]
+    direct = {re.split(r"[<>=;\[]", line)[0].strip() for line in project["dependencies"]}
+    tools = {re.split(r"[<>=;\[]", line)[0] for line in project["optional-dependencies"]["dev"]}
+    assert direct <= set(found)
+    assert not tools & set(found)
+    assert all(entry in LOCK for entry in found.values())
+    assert all("--hash=sha256:" in entry for entry in found.values())
+
+
+def test_everything_that_is_copied_exists():
+    copied = [
+        word
+        for line in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE)
+        for word in line.split()
+    ]
+    assert copied
+    assert all((ROOT / word).exists() for word in copied)

@@ -1,0 +1,33 @@
+"""What becomes of the partitions of a worker that is scaled away."""
+
+import asyncio
+import time
+
+import pytest
+from stack import Stack
+
+SESSION_S = 6  # the brokers' least; the default is 10
+
+
+@pytest.mark.timeout(90)
+async def test_a_worker_that_is_scaled_away_is_replaced_when_its_session_ends(stack: Stack) -> None:
+    """A static member does not leave, since it may come back; nobody waits longer than that."""
+    first, second = (
+        stack.worker(name, KAFKA__SESSION_TIMEOUT_S=str(SESSION_S)) for name in ("w-0", "w-1")
+    )
+    first.start()
+    second.start()
+    await owned(first, at_least=1)
+    await owned(second, at_least=1)
+    assert await asyncio.to_thread(second.stop) == 0
+    left_at = time.monotonic()
+    await owned(first, at_least=stack.partitions)
+    assert time.monotonic() - left_at < SESSION_S + 5
+
+
+async def owned(worker, *, at_least: int) -> None:
+    await worker.until_ready()
+    deadline = time.monotonic() + 40
+    while (await worker.metrics())["wootric_consumer_assigned_partitions"] < at_least:
+        assert time.monotonic() < deadline, worker.log.read_text()[-3000:]
+        await asyncio.sleep(0.1)
