@@ -6,6 +6,7 @@ without a daemon on a base that mmdebstrap makes of Debian's packages.
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -31,6 +32,11 @@ def run(*command: str, timeout_s: float = 900) -> str:
     )
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
     return result.stdout
+
+
+def release() -> str:
+    """Return this Debian's name: its keys are here."""
+    return platform.freedesktop_os_release()["VERSION_CODENAME"]
 
 
 class Docker:
@@ -64,7 +70,7 @@ class Buildah:
             "--quiet",
             "--variant=minbase",
             f"--include={PACKAGES}",
-            "stable",
+            release(),
             str(archive),
         )
         base = run("buildah", "from", "scratch").strip()
