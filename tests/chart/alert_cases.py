@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 BUCKET = "wootric_end_to_end_latency_seconds_bucket"
 TRANSACTION = "wootric_transaction_duration_seconds_bucket"
+LOOP_LAG = "wootric_event_loop_lag_seconds_bucket"
 Series = dict[str, str]
 
 
@@ -79,6 +80,24 @@ CASES: dict[str, Case] = {
             "wootric_consumer_assigned_partitions": steady(3),
             'wootric_consumer_assigned_partitions{instance="spare"}': steady(0),
         },
+    ),
+    "WootricNoConsumers": Case(
+        {"wootric_group_members": steady(0)},
+        {"wootric_group_members": "3x10 0x1 3x48"},  # a moment between two
+    ),
+    "WootricRetentionAtRisk": Case(
+        {
+            'wootric_group_retention_headroom_seconds{topic="t",partition="0"}': steady(3600),
+            'wootric_group_lag_seconds{topic="t",partition="0"}': steady(500_000),
+        },
+        {
+            'wootric_group_retention_headroom_seconds{topic="t",partition="0"}': steady(3600),
+            'wootric_group_lag_seconds{topic="t",partition="0"}': steady(2),  # kept briefly
+        },
+    ),
+    "WootricOffsetOutOfRange": Case(
+        {'wootric_group_offset_out_of_range{topic="t",partition="0"}': steady(1)},
+        {'wootric_group_offset_out_of_range{topic="t",partition="0"}': steady(0)},
     ),
     "WootricRecordsUnaccounted": Case(
         {
@@ -216,6 +235,44 @@ CASES: dict[str, Case] = {
         {
             'wootric_values_left_out_total{note="invalid_created_at"}': growing(1, 120),
             'wootric_records_consumed_total{topic="t",partition="0"}': growing(100, 120),
+        },
+        at_min=100,
+    ),
+    "WootricCircuitFlapping": Case(
+        {'wootric_sink_circuit_opened_total{circuit="api",reason="unreachable"}': growing(1)},
+        {'wootric_sink_circuit_opened_total{circuit="api",reason="unreachable"}': "0x10 2x50"},
+        at_min=50,
+    ),
+    "WootricBackpressured": Case(
+        {
+            "wootric_records_in_flight": steady(9_990),
+            "wootric_records_in_flight_limit": steady(10_000),
+        },
+        {
+            "wootric_records_in_flight": steady(5_000),
+            "wootric_records_in_flight_limit": steady(10_000),
+        },
+        at_min=50,
+    ),
+    "WootricEventLoopSlow": Case(
+        {LOOP_LAG + '{le="0.5"}': growing(50), LOOP_LAG + '{le="1.0"}': growing(100)}
+        | {LOOP_LAG + '{le="+Inf"}': growing(100)},
+        {LOOP_LAG + '{le="0.5"}': growing(100), LOOP_LAG + '{le="1.0"}': growing(100)}
+        | {LOOP_LAG + '{le="+Inf"}': growing(100)},
+        at_min=50,
+    ),
+    "WootricLagExporterStale": Case(
+        {"wootric_group_measured_timestamp_seconds": steady(0)},
+        {"wootric_group_measured_timestamp_seconds": growing(60)},
+    ),
+    "WootricSettingsDiffer": Case(
+        {
+            'wootric_config_info{hash="a",instance="w-0"}': steady(1, 120),
+            'wootric_config_info{hash="b",instance="w-1"}': steady(1, 120),
+        },
+        {
+            'wootric_config_info{hash="a",instance="w-0"}': steady(1, 120),
+            'wootric_config_info{hash="a",instance="w-1"}': steady(1, 120),
         },
         at_min=100,
     ),
