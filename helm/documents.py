@@ -132,7 +132,10 @@ def _setting(shape: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[s
         shape = {**definitions[shape["$ref"].rpartition("/")[2]], **shape}
     kept = ("type", "enum", "pattern", "description")
     bounds = ("minimum", "maximum", "exclusiveMinimum", "minLength", "maxLength")
-    return {name: shape[name] for name in (*kept, *bounds) if name in shape}
+    found = {name: shape[name] for name in (*kept, *bounds) if name in shape}
+    if found.get("type") == "number":  # `helm --set` makes a text of 7.5
+        found |= {"type": ["number", "string"], "pattern": r"^[0-9]+(\.[0-9]+)?$"}
+    return found
 
 
 def readme() -> str:

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+from helm.dashboards.bridge import BRIDGE
 from helm.dashboards.exactly_once import EXACTLY_ONCE
+from helm.dashboards.group import GROUP
 from helm.dashboards.on_call import ON_CALL
 from helm.dashboards.panels import render
 from helm.dashboards.partitions import PARTITIONS
@@ -11,7 +13,7 @@ from helm.dashboards.runtime import RUNTIME
 from helm.dashboards.sink import SINK
 
 FOLDER = Path(__file__).parents[1] / "wootric-destination" / "files" / "dashboards"
-DASHBOARDS = (ON_CALL, PARTITIONS, SINK, EXACTLY_ONCE, RUNTIME)
+DASHBOARDS = (ON_CALL, PARTITIONS, SINK, EXACTLY_ONCE, GROUP, BRIDGE, RUNTIME)
 
 
 def files() -> dict[Path, str]:

@@ -11,7 +11,7 @@ EXACTLY_ONCE = Dashboard(
                 "Unaccounted records",
                 "Consumed less settled, relinquished and in flight. Anything but 0 is a defect.",
                 "short",
-                "sum(abs(instance:wootric_records_unaccounted{$scope}))",
+                "sum(abs(wootric_records_unaccounted{$scope}))",
                 red_above=1,
             ),
             stat(
@@ -80,6 +80,12 @@ EXACTLY_ONCE = Dashboard(
                 says="Each closes its end user's lane for the quiet period.",
                 unit="reqps",
                 queries={"{{operation}}": rate("wootric_ambiguous_outcomes_total", "operation")},
+            ),
+            Panel(
+                title="Doubts resolved",
+                says="How they ended; in_doubt means looked at again later.",
+                unit="reqps",
+                queries={"{{resolution}}": rate("wootric_in_doubt_resolved_total", "resolution")},
             ),
             Panel(
                 title="Values left out",

@@ -45,6 +45,36 @@ PARTITIONS = Dashboard(
         ],
         [
             Panel(
+                title="Until retention deletes",
+                says="Time until Kafka may delete the oldest unsettled record. Worry below a day.",
+                unit="s",
+                queries={
+                    "{{partition}}": "min by (topic, partition) "
+                    "(wootric_consumer_retention_headroom_seconds{$scope} < Inf)"
+                },
+            ),
+            Panel(
+                title="Offsets",
+                says="What is committed, what is read next, and the last stable offset.",
+                unit="short",
+                queries={
+                    "committed {{partition}}": "max by (partition) "
+                    "(wootric_consumer_committed_offset{$scope})",
+                    "read {{partition}}": "max by (partition) "
+                    "(wootric_consumer_position_offset{$scope})",
+                    "end {{partition}}": "max by (partition) "
+                    "(wootric_partition_end_offset{$scope})",
+                },
+            ),
+            Panel(
+                title="Bytes consumed",
+                says="Values of the records read.",
+                unit="Bps",
+                queries={"{{topic}}": rate("wootric_consumed_bytes_total", "topic")},
+            ),
+        ],
+        [
+            Panel(
                 title="Partitions, by worker",
                 says="Uneven for a moment at a rebalance; 0 for workers beyond the partitions.",
                 unit="short",

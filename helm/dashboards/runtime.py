@@ -1,6 +1,6 @@
 """The processes: where their time goes."""
 
-from helm.dashboards.panels import Dashboard, Panel, rate
+from helm.dashboards.panels import Dashboard, Panel, quantiles, rate
 
 RUNTIME = Dashboard(
     uid="wootric-runtime",
@@ -18,7 +18,71 @@ RUNTIME = Dashboard(
                 title="Loop, by worker",
                 says="Near 1 the worker is at its limit: add workers.",
                 unit="percentunit",
-                queries={"{{instance}}": rate("wootric_loop_seconds_total", "instance")},
+                queries={
+                    "{{instance}}": rate("wootric_loop_seconds_total", "instance", 'state!="idle"')
+                },
+            ),
+        ],
+        [
+            Panel(
+                title="Loop lag",
+                says="How late the event loop comes. Above half a second the lease suffers.",
+                unit="s",
+                queries=quantiles("wootric_event_loop_lag_seconds"),
+            ),
+            Panel(
+                title="Room for records",
+                says="In flight over the limit; at 1 a worker reads no further.",
+                unit="percentunit",
+                queries={
+                    "{{instance}}": "wootric_records_in_flight{$scope} "
+                    "/ wootric_records_in_flight_limit{$scope}"
+                },
+            ),
+            Panel(
+                title="Since the group was polled",
+                says="Above 60 s the liveness probe fails.",
+                unit="s",
+                queries={
+                    "{{instance}}": "time() - wootric_consumer_last_poll_timestamp_seconds{$scope}"
+                },
+            ),
+        ],
+        [
+            Panel(
+                title="CPU",
+                says="Cores in use; a worker cannot use much more than one.",
+                unit="short",
+                queries={"{{instance}}": rate("process_cpu_seconds_total", "instance")},
+            ),
+            Panel(
+                title="Memory",
+                says="Resident set; grows with the ledger's entries.",
+                unit="bytes",
+                queries={"{{instance}}": "process_resident_memory_bytes{$scope}"},
+            ),
+            Panel(
+                title="Garbage collections",
+                says="By generation; generation 2 stops the loop for a moment.",
+                unit="short",
+                queries={"{{generation}}": rate("python_gc_collections_total", "generation")},
+            ),
+        ],
+        [
+            Panel(
+                title="Log lines worth a look",
+                says="Warnings and errors, by event.",
+                unit="short",
+                queries={
+                    "{{level}} {{event}}": "sum by (level, event) "
+                    "(increase(wootric_log_events_total{$scope}[1h]))"
+                },
+            ),
+            Panel(
+                title="Settings",
+                says="Workers by the hash of their settings: two for the time of a rollout.",
+                unit="short",
+                queries={"{{hash}}": "count by (hash) (wootric_config_info{$scope})"},
             ),
         ],
         [

@@ -67,6 +67,15 @@ SINK = Dashboard(
                 unit="short",
                 queries={"{{circuit}}": "max by (circuit) (wootric_sink_circuit_open{$scope})"},
             ),
+            Panel(
+                title="Circuits opened, by reason",
+                says="In the last hour. No series before the first time.",
+                unit="short",
+                queries={
+                    "{{circuit}} {{reason}}": "sum by (circuit, reason) "
+                    "(increase(wootric_sink_circuit_opened_total{$scope}[1h]))"
+                },
+            ),
         ],
         [
             Panel(
@@ -77,6 +86,15 @@ SINK = Dashboard(
                     "requests an event": "sum(rate(wootric_sink_requests_total{$scope}"
                     "[$__rate_interval])) / clamp_min(sum(rate(wootric_records_settled_total"
                     "{$scope}[$__rate_interval])), 0.001)"
+                },
+            ),
+            Panel(
+                title="Token renewals",
+                says="One in two hours is normal; refused ones open the circuit.",
+                unit="short",
+                queries={
+                    "{{outcome}}": "sum by (outcome) "
+                    "(increase(wootric_sink_token_renewals_total{$scope}[1h]))"
                 },
             ),
         ],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 BUCKET = "wootric_end_to_end_latency_seconds_bucket"
 TRANSACTION = "wootric_transaction_duration_seconds_bucket"
 LOOP_LAG = "wootric_event_loop_lag_seconds_bucket"
+BRIDGE = "wootric_bridge_request_duration_seconds_bucket"
 Series = dict[str, str]
 
 
@@ -265,6 +266,14 @@ CASES: dict[str, Case] = {
         {"wootric_group_measured_timestamp_seconds": steady(0)},
         {"wootric_group_measured_timestamp_seconds": growing(60)},
     ),
+    "WootricErrorsLogged": Case(
+        {'wootric_log_events_total{event="ended",level="error"}': "0x20 1x40"},
+        {
+            'wootric_log_events_total{event="circuit_opened",level="error"}': "0x20 1x40",
+            'wootric_log_events_total{event="throttled",level="info"}': growing(1),
+        },
+        at_min=25,
+    ),
     "WootricSettingsDiffer": Case(
         {
             'wootric_config_info{hash="a",instance="w-0"}': steady(1, 120),
@@ -286,6 +295,36 @@ CASES: dict[str, Case] = {
             'wootric_build_info{version="2",instance="b"}': "_x10 1x110",
         },
         at_min=100,
+    ),
+    "WootricBridgeNotDurable": Case(
+        {"wootric_bridge_kafka_away": steady(1)},
+        {"wootric_bridge_kafka_away": "0x10 1x2 0x40"},
+    ),
+    "WootricBridgeRefusesSignatures": Case(
+        {
+            'wootric_bridge_requests_total{code="401"}': growing(10),
+            'wootric_bridge_requests_total{code="200"}': growing(90),
+        },
+        {
+            'wootric_bridge_requests_total{code="401"}': growing(1),
+            'wootric_bridge_requests_total{code="200"}': growing(99),
+        },
+    ),
+    "WootricBridgeOverloaded": Case(
+        {
+            'wootric_bridge_requests_total{code="503"}': growing(10),
+            'wootric_bridge_requests_total{code="200"}': growing(90),
+        },
+        {
+            'wootric_bridge_requests_total{code="503"}': growing(1),
+            'wootric_bridge_requests_total{code="200"}': growing(99),
+        },
+    ),
+    "WootricBridgeSlow": Case(
+        {BRIDGE + '{le="2.5"}': growing(90), BRIDGE + '{le="5.0"}': growing(100)}
+        | {BRIDGE + '{le="+Inf"}': growing(100)},
+        {BRIDGE + '{le="2.5"}': growing(99), BRIDGE + '{le="5.0"}': growing(100)}
+        | {BRIDGE + '{le="+Inf"}': growing(100)},
     ),
     "WootricWatchdog": Case({"wootric_build_info": steady(1)}, {}),
 }

@@ -83,6 +83,8 @@ async def test_the_access_that_is_written_down_is_enough_and_less_is_not(stack: 
     assert code == 0, said
     code, said = await stack.run("topics", "check", user="wootric")
     assert code == 0, said
+    code, said = await stack.run("doctor", user="wootric")
+    assert code == 0, said
     events = [
         {"type": "identify", "messageId": "m1", "userId": "u1", "traits": {"email": "a@b.co"}},
         {"type": "page", "messageId": "m2", "userId": "u1", "properties": {"url": "https://b.co"}},

@@ -304,6 +304,15 @@ def test_the_jobs_before_an_install_use_nothing_that_it_makes():
             assert not any(key.startswith("WOOTRIC__") for key in environment(pod))
 
 
+def test_the_preflight_logs_in_at_wootric_where_it_can():
+    def command(values):
+        pod = one("Job", render(values=values), "preflight")["spec"]["template"]["spec"]
+        return pod["containers"][0]["args"]
+
+    assert command(MINIMAL) == ["doctor"]
+    assert command(CHART / "examples" / "trial.yaml") == ["topics", "check"]
+
+
 def test_a_new_secret_in_the_release_replaces_the_pods():
     def checksum(client_secret):
         values = CHART / "examples" / "trial.yaml"

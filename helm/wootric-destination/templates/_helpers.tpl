@@ -82,6 +82,12 @@ annotations:
 {{- end -}}
 {{- end -}}
 
+{{/* The doctor logs in at Wootric, and runs before a secret of this release exists. */}}
+{{- define "wd.preflight" -}}
+{{- $chosen := ternary (list "doctor") (list "topics" "check") (not (empty .Values.wootric.existingSecret)) -}}
+{{- toYaml (default $chosen .Values.preflight.command) -}}
+{{- end -}}
+
 {{/* What cannot be said in the schema. */}}
 {{- define "wd.validate" -}}
 {{- $kafka := .Values.kafka -}}
