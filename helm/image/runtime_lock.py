@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 PROJECT = "wootric-stream (pyproject.toml)"
+TOOLS = "dev"
 BUILD = "setuptools"
 """Builds the wheel in the first stage; it is not copied into the image."""
 
@@ -32,9 +33,13 @@ def wanted_by(entry: str) -> set[str]:
 
 
 def runtime(lock: str, pyproject: str) -> dict[str, str]:
-    """Return the entries of the project's own dependencies and of what those want."""
+    """Return the entries of the project's dependencies, extras but tools, and of what they want."""
     found = entries(lock)
-    direct = tomllib.loads(pyproject)["project"]["dependencies"]
+    project = tomllib.loads(pyproject)["project"]
+    extras = project.get("optional-dependencies", {})
+    direct = project["dependencies"] + [
+        line for extra, lines in extras.items() if extra != TOOLS for line in lines
+    ]
     kept = {normal(re.split(r"[\s<>=!~;\[]", line, maxsplit=1)[0]) for line in direct} | {BUILD}
     while True:
         more = {
