@@ -177,5 +177,7 @@ def files() -> dict[Path, str]:
 
 
 if __name__ == "__main__":
+    for old in (CHART / "files" / "dashboards").glob("*.json"):
+        old.unlink()
     for file, content in files().items():
         file.write_text(content, encoding="utf-8")
