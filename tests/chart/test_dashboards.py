@@ -221,7 +221,8 @@ async def bridge(stack: Stack) -> int:
     await process.until_ready()
     body = json.dumps({"type": "identify", "messageId": "b1", "userId": "b", "traits": {}}).encode()
     signature = hmac.new(b"of-tests", body, hashlib.sha1).hexdigest()
-    url, headers = f"http://127.0.0.1:{port}/v1/events", {"X-Signature": signature}
+    url = f"http://127.0.0.1:{port}/v1/events"
+    headers = {"X-Signature": signature, "Content-Type": "application/json"}
     async with aiohttp.ClientSession() as session:
         for _ in range(3):
             async with session.post(url, data=body, headers=headers) as reply:
