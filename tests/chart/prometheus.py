@@ -69,6 +69,13 @@ class Prometheus:
         self._process.kill()
         self._process.wait()
 
+    def until_scraping(self) -> None:
+        """Return once every target has been scraped: Prometheus finds them after 5 s."""
+        deadline = time.monotonic() + START_S_MAX
+        while not (found := self.targets()) or any(one["health"] != "up" for one in found):
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
+
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Return the samples of an instant query."""
         return self._get("query", query=expression)["result"]

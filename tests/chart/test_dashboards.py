@@ -186,6 +186,7 @@ async def test_every_query_is_answered_by_a_prometheus_that_scrapes_the_service(
         targets["bridge"] = await bridge(stack)
     with Prometheus(tmp_path, FILES, targets) as prometheus:
         await second.until_ready()
+        await asyncio.to_thread(prometheus.until_scraping)
         await trouble(stack)
         await stack.until_caught_up()
         await asyncio.sleep(2.5)  # the last scrape and the rules on it
