@@ -1,4 +1,46 @@
-"""How fast requests may leave: a token bucket, and a gate that a server can shut. Pure."""
+"""How fast requests may leave: a pace, what replies say is left, a gate that can be shut. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from sink.retry import http_date, rate_reset_s
+
+SPREAD_BELOW = 0.5
+"""From this part of the allowance on, what is left is spread until it is renewed: the first half
+may leave at once, the second never ends in a 429."""
+WINDOW_MOVED_S = 2.0  # dates are whole seconds: below this two replies mean the same window
+SHARE_MIN = 0.001
+
+Pace: TypeAlias = tuple[float, float]
+"""Requests per second, and how many of them may leave at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a reply says of the account: ``remaining`` requests until it is renewed in ``reset_s``
+    seconds, to ``limit`` (None if it does not say).
+    """
+
+    remaining: int
+    reset_s: float
+    limit: int | None = None
+
+
+def read_allowance(headers: Mapping[str, str], *, unix_now: float) -> Allowance | None:
+    """Return what the ``X-Rate-Limit`` headers say; None where there are none, or only garbage.
+
+    The reset is measured against the reply's own ``Date``, as in ``retry.demanded_wait_s``.
+    """
+    remaining = _count(headers.get("X-Rate-Limit-Remaining", ""))
+    if remaining is None:
+        return None
+    server_now = http_date(headers.get("Date", ""))
+    now = unix_now if server_now is None else server_now
+    reset_s = rate_reset_s(headers.get("X-Rate-Limit-Reset", ""), unix_now=now)
+    if reset_s is None:
+        return None
+    return Allowance(remaining, reset_s, _count(headers.get("X-Rate-Limit-Limit", "")))
 
 
 class RateGate:
@@ -9,17 +51,53 @@ class RateGate:
     asks while none is free is told how long to wait, and its place is then its own.
     """
 
-    __slots__ = ("_burst", "_not_before", "_per_s", "_seen_at", "_tokens", "strikes")
+    __slots__ = (
+        "_limit",
+        "_not_before",
+        "_per_minute",
+        "_remaining",
+        "_renewed_at",
+        "_seen_at",
+        "_share",
+        "_tokens",
+        "strikes",
+    )
 
     def __init__(self, *, requests_per_minute: int = 0, now: float = 0.0) -> None:
-        # A second's worth may leave at once; it is taken off the pace, so that no
-        # window of a minute ever holds more than was asked for.
-        self._burst = max(1, requests_per_minute // 60)
-        self._per_s = (requests_per_minute - (self._burst - 1)) / 60
-        self._tokens = float(self._burst)
+        self._per_minute = requests_per_minute
+        self._share = 1.0
+        self._tokens = float("inf")
         self._seen_at = now
         self._not_before = now
+        self._limit = 0
+        self._remaining: float | None = None
+        self._renewed_at: float | None = None
         self.strikes = 0
+
+    @property
+    def per_minute(self) -> float:
+        """The pace that was set, as far as it is ours; 0 where none was."""
+        return self._per_minute * self._share
+
+    def share(self, part: float) -> None:
+        """Take only this part of the pace and of what the account has left."""
+        self._share = min(1.0, max(SHARE_MIN, part))
+
+    def heed(self, allowance: Allowance, *, uncounted: int, now: float) -> None:
+        """Take over what a reply says is left; so many requests of ours it has not counted yet.
+
+        Replies overtake each other: within one window only the lowest counts.
+        """
+        self._limit = allowance.limit or max(self._limit, allowance.remaining)
+        left = float(allowance.remaining - uncounted)
+        renewed_at = now + allowance.reset_s
+        known = self._renewed_at
+        if known is None or now >= known or renewed_at > known + WINDOW_MOVED_S:
+            self._remaining = left
+            self._renewed_at = renewed_at
+        elif self._remaining is not None:
+            self._remaining = min(self._remaining, left)
+        self._shut_if_spent()
 
     def closed_s(self, now: float) -> float:
         """Return for how many seconds the server wants nothing."""
@@ -38,9 +116,14 @@ class RateGate:
         """Return how many requests may leave now without a wait."""
         if self._not_before > now:
             return 0
-        if self._per_s <= 0:
+        self._renew(now)
+        if self._remaining is not None and self._remaining > self._limit * SPREAD_BELOW:
+            surplus = (self._remaining - self._limit * SPREAD_BELOW) * self._share
+            at_most = min(at_most, max(1, int(surplus)))
+        pace = self._pace(now)
+        if pace is None:
             return at_most
-        self._refill(now)
+        self._refill(now, pace)
         return max(0, min(at_most, int(self._tokens)))
 
     def reserve(self, now: float, *, patience_s: float) -> float:
@@ -49,15 +132,64 @@ class RateGate:
         A wait above ``patience_s`` means that no place was taken.
         """
         wait_s = self.closed_s(now)
-        if self._per_s <= 0:
-            return wait_s
-        self._refill(now)
-        wait_s = max(wait_s, (1.0 - self._tokens) / self._per_s)
+        self._renew(now)
+        pace = self._pace(now)
+        if pace is not None:
+            self._refill(now, pace)
+            wait_s = max(wait_s, (1.0 - self._tokens) / pace[0])
         if wait_s <= patience_s:
-            self._tokens -= 1.0
+            self._spend(paced=pace is not None)
         return wait_s
 
-    def _refill(self, now: float) -> None:
+    def _spend(self, *, paced: bool) -> None:
+        if paced:
+            self._tokens -= 1.0
+        if self._remaining is not None:
+            self._remaining -= 1.0
+            self._shut_if_spent()
+
+    def _shut_if_spent(self) -> None:
+        if self._renewed_at is not None and self._remaining is not None and self._remaining < 1:
+            self._not_before = max(self._not_before, self._renewed_at)
+
+    def _pace(self, now: float) -> Pace | None:
+        """Return the slower of the pace that was set and the one that what is left allows."""
+        own = _steady(self.per_minute) if self._per_minute > 0 else None
+        spread = self._spread(now)
+        if own is None or spread is None:
+            return own or spread
+        return min(own, spread)
+
+    def _spread(self, now: float) -> Pace | None:
+        """Return the pace at which what is left lasts; None while there is plenty, or nothing."""
+        if self._remaining is None or self._renewed_at is None:
+            return None
+        if not 1 <= self._remaining < self._limit * SPREAD_BELOW:
+            return None
+        per_s = self._remaining * self._share / (self._renewed_at - now)
+        return per_s, max(1.0, per_s)
+
+    def _renew(self, now: float) -> None:
+        """Begin a new window with all that the account may; the next reply tells what is left."""
+        if self._renewed_at is not None and now >= self._renewed_at:
+            self._renewed_at = None
+            self._remaining = float(self._limit)
+
+    def _refill(self, now: float, pace: Pace) -> None:
+        per_s, burst = pace
         elapsed_s = max(0.0, now - self._seen_at)
-        self._tokens = min(float(self._burst), self._tokens + elapsed_s * self._per_s)
+        self._tokens = min(burst, self._tokens + elapsed_s * per_s)
         self._seen_at = now
+
+
+def _steady(per_minute: float) -> Pace:
+    """Return the pace by which no window of a minute ever holds more than ``per_minute``.
+
+    A second's worth may leave at once; it is taken off the pace.
+    """
+    burst = max(1, int(per_minute // 60))
+    return (per_minute - (burst - 1)) / 60, float(burst)
+
+
+def _count(value: str) -> int | None:
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None

@@ -7,6 +7,9 @@ from sink.delivery import Deferred, Delivery, Outcome, Rejected
 from sink.wootric.answers import detail
 
 PATIENCE_S: Final = 2.0  # a longer wait gives the place in flight to another delivery
+# Who has asked already waits on for its next request: begun anew it would only ask the same
+# again, for ever where the pace is slow.
+PATIENCE_BEGUN_S: Final = 60.0
 
 
 class Ended(Exception):  # noqa: N818  (not an error: the delivery's outcome, found deep inside)
@@ -18,19 +21,24 @@ class Ended(Exception):  # noqa: N818  (not an error: the delivery's outcome, fo
 
 
 class Effort:
-    """What one delivery has spent so far: patience, writes that left, failures in a row.
+    """What one delivery has spent so far: patience, requests, writes that left, failures in a row.
 
     ``resent`` says that a token was renewed for it: that happens once.
     """
 
-    __slots__ = ("attempts", "delivery", "failures", "patient_until", "resent")
+    __slots__ = ("attempts", "delivery", "failures", "patient_until", "requests", "resent")
 
     def __init__(self, delivery: Delivery, *, now: float) -> None:
         self.delivery = delivery
         self.patient_until = now + PATIENCE_S
+        self.requests = 0
         self.attempts = 0
         self.failures = 0
         self.resent = False
+
+    def patience_s(self, now: float) -> float:
+        """Return for how many seconds it may wait for its turn."""
+        return PATIENCE_BEGUN_S if self.requests else max(0.0, self.patient_until - now)
 
     def deferred(self, reason: str, retry_at: float, *, refused: bool = False) -> Deferred:
         """Return the outcome of what was not executed and may be later."""

@@ -1,12 +1,13 @@
-"""One host: whether it may be asked, and when. Circuit and gate, told to whoever listens."""
+"""One host: whether it may be asked, when, and by how many. Told to whoever listens."""
 
 import asyncio
 
 from sink.circuit import Circuit
-from sink.classify import Throttled
+from sink.classify import Ambiguous, NotExecuted, OutOfLease, Throttled, Verdict
 from sink.http import Evidence, Reply
-from sink.rate import RateGate
+from sink.rate import RateGate, read_allowance
 from sink.retry import backoff_s, demanded_wait_s
+from sink.slots import Slots
 from sink.wootric.context import Context
 
 THROTTLE_INITIAL_S = 1.0
@@ -14,14 +15,18 @@ THROTTLE_MAX_S = 60.0
 
 
 class Host:
-    """A host's circuit and gate. ``opened`` is set for as long as the circuit is open."""
+    """A host's circuit, gate and slots. ``opened`` is set for as long as the circuit is open."""
 
-    def __init__(self, context: Context, name: str, *, circuit: Circuit, gate: RateGate) -> None:
+    def __init__(
+        self, context: Context, name: str, *, circuit: Circuit, gate: RateGate, slots: Slots
+    ) -> None:
         self._context = context
         self.name = name
         self.circuit = circuit
         self.gate = gate
+        self.slots = slots
         self.opened = asyncio.Event()
+        context.hooks.concurrency_changed(name, slots.concurrency.limit)
 
     def open(self, reason: str) -> None:
         """Stop asking, because of credentials, account or address."""
@@ -57,14 +62,38 @@ class Host:
         self.gate.close_for(wait_s, now=self._context.clock())
         self._context.hooks.throttled(wait_s)
 
-    def mind_allowance(self, evidence: Evidence) -> None:
-        """Shut the gate ahead of a 429 when the reply says that nothing is left."""
+    def finished(self, name: str, verdict: Verdict, took_s: float) -> None:
+        """Take over how long the host took and whether it coped, and give the slot back."""
+        slots = self.slots
+        if not isinstance(verdict, OutOfLease):
+            changed = slots.concurrency.finished(
+                name,
+                took_s,
+                trouble=isinstance(verdict, Ambiguous | NotExecuted | Throttled),
+                under_way=slots.under_way,
+                now=self._context.clock(),
+            )
+            if changed:
+                self._context.hooks.concurrency_changed(self.name, slots.concurrency.limit)
+        slots.give()
+
+    def mind_allowance(self, evidence: Evidence, *, number: int) -> None:
+        """Take over what a reply says is left, so that no 429 has to say it.
+
+        ``number`` is how many requests had been sent when this one was, itself included.
+        """
         if not isinstance(evidence, Reply) or evidence.status == 429:
             return
-        if evidence.headers.get("X-Rate-Limit-Remaining") == "0":
-            wait_s = demanded_wait_s(evidence.headers, unix_now=self._context.wall_clock())
-            if wait_s is not None:
-                self.gate.close_for(wait_s, now=self._context.clock())
+        allowance = read_allowance(evidence.headers, unix_now=self._context.wall_clock())
+        if allowance is None:
+            return
+        self.gate.heed(
+            allowance,
+            uncounted=min(self.slots.under_way - 1, self.slots.taken - number),
+            now=self._context.clock(),
+        )
+        limit = allowance.limit or 0
+        self._context.hooks.allowance_changed(self.name, allowance.remaining, limit)
 
     def _announce(self, reason: str) -> None:
         self.opened.set()

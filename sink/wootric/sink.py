@@ -8,10 +8,12 @@ from typing import assert_never
 
 from sink.circuit import Circuit
 from sink.classify import Executed, Forbidden, Throttled, Unauthorized, classify
+from sink.concurrency import Concurrency
 from sink.delivery import Deferred, Delivery, InDoubt, Outcome
 from sink.hooks import SinkHooks
 from sink.http import HttpSession
 from sink.rate import RateGate
+from sink.slots import Slots
 from sink.wootric.account import WootricAccount
 from sink.wootric.auth import Bearer, Denied, TokenKeeper
 from sink.wootric.context import Context
@@ -175,5 +177,7 @@ class WootricSink:
 
     def _host(self, name: str, *, requests_per_minute: int = 0) -> Host:
         circuit = Circuit(probe_interval_s=self._config.probe_interval_s, failures_max=FAILURES_MAX)
-        gate = RateGate(requests_per_minute=requests_per_minute, now=self._clock())
-        return Host(self._context, name, circuit=circuit, gate=gate)
+        now = self._clock()
+        gate = RateGate(requests_per_minute=requests_per_minute, now=now)
+        concurrency = Concurrency(most=self._context.http.in_flight_max, now=now)
+        return Host(self._context, name, circuit=circuit, gate=gate, slots=Slots(concurrency))

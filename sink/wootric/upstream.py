@@ -25,7 +25,7 @@ from sink.http import Request
 from sink.retry import backoff_s
 from sink.wootric.auth import BARE_HEADERS, Bearer, Denied, TokenKeeper, Unavailable
 from sink.wootric.context import Context
-from sink.wootric.effort import Effort, Ended
+from sink.wootric.effort import PATIENCE_S, Effort, Ended
 from sink.wootric.host import Host
 
 RETRY_INITIAL_S: Final = 0.2
@@ -63,6 +63,8 @@ class Upstream:
         """Return how many deliveries may start now."""
         if self._circuit.is_open:
             at_most = min(at_most, 1 if self._trial_is_due(now) else 0)
+        slots = self.host.slots
+        at_most = min(at_most, slots.concurrency.limit * 2 - slots.engaged)
         return self.host.gate.places(now, at_most=at_most) if at_most > 0 else 0
 
     async def call(self, request: Request, effort: Effort) -> Answer:
@@ -95,7 +97,9 @@ class Upstream:
         while True:
             now = self._clock()
             self._check_circuit(effort, now)
-            patience_s = max(0.0, effort.patient_until - now)
+            patience_s = effort.patience_s(now)
+            if self.host.gate.closed_s(now) > PATIENCE_S:
+                patience_s = 0.0
             wait_s = self.host.gate.reserve(now, patience_s=patience_s)
             if wait_s <= 0:
                 return
@@ -137,20 +141,28 @@ class Upstream:
                     assert_never(grant)
 
     async def _send(self, request: Request, bearer: Bearer | None, effort: Effort) -> Verdict:
-        began_at = self._clock()
-        if request.writes:
-            headers = bearer.write_headers if bearer else BARE_HEADERS
-            evidence = await self._http.send(request, headers, may_send=effort.delivery.may_send)
-        else:
-            headers = bearer.read_headers if bearer else BARE_HEADERS
-            evidence = await self._http.send(request, headers)
-        verdict = classify(evidence, writes=request.writes, forbidden=self._forbidden)
+        slots, now = self.host.slots, self._clock()
+        if not await slots.take(patience_s=effort.patience_s(now)):
+            raise Ended(self.not_now("busy", effort))
+        number, began_at = slots.taken, self._clock()
+        verdict: Verdict = OutOfLease()
+        try:
+            if request.writes:
+                headers = bearer.write_headers if bearer else BARE_HEADERS
+                may_send = effort.delivery.may_send
+                evidence = await self._http.send(request, headers, may_send=may_send)
+            else:
+                headers = bearer.read_headers if bearer else BARE_HEADERS
+                evidence = await self._http.send(request, headers)
+            verdict = classify(evidence, writes=request.writes, forbidden=self._forbidden)
+            self.host.mind_allowance(evidence, number=number)
+        finally:
+            took_s = self._clock() - began_at
+            self.host.finished(request.name, verdict, took_s)
+        effort.requests += 1
         if request.writes and not isinstance(verdict, NotExecuted | Throttled | OutOfLease):
             effort.attempts += 1
-        self._hooks.request_finished(
-            request.name, verdict.word, verdict.status, self._clock() - began_at
-        )
-        self.host.mind_allowance(evidence)
+        self._hooks.request_finished(request.name, verdict.word, verdict.status, took_s)
         return verdict
 
     async def _react(

@@ -1,10 +1,15 @@
 """The pace of requests, on a clock of the test's own."""
 
+from dataclasses import dataclass, field
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sink.rate import RateGate
+from sink.rate import Allowance, RateGate, read_allowance
+
+NOW = 1_533_310_127
+DATE = "Fri, 03 Aug 2018 15:28:47 GMT"
 
 
 def test_without_a_pace_nobody_waits() -> None:
@@ -58,12 +63,236 @@ def test_strikes_are_counted_in_a_row() -> None:
     assert gate.strikes == 0
 
 
-@given(st.integers(1, 600), st.lists(st.floats(0, 5), min_size=1, max_size=300))
-def test_no_minute_holds_more_than_the_pace(per_minute: int, pauses: list[float]) -> None:
-    gate = RateGate(requests_per_minute=per_minute)
-    now, sent = 0.0, []
+def sent(gate: RateGate, pauses: list[float], *, now: float = 0.0) -> list[float]:
+    """When impatient requests got through."""
+    times = []
     for pause in pauses:
         now += pause
-        sent += [now for _ in range(5) if gate.reserve(now, patience_s=0.0) <= 0]
-    for start in sent:
-        assert sum(start <= at < start + 60 for at in sent) <= per_minute
+        times += [now for _ in range(5) if gate.reserve(now, patience_s=0.0) <= 0]
+    return times
+
+
+@given(st.integers(1, 600), st.lists(st.floats(0, 5), min_size=1, max_size=300))
+def test_no_minute_holds_more_than_the_pace(per_minute: int, pauses: list[float]) -> None:
+    times = sent(RateGate(requests_per_minute=per_minute), pauses)
+    for start in times:
+        assert sum(start <= at < start + 60 for at in times) <= per_minute
+
+
+@given(
+    st.integers(12, 600),
+    st.lists(st.integers(1, 5), min_size=1, max_size=5),
+    st.lists(st.floats(0, 3), min_size=1, max_size=60),
+)
+def test_workers_together_keep_the_pace(
+    per_minute: int, partitions: list[int], pauses: list[float]
+) -> None:
+    """Each takes its part; only the first request of each may come on top."""
+    times: list[float] = []
+    for owned in partitions:
+        gate = RateGate(requests_per_minute=per_minute)
+        gate.share(owned / sum(partitions))
+        times += sent(gate, pauses)
+    for start in times:
+        count = sum(start <= at < start + 60 for at in times)
+        assert count <= per_minute + len(partitions)
+
+
+def test_a_share_is_part_of_the_pace() -> None:
+    gate = RateGate(requests_per_minute=90)
+    gate.share(2 / 6)
+    assert gate.per_minute == pytest.approx(30)
+    assert [gate.reserve(0.0, patience_s=9) for _ in range(3)] == pytest.approx([0, 2, 4])
+
+
+def test_who_owns_nothing_still_has_a_pace() -> None:
+    gate = RateGate(requests_per_minute=90)
+    gate.share(0.0)
+    assert gate.reserve(0.0, patience_s=0) == 0
+    assert gate.reserve(0.0, patience_s=0) > 60
+
+
+# What replies say
+
+
+def test_the_first_half_of_an_allowance_leaves_at_once_and_the_rest_is_spread() -> None:
+    gate = RateGate()
+    gate.heed(Allowance(99, 60.0, limit=100), uncounted=0, now=0.0)
+    waits = [gate.reserve(0.0, patience_s=9) for _ in range(53)]
+    assert waits[:50] == [0.0] * 50
+    assert 0 <= waits[50] < waits[51] < waits[52]
+    assert waits[52] == pytest.approx(2 * 60 / 48, rel=0.1)
+
+
+def test_what_is_under_way_counts_as_spent() -> None:
+    gate = RateGate()
+    gate.heed(Allowance(60, 60.0, limit=100), uncounted=55, now=0.0)
+    assert gate.places(0.0, at_most=64) <= 1
+    assert [gate.reserve(0.0, patience_s=99) for _ in range(2)] == pytest.approx([0, 15])
+
+
+def test_an_older_reply_gives_nothing_back() -> None:
+    gate = RateGate()
+    gate.heed(Allowance(10, 60.0, limit=100), uncounted=0, now=0.0)
+    gate.heed(Allowance(90, 59.0, limit=100), uncounted=0, now=1.0)
+    assert gate.places(1.0, at_most=64) <= 1
+
+
+def test_nothing_left_shuts_the_gate_until_the_renewal() -> None:
+    gate = RateGate()
+    gate.heed(Allowance(0, 30.0, limit=100), uncounted=0, now=0.0)
+    assert gate.closed_s(10.0) == 20
+    assert gate.places(30.0, at_most=64) == 50
+
+
+def test_what_is_spent_without_a_reply_shuts_it_too() -> None:
+    gate = RateGate()
+    gate.heed(Allowance(2, 30.0, limit=2), uncounted=0, now=0.0)
+    assert gate.reserve(0.0, patience_s=0) == 0
+    assert gate.reserve(0.0, patience_s=99) >= 0
+    assert gate.closed_s(0.0) == 30
+
+
+def test_a_new_window_counts_anew() -> None:
+    gate = RateGate()
+    gate.heed(Allowance(3, 10.0, limit=100), uncounted=0, now=0.0)
+    gate.heed(Allowance(97, 60.0, limit=100), uncounted=0, now=10.5)
+    assert gate.places(10.5, at_most=64) == 47
+
+
+def test_a_share_of_what_is_left_is_ours() -> None:
+    gate = RateGate()
+    gate.share(0.5)
+    gate.heed(Allowance(100, 60.0, limit=100), uncounted=0, now=0.0)
+    assert gate.places(0.0, at_most=64) == 25
+
+
+def test_the_slower_of_both_paces_counts() -> None:
+    gate = RateGate(requests_per_minute=60)
+    gate.heed(Allowance(10, 60.0, limit=100), uncounted=0, now=0.0)
+    gate.reserve(0.0, patience_s=0)
+    assert gate.reserve(0.0, patience_s=99) == pytest.approx(60 / 9, rel=0.01)
+
+
+def test_what_a_window_says_without_its_limit_is_its_limit() -> None:
+    gate = RateGate()
+    gate.heed(Allowance(40, 60.0), uncounted=0, now=0.0)
+    assert gate.places(0.0, at_most=64) == 20
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowance"),
+    [
+        ({}, None),
+        (
+            {
+                "X-Rate-Limit-Remaining": "7",
+                "X-Rate-Limit-Limit": "100",
+                "X-Rate-Limit-Reset": str(NOW + 30),
+            },
+            Allowance(7, 30.0, limit=100),
+        ),
+        (
+            {"X-Rate-Limit-Remaining": "7", "X-Rate-Limit-Reset": str(NOW + 30)},
+            Allowance(7, 30.0),
+        ),
+        ({"X-Rate-Limit-Remaining": "7"}, None),
+        ({"X-Rate-Limit-Remaining": "-1", "X-Rate-Limit-Reset": str(NOW + 30)}, None),
+        ({"X-Rate-Limit-Remaining": "some", "X-Rate-Limit-Reset": str(NOW + 30)}, None),
+        ({"X-Rate-Limit-Remaining": "7", "X-Rate-Limit-Reset": str(NOW - 30)}, None),
+        ({"X-Rate-Limit-Remaining": "7", "X-Rate-Limit-Reset": "soon"}, None),
+        (
+            {
+                "X-Rate-Limit-Remaining": "7",
+                "X-Rate-Limit-Limit": "lots",
+                "X-Rate-Limit-Reset": str(NOW + 30),
+            },
+            Allowance(7, 30.0),
+        ),
+    ],
+)
+def test_replies_are_read(headers: dict[str, str], allowance: Allowance | None) -> None:
+    assert read_allowance(headers, unix_now=NOW) == allowance
+
+
+@pytest.mark.parametrize("skew_s", [-3600, 0, 3600])
+def test_a_wrong_clock_here_does_not_matter(skew_s: int) -> None:
+    headers = {
+        "Date": DATE,
+        "X-Rate-Limit-Remaining": "7",
+        "X-Rate-Limit-Reset": str(NOW + 30),
+    }
+    assert read_allowance(headers, unix_now=NOW + skew_s) == Allowance(7, 30.0)
+
+
+@dataclass
+class Account:
+    """An account that allows so much a minute, and workers before it."""
+
+    limit: int
+    workers: list[RateGate]
+    reply_s: float = 0.05
+    now: float = 0.0
+    used: int = 0
+    refused: int = 0
+    served: list[float] = field(default_factory=list)
+
+    def run(self, seconds: float, *, in_flight: int) -> None:
+        """Let all workers ask as fast as they may."""
+        flights: list[tuple[float, RateGate, int, Allowance | None]] = []
+        taken = dict.fromkeys(range(len(self.workers)), 0)
+        window = 0
+        until = self.now + seconds
+        while self.now < until:
+            for at, gate, number, allowance in [one for one in flights if one[0] <= self.now]:
+                flights.remove((at, gate, number, allowance))
+                index = self.workers.index(gate)
+                under_way = sum(one[1] is gate for one in flights)
+                if allowance is None:
+                    gate.close_for(60 - self.now % 60, now=self.now)
+                else:
+                    uncounted = min(under_way, taken[index] - number)
+                    gate.heed(allowance, uncounted=uncounted, now=self.now)
+            if int(self.now // 60) != window:
+                window, self.used = int(self.now // 60), 0
+            for index, gate in enumerate(self.workers):
+                free = in_flight - sum(one[1] is gate for one in flights)
+                for _ in range(gate.places(self.now, at_most=free)):
+                    if gate.reserve(self.now, patience_s=0.0) > 0:
+                        break
+                    taken[index] += 1
+                    answer = None
+                    if self.used < self.limit:
+                        self.used += 1
+                        self.served.append(self.now)
+                        reset_s = 60 - self.now % 60 - self.reply_s
+                        answer = Allowance(self.limit - self.used, reset_s, limit=self.limit)
+                    else:
+                        self.refused += 1
+                    flights.append((self.now + self.reply_s, gate, taken[index], answer))
+            self.now = round(self.now + 0.01, 6)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("limit", [100, 1000])
+def test_an_account_under_full_load_is_used_up_and_hardly_ever_refuses(
+    limit: int, workers: int
+) -> None:
+    """More than nine tenths of what the account allows, spread, and no burst of 429.
+
+    Only in the first minute nobody knows yet what the others send. Of the last request of a
+    minute each worker but one learns by its refusal.
+    """
+    gates = [RateGate() for _ in range(workers)]
+    for gate in gates:
+        gate.share(1 / workers)
+    account = Account(limit, gates)
+    account.run(60, in_flight=16)
+    assert account.refused <= 0.2 * limit
+    account.refused = 0
+    account.served.clear()
+    account.run(300, in_flight=16)
+    assert len(account.served) > 0.9 * 5 * limit
+    assert account.refused <= 5 * (workers - 1)
+    second_halves = sum(at % 60 > 30 for at in account.served)
+    assert second_halves > 0.15 * len(account.served), "what was left was spread"
