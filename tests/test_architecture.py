@@ -16,7 +16,7 @@ import pytest
 import typer
 from prometheus_client.metrics import MetricWrapperBase
 
-from sink.wootric import answers
+from sink.wootric import refusals
 from stream import __version__, cli, users
 from stream.settings import SECTIONS
 from stream.telemetry.events import EVENTS
@@ -173,8 +173,8 @@ def calls(paths: Iterable[Path]) -> Iterator[tuple[str, list[ast.expr], dict[str
 def reasons_in_code() -> set[tuple[str, str]]:
     """Return every (outcome, reason) that a literal in the code can give a record."""
     found = {("delivered", ""), ("skipped", users.UNCHANGED), ("skipped", users.STALE)}
-    found |= {("rejected", word) for _, word in answers._BY_TEXT}
-    found |= {("rejected", word) for word in answers._BY_STATUS.values()}
+    found |= {("rejected", word) for _, word in (*refusals._BY_TEXT, *refusals._BY_MESSAGE)}
+    found |= {("rejected", word) for word in refusals._BY_STATUS.values()}
     found |= {("rejected", "status_*")}
     paths = [
         path

@@ -9,34 +9,7 @@ import orjson
 from sink.delivery import EndUser
 from sink.wootric.profile import scalars
 
-DETAIL_BYTES_MAX = 2048
-
-_EMAIL = re.compile(r"[^\s@\"'<>:,;]+@[^\s@\"'<>,;]+")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d+)? ?(Z|UTC|[+-]\d\d:?\d\d)?$")
-
-# What a refusal's text says, as a word; the first that matches. The texts of e-mails taken and
-# of records not found are known (WootricSDK-iOS issue 33; network mocks of rudder-transformer).
-_BY_TEXT = (
-    ("email has already been taken", "email_taken"),
-    ("phone number has already been taken", "phone_number_taken"),
-    ("already been taken", "already_taken"),
-    ("record_not_found", "record_not_found"),
-    ("validation", "validation"),
-)
-_BY_STATUS = {
-    400: "bad_request",
-    404: "record_not_found",
-    405: "method_not_allowed",
-    406: "not_acceptable",
-    409: "conflict",
-    410: "gone",
-    413: "too_large",
-    414: "too_large",
-    415: "unsupported_media_type",
-    422: "validation",
-    423: "locked",
-    431: "too_large",
-}
 
 
 def document(body: bytes | None) -> Any:
@@ -101,50 +74,6 @@ def seconds(value: Any) -> int | None:
     except ValueError:
         return None
     return int(moment.timestamp())
-
-
-def taken(body: bytes | None) -> bool:
-    """Return whether the answer says that another end user holds a value, by text.
-
-    The status of that answer is not documented; so that its words decide, even under a 200.
-    """
-    return body is not None and b"already been taken" in body
-
-
-def is_error(body: bytes | None) -> bool:
-    """Return whether an answer says that something failed, whatever its status says."""
-    return _message(document(body)) is not None
-
-
-def reason(status: int, body: bytes | None) -> str:
-    """Return one word, of a bounded set, for why something was refused."""
-    text = (body or b"").decode("utf-8", "replace").lower()
-    for words, word in _BY_TEXT:
-        if words in text:
-            return word
-    return _BY_STATUS.get(status, f"status_{status}")
-
-
-def detail(body: bytes | None) -> str:
-    """Return the answer's own words, with e-mails masked, of at most ``DETAIL_BYTES_MAX`` bytes."""
-    text = _message(document(body)) or (body or b"").decode("utf-8", "replace")
-    masked = _EMAIL.sub("<e-mail>", text[: 2 * DETAIL_BYTES_MAX])
-    return masked.encode()[:DETAIL_BYTES_MAX].decode("utf-8", "ignore")
-
-
-def _message(value: Any) -> str | None:
-    """Return the message of an error in one of the shapes that are known, or None."""
-    if not isinstance(value, dict):
-        return None
-    errors = value.get("errors")
-    if isinstance(errors, list):
-        messages = [
-            str(error.get("message", error)) if isinstance(error, dict) else str(error)
-            for error in errors
-        ]
-        return "; ".join(messages)
-    error = value.get("error")
-    return error if isinstance(error, str) else None
 
 
 def _text(value: Any) -> str | None:

@@ -4,7 +4,7 @@ from typing import Final
 
 from sink.classify import Refused
 from sink.delivery import Deferred, Delivery, Outcome, Rejected
-from sink.wootric.answers import detail
+from sink.wootric.refusals import detail
 
 PATIENCE_S: Final = 2.0  # a longer wait gives the place in flight to another delivery
 # Who has asked already waits on for its next request: begun anew it would only ask the same

@@ -1,37 +1,40 @@
 """Creating, changing and deleting end users."""
 
 from sink.classify import Executed, Refused
-from sink.delivery import Delivered, EndUser, Outcome, Skipped
-from sink.wootric.answers import document, end_user, is_error, reason, taken
+from sink.delivery import Delivered, EndUser, Outcome, Rejected, Skipped
+from sink.wootric.answers import document, end_user
 from sink.wootric.effort import Effort, Ended
+from sink.wootric.identity import IDENTITIES, LEFT_AS_IT_WAS, Conflict, clashing, without
+from sink.wootric.known import Known
 from sink.wootric.lookup import Lookup
 from sink.wootric.operations import DeleteEndUser, UpsertEndUser
 from sink.wootric.profile import changes, creation, merged
+from sink.wootric.refusals import reason
 from sink.wootric.request import Requests
 from sink.wootric.upstream import Upstream
 
+NONE_LEFT_OUT: frozenset[str] = frozenset()
+
 
 class EndUsers:
-    """Brings end users to the state that is wanted. One write of each kind at most."""
+    """Brings end users to the state that is wanted. One write, if no identities clash."""
 
-    __slots__ = ("_api", "_lookup", "_requests")
+    __slots__ = ("_api", "_known", "_lookup", "_requests")
 
-    def __init__(self, api: Upstream, lookup: Lookup, requests: Requests) -> None:
+    def __init__(self, api: Upstream, lookup: Lookup, known: Known, requests: Requests) -> None:
         self._api = api
         self._lookup = lookup
+        self._known = known
         self._requests = requests
 
     async def upsert(self, wanted: UpsertEndUser, effort: Effort) -> Outcome:
         """Change the end user if there is one, else create it."""
-        delivery = effort.delivery
-        known = delivery.known
-        if known is not None and known.id is not None:
-            if known.properties is None or delivery.in_doubt:
-                known = await self._lookup.by_id(known.id, effort)
-            if known is not None:
-                outcome = await self._change(known, wanted, effort)
-                if outcome is not None:
-                    return outcome
+        known = await self._known.user(wanted, effort, look=effort.delivery.in_doubt)
+        if known is not None:
+            outcome = await self._change(known, wanted, effort)
+            if outcome is not None:
+                return outcome
+            self._known.clash(Conflict.GONE, effort)
         found = await self._find(wanted, effort)
         if found is not None:
             outcome = await self._change(found, wanted, effort)
@@ -41,20 +44,18 @@ class EndUsers:
 
     async def create(self, wanted: UpsertEndUser, effort: Effort) -> Outcome:
         """Create the end user; if another one holds what must be unique, change that one."""
+        if not _findable(wanted):
+            return Rejected(
+                reason="phone_number_not_findable",
+                detail="Wootric finds phone numbers that begin with + only",
+                attempts=effort.attempts,
+            )
         answer = await self._api.call(self._requests.create_end_user(creation(wanted)), effort)
-        created = end_user(document(answer.body)) if isinstance(answer, Executed) else None
-        if created is not None:
-            return self._delivered(merged(EndUser(id=created.id), wanted), answer.status, effort)
-        if taken(answer.body) or answer.status == 409:
-            holder = await self._holder(wanted, effort)
-            outcome = await self._change(holder, wanted, effort) if holder is not None else None
-            if outcome is not None:
-                return outcome
-            return effort.rejected(Refused(answer.status, answer.body), "already_taken")
-        if isinstance(answer, Refused) or is_error(answer.body):
-            refusal = Refused(answer.status, answer.body)
-            return effort.rejected(refusal, reason(answer.status, answer.body))
-        return self._delivered(None, answer.status, effort)
+        if isinstance(answer, Refused):
+            return await self._resolve(wanted, answer, effort)
+        created = end_user(document(answer.body))
+        known = None if created is None else merged(EndUser(id=created.id), wanted)
+        return self._delivered(known, answer.status, effort)
 
     async def delete(self, wanted: DeleteEndUser, effort: Effort) -> Outcome:
         """Delete the end user; that there is none is as good."""
@@ -64,6 +65,10 @@ class EndUsers:
             known = await self._lookup.by_key(
                 effort, external_id=wanted.external_id, email=wanted.email
             )
+        if known is None and wanted.external_id and wanted.email:
+            known = await self._lookup.by_email(wanted.email, effort)
+            if known is not None and known.external_id not in {None, wanted.external_id}:
+                known = None  # it is another one's by now
         if known is None or known.id is None:
             return Delivered(end_user=gone, attempts=effort.attempts)
         answer = await self._api.call(self._requests.delete_end_user(known.id), effort)
@@ -97,41 +102,71 @@ class EndUsers:
             phone_number=wanted.phone_number,
         )
 
-    async def _holder(self, wanted: UpsertEndUser, effort: Effort) -> EndUser | None:
-        """Return the end user that holds one of the identities wanted."""
-        if wanted.external_id:
-            found = await self._lookup.by_external_id(wanted.external_id, effort)
-            if found is not None:
-                return found
-        if wanted.email:
-            found = await self._lookup.by_email(wanted.email, effort)
-            if found is not None:
-                return found
-        return await self._lookup.by_key(
-            effort, external_id=None, email=None, phone_number=wanted.phone_number
-        )
+    async def _resolve(self, wanted: UpsertEndUser, refusal: Refused, effort: Effort) -> Outcome:
+        """Bring what could not be created to the end user who holds the identity."""
+        fields = clashing(refusal.status, refusal.body)
+        if not fields:
+            return effort.rejected(refusal, reason(refusal.status, refusal.body))
+        if fields == {"phone_number"} and (wanted.external_id or wanted.email):
+            # Families share a phone: unlike an e-mail it makes nobody somebody else.
+            self._known.clash(Conflict.PHONE_NUMBER_TAKEN, effort)
+            return await self.create(without(wanted, fields), effort)
+        holder = await self._lookup.holder(wanted, fields, effort)
+        if holder is not None:
+            if holder.external_id in {None, wanted.external_id} or wanted.external_id is None:
+                self._known.clash(Conflict.JOINED, effort)
+            outcome = await self._change(holder, wanted, effort)
+            if outcome is not None:
+                return outcome
+        return effort.rejected(refusal, "already_taken")
 
     async def _change(
-        self, known: EndUser, wanted: UpsertEndUser, effort: Effort
+        self,
+        known: EndUser,
+        wanted: UpsertEndUser,
+        effort: Effort,
+        left_out: frozenset[str] = NONE_LEFT_OUT,
     ) -> Outcome | None:
-        """Send what differs, in one request; None if there is no such end user any more."""
-        after = merged(known, wanted)
-        form = changes(known, wanted)
+        """Send what differs, in one request; None if there is no such end user any more.
+
+        An identity that another end user holds is left as it is, and the rest sent.
+        """
         if known.id is None:
             return None
+        form = changes(known, wanted)
         if not form:
-            if effort.delivery.in_doubt or effort.attempts:
-                return Delivered(end_user=after, attempts=effort.attempts)
-            return Skipped(reason="unchanged", end_user=after)
+            return self._as_it_is(merged(known, wanted), effort, left_out)
         answer = await self._api.call(self._requests.update_end_user(known.id, form), effort)
-        match answer:
-            case Executed(status):
-                return self._delivered(after, status, effort)
-            case Refused(status=404):
-                return None
-            case Refused(status, body):
-                return effort.rejected(answer, reason(status, body))
+        if isinstance(answer, Executed):
+            after = self._known.changed(known, wanted, answer.body, effort)
+            return self._delivered(after, answer.status, effort)
+        if answer.status == 404:
+            return None
+        sent = {name for name, _ in form}
+        fields = clashing(answer.status, answer.body) & sent
+        if not fields:
+            return effort.rejected(answer, reason(answer.status, answer.body))
+        for name in IDENTITIES:
+            if name in fields:
+                self._known.clash(LEFT_AS_IT_WAS[name], effort)
+        rest = without(wanted, fields)
+        return await self._change(known, rest, effort, left_out | fields)
+
+    @staticmethod
+    def _as_it_is(known: EndUser, effort: Effort, left_out: frozenset[str]) -> Outcome:
+        """Return the outcome where nothing differs (any more)."""
+        if effort.delivery.in_doubt or (effort.attempts and not left_out):
+            return Delivered(end_user=known, attempts=effort.attempts)
+        if left_out:
+            return Skipped(reason="identity_taken", end_user=known)
+        return Skipped(reason="unchanged", end_user=known)
 
     @staticmethod
     def _delivered(user: EndUser | None, status: int, effort: Effort) -> Delivered:
         return Delivered(end_user=user, status=status, attempts=effort.attempts)
+
+
+def _findable(wanted: UpsertEndUser) -> bool:
+    """Return whether it could be found again: who cannot would be created again and again."""
+    phone_number = wanted.phone_number or ""
+    return bool(wanted.external_id or wanted.email or phone_number.startswith("+"))

@@ -1,10 +1,14 @@
 """Looking end users up. A look-up has no effect: whatever happens to it, nothing is in doubt."""
 
+from collections.abc import Container
+
 from sink.classify import Executed, Refused
 from sink.delivery import EndUser
 from sink.http import Request
-from sink.wootric.answers import document, end_user, reason
+from sink.wootric.answers import document, end_user
 from sink.wootric.effort import Effort, Ended
+from sink.wootric.operations import UpsertEndUser
+from sink.wootric.refusals import reason
 from sink.wootric.request import Requests
 from sink.wootric.upstream import Answer, Upstream
 
@@ -68,13 +72,28 @@ class Lookup:
         body = await self._ask(self._requests.find_by_phone_number(phone_number), effort)
         return end_user(document(body))
 
+    async def holder(
+        self, wanted: UpsertEndUser, fields: Container[str], effort: Effort
+    ) -> EndUser | None:
+        """Return the end user that holds one of ``fields`` as wanted; None if there is none."""
+        found = None
+        if wanted.email and "email" in fields:
+            found = await self.by_email(wanted.email, effort)
+        if found is None and "phone_number" in fields:
+            found = await self.by_key(
+                effort, external_id=None, email=None, phone_number=wanted.phone_number
+            )
+        if found is None and wanted.external_id and "external_id" in fields:
+            found = await self.by_external_id(wanted.external_id, effort)
+        return found
+
     async def _ask(self, request: Request, effort: Effort) -> bytes | None:
         """Return the body of an answer; None where it says that there is nobody."""
         answer: Answer = await self._api.call(request, effort)
         match answer:
             case Executed(_, body):
                 return body
-            case Refused(status=404):
-                return None
             case Refused(status, body):
+                if reason(status, body) == "record_not_found":
+                    return None
                 raise Ended(effort.rejected(answer, f"lookup_{reason(status, body)}"))

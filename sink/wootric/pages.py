@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from sink.classify import Executed
 from sink.delivery import Delivered, EndUser, Outcome, Skipped
-from sink.wootric.answers import reason
 from sink.wootric.effort import Effort
 from sink.wootric.lookup import Lookup
 from sink.wootric.operations import PageView
+from sink.wootric.refusals import reason
 from sink.wootric.request import Requests
 from sink.wootric.upstream import Upstream
 
@@ -28,7 +28,7 @@ class Pages:
         if user is None and (page.email is None or page.created_at is None):
             user = await self._lookup.by_key(
                 effort, external_id=page.external_id, email=page.email
-            ) or EndUser(id=None, external_id=page.external_id)
+            ) or _absent(page)
         if user is not None:
             created_at = page.created_at
             page = replace(
@@ -42,3 +42,10 @@ class Pages:
         if isinstance(answer, Executed):
             return Delivered(end_user=user, status=answer.status, attempts=effort.attempts)
         return effort.rejected(answer, reason(answer.status, answer.body))
+
+
+def _absent(page: PageView) -> EndUser:
+    """Return what is remembered of somebody who is not there, under the name that was asked for."""
+    if page.external_id:
+        return EndUser(id=None, external_id=page.external_id)
+    return EndUser(id=None, email=page.email)

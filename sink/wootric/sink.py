@@ -20,6 +20,7 @@ from sink.wootric.context import Context
 from sink.wootric.effort import Effort, Ended
 from sink.wootric.end_users import EndUsers
 from sink.wootric.host import Host
+from sink.wootric.known import Known
 from sink.wootric.lookup import Lookup
 from sink.wootric.operations import (
     CreateDecline,
@@ -77,8 +78,9 @@ class WootricSink:
         )
         self._pixel = Upstream(self._context, self._host("pixel"), forbidden=PIXEL_FORBIDDEN)
         lookup = Lookup(self._api, self._requests)
-        self._end_users = EndUsers(self._api, lookup, self._requests)
-        self._surveys = Surveys(self._api, self._end_users, lookup, self._requests)
+        known = Known(lookup, self._context.hooks.identity_conflict)
+        self._end_users = EndUsers(self._api, lookup, known, self._requests)
+        self._surveys = Surveys(self._api, self._end_users, known, self._requests)
         self._pages = Pages(self._pixel, lookup, self._requests)
 
     async def deliver(self, delivery: Delivery) -> Outcome:

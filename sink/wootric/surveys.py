@@ -6,13 +6,15 @@ from typing import Any
 
 from sink.classify import Executed, Refused
 from sink.delivery import Delivered, EndUser, Outcome, Parked, Rejected
-from sink.wootric.answers import document, identifier, reason
+from sink.wootric.answers import document, identifier
 from sink.wootric.effort import Effort, Ended
 from sink.wootric.end_users import EndUsers
-from sink.wootric.lookup import Lookup
+from sink.wootric.identity import Conflict
+from sink.wootric.known import Known
 from sink.wootric.operations import CreateDecline, CreateResponse, UpsertEndUser
 from sink.wootric.profile import merged_properties
 from sink.wootric.recognise import candidates, is_effect_of, shows_all
+from sink.wootric.refusals import reason
 from sink.wootric.request import Requests
 from sink.wootric.upstream import Upstream
 
@@ -22,25 +24,28 @@ Survey = CreateResponse | CreateDecline
 class Surveys:
     """Records answered and declined surveys; after a doubt it looks for the effect first."""
 
-    __slots__ = ("_api", "_end_users", "_lookup", "_requests")
+    __slots__ = ("_api", "_end_users", "_known", "_requests")
 
     def __init__(
-        self, api: Upstream, end_users: EndUsers, lookup: Lookup, requests: Requests
+        self, api: Upstream, end_users: EndUsers, known: Known, requests: Requests
     ) -> None:
         self._api = api
         self._end_users = end_users
-        self._lookup = lookup
+        self._known = known
         self._requests = requests
 
     async def record(self, survey: Survey, effort: Effort) -> Outcome:
         """Record a survey with its end user, who is created if unknown."""
         if not survey.email and not survey.external_id:
             return Rejected(reason="no_identity", detail="neither e-mail nor external id")
-        known = await self._known(survey, effort)
+        known = effort.delivery.known
+        if survey.properties:
+            known = await self._known.user(survey, effort, look=False)
         if known is not None and known.id is not None:
             outcome = await self._record(survey, known, known.id, effort)
             if outcome is not None:
                 return outcome
+            self._known.clash(Conflict.GONE, effort)
         # Unknown, or gone since we knew it: an end user of this identity, found or new.
         wanted = UpsertEndUser(email=survey.email, external_id=survey.external_id)
         found = await self._end_users.identify(wanted, effort)
@@ -48,15 +53,6 @@ class Surveys:
         if outcome is None:
             raise Ended(self._api.not_now("end user is gone", effort))
         return outcome
-
-    async def _known(self, survey: Survey, effort: Effort) -> EndUser | None:
-        """Return the end user as known, with the profile where that will be needed."""
-        known = effort.delivery.known
-        if known is None or known.id is None:
-            return None
-        if known.properties is None and survey.properties:
-            return await self._lookup.by_id(known.id, effort)
-        return known
 
     async def _record(
         self, survey: Survey, known: EndUser, end_user_id: int, effort: Effort
@@ -79,6 +75,8 @@ class Surveys:
         answer = await self._api.call(request, effort)
         match answer:
             case Executed(status, body):
+                if properties:
+                    self._known.wrote(known, survey)
                 remote_id = identifier(document(body))
                 return Delivered(
                     end_user=after, remote_id=remote_id, status=status, attempts=effort.attempts

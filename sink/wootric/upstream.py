@@ -27,6 +27,7 @@ from sink.wootric.auth import BARE_HEADERS, Bearer, Denied, TokenKeeper, Unavail
 from sink.wootric.context import Context
 from sink.wootric.effort import PATIENCE_S, Effort, Ended
 from sink.wootric.host import Host
+from sink.wootric.refusals import is_error
 
 RETRY_INITIAL_S: Final = 0.2
 RETRY_MAX_S: Final = 5.0
@@ -82,7 +83,7 @@ class Upstream:
                     self.host.answered()
                     if self._trial is effort:
                         self.host.close()
-                    return verdict
+                    return _read(verdict)
                 await self._react(verdict, bearer, effort)
         finally:
             if self._trial is effort:
@@ -243,3 +244,10 @@ class Upstream:
         self._trial = None
         if self._circuit.is_open:
             self._circuit.probe_failed(now=self._clock())
+
+
+def _read(answer: Answer) -> Answer:
+    """Return the answer for what it says: an error under a good status is a refusal."""
+    if isinstance(answer, Executed) and is_error(answer.body):
+        return Refused(answer.status, answer.body)
+    return answer

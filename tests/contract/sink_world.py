@@ -1,5 +1,6 @@
 """A sink and the Wootric that it is tested against."""
 
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,45 @@ DECLINE = CreateDecline(
 )
 DELETE = DeleteEndUser(external_id="ada")
 
+
+def reading(put: Any, absent: Any, duplicate: Any, taken: Any) -> Behaviour:
+    return Behaviour(
+        put_properties=put,
+        response_properties=put,
+        lookup_absent=absent,
+        duplicate_external_id=duplicate,
+        duplicate_phone_number=duplicate,
+        email_taken_status=taken,
+    )
+
+
+READINGS = [
+    *itertools.starmap(
+        reading,
+        itertools.product(
+            ("merge", "replace"),
+            ("404", "empty", "list", "null"),
+            ("allow", "refuse"),
+            (400, 409, 422),
+        ),
+    ),
+    reading("merge", "error_list", "allow", 400),
+    reading("replace", "error_list", "refuse", 422),
+]
+"""Every way to read what the documents leave open."""
+
+
+def reading_name(one: Behaviour) -> str:
+    return "-".join(
+        (
+            one.put_properties,
+            one.lookup_absent,
+            one.duplicate_external_id,
+            str(one.email_taken_status),
+        )
+    )
+
+
 WRITES: dict[str, tuple[str, str]] = {
     "create_end_user": ("POST", "/v1/end_users"),
     "update_end_user": ("PUT", "/v1/end_users/{id}"),
@@ -67,6 +107,11 @@ class Heard:
     circuits: list[tuple[str, bool, str]] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     tokens: list[bool] = field(default_factory=list)
+    refusals: list[tuple[str, int]] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+    limits: list[tuple[str, int]] = field(default_factory=list)
+    allowances: list[tuple[str, int, int]] = field(default_factory=list)
+    paces: list[float] = field(default_factory=list)
 
     def hooks(self) -> SinkHooks:
         return SinkHooks(
@@ -74,6 +119,11 @@ class Heard:
             throttled=self.waits.append,
             circuit_changed=lambda *change: self.circuits.append(change),
             token_refreshed=self.tokens.append,
+            token_refused=lambda *refusal: self.refusals.append(refusal),
+            identity_conflict=lambda kind, _: self.conflicts.append(kind),
+            concurrency_changed=lambda *change: self.limits.append(change),
+            allowance_changed=lambda *change: self.allowances.append(change),
+            pace_changed=self.paces.append,
         )
 
 

@@ -161,10 +161,17 @@ async def test_digits_are_an_id_unless_a_flag_says_otherwise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reading", "status", "body"), [("404", 404, NOT_FOUND), ("empty", 200, None)]
+    ("reading", "status", "body"),
+    [
+        ("404", 404, NOT_FOUND),
+        ("empty", 200, None),
+        ("list", 200, []),
+        ("null", 200, None),
+        ("error_list", 200, NOT_FOUND),
+    ],
 )
 async def test_absent_end_user_is_answered_by_reading(reading: Any, status: int, body: Any) -> None:
-    """A look-up that finds nobody: an error_list, or 200 and nothing."""
+    """A look-up that finds nobody: an error_list, or 200 and nothing in some form."""
     async with wootric(Behaviour(lookup_absent=reading)) as (_, client):
         path = "/v1/end_users/u-9?lookup_by_external_id=true"
         got, _, document = await client.call("GET", path)

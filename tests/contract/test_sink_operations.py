@@ -1,40 +1,27 @@
 """Every operation against Wootric as it might be; what Wootric holds is the oracle."""
 
-import itertools
 from collections.abc import AsyncIterator
 
 import pytest
-from sink_world import AT, DECLINE, DELETE, PAGE, RESPONSE, UPSERT, URL, World, world
+from sink_world import (
+    AT,
+    DECLINE,
+    DELETE,
+    PAGE,
+    READINGS,
+    RESPONSE,
+    UPSERT,
+    URL,
+    World,
+    reading_name,
+    world,
+)
 
 from sink.delivery import Delivered, EndUser, Parked, Rejected, Skipped
-from sink.wootric.emulator import Behaviour
 from sink.wootric.operations import CreateResponse, DeleteEndUser, PageView, UpsertEndUser
 
-READINGS = [
-    Behaviour(
-        put_properties=put,
-        response_properties=put,
-        lookup_absent=absent,
-        duplicate_external_id=duplicate,
-        email_taken_status=taken,
-    )
-    for put, absent, duplicate, taken in itertools.product(
-        ("merge", "replace"), ("404", "empty"), ("allow", "refuse"), (400, 409, 422)
-    )
-]
 
-
-@pytest.fixture(
-    params=READINGS,
-    ids=lambda one: "-".join(
-        (
-            one.put_properties,
-            one.lookup_absent,
-            one.duplicate_external_id,
-            str(one.email_taken_status),
-        )
-    ),
-)
+@pytest.fixture(params=READINGS, ids=reading_name)
 async def here(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """The world under each reading of what the documents leave open."""
     async with world(request.param) as one:
@@ -127,25 +114,6 @@ async def test_an_end_user_is_found_by_any_identity(
         await here.deliver(UpsertEndUser(**identity, properties={"plan": plan}))
     assert here.effects() == ["create_end_user", "update_end_user"]
     assert here.wootric.state.find(name, identity[name]).properties == {"plan": "pro"}
-
-
-async def test_an_email_that_is_taken_leads_to_its_holder(here: World) -> None:
-    here.hold(external_id=None)
-    outcome = await here.deliver(UPSERT)
-    assert isinstance(outcome, Delivered)
-    assert here.effects() == ["update_end_user"]
-    assert here.user().email == "ada@example.com"
-
-
-async def test_an_email_of_somebody_else_is_not_taken_from_a_known_end_user(here: World) -> None:
-    known = here.hold()
-    here.hold(email="eve@example.com", external_id="eve")
-    outcome = await here.deliver(
-        UpsertEndUser(email="eve@example.com", external_id="ada"), known=known
-    )
-    assert isinstance(outcome, Rejected)
-    assert outcome.reason == "email_taken"
-    assert here.effects() == []
 
 
 async def test_an_id_that_is_no_longer_there_is_looked_up_again(here: World) -> None:
@@ -316,6 +284,17 @@ async def test_a_page_looks_its_person_up_once(here: World) -> None:
     assert here.wootric.state.page_views[0].email == "ada@example.com"
     assert isinstance(outcome, Delivered)
     assert outcome.end_user == held
+
+
+async def test_a_page_of_an_unknown_email_asks_for_its_creation_once(here: World) -> None:
+    page = PageView(url=URL, random="0.5", email="eve@example.com")
+    outcome = await here.deliver(page)
+    assert outcome == Delivered(
+        end_user=EndUser(id=None, email="eve@example.com"), status=200, attempts=1
+    )
+    before = len(here.requests("GET", "/v1"))
+    await here.deliver(page, known=outcome.end_user)
+    assert len(here.requests("GET", "/v1")) == before == 1
 
 
 async def test_a_page_of_nobody_is_skipped_and_the_absence_remembered(here: World) -> None:

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Callable
 
-from sink.wootric.emulator import forms
+from sink.wootric.emulator import forms, views
 from sink.wootric.emulator.behaviour import Behaviour
 from sink.wootric.emulator.call import Call, Reply
 from sink.wootric.emulator.limits import RateLimit
@@ -67,7 +67,7 @@ class Api:
             document = {"error": f"Validation failed: {name} has already been taken"}
             return Reply.of(self.account.behaviour.email_taken_status, document)
         except NotFound:
-            return Reply.of(404, RECORD_NOT_FOUND)
+            return Reply.of(404, views.RECORD_NOT_FOUND)
 
     def _token(self, call: Call) -> Reply:
         try:
@@ -83,18 +83,6 @@ class Api:
         known = {name: given[name] for name in PIXEL_PARAMETERS if name in given}
         self.account.state.add_page_view(known)
         return Reply(200, GIF, {"Cache-Control": "no-store"}, "image/gif")
-
-
-RECORD_NOT_FOUND = {
-    "type": "error_list",
-    "errors": [
-        {
-            "status": "record_not_found",
-            "message": "The record could not be found",
-            "field": None,
-        }
-    ],
-}
 
 
 def route_of(call: Call) -> str:

@@ -26,8 +26,9 @@ class Behaviour:
     external_id_suffices: bool = True
     """Whether an end user may be created with neither e-mail nor phone number."""
     email_taken_status: Literal[400, 409, 422] = 400
-    lookup_absent: Literal["404", "empty"] = "404"
-    """How a look-up that finds nobody is answered; "empty" is 200 without a body."""
+    lookup_absent: Literal["404", "empty", "list", "null", "error_list"] = "404"
+    """How a look-up that finds nobody is answered: with 404 and an error list, or with 200 and
+    nothing, ``[]``, ``null`` or the same error list."""
     expires_in_s: float = 7200.0
     rate_limit_per_minute: int | None = None
     reply_delay_s: float = 0.0

@@ -169,9 +169,17 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 def _looked_up(account: Account, user: EndUser | None) -> Reply:
     if user is not None:
         return Reply.of(200, _view(account, user))
-    if account.behaviour.lookup_absent == "empty":
-        return Reply(200)
-    raise NotFound
+    match account.behaviour.lookup_absent:
+        case "404":
+            raise NotFound
+        case "empty":
+            return Reply(200)
+        case "list":
+            return Reply.of(200, [])
+        case "null":
+            return Reply.of(200, None)
+        case "error_list":
+            return Reply.of(200, views.RECORD_NOT_FOUND)
 
 
 def _look_up(account: Account, name: str, given: Parameters) -> EndUser | None:

@@ -18,6 +18,17 @@ SURVEY_ID = 1
 ZONE = timezone(timedelta(hours=-8))
 """Wootric's examples show Pacific time; a client must read the offset, not assume UTC."""
 
+RECORD_NOT_FOUND: Json = {
+    "type": "error_list",
+    "errors": [
+        {
+            "status": "record_not_found",
+            "message": "The record could not be found",
+            "field": None,
+        }
+    ],
+}
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
