@@ -41,6 +41,7 @@ from stream.kafka.messages import (
     Release,
     Restored,
     Revoking,
+    Sized,
 )
 from stream.limits import Capacity
 from stream.record import Partition, Record
@@ -107,6 +108,7 @@ class Processor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._queued = 0
         self._assignments: dict[Partition, int] = {}
+        self._input_partitions = 0
         self._paused: dict[Partition, float] = {}
         self._committing: Checkpoint | None = None
         self._next_commit_at = 0.0
@@ -163,6 +165,10 @@ class Processor:
             case Assigned(partitions, number):
                 self._assignments.update(dict.fromkeys(partitions, number))
                 self._observer.rebalanced("assigned", len(self._assignments))
+                self._share()
+            case Sized(partitions=count):
+                self._input_partitions = count
+                self._share()
             case Restored():
                 self._open(notice)
             case Revoking(partitions):
@@ -234,6 +240,13 @@ class Processor:
             self._assignments.pop(partition, None)
             self._paused.pop(partition, None)
             self._observer.closed(partition, self._flow.close(partition))
+        self._share()
+
+    def _share(self) -> None:
+        """Take the part of the account's rate that our partitions are of the input's."""
+        if self._input_partitions:
+            owned = min(len(self._assignments), self._input_partitions)
+            self._sink.share(owned, self._input_partitions)
 
     # Sending
 

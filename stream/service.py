@@ -39,6 +39,7 @@ from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer
 from stream.telemetry.pulse import Pulse
 from stream.telemetry.server import StatusServer
+from stream.telemetry.sink_observer import SinkObserver
 from stream.telemetry.status import Identity
 from stream.telemetry.vitals import Vitals
 from stream.transform import Rules
@@ -73,11 +74,17 @@ async def serve(settings: Settings) -> None:
     tracer = tracing(settings)
     observer = Observer(metrics, vitals, gauges, tracer)
     logs.listen(observer.logged)
+    of_sink = SinkObserver(metrics, by_client=account.client_id is not None)
     hooks = SinkHooks(
         request_finished=observer.request_finished,
         throttled=observer.throttled,
         circuit_changed=observer.circuit_changed,
-        token_refreshed=observer.token_refreshed,
+        token_refreshed=of_sink.token_refreshed,
+        token_refused=of_sink.token_refused,
+        concurrency_changed=of_sink.concurrency_changed,
+        allowance_changed=of_sink.allowance_changed,
+        pace_changed=of_sink.pace_changed,
+        identity_conflict=of_sink.identity_conflict,
     )
     session = HttpSession(
         in_flight_max=wootric.in_flight_max, request_timeout_s=wootric.request_timeout_s
@@ -101,6 +108,7 @@ async def serve(settings: Settings) -> None:
             polled_at=lambda: member.polled_at,
         )
         await status.start(settings.http.host, settings.http.port)
+        await sink.authorize()  # wrong credentials are said before anything is read
         await sink.start()
         pulse = Pulse(metrics.loop_lag)
         stopping.begin_drain = partial(_drain, processor, vitals)

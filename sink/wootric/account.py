@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 US_API_URL = "https://api.wootric.com"
 PIXEL_URL = "https://d8myem934l1zi.cloudfront.net/pixel.gif"
@@ -54,3 +55,22 @@ class WootricAccount:
     def token_url(self) -> str:
         """Where tokens are given."""
         return f"{(self.api_url or region_url(self.account_token)).rstrip('/')}/oauth/token"
+
+    @property
+    def token_request_url(self) -> str:
+        """Where to ask for one: a login may have several accounts, and names the one meant."""
+        if self.client_id:
+            return self.token_url
+        return f"{self.token_url}?account_token={quote(self.account_token, safe='')}"
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The fields of a request for a token, without a refresh token."""
+        if self.client_id:
+            fields = {"grant_type": "client_credentials", "client_id": self.client_id}
+            return fields | ({"client_secret": self.client_secret} if self.client_secret else {})
+        return {
+            "grant_type": "password",
+            "username": self.username or "",
+            "password": self.password or "",
+        }

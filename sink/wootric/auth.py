@@ -8,22 +8,24 @@ import asyncio
 import re
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from multidict import CIMultiDict
 from yarl import URL
 
 from sink.classify import Ambiguous, Executed, Forbidden, NotExecuted, Refused, Throttled, classify
-from sink.http import Request
+from sink.http import Reply, Request
 from sink.retry import backoff_s, demanded_wait_s
 from sink.wootric.account import WootricAccount
 from sink.wootric.answers import document
 from sink.wootric.context import Context
+from sink.wootric.refusals import oauth_error
 
 USER_AGENT = "wootric-stream"
 FORM = "application/x-www-form-urlencoded"
 MARGIN_S = 60.0  # as tap-wootric does; enough for a request begun before to end with a good token
 LIFETIME_S = 7200.0
+LIFETIME_S_MAX = 400 * 86_400.0
 TOKEN_FORBIDDEN = frozenset({400, 401, 402, 403, 404, 405, 422})
 
 _TOKEN = re.compile(r"[!-~]+")  # what a header can carry
@@ -43,9 +45,10 @@ class Bearer:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The credentials are not accepted."""
+    """The credentials are not accepted; ``error`` is a word from a bounded set."""
 
     status: int
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,9 @@ class TokenKeeper:
                 self._refresh_token = None
                 grant = None
         if grant is None:
-            grant = await self._ask(self._credentials())
+            grant = await self._ask(self._account.credentials)
+        if isinstance(grant, Denied):
+            self._hooks.token_refused(grant.error, grant.status)
         self._hooks.token_refreshed(isinstance(grant, Bearer))
         if isinstance(grant, Bearer):
             self._bearer = grant
@@ -140,7 +145,8 @@ class TokenKeeper:
     async def _ask(self, fields: dict[str, str]) -> Grant:
         """Send one token request. It changes nothing that matters: any trouble is just delay."""
         asked_at = self._clock()
-        request = Request("token", "POST", self._url(), urlencode(fields).encode("ascii"))
+        url = URL(self._account.token_request_url, encoded=True)
+        request = Request("token", "POST", url, urlencode(fields).encode("ascii"))
         evidence = await self._http.send(request, _headers(**{"Content-Type": FORM}))
         verdict = classify(evidence, writes=False, forbidden=TOKEN_FORBIDDEN)
         self._hooks.request_finished(
@@ -150,7 +156,8 @@ class TokenKeeper:
             case Executed(_, body):
                 return self._read(document(body), asked_at) or self._later("unreadable token", None)
             case Forbidden(status) | Refused(status):
-                return Denied(status)
+                body = evidence.body if isinstance(evidence, Reply) else None
+                return Denied(status, oauth_error(status, body))
             case Throttled(_, headers):
                 wait_s = demanded_wait_s(headers, unix_now=self._wall_clock())
                 return self._later("token throttled", wait_s)
@@ -165,8 +172,8 @@ class TokenKeeper:
             return None
         refresh_token = value.get("refresh_token")
         self._refresh_token = refresh_token if isinstance(refresh_token, str) else None
-        lifetime = value.get("expires_in")
-        lifetime_s = float(lifetime) if isinstance(lifetime, int | float) else LIFETIME_S
+        # Counted on our own monotonic clock: nobody's wall clock matters.
+        lifetime_s = _lifetime_s(value.get("expires_in"))
         margin_s = min(max(MARGIN_S, self._account.request_timeout_s), lifetime_s / 2)
         read = _headers(Authorization=f"Bearer {token}")
         return Bearer(
@@ -183,25 +190,14 @@ class TokenKeeper:
         self._wait_until = self._clock() + wait_s
         return Unavailable(detail, self._wait_until)
 
-    def _credentials(self) -> dict[str, str]:
-        account = self._account
-        if account.client_id:
-            fields = {"grant_type": "client_credentials", "client_id": account.client_id}
-            if account.client_secret:
-                fields["client_secret"] = account.client_secret
-            return fields
-        return {
-            "grant_type": "password",
-            "username": account.username or "",
-            "password": account.password or "",
-        }
 
-    def _url(self) -> URL:
-        url = self._account.token_url
-        if not self._account.client_id:
-            # A login may have several accounts: the token names the one that is meant.
-            url += f"?account_token={quote(self._account.account_token, safe='')}"
-        return URL(url, encoded=True)
+def _lifetime_s(value: Any) -> float:
+    """Return how long a token lasts; as documented if the reply says nothing that can be."""
+    try:
+        lifetime_s = float(value)
+    except (TypeError, ValueError):
+        return LIFETIME_S
+    return lifetime_s if 0 < lifetime_s < LIFETIME_S_MAX else LIFETIME_S
 
 
 def _headers(**more: str) -> CIMultiDict[str]:

@@ -15,7 +15,7 @@ from sink.http import HttpSession
 from sink.rate import RateGate
 from sink.slots import Slots
 from sink.wootric.account import WootricAccount
-from sink.wootric.auth import Bearer, Denied, TokenKeeper
+from sink.wootric.auth import Bearer, Denied, Grant, TokenKeeper
 from sink.wootric.context import Context
 from sink.wootric.effort import Effort, Ended
 from sink.wootric.end_users import EndUsers
@@ -108,12 +108,28 @@ class WootricSink:
         """Return for each circuit why it is open; None for a closed one."""
         return {host.name: host.circuit.reason for host in (self._api.host, self._pixel.host)}
 
+    def share(self, owned: int, total: int) -> None:
+        """Take the part of the account's rate that this worker's partitions are of all."""
+        gate = self._api.host.gate
+        gate.share(owned / total)
+        self._context.hooks.pace_changed(gate.per_minute)
+
+    async def authorize(self) -> Grant:
+        """Ask for a token now; open the API's circuit if the credentials are refused.
+
+        Nothing is sent then until a probe finds them accepted: not tried again by whoever asks.
+        """
+        grant = await self._keeper.fresh()
+        if isinstance(grant, Denied):
+            self._api.host.open("credentials")
+        return grant
+
     async def probe(self) -> bool:
         """Ask the API for a token and something harmless; close its circuit if it gives both."""
         began_at = self._clock()
         silent = self._api.host.circuit.reason == "unreachable"
         held = self._keeper.current() if silent else None  # where only the silence is in question
-        grant = held or await self._keeper.fresh()
+        grant = held or await self.authorize()
         if isinstance(grant, Bearer):
             evidence = await self._context.http.send(self._requests.probe(), grant.read_headers)
             verdict = classify(evidence, writes=False)
@@ -129,8 +145,6 @@ class WootricSink:
                 self._keeper.discard(grant)
             if isinstance(verdict, Forbidden):
                 self._api.host.open(verdict.reason)
-        elif isinstance(grant, Denied):
-            self._api.host.open("credentials")
         self._api.host.circuit.probe_failed(now=self._clock())
         return False
 

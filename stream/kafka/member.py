@@ -15,7 +15,14 @@ from functools import partial
 from typing import Any, assert_never
 
 import structlog
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (
     AdminClient,
     ConfigEntry,
@@ -23,6 +30,7 @@ from confluent_kafka.admin import (
     ListOffsetsResultInfo,
     OffsetSpec,
     ResourceType,
+    TopicDescription,
 )
 
 from stream.checkpoint import Checkpoint
@@ -51,6 +59,7 @@ from stream.kafka.messages import (
     Records,
     Release,
     Revoking,
+    Sized,
 )
 from stream.kafka.restore import Restorer
 from stream.kafka.transactions import StaleGroup, Transactions, Unresolved
@@ -113,6 +122,7 @@ class GroupMember(threading.Thread):
         self._retention_at = 0.0
         self._handed = 0
         self._leaders_moved = False
+        self._unsized = False
         self._unresolved: tuple[Checkpoint, float] | None = None
         self._resolve_at = 0.0
 
@@ -333,6 +343,7 @@ class GroupMember(threading.Thread):
         consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in assigned])
         if assigned:
             consumer.pause(assigned)
+        self._unsized = True
         self._tell(Joined())
         if partitions:
             self._tell(Assigned(partitions, self._assignments))
@@ -381,6 +392,8 @@ class GroupMember(threading.Thread):
             return
         self._ends_at = now + ENDS_EVERY_S
         owned = list(self._owned)
+        if self._unsized:
+            self._ask_for_size()
         if self._leaders_moved:
             self._leaders_moved = False
             self._find_leaders()
@@ -408,6 +421,17 @@ class GroupMember(threading.Thread):
         entry = None if answer.exception() else answer.result().get("retention.ms")
         if entry is not None and entry.value is not None:
             self._tell(Kept(int(entry.value)))
+
+    def _ask_for_size(self) -> None:
+        """Ask how many partitions the input has; the answer comes by itself."""
+        topic = TopicCollection([self._config.topic])
+        for future in self._admin.describe_topics(topic, request_timeout=5).values():
+            future.add_done_callback(self._sized)
+
+    def _sized(self, answer: "Future[TopicDescription]") -> None:
+        if answer.exception() is None and answer.result().partitions:
+            self._unsized = False
+            self._tell(Sized(len(answer.result().partitions)))
 
     def _find_leaders(self) -> None:
         """Let the admin client look for new leaders, which it never does by itself."""

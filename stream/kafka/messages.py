@@ -28,6 +28,13 @@ class Assigned:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """The input has so many partitions, ours and others'; told after each assignment."""
+
+    partitions: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
     """The ledger of a partition is folded up to its barrier; reading may begin."""
@@ -126,6 +133,7 @@ class Left:
 Notice: TypeAlias = (
     Joined
     | Assigned
+    | Sized
     | Restored
     | Records
     | Revoking

@@ -10,6 +10,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from sink.wootric.identity import Conflict
 from stream import __version__
 
 REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -44,6 +45,8 @@ class Metrics:
             self.in_doubt_resolved.labels(resolution)
         for renewal in ("granted", "refused"):
             self.tokens.labels(renewal)
+        for kind in Conflict:
+            self.identity_conflicts.labels(kind.value)
 
     def _describe_flow(self) -> None:
         self.records_consumed = self._counter(
@@ -168,6 +171,33 @@ class Metrics:
         )
         self.tokens = self._counter(
             "sink_token_renewals", "Access tokens asked for: granted or refused.", "outcome"
+        )
+        self.concurrency_limit = self._gauge(
+            "sink_concurrency_limit",
+            "Requests that may be under way at once; falls while the host is slow or fails.",
+            "host",
+        )
+        self.rate_remaining = self._gauge(
+            "sink_rate_remaining",
+            "Requests that the account has left, by the last reply that said it.",
+            "host",
+        )
+        self.rate_limit = self._gauge(
+            "sink_rate_limit",
+            "Requests that the account gets until the next renewal, by the same reply.",
+            "host",
+        )
+        self.rate_share = self._gauge(
+            "sink_rate_share_per_minute",
+            "This worker's part of WOOTRIC__REQUESTS_PER_MINUTE; 0 without one.",
+        )
+        self.token_refusals = self._counter(
+            "sink_token_refusals",
+            "Times that Wootric refused our credentials, by its word. Worry about any.",
+            "error",
+        )
+        self.identity_conflicts = self._counter(
+            "identity_conflicts", "Identities of end users that clashed, by kind.", "kind"
         )
 
     def _describe_guarantee(self) -> None:

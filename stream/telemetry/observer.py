@@ -248,7 +248,3 @@ class Observer:
         else:
             self._vitals.circuits.pop(name, None)
             log.info("circuit_closed", circuit=name)
-
-    def token_refreshed(self, granted: bool) -> None:
-        """Count a token that was asked for."""
-        self._metrics.tokens.labels("granted" if granted else "refused").inc()

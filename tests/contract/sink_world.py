@@ -1,7 +1,8 @@
 """A sink and the Wootric that it is tested against."""
 
 import itertools
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -176,7 +177,12 @@ class World:
 
 
 @asynccontextmanager
-async def world(behaviour: Behaviour | None = None, **account: Any) -> AsyncIterator[World]:
+async def world(
+    behaviour: Behaviour | None = None,
+    *,
+    wall_clock: Callable[[], float] = time.time,
+    **account: Any,
+) -> AsyncIterator[World]:
     """A sink before an emulator; ``account`` are settings that differ from the usual."""
     heard = Heard()
     async with Emulator(behaviour or Behaviour()) as wootric:
@@ -197,6 +203,12 @@ async def world(behaviour: Behaviour | None = None, **account: Any) -> AsyncIter
             "request_timeout_s": config.request_timeout_s,
         }
         async with HttpSession(**limits) as session:
-            sink = WootricSink(config, session=session, random=lambda: 0.5, hooks=heard.hooks())
+            sink = WootricSink(
+                config,
+                session=session,
+                wall_clock=wall_clock,
+                random=lambda: 0.5,
+                hooks=heard.hooks(),
+            )
             yield World(wootric, sink, heard)
             await sink.close()

@@ -1,12 +1,14 @@
 """Tokens, circuits and the pace."""
 
 import asyncio
+import itertools
 import time
 
 import pytest
 from sink_world import DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, world
 
-from sink.delivery import Deferred, Delivered, EndUser, Rejected
+from sink.delivery import Deferred, Delivered, EndUser, Rejected, Skipped
+from sink.wootric.auth import Bearer, Denied, Unavailable
 from sink.wootric.emulator import Answer, Behaviour, Delay, Drop, Truncate
 from sink.wootric.operations import Operation, UpsertEndUser
 
@@ -198,6 +200,87 @@ async def test_a_refresh_token_that_is_refused_leads_back_to_the_full_grant() ->
         assert here.token_requests() == 3
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "account", "refusal"),
+    [
+        (Behaviour(client_secret="other"), {}, ("invalid_client", 401)),
+        (Behaviour(password="other"), PASSWORD, ("invalid_grant", 400)),
+        (Behaviour(account_token="NPS-other"), PASSWORD, ("invalid_client", 401)),
+    ],
+    ids=["client", "login", "account"],
+)
+async def test_wrong_credentials_are_found_by_asking_and_nothing_is_sent(
+    behaviour: Behaviour, account: dict[str, str], refusal: tuple[str, int]
+) -> None:
+    async with world(behaviour, **account) as here:
+        assert here.sink.circuits()["api"] is None
+        assert await here.sink.authorize() == Denied(refusal[1], refusal[0])
+        assert here.sink.circuits()["api"] == "credentials"
+        assert here.heard.refusals == [refusal]
+        assert here.sink.capacity(time.monotonic()) == 0
+        assert isinstance(await here.deliver(UPSERT), Deferred)
+        assert here.requests() == []
+        assert here.token_requests() == 1
+
+
+async def test_good_credentials_are_asked_for_once() -> None:
+    async with world() as here:
+        assert isinstance(await here.sink.authorize(), Bearer)
+        assert isinstance(await here.deliver(UPSERT), Delivered)
+        assert here.token_requests() == 1
+
+
+@pytest.mark.parametrize("fault", [Drop(), Answer(status=503), Answer(status=429)], ids=repr)
+async def test_a_token_endpoint_in_trouble_says_nothing_about_the_credentials(
+    fault: Drop,
+) -> None:
+    async with world() as here:
+        here.wootric.on("POST", "/oauth/token", fault)
+        assert isinstance(await here.sink.authorize(), Unavailable)
+        assert here.sink.circuits()["api"] is None
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(404, "status_404"), (302, "status_302"), (403, "access_denied")]
+)
+async def test_an_address_without_tokens_is_a_matter_of_configuration(
+    status: int, error: str
+) -> None:
+    async with world() as here:
+        body = f'{{"error":"{error}"}}'
+        here.wootric.on("POST", "/oauth/token", Answer(status=status, body=body))
+        assert await here.sink.authorize() == Denied(status, error)
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "lifetime_s"),
+    [("60", 60), ('"60"', 60), ("0", 7200), ("-1", 7200), ('"soon"', 7200), ("null", 7200)],
+)
+async def test_how_long_a_token_lasts_is_read_with_care(expires_in: str, lifetime_s: int) -> None:
+    async with world() as here:
+        body = f'{{"access_token":"t","token_type":"bearer","expires_in":{expires_in}}}'
+        here.wootric.on("POST", "/oauth/token", Answer(status=200, body=body))
+        now = time.monotonic()
+        grant = await here.sink.authorize()
+        assert isinstance(grant, Bearer)
+        assert grant.expires_at - now == pytest.approx(lifetime_s, abs=1)
+
+
+@pytest.mark.parametrize("skew_s", [-86_400, 86_400])
+async def test_a_wall_clock_that_is_wrong_or_jumps_changes_nothing(skew_s: float) -> None:
+    skew = itertools.chain([0.0], itertools.repeat(skew_s))
+    async with world(
+        Behaviour(rate_limit_per_minute=1000), wall_clock=lambda: time.time() + next(skew)
+    ) as here:
+        for _ in range(3):
+            assert isinstance(await here.deliver(UPSERT), Delivered | Skipped)
+        assert here.token_requests() == 1
+        headers = {"X-Rate-Limit-Reset": str(int(time.time()) + 30)}
+        here.wootric.on("GET", "/v1/end_users/{id}", Answer(status=429, headers=headers))
+        await here.deliver(UPSERT)
+        assert 27 < here.heard.waits[0] < 32
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 async def test_the_pixel_has_a_circuit_of_its_own(status: int) -> None:
     async with world() as here:
@@ -256,6 +339,54 @@ async def test_the_pace_is_kept_and_pages_are_outside_of_it() -> None:
         assert (here.sink.capacity(now), here.sink.capacity(now, page=True)) == (0, 16)
         for _ in range(5):
             assert isinstance(await here.deliver(PAGE), Delivered)
+
+
+async def test_a_worker_takes_the_part_of_the_pace_that_its_partitions_are() -> None:
+    async with world(requests_per_minute=1200) as here:
+        now = time.monotonic()
+        assert here.sink.capacity(now) == 16
+        here.sink.share(2, 6)
+        assert here.heard.paces == [400]
+        assert here.sink.capacity(now) == 6
+        here.sink.share(6, 6)
+        assert here.heard.paces == [400, 1200]
+        assert here.sink.capacity(now + 1) == 16
+
+
+async def test_at_a_slow_pace_an_end_user_is_created_all_the_same() -> None:
+    """Who has looked already waits for its turn: to look again would go on for ever."""
+    async with world(requests_per_minute=28) as here:
+        began_at = time.monotonic()
+        assert isinstance(await here.deliver(UPSERT), Delivered)
+        assert time.monotonic() - began_at > 2.0
+        assert [method for method, _ in here.requests()] == ["GET", "POST"]
+
+
+async def test_what_the_account_has_left_is_spread_instead_of_refused() -> None:
+    async with world(Behaviour(rate_limit_per_minute=20)) as here:
+        users = [here.hold(email=None, external_id=f"u{n}") for n in range(40)]
+        wanted = [UpsertEndUser(external_id=f"u{n}", properties={"plan": "pro"}) for n in range(40)]
+        outcomes = []
+        for user, operation in zip(users, wanted, strict=True):
+            if here.sink.capacity(time.monotonic()):
+                outcomes.append(await here.deliver(operation, known=user))
+        assert 9 <= sum(isinstance(outcome, Delivered) for outcome in outcomes) <= 20
+        assert all(entry.status != 429 for entry in here.wootric.journal.entries)
+        assert here.heard.waits == []
+        assert here.heard.allowances[0] == ("api", 19, 20)
+
+
+async def test_a_host_that_fails_is_asked_fewer_things_at_once() -> None:
+    """Each host has its own limit, and comes back."""
+    async with world() as here:
+        known = here.hold()
+        here.wootric.on(*WRITES["update_end_user"], Answer(status=500, delay_s=0.03), times=16)
+        await asyncio.gather(*(here.deliver(UPSERT, known=known) for _ in range(16)))
+        assert here.heard.limits == [("api", 16), ("pixel", 16), ("api", 8)]
+        while here.heard.limits[-1] != ("api", 16):
+            here.wootric.on(*WRITES["update_end_user"], Delay(before_s=0.02), times=16)
+            await asyncio.gather(*(here.deliver(UPSERT, known=known) for _ in range(16)))
+        assert here.sink.capacity(time.monotonic()) == 16
 
 
 async def test_capacity_shrinks_with_what_is_in_flight() -> None:

@@ -1,0 +1,86 @@
+"""Places under way: never more than the limit, none lost, first come first served."""
+
+import asyncio
+from random import Random
+
+import pytest
+
+from sink.concurrency import Concurrency
+from sink.slots import Slots
+
+
+def slots(limit: int) -> Slots:
+    return Slots(Concurrency(most=limit))
+
+
+async def test_as_many_as_the_limit_are_taken_at_once() -> None:
+    two = slots(2)
+    assert [await two.take(patience_s=0) for _ in range(3)] == [True, True, False]
+    assert (two.under_way, two.engaged, two.taken) == (2, 2, 2)
+
+
+async def test_who_waits_longest_is_next() -> None:
+    one = slots(1)
+    await one.take(patience_s=0)
+    order: list[int] = []
+
+    async def wait(number: int) -> None:
+        assert await one.take(patience_s=1)
+        order.append(number)
+        one.give()
+
+    waiting = [asyncio.create_task(wait(number)) for number in range(3)]
+    await asyncio.sleep(0)
+    assert one.engaged == 4
+    one.give()
+    await asyncio.gather(*waiting)
+    assert order == [0, 1, 2]
+    assert (one.under_way, one.engaged) == (0, 0)
+
+
+async def test_whoever_comes_later_does_not_overtake() -> None:
+    one = slots(1)
+    await one.take(patience_s=0)
+    first = asyncio.create_task(one.take(patience_s=1))
+    await asyncio.sleep(0)
+    one.give()
+    assert not await one.take(patience_s=0)
+    assert await first
+
+
+async def test_a_limit_that_grows_lets_more_in() -> None:
+    one = slots(1)
+    await one.take(patience_s=0)
+    waiting = [asyncio.create_task(one.take(patience_s=1)) for _ in range(3)]
+    await asyncio.sleep(0)
+    one.concurrency.limit = 3
+    one.give()
+    assert await asyncio.gather(*waiting)
+    assert one.under_way == 3
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_no_place_is_lost_however_waits_end(seed: int) -> None:
+    """Time-outs and cancellations may come in the very moment in which a place is given."""
+    dice = Random(seed)
+    few = slots(3)
+    most = 0
+
+    async def work() -> None:
+        nonlocal most
+        if await few.take(patience_s=dice.choice([0.0, 0.001, 0.01])):
+            most = max(most, few.under_way)
+            try:
+                await asyncio.sleep(dice.choice([0.0, 0.001]))
+            finally:
+                few.give()
+
+    tasks = [asyncio.create_task(work()) for _ in range(60)]
+    for task in tasks:
+        if dice.random() < 0.3:
+            await asyncio.sleep(0)
+            task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert (few.under_way, few.engaged) == (0, 0)
+    assert most == 3
+    assert await few.take(patience_s=0)
