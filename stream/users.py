@@ -24,10 +24,13 @@ class Users:
         """Return the operation's user as the last settled operation left it, or None.
 
         A profile that was sent long ago is not known any more: it is looked up, and what
-        differs is sent again.
+        differs is sent again. Nor is an absence that was found long ago.
         """
         entry = self._entry(operation)
-        if entry is None or (isinstance(operation, UpsertEndUser) and self._old(entry, now_ms)):
+        if entry is None:
+            return None
+        fades = isinstance(operation, UpsertEndUser) or entry.id is None
+        if fades and self._old(entry, now_ms):
             return None
         return _end_user(entry)
 

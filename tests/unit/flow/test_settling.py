@@ -188,6 +188,20 @@ def test_an_unchanged_profile_is_really_sent_again_after_a_day() -> None:
     assert driver.one().known is None
 
 
+def test_an_absence_is_remembered_for_a_day() -> None:
+    """Page views of nobody cost one look-up; one that another client creates is found at last."""
+    driver = Driver()
+    absent = EndUser(id=None, external_id="ann")
+    for known in (None, absent):
+        driver.feed(page())
+        work = driver.one()
+        assert work.known == known
+        driver.settle(work, Skipped(reason="no_email", end_user=absent))
+    driver.now += LIMITS.unchanged_resend_after_s
+    driver.feed(page())
+    assert driver.one().known is None
+
+
 def test_a_run_of_dead_letters_brakes_and_deliveries_end_it() -> None:
     driver = Driver(replace(LIMITS, dead_letters_max=2))
     driver.feed(Refuse("undecodable", "x"))
