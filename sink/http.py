@@ -72,14 +72,14 @@ class HttpSession:
     """A bounded pool of connections to a few hosts. An asynchronous context manager."""
 
     def __init__(self, *, in_flight_max: int, request_timeout_s: float) -> None:
-        self.in_flight_max = in_flight_max
+        self._in_flight_max = in_flight_max
         self._request_timeout_s = request_timeout_s
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=self.in_flight_max + SPARE_CONNECTIONS, keepalive_timeout=KEEPALIVE_S
+                limit=self._in_flight_max + SPARE_CONNECTIONS, keepalive_timeout=KEEPALIVE_S
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             request_class=_GatedRequest,

@@ -166,6 +166,7 @@ def wootric_account(wootric: WootricSettings) -> WootricAccount:
         password=secret("password"),
         request_timeout_s=wootric.request_timeout_s,
         in_flight_max=wootric.in_flight_max * 2,
+        concurrency_max=wootric.in_flight_max,
         requests_per_minute=wootric.requests_per_minute,
     )
 

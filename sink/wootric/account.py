@@ -26,6 +26,7 @@ class WootricAccount:
     ``api_url`` is scheme and host, without ``/v1``; empty, the account token chooses the
     region. With a client id the grant is ``client_credentials``, else ``password``.
     ``requests_per_minute`` of 0 sets no pace: only the replies' headers count.
+    ``in_flight_max`` bounds deliveries, ``concurrency_max`` requests under way (0: by the same).
     """
 
     account_token: str
@@ -37,6 +38,7 @@ class WootricAccount:
     password: str | None = field(default=None, repr=False)
     request_timeout_s: float = 10.0
     in_flight_max: int = 64
+    concurrency_max: int = 0
     requests_per_minute: int = 0
     probe_interval_s: float = 15.0
 

@@ -9,7 +9,7 @@ from sink.wootric.refusals import detail
 PATIENCE_S: Final = 2.0  # a longer wait gives the place in flight to another delivery
 # Who has asked already waits on for its next request: begun anew it would only ask the same
 # again, for ever where the pace is slow.
-PATIENCE_BEGUN_S: Final = 60.0
+PATIENCE_BEGUN_S: Final = 600.0
 
 
 class Ended(Exception):  # noqa: N818  (not an error: the delivery's outcome, found deep inside)

@@ -60,8 +60,9 @@ class EndUsers:
     async def delete(self, wanted: DeleteEndUser, effort: Effort) -> Outcome:
         """Delete the end user; that there is none is as good."""
         gone = EndUser(id=None, email=wanted.email, external_id=wanted.external_id)
-        known = effort.delivery.known
-        if known is None or known.id is None:
+        # What cannot be undone is looked at first: by now it may be another one's.
+        known = await self._known.user(wanted, effort, look=True)
+        if known is None:
             known = await self._lookup.by_key(
                 effort, external_id=wanted.external_id, email=wanted.email
             )

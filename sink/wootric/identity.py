@@ -9,12 +9,21 @@ from collections import OrderedDict
 from collections.abc import Container
 from dataclasses import replace
 from enum import StrEnum
+from typing import TypeAlias
 
 from sink.delivery import EndUser
-from sink.wootric.operations import CreateDecline, CreateResponse, UpsertEndUser
+from sink.wootric.operations import (
+    CreateDecline,
+    CreateResponse,
+    DeleteEndUser,
+    UpsertEndUser,
+)
 from sink.wootric.refusals import message, taken
 
 SHARED_MAX = 10_000
+OfEndUser: TypeAlias = UpsertEndUser | CreateResponse | CreateDecline | DeleteEndUser
+"""What concerns one end user at the API."""
+
 IDENTITIES = ("email", "phone_number", "external_id")
 
 _TAKEN = re.compile(r"(e-?mail|phone|external)[a-z _]* has already been taken")
@@ -71,12 +80,12 @@ def without(wanted: UpsertEndUser, fields: Container[str]) -> UpsertEndUser:
     )
 
 
-def name_of(operation: UpsertEndUser | CreateResponse | CreateDecline) -> str | None:
+def name_of(operation: OfEndUser) -> str | None:
     """Return the name under which we know the operation's end user."""
     return operation.external_id or operation.email
 
 
-def is_stranger(shown: EndUser, operation: UpsertEndUser | CreateResponse | CreateDecline) -> bool:
+def is_stranger(shown: EndUser, operation: OfEndUser) -> bool:
     """Return whether the end user that we knew by its id has become somebody else's.
 
     Whoever shares the e-mail is the same person to Wootric.

@@ -2,18 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeAlias
 
 from sink.delivery import EndUser
 from sink.wootric.answers import document, end_user
 from sink.wootric.effort import Effort
-from sink.wootric.identity import Conflict, Writers, is_stranger, name_of
+from sink.wootric.identity import Conflict, OfEndUser, Writers, is_stranger, name_of
 from sink.wootric.lookup import Lookup
-from sink.wootric.operations import CreateDecline, CreateResponse, UpsertEndUser
+from sink.wootric.operations import UpsertEndUser
 from sink.wootric.profile import merged
-
-Described: TypeAlias = UpsertEndUser | CreateResponse | CreateDecline
-"""Operations that write an end user's properties."""
 
 
 class Known:
@@ -29,7 +25,7 @@ class Known:
         self._conflict = conflict
         self._writers = Writers()
 
-    async def user(self, operation: Described, effort: Effort, *, look: bool) -> EndUser | None:
+    async def user(self, operation: OfEndUser, effort: Effort, *, look: bool) -> EndUser | None:
         """Return the end user as known, looked at if its profile is not known for certain.
 
         ``look`` looks in any case. None if nobody is known, or if it is not there, or not this
@@ -47,7 +43,7 @@ class Known:
             return None
         return shown
 
-    def wrote(self, known: EndUser, operation: Described) -> None:
+    def wrote(self, known: EndUser, operation: OfEndUser) -> None:
         """Note a write, which dates what others know of an end user that they share."""
         if known.id is not None:
             shared = known.external_id != operation.external_id

@@ -195,5 +195,6 @@ class WootricSink:
         circuit = Circuit(probe_interval_s=self._config.probe_interval_s, failures_max=FAILURES_MAX)
         now = self._clock()
         gate = RateGate(requests_per_minute=requests_per_minute, now=now)
-        concurrency = Concurrency(most=self._context.http.in_flight_max, now=now)
+        most = self._config.concurrency_max or self._config.in_flight_max
+        concurrency = Concurrency(most=most, now=now)
         return Host(self._context, name, circuit=circuit, gate=gate, slots=Slots(concurrency))

@@ -7,7 +7,7 @@ import time
 import pytest
 from sink_world import DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, world
 
-from sink.delivery import Deferred, Delivered, EndUser, Rejected, Skipped
+from sink.delivery import Deferred, Delivered, Rejected, Skipped
 from sink.wootric.auth import Bearer, Denied, Unavailable
 from sink.wootric.emulator import Answer, Behaviour, Delay, Drop, Truncate
 from sink.wootric.operations import Operation, UpsertEndUser
@@ -33,7 +33,7 @@ async def test_many_who_wait_share_one_token_request() -> None:
 async def test_a_token_that_no_longer_counts_is_renewed_once(kind: str) -> None:
     async with world() as here:
         known = here.hold()
-        await here.deliver(DELETE, known=EndUser(id=999))
+        await here.sink.authorize()
         here.wootric.revoke_tokens()
         assert isinstance(await here.deliver(API_CASES[kind], known=known), Delivered)
         assert here.effects() == [kind]
@@ -42,7 +42,7 @@ async def test_a_token_that_no_longer_counts_is_renewed_once(kind: str) -> None:
 
 async def test_many_refused_at_once_share_one_renewal() -> None:
     async with world() as here:
-        await here.deliver(DELETE, known=EndUser(id=999))
+        await here.sink.authorize()
         here.wootric.revoke_tokens()
         users = [UpsertEndUser(external_id=f"u{n}") for n in range(10)]
         outcomes = await asyncio.gather(*map(here.deliver, users))
@@ -53,7 +53,7 @@ async def test_many_refused_at_once_share_one_renewal() -> None:
 
 async def test_a_late_401_does_not_drop_the_token_that_came_since() -> None:
     async with world() as here:
-        await here.deliver(DELETE, known=EndUser(id=999))
+        await here.sink.authorize()
         here.wootric.on("POST", "/v1/end_users", Answer(status=401, delay_s=0.1))
         late = asyncio.create_task(here.deliver(UpsertEndUser(external_id="late")))
         while not here.requests("POST"):
@@ -172,7 +172,7 @@ async def test_a_token_is_renewed_ahead_of_its_end_without_anybody_waiting() -> 
         await here.deliver(UPSERT)
         here.wootric.on("POST", "/oauth/token", Delay(before_s=0.05))
         while here.token_requests() < 2:
-            await here.deliver(DELETE, known=EndUser(id=999))
+            await here.deliver(DELETE)
             await asyncio.sleep(0.01)
         assert all(entry.status != 401 for entry in here.wootric.journal.entries)
 

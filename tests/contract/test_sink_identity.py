@@ -220,6 +220,16 @@ async def test_a_delete_finds_whoever_bears_the_email_only(here: World) -> None:
     assert held(here) == [("u2", EVE, {})]
 
 
+async def test_a_delete_leaves_alone_what_has_become_somebody_elses(here: World) -> None:
+    one = await upsert(here, identify("u1", ADA))
+    here.wootric.state.update_end_user(
+        here.user("u1"), {"external_id": "u2"}, unique=(), keep_properties=True
+    )
+    outcome = await here.deliver(DeleteEndUser(external_id="u1"), known=one)
+    assert isinstance(outcome, Delivered)
+    assert held(here) == [("u2", ADA, {})]
+
+
 @pytest.mark.parametrize(
     ("wanted", "is_known", "methods"),
     [
