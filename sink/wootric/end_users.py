@@ -4,12 +4,19 @@ from sink.classify import Executed, Refused
 from sink.delivery import Delivered, EndUser, Outcome, Rejected, Skipped
 from sink.wootric.answers import document, end_user
 from sink.wootric.effort import Effort, Ended
-from sink.wootric.identity import IDENTITIES, LEFT_AS_IT_WAS, Conflict, clashing, without
+from sink.wootric.identity import (
+    IDENTITIES,
+    LEFT_AS_IT_WAS,
+    Conflict,
+    clashing,
+    name_of,
+    without,
+)
 from sink.wootric.known import Known
 from sink.wootric.lookup import Lookup
 from sink.wootric.operations import DeleteEndUser, UpsertEndUser
 from sink.wootric.profile import changes, creation, merged
-from sink.wootric.refusals import reason
+from sink.wootric.refusals import is_absent, reason
 from sink.wootric.request import Requests
 from sink.wootric.upstream import Upstream
 
@@ -108,10 +115,6 @@ class EndUsers:
         fields = clashing(refusal.status, refusal.body)
         if not fields:
             return effort.rejected(refusal, reason(refusal.status, refusal.body))
-        if fields == {"phone_number"} and (wanted.external_id or wanted.email):
-            # Families share a phone: unlike an e-mail it makes nobody somebody else.
-            self._known.clash(Conflict.PHONE_NUMBER_TAKEN, effort)
-            return await self.create(without(wanted, fields), effort)
         holder = await self._lookup.holder(wanted, fields, effort)
         if holder is not None:
             if holder.external_id in {None, wanted.external_id} or wanted.external_id is None:
@@ -119,6 +122,9 @@ class EndUsers:
             outcome = await self._change(holder, wanted, effort)
             if outcome is not None:
                 return outcome
+        elif wanted.phone_number and "phone_number" in fields and name_of(wanted):
+            self._known.clash(Conflict.PHONE_NUMBER_TAKEN, effort)
+            return await self.create(without(wanted, {"phone_number"}), effort)
         return effort.rejected(refusal, "already_taken")
 
     async def _change(
@@ -141,7 +147,7 @@ class EndUsers:
         if isinstance(answer, Executed):
             after = self._known.changed(known, wanted, answer.body, effort)
             return self._delivered(after, answer.status, effort)
-        if answer.status == 404:
+        if is_absent(answer.status, answer.body):
             return None
         sent = {name for name, _ in form}
         fields = clashing(answer.status, answer.body) & sent

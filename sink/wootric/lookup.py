@@ -8,7 +8,7 @@ from sink.http import Request
 from sink.wootric.answers import document, end_user
 from sink.wootric.effort import Effort, Ended
 from sink.wootric.operations import UpsertEndUser
-from sink.wootric.refusals import reason
+from sink.wootric.refusals import is_absent, reason
 from sink.wootric.request import Requests
 from sink.wootric.upstream import Answer, Upstream
 
@@ -75,15 +75,20 @@ class Lookup:
     async def holder(
         self, wanted: UpsertEndUser, fields: Container[str], effort: Effort
     ) -> EndUser | None:
-        """Return the end user that holds one of ``fields`` as wanted; None if there is none."""
+        """Return the end user that holds one of ``fields`` as wanted; None if there is none.
+
+        A phone number counts only where there is nothing else (families share one); the external
+        id, which nobody bore a moment ago, only where it cannot be the phone number.
+        """
+        phone_number = wanted.phone_number if "phone_number" in fields else None
+        if not wanted.email and not wanted.external_id:
+            return await self.by_key(
+                effort, external_id=None, email=None, phone_number=phone_number
+            )
         found = None
         if wanted.email and "email" in fields:
             found = await self.by_email(wanted.email, effort)
-        if found is None and "phone_number" in fields:
-            found = await self.by_key(
-                effort, external_id=None, email=None, phone_number=wanted.phone_number
-            )
-        if found is None and wanted.external_id and "external_id" in fields:
+        if found is None and wanted.external_id and "external_id" in fields and not phone_number:
             found = await self.by_external_id(wanted.external_id, effort)
         return found
 
@@ -94,6 +99,6 @@ class Lookup:
             case Executed(_, body):
                 return body
             case Refused(status, body):
-                if reason(status, body) == "record_not_found":
+                if is_absent(status, body):
                     return None
                 raise Ended(effort.rejected(answer, f"lookup_{reason(status, body)}"))

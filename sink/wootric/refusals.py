@@ -90,6 +90,11 @@ def reason(status: int, body: bytes | None) -> str:
     return _BY_STATUS.get(status, f"status_{status}")
 
 
+def is_absent(status: int, body: bytes | None) -> bool:
+    """Return whether a refusal says that there is no such record."""
+    return status == 404 or reason(status, body) == "record_not_found"
+
+
 def oauth_error(status: int, body: bytes | None) -> str:
     """Return one word, of a bounded set, for why no token was given."""
     value = document(body)

@@ -14,7 +14,7 @@ from sink.wootric.known import Known
 from sink.wootric.operations import CreateDecline, CreateResponse, UpsertEndUser
 from sink.wootric.profile import merged_properties
 from sink.wootric.recognise import candidates, is_effect_of, shows_all
-from sink.wootric.refusals import reason
+from sink.wootric.refusals import is_absent, reason
 from sink.wootric.request import Requests
 from sink.wootric.upstream import Upstream
 
@@ -81,9 +81,9 @@ class Surveys:
                 return Delivered(
                     end_user=after, remote_id=remote_id, status=status, attempts=effort.attempts
                 )
-            case Refused(status=404):
-                return None
             case Refused(status, body):
+                if is_absent(status, body):
+                    return None
                 return effort.rejected(answer, reason(status, body))
 
     async def _effects(
@@ -127,7 +127,7 @@ class Surveys:
             request = self._requests.list_surveys(end_user_id, survey, page=page)
             answer = await self._api.call(request, effort)
             if isinstance(answer, Refused):
-                if answer.status == 404:
+                if is_absent(answer.status, answer.body):
                     return None
                 # Not all can be seen (pages end at 30, for one): the effect may be beyond.
                 detail = f"page {page}: {reason(answer.status, answer.body)}"

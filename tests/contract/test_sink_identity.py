@@ -275,6 +275,39 @@ async def test_a_clash_is_understood_however_it_is_said(body: str) -> None:
         assert here.user().properties["plan"] == "free"
 
 
+async def test_a_clash_without_a_word_merges_nobody_by_phone_number() -> None:
+    async with world() as here:
+        here.hold(phone_number="+14155550100")
+        here.wootric.on("POST", "/v1/end_users", Answer(status=409))
+        await upsert(here, identify("u2", EVE, phone_number="+14155550100"))
+        assert held(here) == [("ada", ADA, {}), ("u2", EVE, {})]
+
+
+async def test_an_absence_under_a_good_status_is_an_absence() -> None:
+    """Of a look-up, an update, a survey."""
+    async with world() as here:
+        body = '{"type":"error_list","errors":[{"status":"record_not_found","message":"no"}]}'
+        known = here.hold()
+        for method, path in (("PUT", "/v1/end_users/{id}"), ("GET", "/v1/end_users/{id}")):
+            here.wootric.on(method, path, Answer(status=200, body=body))
+        here.wootric.state.delete_end_user(here.user())
+        await upsert(here, UPSERT, known)
+        here.wootric.on("POST", "/v1/end_users/{id}/responses", Answer(status=200, body=body))
+        assert isinstance(await here.deliver(RESPONSE, known=known), Delivered)
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_a_look_up_that_is_refused_creates_nobody(status: int) -> None:
+    """An error is no absence, whatever its status."""
+    async with world() as here:
+        body = '{"errors":[{"message":"email does not have a valid value"}]}'
+        here.wootric.on("GET", "/v1/end_users/{id}", Answer(status=status, body=body))
+        outcome = await here.deliver(UPSERT)
+        assert isinstance(outcome, Rejected)
+        assert outcome.reason == "lookup_invalid_value"
+        assert here.effects() == []
+
+
 async def test_who_holds_an_identity_and_cannot_be_found_is_a_matter_for_people() -> None:
     async with world() as here:
         body = '{"error":"Validation failed: Email has already been taken"}'
