@@ -125,7 +125,7 @@ class Observer:
         return UNTRACED if self._tracer is None else self._tracer.delivering(work)
 
     def delivered(self, work: Work, outcome: Outcome, now_ms: int) -> None:
-        """Note how long the events of a delivery were on their way, and how a doubt ended."""
+        """Note how long the events of a delivery were on their way, and how it ended."""
         if work.in_doubt:
             self._metrics.in_doubt_resolved.labels(RESOLUTION[type(outcome)]).inc()
         exemplar = None
@@ -137,6 +137,14 @@ class Observer:
             for member in work.members:
                 latency_s = (now_ms - member.record.timestamp_ms) / 1000
                 self._metrics.end_to_end.observe(latency_s, exemplar)
+        elif isinstance(outcome, Rejected):
+            log.info(
+                "rejected",
+                reason=outcome.reason,
+                status=outcome.status,
+                operation=work.planned.type,
+                request_id=work.request_id,
+            )
 
     def ambiguous(self, work: Work) -> None:
         """Count an attempt whose effect is unknown."""
