@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+AUTHORIZE_S_MAX = 10.0
+"""How long the start waits for a token: a silent Wootric must not look like a dead worker."""
+
 
 async def serve(settings: Settings) -> None:
     """Run the service until SIGTERM or SIGINT.
@@ -108,7 +111,8 @@ async def serve(settings: Settings) -> None:
             polled_at=lambda: member.polled_at,
         )
         await status.start(settings.http.host, settings.http.port)
-        await sink.authorize()  # wrong credentials are said before anything is read
+        with suppress(TimeoutError):  # wrong credentials are said before anything is read
+            await asyncio.wait_for(sink.authorize(), AUTHORIZE_S_MAX)
         await sink.start()
         pulse = Pulse(metrics.loop_lag)
         stopping.begin_drain = partial(_drain, processor, vitals)

@@ -98,5 +98,51 @@ SINK = Dashboard(
                 },
             ),
         ],
+        [
+            Panel(
+                title="Requests at once, at most",
+                says="Falls while the host is slow or fails, and comes back within half a minute.",
+                unit="short",
+                queries={
+                    "{{instance}} {{host}}": "wootric_sink_concurrency_limit{$scope}",
+                },
+            ),
+            Panel(
+                title="Left of the account's rate",
+                says="By the last reply that said it. No series if Wootric says nothing.",
+                unit="short",
+                queries={
+                    "left": "min(wootric_sink_rate_remaining{$scope})",
+                    "of": "max(wootric_sink_rate_limit{$scope})",
+                },
+            ),
+            Panel(
+                title="Own pace, requests a minute",
+                says="The workers' parts of WOOTRIC__REQUESTS_PER_MINUTE; 0 without one.",
+                unit="short",
+                queries={"{{instance}}": "wootric_sink_rate_share_per_minute{$scope}"},
+                stacked=True,
+            ),
+        ],
+        [
+            Panel(
+                title="Credentials refused",
+                says="In the last hour, by Wootric's word. No series before the first time.",
+                unit="short",
+                queries={
+                    "{{error}}": "sum by (error) "
+                    "(increase(wootric_sink_token_refusals_total{$scope}[1h]))"
+                },
+            ),
+            Panel(
+                title="Identities that clashed",
+                says="In the last hour, by kind: see the README, Identity.",
+                unit="short",
+                queries={
+                    "{{kind}}": "sum by (kind) "
+                    "(increase(wootric_identity_conflicts_total{$scope}[1h]))"
+                },
+            ),
+        ],
     ],
 )
