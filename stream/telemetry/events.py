@@ -44,6 +44,30 @@ EVENTS = (
     ),
     Event("circuit_closed", "info", "Wootric serves us again.", "nothing"),
     Event(
+        "credentials_refused",
+        "error",
+        "Wootric gives no token, for the reason `error`; `look_at` names the settings.",
+        "mend those settings, start again",
+    ),
+    Event(
+        "credentials_accepted",
+        "info",
+        "Wootric gives tokens again.",
+        "nothing",
+    ),
+    Event(
+        "rejected",
+        "info",
+        "Wootric refused a request for good (`reason`); its events are dead letters.",
+        "what the reason says in the table of reasons",
+    ),
+    Event(
+        "identity_conflict",
+        "info",
+        "Identities of end users clashed (`kind`); `request_id` is in the receipts.",
+        'nothing; many: see "Identity"',
+    ),
+    Event(
         "throttled",
         "info",
         "Wootric asked to wait for `wait_s`.",
