@@ -106,7 +106,15 @@ class RateGate:
     def close_for(self, wait_s: float, *, now: float) -> None:
         """Stay shut for ``wait_s`` seconds at least."""
         self._not_before = max(self._not_before, now + wait_s)
-        self.strikes += 1
+
+    def strike(self, now: float) -> int:
+        """Count a refusal and return how many came in a row.
+
+        What was refused while shut was under way with the first one, and counts with it.
+        """
+        if self.strikes == 0 or self._not_before <= now:
+            self.strikes += 1
+        return self.strikes
 
     def calm(self) -> None:
         """Forget how often the gate was shut in a row: a request was let through."""

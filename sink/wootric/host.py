@@ -11,7 +11,7 @@ from sink.slots import Slots
 from sink.wootric.context import Context
 
 THROTTLE_INITIAL_S = 1.0
-THROTTLE_MAX_S = 60.0
+THROTTLE_MAX_S = 15.0  # to ask now and then costs nothing
 
 
 class Host:
@@ -52,9 +52,10 @@ class Host:
     def throttle(self, verdict: Throttled) -> None:
         """Shut the gate for as long as the host asks, or ever longer if it does not say."""
         wait_s = demanded_wait_s(verdict.headers, unix_now=self._context.wall_clock())
+        strikes = self.gate.strike(self._context.clock())
         if wait_s is None:
             wait_s = backoff_s(
-                self.gate.strikes + 1,
+                strikes,
                 initial_s=THROTTLE_INITIAL_S,
                 max_s=THROTTLE_MAX_S,
                 jitter=0.5 + self._context.random() / 2,

@@ -55,12 +55,14 @@ def test_a_shorter_wait_does_not_open_the_gate_earlier() -> None:
 
 
 def test_strikes_are_counted_in_a_row() -> None:
+    """Refusals of what was under way together are one: else a burst would shut it for long."""
     gate = RateGate()
+    assert gate.strike(0.0) == 1
     gate.close_for(1, now=0.0)
-    gate.close_for(1, now=2.0)
-    assert gate.strikes == 2
+    assert gate.strike(0.5) == 1
+    assert gate.strike(2.0) == 2
     gate.calm()
-    assert gate.strikes == 0
+    assert gate.strike(3.0) == 1
 
 
 def sent(gate: RateGate, pauses: list[float], *, now: float = 0.0) -> list[float]:
