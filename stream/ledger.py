@@ -85,15 +85,17 @@ def event_id(record: Record, event: Event | None) -> str:
     """Return what an event is known by: its messageId, else where its bytes lie.
 
     A replayed dead letter carries the letter's own place in the header ``x-replay``,
-    which makes it another event than the one that was refused.
+    which makes it another event than the one that was refused, and the same event however
+    often that letter is replayed: where the replays lie does not matter then.
     """
     message_id = event.message_id if event is not None else None
+    replay = replay_of(record)
+    place = "" if replay is not None else f"{record.offset}/"
     if message_id:
         name = message_id
     else:
         digest = hashlib.blake2b(record.value or b"", digest_size=8).hexdigest()
-        name = f"{record.partition.topic}/{record.partition.number}/{record.offset}/{digest}"
-    replay = replay_of(record)
+        name = f"{record.partition.topic}/{record.partition.number}/{place}{digest}"
     if replay is not None:
         name = f"{name}#{replay}"
     return bounded(name)

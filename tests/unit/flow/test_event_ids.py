@@ -1,0 +1,52 @@
+"""What an event is known by, replays included."""
+
+from typing import Any
+
+from stream.avro import all_packaged
+from stream.decode import Decoder
+from stream.judge import Judged, judge
+from stream.ledger import REPLAY_HEADER
+from stream.record import Partition, Record
+from stream.segment import encode_event, event_from_json
+from stream.transform import Rules
+
+SOURCE = Partition("segment.events", 2)
+
+
+def judged(
+    document: dict[str, Any] | bytes, *, offset: int = 0, at_ms: int = 0, **headers: str
+) -> Judged:
+    """Judge a record with these headers; ``_`` stands for the hyphen in their names."""
+    raw = isinstance(document, bytes)
+    value = document if raw else encode_event(event_from_json(document))
+    given = tuple((name.replace("_", "-"), text.encode()) for name, text in headers.items())
+    record = Record(SOURCE, offset, at_ms, b"u1", value, given)
+    return judge(record, Decoder(all_packaged()), Rules())
+
+
+def identify(**fields: Any) -> dict[str, Any]:
+    return {"type": "identify", "userId": "u1", "traits": {"plan": "pro"}, **fields}
+
+
+def test_without_a_message_id_two_records_of_equal_bytes_are_two_events() -> None:
+    first, second = (judged(identify(), offset=offset) for offset in (3, 4))
+    assert first.event_id != second.event_id
+
+
+def test_a_letter_without_a_message_id_is_one_event_however_often_it_is_replayed() -> None:
+    """Each replay lies elsewhere: its own offset must not tell them apart."""
+    first, second = (judged(identify(), offset=offset, x_replay="0-7") for offset in (3, 4))
+    other = judged(identify(), offset=3, x_replay="0-8")
+    assert first.event_id == second.event_id != other.event_id
+
+
+def test_a_letter_that_cannot_be_decoded_is_one_event_however_often_it_is_replayed() -> None:
+    first, second = (judged(b"no Avro", offset=offset, x_replay="0-7") for offset in (3, 4))
+    assert first.event_id == second.event_id
+
+
+def test_a_replay_is_another_event_than_the_one_that_was_refused() -> None:
+    document = identify(messageId="m1")
+    assert judged(document).event_id == "m1"
+    assert judged(document, x_replay="0-7").event_id == "m1#0-7"
+    assert REPLAY_HEADER == "x-replay"
