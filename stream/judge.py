@@ -59,13 +59,17 @@ def judge(record: Record, decoder: Decoder, rules: Rules) -> Judged:
         event_id=name,
         verdict=verdict,
         message_id=event.message_id if event is not None else None,
-        time_ms=event_time_ms(event, record),
+        time_ms=event_time_ms(event, record, replayed=replayed),
         replayed=replayed,
     )
 
 
-def event_time_ms(event: Event | None, record: Record) -> int:
-    """Return when the event happened; the record's own time where it does not say."""
-    return (
-        record.timestamp_ms if event is None or event.timestamp_ms is None else event.timestamp_ms
-    )
+def event_time_ms(event: Event | None, record: Record, *, replayed: bool) -> int:
+    """Return when the event happened; the record's own time where it does not say.
+
+    A replay's own time is that of the replay: an event that does not say when it happened
+    counts as older than anything that is known.
+    """
+    if event is not None and event.timestamp_ms is not None:
+        return event.timestamp_ms
+    return 0 if replayed else record.timestamp_ms

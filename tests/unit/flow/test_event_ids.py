@@ -50,3 +50,11 @@ def test_a_replay_is_another_event_than_the_one_that_was_refused() -> None:
     assert judged(document).event_id == "m1"
     assert judged(document, x_replay="0-7").event_id == "m1#0-7"
     assert REPLAY_HEADER == "x-replay"
+
+
+def test_a_replay_that_does_not_say_when_it_happened_is_older_than_all_that_is_known() -> None:
+    """Its record's time is that of the replay, which would make it the newest."""
+    assert judged(identify(), at_ms=9_000).time_ms == 9_000
+    assert judged(identify(), at_ms=9_000, x_replay="0-7").time_ms == 0
+    dated = identify(timestamp="1970-01-01T00:00:05.000Z")
+    assert judged(dated, at_ms=9_000, x_replay="0-7").time_ms == 5_000
