@@ -6,7 +6,7 @@ from typing import TypeAlias
 from stream.decode import Decoder
 from stream.errors import RecordError
 from stream.event import Event
-from stream.ledger import bounded, event_id, replay_of
+from stream.ledger import bounded, event_id, is_forced, replay_of
 from stream.record import Record
 from stream.transform import Deliver, Rules, Skip, transform
 
@@ -26,7 +26,9 @@ Verdict: TypeAlias = Deliver | Skip | Refuse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """A record with its verdict. ``time_ms`` is when the event happened."""
+    """A record with its verdict. ``time_ms`` is when the event happened; ``forced`` lets a
+    replayed identify win over what is newer.
+    """
 
     record: Record
     event_id: str
@@ -34,6 +36,7 @@ class Judged:
     message_id: str | None = None
     time_ms: int = 0
     replayed: bool = False
+    forced: bool = False
 
 
 def judge(record: Record, decoder: Decoder, rules: Rules) -> Judged:
@@ -61,6 +64,7 @@ def judge(record: Record, decoder: Decoder, rules: Rules) -> Judged:
         message_id=event.message_id if event is not None else None,
         time_ms=event_time_ms(event, record, replayed=replayed),
         replayed=replayed,
+        forced=is_forced(record, event),
     )
 
 

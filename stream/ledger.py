@@ -20,6 +20,7 @@ USER = "user/"
 
 REMOTE_ID_HEADER = "remote-id"
 REPLAY_HEADER = "x-replay"
+FORCE_HEADER = "x-replay-force"
 
 EVENT_ID_LENGTH_MAX = 256
 """Segment's limit is 100 characters; what is longer goes by its hash."""
@@ -98,13 +99,33 @@ def event_id(record: Record, event: Event | None) -> str:
         name = f"{record.partition.topic}/{record.partition.number}/{place}{digest}"
     if replay is not None:
         name = f"{name}#{replay}"
+    if is_forced(record, event):
+        name = f"{name}#force"
     return bounded(name)
 
 
 def replay_of(record: Record) -> str | None:
     """Return the place of the dead letter that this record is a replay of, or None."""
-    for name, value in record.headers:
-        if name == REPLAY_HEADER and value is not None:
+    return _header(record, REPLAY_HEADER)
+
+
+def is_forced(record: Record, event: Event | None) -> bool:
+    """Whether this is a replayed identify that is to win over what is newer.
+
+    It is another event than the replay without force, which may have been settled as
+    stale. Any other event has nothing to win over: force must not make it a second one.
+    """
+    return (
+        event is not None
+        and event.type == "identify"
+        and replay_of(record) is not None
+        and _header(record, FORCE_HEADER) is not None
+    )
+
+
+def _header(record: Record, name: str) -> str | None:
+    for other, value in record.headers:
+        if other == name and value is not None:
             return value.decode("utf-8", "replace")
     return None
 

@@ -130,6 +130,7 @@ class PartitionFlow:
             message_id=event.message_id,
             time_ms=event.time_ms,
             replayed=event.replayed,
+            forced=event.forced,
             operation=event.verdict.operation if isinstance(event.verdict, Deliver) else None,
         )
         if event.event_id in self._open:

@@ -42,7 +42,8 @@ class Users:
         if entry is None:
             return None
         newest_ms = entry.newest_event_at_ms
-        if event.replayed and newest_ms is not None and event.time_ms < newest_ms:
+        old = newest_ms is not None and event.time_ms < newest_ms
+        if old and event.replayed and not event.forced:
             return STALE
         unchanged = not self._old(entry, now_ms) and changes_nothing(operation, entry)
         return UNCHANGED if unchanged else None

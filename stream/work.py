@@ -19,7 +19,7 @@ class Pending:
 
     ``operation`` is what this event alone asks for; None where a record could not be
     judged. ``time_ms`` is when the event happened, ``replayed`` says that it came back
-    from the dead letters.
+    from the dead letters, ``forced`` that it is to win over what is newer.
     """
 
     record: Record
@@ -27,6 +27,7 @@ class Pending:
     message_id: str | None = None
     time_ms: int = 0
     replayed: bool = False
+    forced: bool = False
     operation: Operation | None = None
 
 

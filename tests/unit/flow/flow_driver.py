@@ -91,6 +91,7 @@ class Driver:
         name: str | None = None,
         time_ms: int = 0,
         replayed: bool = False,
+        forced: bool = False,
     ) -> int:
         """Let the next event be read; return its offset. Its name is the letter of its offset."""
         offset = self.part.offsets.next_offset if at is None else at
@@ -106,6 +107,7 @@ class Driver:
             verdict=verdict,
             time_ms=time_ms,
             replayed=replayed,
+            forced=forced,
         )
         self.flow.admit([event], self.now_ms)
         self.consumed += self.part.unsettled - before

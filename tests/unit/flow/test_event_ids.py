@@ -58,3 +58,22 @@ def test_a_replay_that_does_not_say_when_it_happened_is_older_than_all_that_is_k
     assert judged(identify(), at_ms=9_000, x_replay="0-7").time_ms == 0
     dated = identify(timestamp="1970-01-01T00:00:05.000Z")
     assert judged(dated, at_ms=9_000, x_replay="0-7").time_ms == 5_000
+
+
+def test_a_forced_identify_is_another_event_than_its_replay_that_was_stale() -> None:
+    document = identify(messageId="m1")
+    forced = judged(document, x_replay="0-7", x_replay_force="true")
+    assert forced.forced
+    assert forced.event_id == "m1#0-7#force"
+
+
+def test_force_makes_no_second_event_of_what_cannot_be_stale() -> None:
+    """A response that was replayed with and without force must not be there twice."""
+    page = {"type": "page", "messageId": "m1", "userId": "u1"}
+    forced = judged(page, x_replay="0-7", x_replay_force="true")
+    assert forced.event_id == "m1#0-7"
+    assert not forced.forced
+
+
+def test_force_says_nothing_without_a_replay() -> None:
+    assert judged(identify(messageId="m1"), x_replay_force="true").event_id == "m1"

@@ -163,6 +163,19 @@ def test_a_replayed_identify_is_stale_after_a_newer_one_that_changed_nothing() -
     assert driver.settled["skipped", "stale"] == 1
 
 
+def test_a_forced_replay_wins_over_what_is_newer() -> None:
+    driver = Driver()
+    driver.feed(identify(plan="pro"), time_ms=2_000)
+    driver.through()
+    driver.feed(identify(plan="old"), time_ms=500, replayed=True, forced=True)
+    work = driver.one()
+    assert work.operation == identify(plan="old")
+    driver.settle(work)
+    driver.feed(identify(plan="older"), time_ms=900, replayed=True)
+    driver.through()
+    assert driver.settled["skipped", "stale"] == 1
+
+
 def test_a_page_behind_what_needs_no_request_keeps_to_its_own_room() -> None:
     """The pixel's circuit may be open while the API's is not."""
     driver = Driver()
