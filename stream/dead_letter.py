@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from typing import Self
 
 from stream.errors import DecodeError
-from stream.record import Partition
+from stream.record import Partition, Record
 
 TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 DETAIL_LENGTH_MAX = 2_000
 """In characters; ``topics check`` reckons with 64 KiB for all headers."""
+
+DISMISSES_HEADER = "x-dismisses"
+"""A record of the parked topic with this header says that a person has dismissed another one
+of it: the partition-offset that it names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,3 +108,11 @@ def trace_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[st
     return tuple(
         (name, value) for name, value in headers if name in TRACE_HEADERS and value is not None
     )
+
+
+def dismissed_by(record: Record) -> str | None:
+    """Return the place of the parked record that this one dismisses; None if it is none such."""
+    for name, value in record.headers:
+        if name == DISMISSES_HEADER and value is not None:
+            return value.decode("utf-8", "replace")
+    return None

@@ -29,8 +29,10 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from sink.wootric.emulator import Emulator
+from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.publish import record_of
+from stream.kafka.reading import chunks
 from stream.kafka.topics import create
 from stream.ledger_codec import Entry, decode
 from stream.record import Partition, Record
@@ -285,27 +287,13 @@ class Stack:
 
     def read(self, topic: str) -> list[Message]:
         """All committed records of a topic, by partition and offset."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.bootstrap_servers,
-                "group.id": f"{self.config.group_id}-reader",
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "enable.auto.commit": False,
-            }
-        )
-        consumer.assign([TopicPartition(topic, p, 0) for p in range(self.partitions)])
-        messages: list[Message] = []
-        left = self.partitions
-        while left:
-            for message in consumer.consume(1000, 1.0):
-                if message.error() is None:
-                    messages.append(message)
-                else:
-                    left -= 1
-        consumer.close()
-        return messages
+        numbers = range(self.partitions)
+        consumer = Consumer(settings.reader(self.config))
+        try:
+            found = chunks(consumer, topic, dict.fromkeys(numbers, 0), self.ends(topic))
+            return [message for chunk in found for message in chunk.messages]
+        finally:
+            consumer.close()
 
     def ledger(self) -> dict[tuple[int, str], Entry]:
         """The ledger's fold, by partition and key."""

@@ -17,13 +17,13 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
-    TopicPartition,
 )
 
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.group import ASK_S, Group, committed
 from stream.kafka.messages import Failed, Halted, HaltReason, Restored
+from stream.kafka.reading import chunks
 from stream.kafka.transactions import fence, instance_of
 from stream.ledger import REMOTE_ID_HEADER, MemoryState, State
 from stream.record import Partition
@@ -32,7 +32,6 @@ log = structlog.get_logger()
 
 GHOST_WAIT_S = 1.0
 """How long an open transaction may hold things up before its owner is looked for."""
-CHUNK_RECORDS_MAX = 5_000
 LEDGER_LOOK_S = 5.0
 LEDGER_MISSING = (
     "the ledger has fewer partitions than the input: give it as many; this one opens by itself then"
@@ -192,43 +191,26 @@ class Restore:
 
     def _fold(self) -> None:
         topic = self._config.ledger_topic
-        self._reader.list_topics(
-            topic, timeout=ASK_S
-        )  # without a leader it would wait half a second
         begins = self._group.ends(topic, self._barriers, earliest=True)
-        self._reader.assign([TopicPartition(topic, number, at) for number, at in begins.items()])
         entries = 0
         last_progress_at = time.monotonic()
-        while self._partitions and not self._closed.is_set():
-            messages = self._reader.consume(CHUNK_RECORDS_MAX, 0.05)
-            for message in messages:
-                error = message.error()
-                number = message.partition()
-                if error is None and number in self._states:
-                    entries += 1
-                    fold(self._states[number], message)
-                elif error is None:
-                    continue
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    self._reached(number, message.offset(), entries)
-                elif not error.retriable():
-                    raise KafkaException(error)
-            if messages:
+        for chunk in chunks(self._reader, topic, begins, self._barriers):
+            if self._closed.is_set():
+                return
+            for message in chunk.messages:
+                entries += 1
+                fold(self._states[message.partition() or 0], message)
+            for number in chunk.reached:
+                self._reached(number, entries)
+            if chunk.messages or chunk.reached:
                 last_progress_at = time.monotonic()
             elif time.monotonic() - last_progress_at > GHOST_WAIT_S:
                 self._fence_ghosts()
                 last_progress_at = time.monotonic()
 
-    def _reached(self, number: int | None, position: int | None, entries: int) -> None:
-        """Hand a partition over once its ledger was read up to the barrier.
-
-        Only the end of the partition tells: the tail before it is control records, which
-        are not handed out.
-        """
-        if number not in self._partitions or (position or 0) < self._barriers[number]:
-            return
+    def _reached(self, number: int, entries: int) -> None:
+        """Hand a partition over once its ledger was read up to the barrier."""
         partition = self._partitions.pop(number)
-        self._reader.incremental_unassign([TopicPartition(self._config.ledger_topic, number)])
         self._tell(
             Restored(
                 partition=partition,

@@ -1,83 +1,139 @@
 """What a group has done, seen from outside: by its offsets and its topics."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 
+from stream.dead_letter import dismissed_by
+from stream.errors import StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
-from stream.kafka.group import ASK_S, Group, committed
-from stream.ledger import INTENT
-from stream.record import Partition
+from stream.kafka.group import Group, committed
+from stream.kafka.reading import chunks, record_of
+from stream.ledger import EVENT, INTENT
+from stream.ledger_codec import EventEntry, EventOutcome, decode
+from stream.record import Partition, Record
 
 
 class Survey:
     """Looks at committed state only, as any reader of these topics would."""
 
     def __init__(self, config: KafkaConfig) -> None:
-        self._config = config
-        self._group = Group(config)
+        self.config = config
+        self.group = Group(config)
         self._offsets = Consumer({**settings.reader(config), "isolation.level": "read_uncommitted"})
 
     def close(self) -> None:
         """Ask nothing more; to be called while the brokers are there."""
         self._offsets.close()
-        self._group.close()
+        self.group.close()
+
+    def committed(self) -> dict[int, int]:
+        """Return the group's committed offsets; a partition without one is left out.
+
+        Raises:
+            KafkaException: no answer.
+        """
+        numbers = self.partitions(self.config.topic)
+        found = committed(self._offsets, [Partition(self.config.topic, n) for n in numbers])
+        return {one.partition: one.offset for one in found if one.offset >= 0}
+
+    def partitions(self, topic: str) -> list[int]:
+        """Return the numbers of a topic's partitions.
+
+        Raises:
+            StartupError: there is no such topic.
+            KafkaException: no answer.
+        """
+        numbers = self.group.partitions(topic)
+        if not numbers:
+            raise StartupError(
+                f"there is no topic {topic}: check KAFKA__TOPIC, or run "
+                "`wootric-stream topics create`",
+                exit_code=78,
+            )
+        return numbers
+
+    def begins(self, topic: str) -> dict[int, int]:
+        """Return where each partition begins."""
+        return self.group.ends(topic, self.partitions(topic), earliest=True)
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """Return where each partition ends, open transactions included."""
+        return self.group.ends(topic, self.partitions(topic))
+
+    def read(
+        self,
+        topic: str,
+        *,
+        begins: Mapping[int, int] | None = None,
+        stops: Mapping[int, int] | None = None,
+    ) -> Iterator[Record]:
+        """Yield the committed records of a topic: of all partitions, or of those in ``begins``.
+
+        Up to the end as it is when the reading begins, and perhaps a little more; with
+        ``stops``, up to there and no further.
+
+        Raises:
+            KafkaException: no answer, or records were deleted before they were read.
+        """
+        begins = self.begins(topic) if begins is None else begins
+        barriers = self.group.ends(topic, begins) if stops is None else stops
+        reader = Consumer(settings.reader(self.config))
+        try:
+            for chunk in chunks(reader, topic, begins, barriers, exactly=stops is not None):
+                yield from map(record_of, chunk.messages)
+        finally:
+            reader.close()
+
+    # What follows from that
 
     def settled(self) -> int:
         """Return how many records lie before the committed offsets."""
-        return sum(max(0, offset) for offset in self._committed().values())
+        return sum(self._committed_so_far().values())
 
     def caught_up(self) -> bool:
         """Return whether every record is before its partition's committed offset."""
-        offsets = self._committed()
-        ends = self._group.ends(self._config.topic, offsets)
-        return all(offsets[number] >= end for number, end in ends.items() if end > 0)
+        offsets = self._committed_so_far()
+        ends = self.ends(self.config.topic)
+        return all(offsets.get(number, 0) >= end for number, end in ends.items() if end > 0)
 
     def letters(self) -> tuple[list[bytes], list[bytes]]:
         """Return the values of the dead letters and of the parked records."""
-        dead = [m.value() or b"" for m in self._read(self._config.dead_letter_topic)]
-        parked = [m.value() or b"" for m in self._read(self._config.parked_topic)]
-        return dead, parked
+        dead = self.read(self.config.dead_letter_topic)
+        parked = self.read(self.config.parked_topic)
+        return [record.value or b"" for record in dead], [
+            record.value or b"" for record in parked if dismissed_by(record) is None
+        ]
 
     def open_intents(self) -> int:
         """Return how many requests are in doubt."""
-        intents: set[tuple[int | None, bytes]] = set()
-        for message in self._read(self._config.ledger_topic):
-            key = message.key()
-            if isinstance(key, bytes) and key.startswith(INTENT.encode()):
-                name = (message.partition(), key)
-                if message.value() is None:
-                    intents.discard(name)
-                else:
-                    intents.add(name)
+        intents: set[tuple[int, bytes]] = set()
+        for record in self._entries(INTENT):
+            name = (record.partition.number, record.key or b"")
+            if record.value is None:
+                intents.discard(name)
+            else:
+                intents.add(name)
         return len(intents)
 
-    def _committed(self) -> dict[int, int]:
-        partitions = [Partition(self._config.topic, n) for n in self._numbers(self._config.topic)]
+    def receipts(self) -> dict[str, EventOutcome]:
+        """Return how the events ended that have a receipt, by their id."""
+        found: dict[str, EventOutcome] = {}
+        for record in self._entries(EVENT):
+            entry = None if record.value is None else decode(record.value)
+            if isinstance(entry, EventEntry):
+                found[(record.key or b"").decode().removeprefix(EVENT)] = entry.outcome
+        return found
+
+    def _entries(self, kind: str) -> Iterable[Record]:
+        prefix = kind.encode()
+        for record in self.read(self.config.ledger_topic):
+            if record.key is not None and record.key.startswith(prefix):
+                yield record
+
+    def _committed_so_far(self) -> dict[int, int]:
         try:
-            found = committed(self._offsets, partitions)
+            return self.committed()
         except KafkaException:  # the coordinator is being looked for: nothing is committed yet
-            return dict.fromkeys((p.number for p in partitions), 0)
-        return {one.partition: one.offset for one in found}
-
-    def _numbers(self, topic: str) -> list[int]:
-        return self._group.partitions(topic)
-
-    def _read(self, topic: str) -> Iterator[Message]:
-        """Yield all committed records of a topic."""
-        numbers = self._numbers(topic)
-        begins = self._group.ends(topic, numbers, earliest=True)
-        reader = Consumer(settings.reader(self._config))
-        reader.list_topics(topic, timeout=ASK_S)
-        reader.assign([TopicPartition(topic, number, at) for number, at in begins.items()])
-        left = len(numbers)
-        try:
-            while left:
-                for message in reader.consume(1_000, 1.0):
-                    if message.error() is None:
-                        yield message
-                    else:
-                        left -= 1
-        finally:
-            reader.close()
+            return {}

@@ -27,8 +27,8 @@ from stream.decode import Decoder
 from stream.errors import StartupError
 from stream.judge import Judged, judge
 from stream.kafka.config import KafkaConfig
+from stream.kafka.survey import Survey
 from stream.kafka.topics import create
-from stream.local.books import Books
 from stream.local.broker import ADDRESS_VARIABLE, broker
 from stream.local.expectation import compare, differences, expect, observed
 from stream.local.guard import GuardedGroup
@@ -133,12 +133,12 @@ class Demo:
         self._port, worker_port = free_ports(2)
         self._wootric = f"http://127.0.0.1:{self._port}"
         self._worker = Worker(config, self._wootric, worker_port, group, folder / "worker.log")
-        self._books = Books(config)
+        self._survey = Survey(config)
         self._recovery_s: list[float | None] = []
 
     def close(self) -> None:
         """Ask Kafka nothing more, while it is still there."""
-        self._books.close()
+        self._survey.close()
 
     async def run(self, events: int, seconds: float | None) -> Report:
         """Start everything, let the events flow, kill, compare."""
@@ -199,14 +199,14 @@ class Demo:
         before = -1
         while True:
             publisher.limit = round(events * min(1.0, kills[0] + AHEAD)) if kills else events
-            settled = await asyncio.to_thread(self._books.settled)
+            settled = await asyncio.to_thread(self._survey.settled)
             total = events if seconds is None else publisher.count
             self._progress.show(settled, total, kills=len(self._recovery_s))
             now = time.monotonic()
             done = settled / events if seconds is None else (now - began_at) / seconds
             if publishing.done():
                 publishing.result()
-                if await asyncio.to_thread(self._books.caught_up):
+                if await asyncio.to_thread(self._survey.caught_up):
                     return
             if kills and done >= kills[0]:
                 kills.pop(0)
@@ -236,8 +236,8 @@ class Demo:
 
     async def _compare(self, records: Sequence[Record], took_s: float, code: int | None) -> Report:
         state = await self._ask("GET", "/_emulator/state")
-        letters, parked = await asyncio.to_thread(self._books.letters)
-        receipts = await asyncio.to_thread(self._books.receipts)
+        letters, parked = await asyncio.to_thread(self._survey.letters)
+        receipts = await asyncio.to_thread(self._survey.receipts)
         judged = judge_all(records)
         expectation, held = expect(judged), observed(state)
         dead_letters = Counter(letters)
@@ -265,7 +265,7 @@ class Demo:
             recovery_s=self._recovery_s,
             latencies_s=latencies(judged, state["page_views"]),
             exit_code=code,
-            in_doubt=await asyncio.to_thread(self._books.open_intents),
+            in_doubt=await asyncio.to_thread(self._survey.open_intents),
         )
 
     async def _effect_count(self) -> int:

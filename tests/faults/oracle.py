@@ -6,7 +6,7 @@ from collections import Counter
 import aiohttp
 from stack import Stack
 
-from stream.local.books import Books
+from stream.kafka.survey import Survey
 from stream.local.demo import judge_all, pixels_of
 from stream.local.expectation import compare, differences, expect, observed
 
@@ -22,12 +22,12 @@ async def complaints(stack: Stack) -> list[str]:
         session.get(f"{stack.wootric.url}/_emulator/state") as reply,
     ):
         held = observed(await reply.json())
-    books = Books(stack.config)
+    survey = Survey(stack.config)
     try:
-        letters, parked = await asyncio.to_thread(books.letters)
-        intents = await asyncio.to_thread(books.open_intents)
+        letters, parked = await asyncio.to_thread(survey.letters)
+        intents = await asyncio.to_thread(survey.open_intents)
     finally:
-        books.close()
+        survey.close()
     events = judge_all(stack.published)
     expected, dead_letters = expect(events), Counter(letters)
     parked_pixels = pixels_of(events, parked)

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sink.wootric.emulator import Emulator
-from stream.local.books import Books
+from stream.kafka.survey import Survey
 from stream.local.cluster import LocalBroker
 from stream.local.demo import judge_all, pixels_of
 from stream.local.expectation import Row, compare, differences, expect, observed
@@ -97,7 +97,7 @@ async def _soak(
     for worker in (steady, *crew):
         worker.start()
     world = World(stack, wootric, brokers, steady, crew, guest=stack.worker("w4"))
-    books = Books(stack.config)
+    survey = Survey(stack.config)
     samples = traffic(events=events, seed=seed, users=USERS)
     publisher = Publisher(stack.config, samples, events=events, seconds=None)
     reader = CommittedReader(stack.config, PARTITIONS)
@@ -106,13 +106,13 @@ async def _soak(
     publishing = asyncio.create_task(asyncio.to_thread(publisher.run))
     striking = asyncio.create_task(nemesis.run())
     try:
-        await _watch(world, books, publisher, memory, events, rate)
+        await _watch(world, survey, publisher, memory, events, rate)
         nemesis.stop()
         await striking
         lifted_at = time.monotonic()
         say("the last fault is lifted")
         await publishing
-        await _until_settled(world, books, memory, events, lifted_at)
+        await _until_settled(world, survey, memory, events, lifted_at)
         recovery_s = time.monotonic() - lifted_at
     finally:
         publisher.stop()
@@ -122,11 +122,11 @@ async def _soak(
         if worker.stop(60) != 0:
             world.failures.append(f"a worker ended with {worker.running.returncode} at the end")
     await _check_reader(world, reader)
-    return await _findings(world, books, publisher, nemesis, memory, recovery_s)
+    return await _findings(world, survey, publisher, nemesis, memory, recovery_s)
 
 
 async def _watch(
-    world: World, books: Books, publisher: Publisher, memory: Memory, events: int, rate: int
+    world: World, survey: Survey, publisher: Publisher, memory: Memory, events: int, rate: int
 ) -> None:
     """Let the events flow at their rate; say every now and then how far it is."""
     began_at = time.monotonic()
@@ -140,7 +140,7 @@ async def _watch(
         said_at = elapsed_s
         await _revive(world)
         size = memory.sample(world.steady.running.pid)
-        settled = await _settled(books)
+        settled = await _settled(survey)
         say(
             f"{elapsed_s / 60:.1f} of {events / rate / 60:.1f} min, {publisher.count} published, "
             f"{settled} settled, {size:.0f} MB"
@@ -159,22 +159,22 @@ async def _revive(world: World) -> None:
             worker.start()
 
 
-async def _settled(books: Books) -> str:
+async def _settled(survey: Survey) -> str:
     try:
-        return str(await asyncio.to_thread(books.settled))
+        return str(await asyncio.to_thread(survey.settled))
     except KafkaException:  # a broker is away
         return "?"
 
 
 async def _until_settled(
-    world: World, books: Books, memory: Memory, events: int, since: float
+    world: World, survey: Survey, memory: Memory, events: int, since: float
 ) -> None:
     while time.monotonic() - since < PATIENCE_S:
         await _revive(world)
         memory.sample(world.steady.running.pid)
-        if await asyncio.to_thread(books.caught_up):
+        if await asyncio.to_thread(survey.caught_up):
             return
-        say(f"{await _settled(books)} of {events} settled")
+        say(f"{await _settled(survey)} of {events} settled")
         await asyncio.sleep(0.5)
     world.failures.append(f"not settled {PATIENCE_S:.0f} s after the last fault")
 
@@ -195,7 +195,7 @@ async def _check_reader(world: World, reader: CommittedReader) -> None:
 
 async def _findings(
     world: World,
-    books: Books,
+    survey: Survey,
     publisher: Publisher,
     nemesis: Nemesis,
     memory: Memory,
@@ -206,11 +206,11 @@ async def _findings(
         session.get(f"{world.wootric.url}/_emulator/state") as reply,
     ):
         state = await reply.json()
-    letters, parked = await asyncio.to_thread(books.letters)
+    letters, parked = await asyncio.to_thread(survey.letters)
     judged = judge_all(publisher.records)
     expected, held = expect(judged), observed(state)
     dead_letters, parked_pixels = Counter(letters), pixels_of(judged, parked)
-    receipts = await asyncio.to_thread(books.receipts)
+    receipts = await asyncio.to_thread(survey.receipts)
     return Findings(
         events=len(publisher.records),
         rows=compare(
@@ -225,7 +225,7 @@ async def _findings(
         ),
         struck=nemesis.struck,
         recovery_s=recovery_s,
-        open_intents=await asyncio.to_thread(books.open_intents),
+        open_intents=await asyncio.to_thread(survey.open_intents),
         memory=memory,
         slope_mb=memory.slope(WARM_UP_S),
         long_enough=memory.span_s > SLOPE_S_MIN,

@@ -1,0 +1,103 @@
+"""Reading committed records up to a barrier, as a member of no group.
+
+What is read ends where no transaction is half: an end of a partition is reported only where
+the last stable offset is, and the barrier is taken with open transactions included.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from stream.kafka.group import ASK_S
+from stream.record import Partition, Record
+
+CHUNK_RECORDS_MAX = 5_000
+CHUNK_WAIT_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The records that came next, and the partitions that were read up to their barrier.
+
+    Nothing in it says that nothing came in time: perhaps an open transaction is in the way.
+    """
+
+    messages: Sequence[Message]
+    reached: Sequence[int]
+
+
+def chunks(
+    reader: Consumer,
+    topic: str,
+    begins: Mapping[int, int],
+    barriers: Mapping[int, int],
+    *,
+    exactly: bool = False,
+) -> Iterator[Chunk]:
+    """Yield what partitions hold from where they begin up to their barriers, at least.
+
+    Only the end of a partition tells that its barrier is reached: the tail before it is
+    control records, which are not handed out. ``exactly`` is for barriers that lie between
+    transactions: nothing behind them is handed out, and nobody waits for an end.
+
+    Raises:
+        KafkaException: Kafka gives no answer, or has deleted what was to be read.
+    """
+    left = {
+        number: barrier
+        for number, barrier in barriers.items()
+        if not exactly or begins[number] < barrier
+    }
+    reader.list_topics(topic, timeout=ASK_S)  # without a leader it would wait half a second
+    reader.assign([TopicPartition(topic, number, begins[number]) for number in left])
+    while left:
+        messages = []
+        reached = []
+        for message in reader.consume(CHUNK_RECORDS_MAX, CHUNK_WAIT_S):
+            number, position = _position(message)
+            barrier = left.get(number)
+            if barrier is None:
+                continue
+            ended = message.error() is not None
+            if not ended and (position <= barrier or not exactly):
+                messages.append(message)
+            if position >= barrier and (ended or exactly):
+                del left[number]
+                reached.append(number)
+                reader.incremental_unassign([TopicPartition(topic, number)])
+        yield Chunk(messages, reached)
+
+
+def _position(message: Message) -> tuple[int, int]:
+    """Return the partition that a message is about, and how far it is read with it.
+
+    Raises:
+        KafkaException: it tells of trouble that does not pass by itself.
+    """
+    error, number, offset = message.error(), message.partition(), message.offset()
+    if error is not None and error.code() != KafkaError._PARTITION_EOF:
+        if not error.retriable():
+            raise KafkaException(error)
+        return -1, -1
+    if number is None or offset is None:
+        return -1, -1
+    return number, offset + 1 if error is None else offset
+
+
+def record_of(message: Message) -> Record:
+    """Return the record that a message is, without Kafka's client."""
+    number, offset = message.partition(), message.offset()
+    assert number is not None and offset is not None  # noqa: S101, PT018
+    return Record(
+        partition=Partition(message.topic() or "", number),
+        offset=offset,
+        timestamp_ms=message.timestamp()[1],
+        key=_bytes(message.key()),
+        value=_bytes(message.value()),
+        headers=tuple(message.headers() or ()),  # type: ignore[arg-type]
+    )
+
+
+def _bytes(value: object) -> bytes | None:
+    return value if isinstance(value, bytes) else None
