@@ -15,9 +15,9 @@ TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 DETAIL_LENGTH_MAX = 2_000
 """In characters; ``topics check`` reckons with 64 KiB for all headers."""
 
-DISMISSES_HEADER = "x-dismisses"
-"""A record of the parked topic with this header says that a person has dismissed another one
-of it: the partition-offset that it names."""
+NOTE_HEADER = "x-note-on"
+"""A record with this header is no letter: it notes what a person has done about an earlier one
+of the same topic, whose partition-offset it names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +110,9 @@ def trace_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[st
     )
 
 
-def dismissed_by(record: Record) -> str | None:
-    """Return the place of the parked record that this one dismisses; None if it is none such."""
+def noted(record: Record) -> str | None:
+    """Return the place of the letter that this record is a note on; None if it is no note."""
     for name, value in record.headers:
-        if name == DISMISSES_HEADER and value is not None:
+        if name == NOTE_HEADER and value is not None:
             return value.decode("utf-8", "replace")
     return None

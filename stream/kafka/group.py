@@ -1,6 +1,6 @@
 """Questions to the brokers about the group and its topics, without being a member."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import (
@@ -10,7 +10,13 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigResource,
+    MemberDescription,
+    OffsetSpec,
+    ResourceType,
+)
 
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
@@ -80,5 +86,29 @@ class Group:
 
     def living(self) -> set[str | None]:
         """Return the instance ids of the group's members."""
+        return {member.group_instance_id for member in self._members()}
+
+    def members(self) -> list[str]:
+        """Return the names of the group's members: their instance ids, else their clients'."""
+        return sorted(one.group_instance_id or one.client_id for one in self._members())
+
+    def cluster_id(self) -> str:
+        """Return the id of the cluster."""
+        return str(self._admin.list_topics(timeout=ASK_S).cluster_id)
+
+    def settings_of(self, topic: str) -> dict[str, str]:
+        """Return a topic's configuration."""
+        asked = ConfigResource(ResourceType.TOPIC, topic)
+        answer = self._admin.describe_configs([asked], request_timeout=ASK_S)[asked]
+        return {name: str(entry.value) for name, entry in answer.result().items()}
+
+    def delete_before(self, topic: str, offsets: Mapping[int, int]) -> None:
+        """Delete all records before an offset of each partition; there is no way back."""
+        asked = [TopicPartition(topic, number, offset) for number, offset in offsets.items()]
+        for answer in self._admin.delete_records(asked, request_timeout=ASK_S).values():
+            answer.result()
+
+    def _members(self) -> Sequence[MemberDescription]:
         answers = self._admin.describe_consumer_groups([self._id], request_timeout=ASK_S)
-        return {member.group_instance_id for member in answers[self._id].result().members}
+        members: Sequence[MemberDescription] = answers[self._id].result().members
+        return members

@@ -54,7 +54,9 @@ def chunks(
     while left:
         messages = []
         reached = []
-        for message in reader.consume(CHUNK_RECORDS_MAX, CHUNK_WAIT_S):
+        first = reader.poll(CHUNK_WAIT_S)  # consume() would wait all of it for more
+        come = [] if first is None else [first, *reader.consume(CHUNK_RECORDS_MAX - 1, 0)]
+        for message in come:
             number, position = _position(message)
             barrier = left.get(number)
             if barrier is None:

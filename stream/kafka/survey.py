@@ -1,10 +1,11 @@
 """What a group has done, seen from outside: by its offsets and its topics."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from stream.dead_letter import dismissed_by
+from stream.dead_letter import noted
 from stream.errors import StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
@@ -14,6 +15,51 @@ from stream.ledger import EVENT, INTENT
 from stream.ledger_codec import EventEntry, EventOutcome, decode
 from stream.record import Partition, Record
 
+DENIED = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+
+
+@contextmanager
+def surveying(config: KafkaConfig) -> Iterator["Survey"]:
+    """Yield a survey; what Kafka refuses becomes a message that says what to do.
+
+    Raises:
+        StartupError: Kafka gave no answer, refused, or has deleted what was to be read.
+    """
+    survey = Survey(config)
+    try:
+        yield survey
+    except KafkaException as error:
+        raise _told(error.args[0]) from error
+    finally:
+        survey.close()
+
+
+def _told(error: KafkaError) -> StartupError:
+    if error.code() in DENIED:
+        return StartupError(
+            f"Kafka forbids it: {error.str()}; see the README on what is asked of Kafka, and "
+            "KAFKA__PROPERTIES for credentials",
+            exit_code=77,
+        )
+    if error.code() in GONE:
+        text = "records were deleted by retention while they were read: run it again"
+        return StartupError(text, exit_code=75)
+    return StartupError(
+        f"Kafka does not answer: {error.str()}; check KAFKA__BOOTSTRAP_SERVERS and, for TLS and "
+        "SASL, KAFKA__PROPERTIES",
+        exit_code=69,
+    )
+
 
 class Survey:
     """Looks at committed state only, as any reader of these topics would."""
@@ -22,10 +68,12 @@ class Survey:
         self.config = config
         self.group = Group(config)
         self._offsets = Consumer({**settings.reader(config), "isolation.level": "read_uncommitted"})
+        self._idle: list[Consumer] = []
 
     def close(self) -> None:
         """Ask nothing more; to be called while the brokers are there."""
-        self._offsets.close()
+        for consumer in (self._offsets, *self._idle):
+            consumer.close()
         self.group.close()
 
     def committed(self) -> dict[int, int]:
@@ -34,9 +82,19 @@ class Survey:
         Raises:
             KafkaException: no answer.
         """
+        return {one.partition: one.offset for one in self._ask() if one.offset >= 0}
+
+    def metadata(self) -> list[str | None]:
+        """Return what the committed offsets say beside themselves: who committed them.
+
+        Raises:
+            KafkaException: no answer.
+        """
+        return [one.metadata for one in self._ask() if one.offset >= 0]
+
+    def _ask(self) -> list[TopicPartition]:
         numbers = self.partitions(self.config.topic)
-        found = committed(self._offsets, [Partition(self.config.topic, n) for n in numbers])
-        return {one.partition: one.offset for one in found if one.offset >= 0}
+        return committed(self._offsets, [Partition(self.config.topic, n) for n in numbers])
 
     def partitions(self, topic: str) -> list[int]:
         """Return the numbers of a topic's partitions.
@@ -79,12 +137,13 @@ class Survey:
         """
         begins = self.begins(topic) if begins is None else begins
         barriers = self.group.ends(topic, begins) if stops is None else stops
-        reader = Consumer(settings.reader(self.config))
+        reader = self._idle.pop() if self._idle else Consumer(settings.reader(self.config))
         try:
             for chunk in chunks(reader, topic, begins, barriers, exactly=stops is not None):
                 yield from map(record_of, chunk.messages)
         finally:
-            reader.close()
+            reader.unassign()
+            self._idle.append(reader)
 
     # What follows from that
 
@@ -100,11 +159,11 @@ class Survey:
 
     def letters(self) -> tuple[list[bytes], list[bytes]]:
         """Return the values of the dead letters and of the parked records."""
-        dead = self.read(self.config.dead_letter_topic)
-        parked = self.read(self.config.parked_topic)
-        return [record.value or b"" for record in dead], [
-            record.value or b"" for record in parked if dismissed_by(record) is None
-        ]
+        dead, parked = (
+            [record.value or b"" for record in self.read(topic) if noted(record) is None]
+            for topic in (self.config.dead_letter_topic, self.config.parked_topic)
+        )
+        return dead, parked
 
     def open_intents(self) -> int:
         """Return how many requests are in doubt."""

@@ -247,6 +247,16 @@ def _discard(producer: Producer) -> None:
     threading.Thread(target=close, name="discarded-producer", daemon=True).start()
 
 
+def fence_instances(config: KafkaConfig, metadata: Iterable[str | None]) -> None:
+    """End what the instances have left open that committed offsets with this metadata.
+
+    Raises:
+        KafkaException: the coordinator did not answer.
+    """
+    for name in sorted({name for one in metadata if (name := instance_of(one)) is not None}):
+        fence(config, name)
+
+
 def fence(config: KafkaConfig, instance_id: str) -> None:
     """End whatever transaction an instance that is gone has left open.
 
