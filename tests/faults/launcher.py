@@ -2,6 +2,9 @@
 
 The environment's ``FAULTS`` says at which points what happens: ``{"before commit": [2, "kill"]}``
 is a kill -9 when the process is about to commit for the second time.
+
+``LEDGER_SCHEMA`` is a file with the ledger's schema of another version, which this process can
+read; with ``LEDGER_WRITES`` it is that version, and writes it.
 """
 
 import contextvars
@@ -12,13 +15,15 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
 from sink import http
-from stream import ledger
+from stream import ledger, ledger_codec
+from stream.avro import Schema
 from stream.kafka import group, member, restore, transactions
 from stream.kafka.config import KafkaConfig
 
@@ -172,7 +177,21 @@ def name_all() -> None:
     name_requests()
 
 
+def be_another_version(file: Path, *, writes: bool) -> None:
+    """Know another version's ledger entries, or write them: each says which version it is of."""
+    schema = Schema.of(json.loads(file.read_bytes()))
+    ledger_codec._WRITERS.add(schema)
+    if not writes:
+        return
+    ledger_codec._LEDGER_ENTRY = schema
+    for name in ("_event_fields", "_intent_fields", "_user_fields"):
+        fields = getattr(ledger_codec, name)
+        setattr(ledger_codec, name, lambda entry, fields=fields: {**fields(entry), "by": "N+1"})
+
+
 if __name__ == "__main__":
+    if "LEDGER_SCHEMA" in os.environ:
+        be_another_version(Path(os.environ["LEDGER_SCHEMA"]), writes="LEDGER_WRITES" in os.environ)
     assert KafkaConfig  # the edge is loaded: what is named here is what runs
     name_all()
     from stream.cli import main
