@@ -6,19 +6,18 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stream import __version__
-from stream.errors import Fenced, KafkaFailed, StartupError
+from stream.errors import StartupError
+from stream.operate.cli import operate_app
+from stream.terminal import EXIT_FAILED, fail, say, told
 
 if TYPE_CHECKING:
     from stream.kafka.config import KafkaConfig
     from stream.kafka.topics import Finding
-
-EXIT_FAILED = 1
-EXIT_TEMPORARY = 75
 
 app = typer.Typer(
     name="wootric-stream",
@@ -33,35 +32,12 @@ topics_app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(topics_app, name="topics")
+app.add_typer(operate_app)
 
 
 def main() -> None:
     """Run the command line."""
     app()
-
-
-def say(line: str) -> None:
-    """Tell the person at the terminal."""
-    typer.echo(line, err=True)
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """Turn what stops a command into a message and an exit code."""
-    try:
-        yield
-    except StartupError as error:
-        fail(str(error), error.exit_code)
-    except (Fenced, KafkaFailed) as error:
-        fail(str(error), EXIT_TEMPORARY)
-    except KeyboardInterrupt:
-        fail("interrupted", 130)
-
-
-def fail(message: str, code: int) -> NoReturn:
-    """End the command with a message."""
-    say(f"wootric-stream: {message}")
-    raise typer.Exit(code)
 
 
 def _leave(code: int) -> NoReturn:

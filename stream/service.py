@@ -30,6 +30,7 @@ from stream.settings import (
     InDoubtPages,
     KafkaSettings,
     Settings,
+    TransformSettings,
     WootricSettings,
     fingerprint,
 )
@@ -203,10 +204,15 @@ def pace(settings: Settings) -> Pace:
     )
 
 
-def judging(wootric: WootricSettings) -> Callable[[Record], Judged]:
+def judging(wootric: WootricSettings | TransformSettings) -> Callable[[Record], Judged]:
     """Return the judge that these settings make."""
     rules = Rules(amount_suffix=wootric.amount_suffix, delete_users=wootric.delete_users)
-    return partial(judge, decoder=Decoder(all_packaged()), rules=rules)
+    return partial(judge, decoder=decoder(), rules=rules)
+
+
+def decoder() -> Decoder:
+    """Return what reads the values of the input."""
+    return Decoder(all_packaged())
 
 
 def tracing(settings: Settings) -> "Tracer | None":

@@ -18,6 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from sink.wootric import refusals
 from stream import __version__, cli, users
+from stream.operate import story
 from stream.settings import SECTIONS
 from stream.telemetry.events import EVENTS
 from stream.telemetry.lag import LagMetrics
@@ -34,11 +35,13 @@ EDGES = {
     "stream.doctor",
     "stream.kafka",
     "stream.local",
+    "stream.operate",
     "stream.preview",
     "stream.processor",
     "stream.service",
     "stream.settings",
     "stream.telemetry",
+    "stream.terminal",
 }
 """What may know clocks, sockets and Kafka; every other module of the stream is its core."""
 
@@ -134,7 +137,7 @@ def test_the_readme_lists_all_commands_with_their_options_and_first_line():
     """What `--help` says first is what the table says."""
     documented = {}
     for usage, meaning in table("command", "what it does"):
-        name = re.match(r"`([a-z-]+(?: [a-z-]+)?)", usage)
+        name = re.match(r"`([a-z][a-z-]*(?: [a-z][a-z-]*)?)", usage)
         assert name, usage
         documented[name[1]] = (set(re.findall(r"--[a-z-]+", usage)), meaning)
     expected = {}
@@ -211,6 +214,15 @@ def test_the_readme_explains_every_reason_and_no_other():
     assert len(documented) == len(set(documented))
     assert set(documented) == reasons_in_code()
     assert all(meaning and action for _, _, meaning, action in rows)
+
+
+def test_trace_explains_skips_in_the_readmes_words():
+    """One meaning a reason, wherever it is read."""
+    rows = table("outcome", "reason", "meaning", "what to do")
+    meanings = {
+        reason.strip("`"): meaning for outcome, reason, meaning, _ in rows if outcome == "skipped"
+    }
+    assert dict(story.SKIPS) == meanings
 
 
 # The log
@@ -300,6 +312,7 @@ def test_the_import_contracts_are_kept():
         ("stream/service.py", "import opentelemetry", "tracing-edge"),
         ("sink/wootric/sink.py", "import aiohttp", "http-edge"),
         ("stream/processor.py", "import stream.service", "layers"),
+        ("stream/operate/audit.py", "import stream.operate.desk", "operate-judges"),
     ],
 )
 def test_an_import_that_a_contract_forbids_breaks_it(tmp_path, module, line, contract):

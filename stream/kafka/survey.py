@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream.dead_letter import noted
 from stream.errors import StartupError
@@ -11,21 +11,10 @@ from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.group import Group, committed
 from stream.kafka.reading import chunks, record_of
+from stream.kafka.trouble import as_startup_error
 from stream.ledger import EVENT, INTENT
 from stream.ledger_codec import EventEntry, EventOutcome, decode
 from stream.record import Partition, Record
-
-DENIED = frozenset(
-    {
-        KafkaError._AUTHENTICATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    }
-)
-GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 
 @contextmanager
@@ -35,30 +24,15 @@ def surveying(config: KafkaConfig) -> Iterator["Survey"]:
     Raises:
         StartupError: Kafka gave no answer, refused, or has deleted what was to be read.
     """
-    survey = Survey(config)
+    survey: Survey | None = None
     try:
+        survey = Survey(config)
         yield survey
     except KafkaException as error:
-        raise _told(error.args[0]) from error
+        raise as_startup_error(error.args[0]) from error
     finally:
-        survey.close()
-
-
-def _told(error: KafkaError) -> StartupError:
-    if error.code() in DENIED:
-        return StartupError(
-            f"Kafka forbids it: {error.str()}; see the README on what is asked of Kafka, and "
-            "KAFKA__PROPERTIES for credentials",
-            exit_code=77,
-        )
-    if error.code() in GONE:
-        text = "records were deleted by retention while they were read: run it again"
-        return StartupError(text, exit_code=75)
-    return StartupError(
-        f"Kafka does not answer: {error.str()}; check KAFKA__BOOTSTRAP_SERVERS and, for TLS and "
-        "SASL, KAFKA__PROPERTIES",
-        exit_code=69,
-    )
+        if survey is not None:
+            survey.close()
 
 
 class Survey:

@@ -1,0 +1,38 @@
+"""What Kafka refuses, as a message that says what to do."""
+
+from confluent_kafka import KafkaError
+
+from stream.errors import StartupError
+
+DENIED = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+
+
+def as_startup_error(error: KafkaError) -> StartupError:
+    """Return what a person is to do about an error, with its exit code."""
+    if error.code() in DENIED:
+        return StartupError(
+            f"Kafka forbids it: {error.str()}; see the README on what is asked of Kafka, and "
+            "KAFKA__PROPERTIES for credentials",
+            exit_code=77,
+        )
+    if error.code() == KafkaError._INVALID_ARG:
+        text = f"Kafka's client does not take its settings: {error.str()}; check KAFKA__PROPERTIES"
+        return StartupError(text, exit_code=78)
+    if error.code() in GONE:
+        text = "records were deleted by retention while they were read: run it again"
+        return StartupError(text, exit_code=75)
+    return StartupError(
+        f"Kafka does not answer: {error.str()}; check KAFKA__BOOTSTRAP_SERVERS and, for TLS and "
+        "SASL, KAFKA__PROPERTIES",
+        exit_code=69,
+    )

@@ -1,0 +1,68 @@
+"""Which offsets a group is set back to, and whether that repeats anything. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of one partition: its bounds, and where the group is in it.
+
+    ``safe_from`` is the first offset whose receipt the ledger must still have.
+    """
+
+    begin: int
+    end: int
+    committed: int | None
+    safe_from: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """What becomes of a partition's offset: nothing where there is no ``target``."""
+
+    partition: int
+    committed: int | None
+    target: int | None
+    text: str
+    unsafe: bool = False
+
+    @property
+    def records(self) -> int:
+        """How many records are read again, or were deleted before they were read (negative)."""
+        return 0 if self.target is None else (self.committed or 0) - self.target
+
+
+def plan(wanted: Mapping[int, int], known: Mapping[int, Known]) -> list[Move]:
+    """Return the moves to the wanted offsets, partition by partition.
+
+    An offset goes forward only where what lies before the target does not exist any more.
+    """
+    return [_move(number, at, known[number]) for number, at in sorted(wanted.items())]
+
+
+def _move(number: int, wanted: int, known: Known) -> Move:
+    committed = known.committed
+    target = min(max(wanted, known.begin), known.end)
+    if committed is None:
+        text = "nothing is committed: a worker begins at the earliest record anyway"
+        return Move(partition=number, committed=None, target=None, text=text)
+    if committed < known.begin:
+        target = known.begin
+        text = (
+            f"{known.begin - committed} records were deleted before they were read: they are lost"
+        )
+    elif committed > known.end:
+        text = "the committed offset lies behind the end: the topic was made anew"
+    elif target >= committed:
+        text = f"it is at {committed} already; offsets are only set back"
+        return Move(partition=number, committed=committed, target=None, text=text)
+    elif target < known.safe_from:
+        text = (
+            "the receipts of what lies before "
+            f"offset {known.safe_from} may be gone: it could have a second effect"
+        )
+        return Move(partition=number, committed=committed, target=target, text=text, unsafe=True)
+    else:
+        text = f"{committed - target} records are read again; what has a receipt has no effect"
+    return Move(partition=number, committed=committed, target=target, text=text)

@@ -1,0 +1,60 @@
+"""One stack whose events have every kind of end, for all tests that only look at it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from stack import Stack
+from town import group, identify, page, response
+
+from sink.wootric.emulator import Answer, Delay, Drop, Emulator
+from stream.ledger_codec import IntentEntry
+
+DOUBT_S = 20.0
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def ended(
+    bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stack]:
+    """Delivered, merged, unchanged, skipped, duplicate, refused by us and by Wootric, parked,
+    and one in doubt behind the committed offset: its worker was killed, and none is running.
+    """
+    async with Emulator() as wootric:
+        stack = Stack(bootstrap_servers, wootric, tmp_path_factory.mktemp("ended"))
+        await asyncio.to_thread(stack.create_topics)
+        worker = stack.worker("w1")
+        worker.start()
+        wootric.on("GET", "/pixel.gif", Drop(effect=True))
+        stack.publish([identify("ann", "profile", plan="pro", seats=3), page("ann", "view")])
+        await stack.until_caught_up()
+        wootric.on("POST", "/v1/end_users/{id}/responses", Answer(status=422, body="no such thing"))
+        stack.publish(
+            [
+                identify("ann", "again", plan="pro"),
+                response("bob", "refused"),
+                response("cid", "answer"),
+                response("cid", "answer"),
+                response("cid", "eleven", 11),
+                page("cid", "seen"),
+                group("ann", "team"),
+                b"no Avro at all",
+                None,
+            ]
+        )
+        await stack.until_caught_up()
+        wootric.on("POST", "/v1/end_users/{id}/responses", Delay(before_s=DOUBT_S), always=True)
+        stack.publish([response("dee", "doubtful"), identify("dee", "behind it", plan="new")])
+        while not any(isinstance(entry, IntentEntry) for entry in stack.ledger().values()):
+            await asyncio.sleep(0.1)
+        worker.kill()
+        yield stack
+        stack.end()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands run in this process: they must see the settings of the stack and no others."""
+    monkeypatch.setenv("COLUMNS", "200")
+    return
