@@ -50,17 +50,15 @@ def consumer(config: KafkaConfig) -> dict[str, Any]:
     Measured on Apache Kafka 4.1.1. That protocol can be chosen by a property all the same;
     assignment and session are the broker's business then.
     """
-    classic = {
-        "partition.assignment.strategy": "cooperative-sticky",
-        "session.timeout.ms": round(config.session_timeout_s * 1000),
-        "heartbeat.interval.ms": round(min(1.0, config.session_timeout_s / 10) * 1000),
-    }
+    strategy = {"partition.assignment.strategy": "cooperative-sticky"}
+    session = _session(config)
     return {
         **common(config),
         "group.id": config.group_id,
         "group.instance.id": config.instance_id,
         "client.id": f"{config.instance_id}-member",
-        **({} if config.properties.get("group.protocol") == "consumer" else classic),
+        **session,
+        **(strategy if session else {}),
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",
@@ -72,12 +70,27 @@ def consumer(config: KafkaConfig) -> dict[str, Any]:
     }
 
 
+def _session(config: KafkaConfig) -> dict[str, Any]:
+    """Return the session's settings under the classic protocol, which alone takes them."""
+    if config.properties.get("group.protocol") == "consumer":
+        return {}
+    return {
+        "session.timeout.ms": round(config.session_timeout_s * 1000),
+        "heartbeat.interval.ms": round(min(1.0, config.session_timeout_s / 10) * 1000),
+    }
+
+
 def reader(config: KafkaConfig) -> dict[str, Any]:
-    """Return the settings of a consumer that reads the ledger by itself and joins no group."""
+    """Return the settings of a consumer that reads the ledger by itself and joins no group.
+
+    It has a session all the same: the client refuses one that is longer than the given
+    ``max.poll.interval.ms``, and 45 s is what it would take by itself.
+    """
     return {
         **common(config),
         "group.id": config.group_id,
         "client.id": f"{config.instance_id}-reader",
+        **_session(config),
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",

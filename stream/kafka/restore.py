@@ -78,8 +78,14 @@ class Restorer:
             left = [partition for partition in left if self._wanted.get(partition) == assignment]
             if not left:
                 return
-            restore = Restore(self._config, self._group, left, assignment, self._tell, self._closed)
             wait_s = LEDGER_LOOK_S
+            try:
+                restore = Restore(
+                    self._config, self._group, left, assignment, self._tell, self._closed
+                )
+            except Exception as error:  # noqa: BLE001  settings that the client refuses
+                self._tell(Failed(error))
+                return
             try:
                 restore.run()
             except KafkaException as error:
