@@ -5,7 +5,7 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -18,7 +18,7 @@ from stream.errors import StartupError
 from stream.local import Say, silent
 from stream.local.guard import GuardedGroup
 from stream.local.jars import KAFKA_VERSION, distribution
-from stream.local.node import HOST, Endpoint, Node, free_ports, server_properties
+from stream.local.node import HOST, Endpoint, Listener, Node, free_ports, server_properties
 
 START_S_MAX = 60
 POLL_S = 0.05
@@ -30,7 +30,8 @@ class LocalBroker:
 
     Without ``directory`` its data lives in a temporary folder that is removed at the end;
     with one, data and logs stay, and the next start goes on with them. Node ``n`` listens on
-    ``port`` + n - 1, or on a free port. ``properties`` are added to every node's own.
+    ``port`` + n - 1, or on a free port. ``properties`` are added to every node's own,
+    and each takes clients at the addresses of ``listeners`` as well.
     The processes end with this one, even if it is killed.
     """
 
@@ -41,12 +42,14 @@ class LocalBroker:
         port: int | None = None,
         directory: Path | None = None,
         properties: Mapping[str, str] = NO_PROPERTIES,
+        listeners: Sequence[Listener] = (),
         say: Say = silent,
     ) -> None:
         client_ports = [port + n for n in range(nodes)] if port else free_ports(nodes)
         self._cluster = tuple(map(Endpoint, client_ports, free_ports(nodes)))
         self._directory = directory
         self._properties = properties
+        self._listeners = listeners
         self._say = say
         self._nodes: tuple[Node, ...] = ()
         self._group: GuardedGroup | None = None
@@ -141,7 +144,7 @@ class LocalBroker:
 
     def _format(self) -> None:
         for number, node in enumerate(self._nodes, start=1):
-            properties = server_properties(number, self._cluster, node.data)
+            properties = server_properties(number, self._cluster, node.data, self._listeners)
             node.configure({**properties, **self._properties})
         for node, formatting in [(node, node.format(self._cluster_id)) for node in self._nodes]:
             if formatting and formatting.wait(START_S_MAX) != 0:

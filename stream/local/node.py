@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,20 @@ class Endpoint:
     controller_port: int
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One more address of every node, beside the usual one.
+
+    Who asks there is told the ``advertised`` ports, node by node: what lies between them and
+    the nodes' own ``ports`` (a proxy, say) is the caller's. ``protocol`` is Kafka's word.
+    """
+
+    name: str
+    ports: tuple[int, ...]
+    advertised: tuple[int, ...]
+    protocol: str = "PLAINTEXT"
+
+
 def free_ports(count: int) -> list[int]:
     """Return different ports that nobody listens on now."""
     sockets = [socket.socket() for _ in range(count)]
@@ -45,8 +59,12 @@ def free_ports(count: int) -> list[int]:
             bound.close()
 
 
-def server_properties(number: int, cluster: tuple[Endpoint, ...], data: Path) -> dict[str, str]:
+def server_properties(
+    number: int, cluster: tuple[Endpoint, ...], data: Path, more: Sequence[Listener] = ()
+) -> dict[str, str]:
     """Return the properties of node ``number`` (from 1): broker and controller in one.
+
+    ``more`` are listeners beside the usual one.
 
     Replication is the most that the cluster has, up to three. The internal topics have a
     partition per node, not 50: the first use of a group or a transaction waits for them.
@@ -56,13 +74,18 @@ def server_properties(number: int, cluster: tuple[Endpoint, ...], data: Path) ->
     replicas, in_sync = str(min(3, nodes)), str(min(2, nodes))
     voters = ",".join(f"{n}@{HOST}:{e.controller_port}" for n, e in enumerate(cluster, start=1))
     client = f"PLAINTEXT://{HOST}:{here.client_port}"
+    listeners = [client, *(f"{one.name}://{HOST}:{one.ports[number - 1]}" for one in more)]
+    advertised = [client, *(f"{one.name}://{HOST}:{one.advertised[number - 1]}" for one in more)]
+    protocols = [f"{one.name}:{one.protocol}" for one in more]
     return {
         "process.roles": "broker,controller",
         "node.id": str(number),
         "controller.quorum.voters": voters,
-        "listeners": f"{client},CONTROLLER://{HOST}:{here.controller_port}",
-        "advertised.listeners": client,
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": ",".join([*listeners, f"CONTROLLER://{HOST}:{here.controller_port}"]),
+        "advertised.listeners": ",".join(advertised),
+        "listener.security.protocol.map": ",".join(
+            ["PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT", *protocols]
+        ),
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": str(data),
