@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import clock
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
@@ -193,6 +194,7 @@ if __name__ == "__main__":
     if "LEDGER_SCHEMA" in os.environ:
         be_another_version(Path(os.environ["LEDGER_SCHEMA"]), writes="LEDGER_WRITES" in os.environ)
     assert KafkaConfig  # the edge is loaded: what is named here is what runs
+    assert clock.CLOCK is not None  # set before anything took the time
     name_all()
     from stream.cli import main
 

@@ -1,18 +1,40 @@
-"""Wootric that refuses, for longer than a request has patience, under a live worker."""
+"""Wootric that refuses, for longer than anything has patience, under a live worker."""
 
 import asyncio
+import json
+import sys
 import time
+from collections.abc import Mapping
+from email.utils import formatdate
+from pathlib import Path
 
-import pytest
+import launcher
+import psutil
+from crowd import crowd, together
 from oracle import complaints
-from stack import Stack
+from stack import Stack, Worker
 
-from sink.wootric.emulator import Answer
+from sink.wootric.emulator import Answer, Delay
+from sink.wootric.emulator.faults import Fault
 from stream.local.traffic import traffic
 
+__all__ = ["crowd"]
+
 EVENTS = 300
-TROUBLE_S = 8.0
+HELD_MAX = 100
+IN_TRANSIT = 500
+MEMORY_MB_MAX = 250
+POLL_INTERVAL_S = 6.0
+TROUBLE_S = 2 * POLL_INTERVAL_S + 1
 EVERYTHING = ("/v1/*", "/pixel.gif")
+COMMAND = [sys.executable, str(Path(launcher.__file__))]
+IMPATIENT = {
+    "KAFKA__SESSION_TIMEOUT_S": "6",
+    "KAFKA__PROPERTIES": json.dumps({"max.poll.interval.ms": round(POLL_INTERVAL_S * 1000)}),
+    "KAFKA__UNSETTLED_RECORDS_MAX": str(HELD_MAX),
+    "WOOTRIC__IN_FLIGHT_MAX": "16",
+}
+"""The group would lose a worker that stops to poll while Wootric is in trouble."""
 
 REFUSALS = {
     "429 for seconds": Answer(status=429, headers={"Retry-After": "1"}),
@@ -21,50 +43,141 @@ REFUSALS = {
     ),
     "429 without a word": Answer(status=429),
     "429 with garbage": Answer(status=429, headers={"Retry-After": "soon"}),
+    "429 for a day": Answer(status=429, headers={"Retry-After": "86400"}),
     "401": Answer(status=401),
     "403": Answer(status=403),
     "402": Answer(status=402),
     "503 before the effect": Answer(status=503, headers={"Retry-After": "1"}),
 }
+TOKEN_TROUBLE: Mapping[str, tuple[Fault, int]] = {
+    "down": (Answer(status=503), 12),
+    "slow": (Delay(before_s=2.5), 3),
+    "400": (Answer(status=400, body='{"error":"invalid_client"}'), 2),
+    "the same token again": (
+        Answer(status=200, body='{"access_token":"worthless","expires_in":7200}'),
+        3,
+    ),
+    "no token in it": (Answer(status=200, body='{"expires_in":7200}'), 3),
+}
 
 
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("answer", REFUSALS.values(), ids=list(REFUSALS))
+async def publish(stack: Stack, events: int, seed: int) -> None:
+    samples = traffic(events=events, seed=seed, users=60)
+    await asyncio.to_thread(stack.publish, [sample.value for sample in samples])
+
+
+async def end_well(stack: Stack, worker: Worker) -> None:
+    await stack.until_caught_up(90)
+    assert await asyncio.to_thread(worker.stop) == 0
+    assert await complaints(stack) == []
+
+
+def total(metrics: Mapping[str, float], name: str) -> float:
+    return sum(value for key, value in metrics.items() if key.partition("{")[0] == name)
+
+
+async def seen_in_trouble(worker: Worker) -> None:
+    """Lag is seen, the group has not moved, and memory is bounded."""
+    assert worker.running.poll() is None
+    metrics = await worker.metrics()
+    assert total(metrics, "wootric_consumer_lag_records") > 50
+    assert total(metrics, "wootric_consumer_rebalances_total") == 1
+    assert metrics["wootric_records_in_flight"] <= HELD_MAX + IN_TRANSIT
+    assert psutil.Process(worker.running.pid).memory_info().rss < MEMORY_MB_MAX * 1e6
+
+
+@together(cases=REFUSALS)
 async def test_wootric_that_refuses_everything_loses_nothing(stack: Stack, answer: Answer) -> None:
     """Lag grows and is seen, nothing becomes a dead letter, and it recovers by itself."""
-    worker = stack.worker("w1", WOOTRIC__IN_FLIGHT_MAX="16")
+    worker = stack.worker("w1", **IMPATIENT)
     worker.start()
     await worker.until_logged("partition_opened")
     healthy = stack.wootric.faults
     for path in EVERYTHING:
         stack.wootric.on("*", path, answer, always=True)
-    samples = list(traffic(events=EVENTS, seed=41, users=60))
-    await asyncio.to_thread(stack.publish, [sample.value for sample in samples])
+    await publish(stack, EVENTS, seed=41)
     began_at = time.monotonic()
     while time.monotonic() - began_at < TROUBLE_S:
         await asyncio.sleep(0.5)
         assert worker.running.poll() is None
-    metrics = await worker.metrics()
-    assert sum(v for k, v in metrics.items() if k.startswith("wootric_consumer_lag_records")) > 50
-    assert metrics['wootric_consumer_rebalances_total{event="assigned"}'] == 1
+    await seen_in_trouble(worker)
     assert not stack.wootric.state.effects
     stack.wootric.faults = type(healthy)()
-    await stack.until_caught_up(90)
-    assert await asyncio.to_thread(worker.stop) == 0
-    assert await complaints(stack) == []
+    if answer.headers.get("Retry-After") == "86400":  # within the hour: no test waits
+        waits = [line["wait_s"] for line in worker.logged() if line["event"] == "throttled"]
+        assert waits
+        assert set(waits) == {3600}
+        assert await asyncio.to_thread(worker.stop) == 0
+        worker.start()
+        await worker.until_ready()
+    await end_well(stack, worker)
 
 
-@pytest.mark.timeout(120)
-async def test_a_token_endpoint_that_is_down_loses_nothing(stack: Stack) -> None:
-    """Every token is revoked and no new one can be had for a while."""
+@together(cases={f"{status}": status for status in (500, 502, 503, 504)})
+async def test_server_errors_with_and_without_effect_repeat_nothing(
+    stack: Stack, status: int
+) -> None:
+    """Every tenth request or so fails, half of those after their effect."""
     worker = stack.worker("w1")
     worker.start()
-    samples = list(traffic(events=EVENTS, seed=42, users=60))
-    await asyncio.to_thread(stack.publish, [sample.value for sample in samples[:100]])
+    for effect in (True, False):
+        for path in ("/v1/end_users", "/v1/end_users/*", "/pixel.gif"):
+            stack.wootric.on("*", path, Answer(status=status, effect=effect), times=4)
+    await publish(stack, EVENTS, seed=43)
+    await end_well(stack, worker)
+    assert not stack.wootric.unused_faults()
+
+
+@together(cases=TOKEN_TROUBLE)
+async def test_a_token_endpoint_in_trouble_loses_nothing(
+    stack: Stack, trouble: tuple[Fault, int]
+) -> None:
+    """Every token is revoked and no good one can be had for a while."""
+    fault, times = trouble
+    worker = stack.worker("w1")
+    worker.start()
+    await publish(stack, 100, seed=42)
     await stack.until_caught_up()
-    stack.wootric.on("POST", "/oauth/token", Answer(status=503), times=12)
+    stack.wootric.on("POST", "/oauth/token", fault, times=times)
     stack.wootric.revoke_tokens()
-    await asyncio.to_thread(stack.publish, [sample.value for sample in samples[100:]])
-    await stack.until_caught_up(90)
-    assert await asyncio.to_thread(worker.stop) == 0
-    assert await complaints(stack) == []
+    await publish(stack, 200, seed=44)
+    await end_well(stack, worker)
+    assert not stack.wootric.unused_faults()
+
+
+@together()
+async def test_tokens_that_expire_under_load_are_renewed_one_at_a_time(stack: Stack) -> None:
+    """They live for a second; some end while a request is on its way, and all are revoked twice."""
+    behaviour = {"expires_in_s": 1.0, "reply_delay_s": 0.05}
+    stack.wootric.behaviour = stack.wootric.behaviour.changed(behaviour)
+    worker = stack.worker("w1", WOOTRIC__IN_FLIGHT_MAX="8")
+    worker.start()
+    await worker.until_logged("partition_opened")
+    began_at = time.monotonic()
+    for seed in (45, 46, 47):
+        await publish(stack, EVENTS, seed)
+        await asyncio.sleep(0.5)
+        stack.wootric.revoke_tokens()
+    await end_well(stack, worker)
+    asked = [e for e in stack.wootric.journal.entries if e.path == "/oauth/token"]
+    assert len(asked) < 3 * (time.monotonic() - began_at) + 10
+
+
+@together(cases={"ahead": 300, "behind": -300})
+async def test_a_clock_five_minutes_off_waits_as_long_as_it_should(
+    stack: Stack, offset_s: int
+) -> None:
+    """Points in time that Wootric names are measured against its own Date."""
+    soon = time.time() + 4
+    for headers in (
+        {"Retry-After": formatdate(soon, usegmt=True)},
+        {"X-Rate-Limit-Reset": f"{soon:.0f}", "X-Rate-Limit-Remaining": "0"},
+    ):
+        stack.wootric.on("*", "/v1/*", Answer(status=429, headers=headers), times=2)
+    worker = stack.worker("w1", command=COMMAND, CLOCK=json.dumps([[0, offset_s]]))
+    worker.start()
+    await publish(stack, 100, seed=48)
+    await end_well(stack, worker)
+    waits = [line["wait_s"] for line in worker.logged() if line["event"] == "throttled"]
+    assert waits
+    assert max(waits) <= 4
