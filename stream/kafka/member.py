@@ -16,6 +16,7 @@ from typing import Any, assert_never
 
 import structlog
 from confluent_kafka import (
+    OFFSET_END,
     Consumer,
     IsolationLevel,
     KafkaError,
@@ -62,6 +63,7 @@ from stream.kafka.messages import (
     Sized,
 )
 from stream.kafka.restore import Restorer
+from stream.kafka.stamp import LedgerEnds
 from stream.kafka.transactions import StaleGroup, Transactions, Unresolved
 from stream.record import Partition
 
@@ -107,8 +109,9 @@ class GroupMember(threading.Thread):
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._consumer = Consumer(settings.consumer(config))
         self._admin = AdminClient(settings.common(config))
-        self._restorer = Restorer(config, group=Group(config), tell=tell)
-        self._transactions = Transactions(config, epoch=epoch, consumer=self._consumer)
+        ends = LedgerEnds()
+        self._restorer = Restorer(config, group=Group(config), ends=ends, tell=tell)
+        self._transactions = Transactions(config, epoch=epoch, consumer=self._consumer, ends=ends)
         self._metadata: Any = None
         self._owned: dict[Partition, int] = {}
         self._reading: set[Partition] = set()
@@ -339,8 +342,10 @@ class GroupMember(threading.Thread):
         self._assignments += 1
         for partition in partitions:
             self._owned[partition] = self._assignments
-        # Where reading begins is the restorer's to find out: the offset here is never read from.
-        consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in assigned])
+        # Where reading begins is the restorer's to find out. The end is always in range: a fetch
+        # out of range before the pause would stop the partition for good, and no seek revives it.
+        ends = [TopicPartition(p.topic, p.partition, OFFSET_END) for p in assigned]
+        consumer.incremental_assign(ends)
         if assigned:
             consumer.pause(assigned)
         self._unsized = True
