@@ -90,6 +90,7 @@ class HaltReason(StrEnum):
 
     OFFSET_OUT_OF_RANGE = "offset_out_of_range"
     LEDGER_MISSING = "ledger_missing"
+    LEDGER_BEHIND = "ledger_behind"
     LEDGER_UNREADABLE = "ledger_unreadable"
     DEAD_LETTERS = "dead_letters"
 

@@ -24,7 +24,8 @@ from stream.kafka.config import KafkaConfig
 from stream.kafka.group import ASK_S, Group, committed
 from stream.kafka.messages import Failed, Halted, HaltReason, Restored
 from stream.kafka.reading import chunks
-from stream.kafka.transactions import fence, instance_of
+from stream.kafka.stamp import LedgerEnds, Stamp
+from stream.kafka.transactions import fence
 from stream.ledger import REMOTE_ID_HEADER, MemoryState, State
 from stream.record import Partition
 
@@ -36,6 +37,15 @@ LEDGER_LOOK_S = 5.0
 LEDGER_MISSING = (
     "the ledger has fewer partitions than the input: give it as many; this one opens by itself then"
 )
+OUT_OF_RANGE = (
+    "the committed offset is outside of the topic ({}): records were deleted before they were "
+    "read; check the topic's retention, then set the group's offset by hand"
+)
+LEDGER_BEHIND = (
+    "the ledger ends at {} when the offset was committed: records of it are gone, and with them "
+    "what is known of requests and duplicates; restore the topic, or set the group's offset by "
+    "hand to go on without them"
+)
 STABLE_S = 0.3
 """How long an offset may stay unstable before anything else is tried."""
 
@@ -45,9 +55,10 @@ Tell = Callable[[Restored | Halted | Failed], None]
 class Restorer:
     """Restores assignments, each in a thread of its own; other partitions flow meanwhile."""
 
-    def __init__(self, config: KafkaConfig, *, group: Group, tell: Tell) -> None:
+    def __init__(self, config: KafkaConfig, *, group: Group, ends: LedgerEnds, tell: Tell) -> None:
         self._config = config
         self._group = group
+        self._ends = ends
         self._tell = tell
         self._closed = threading.Event()
         self._wanted: dict[Partition, int] = {}
@@ -81,7 +92,13 @@ class Restorer:
             wait_s = LEDGER_LOOK_S
             try:
                 restore = Restore(
-                    self._config, self._group, left, assignment, self._tell, self._closed
+                    self._config,
+                    left,
+                    assignment,
+                    group=self._group,
+                    ends=self._ends,
+                    tell=self._tell,
+                    closed=self._closed,
                 )
             except Exception as error:  # noqa: BLE001  settings that the client refuses
                 self._tell(Failed(error))
@@ -110,9 +127,11 @@ class Restore:
     def __init__(
         self,
         config: KafkaConfig,
-        group: Group,
         partitions: Sequence[Partition],
         assignment: int,
+        *,
+        group: Group,
+        ends: LedgerEnds,
         tell: Tell,
         closed: threading.Event,
     ) -> None:
@@ -122,6 +141,7 @@ class Restore:
         self._closed = closed
         self._reader = Consumer(settings.reader(config))
         self._group = group
+        self._ends = ends
         self._began_at = time.monotonic()
         self._partitions = {partition.number: partition for partition in partitions}
         self._starts: dict[int, int] = {}
@@ -151,14 +171,20 @@ class Restore:
             self._group.ends(self._config.topic, offsets, earliest=earliest)
             for earliest in (True, False)
         )
-        for number, offset in offsets.items():
+        for number, (offset, stamp) in offsets.items():
             start = lows[number] if offset < 0 else offset
-            if lows[number] <= start <= highs[number]:
+            barrier = barriers[number]
+            if stamp is not None and barrier < stamp.ledger_end:
+                where = f"{barrier}, but it reached {stamp.ledger_end}"
+                self._halt(number, HaltReason.LEDGER_BEHIND, LEDGER_BEHIND.format(where))
+            elif lows[number] <= start <= highs[number]:
                 self._starts[number] = start
-                self._barriers[number] = barriers[number]
+                self._barriers[number] = barrier
                 self._states[number] = MemoryState()
+                self._ends.reached(number, barrier)
             else:
-                self._halt(number, f"{start}, not within {lows[number]} to {highs[number]}")
+                where = f"{start}, not within {lows[number]} to {highs[number]}"
+                self._halt(number, HaltReason.OFFSET_OUT_OF_RANGE, OUT_OF_RANGE.format(where))
         self._fold()
 
     def _leave_out_missing(self) -> None:
@@ -171,8 +197,11 @@ class Restore:
         """Close the clients."""
         self._reader.close()
 
-    def _committed(self) -> dict[int, int]:
-        """Return the stable committed offsets, ending a dead worker's transaction if need be."""
+    def _committed(self) -> dict[int, tuple[int, Stamp | None]]:
+        """Return the stable committed offsets with their stamps.
+
+        A dead worker's transaction that holds them up is ended.
+        """
         began_at = time.monotonic()
         self._reader.list_topics(self._config.topic, timeout=ASK_S)
         while True:
@@ -184,16 +213,11 @@ class Restore:
                 if time.monotonic() - began_at > GHOST_WAIT_S:
                     self._fence_ghosts()
             else:
-                return {offset.partition: offset.offset for offset in found}
+                return {one.partition: (one.offset, Stamp.read(one.metadata)) for one in found}
 
-    def _halt(self, number: int, where: str) -> None:
-        """Say that a partition cannot start: to jump would be to lose what lies between."""
-        detail = (
-            f"the committed offset is outside of the topic ({where}): records were deleted before "
-            "they were read; check the topic's retention, then set the group's offset by hand"
-        )
-        halted = Halted(self._partitions.pop(number), HaltReason.OFFSET_OUT_OF_RANGE, detail)
-        self._tell(halted)
+    def _halt(self, number: int, reason: HaltReason, detail: str) -> None:
+        """Say that a partition cannot start: to go on would be to lose or to repeat something."""
+        self._tell(Halted(self._partitions.pop(number), reason, detail))
 
     def _fold(self) -> None:
         topic = self._config.ledger_topic
@@ -241,10 +265,10 @@ class Restore:
             found = committed(latest, self._partitions.values())
         finally:
             latest.close()
-        names = {instance_of(offset.metadata) for offset in found} - {None}
+        stamps = [Stamp.read(offset.metadata) for offset in found]
+        names = {stamp.instance for stamp in stamps if stamp is not None}
         ghosts = names - self._group.living() - {self._config.instance_id}
         for ghost in ghosts:
-            assert ghost is not None  # noqa: S101
             log.info("fencing_instance_that_is_gone", gone=ghost)
             fence(self._config, ghost)
         self._ghosts_fenced = bool(ghosts)

@@ -6,7 +6,7 @@ the broker's behaviour was measured on Apache Kafka 4.1.1.
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,10 +15,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from stream.checkpoint import Checkpoint, LedgerRecord
 from stream.dead_letter import DeadLetter
-from stream.errors import CommitAborted, Fenced, StartupError
+from stream.errors import CommitAborted, Fenced, KafkaFailed, StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.group import committed
+from stream.kafka.stamp import LedgerEnds, Stamp
 from stream.ledger import REMOTE_ID_HEADER
 
 log = structlog.get_logger()
@@ -47,13 +48,17 @@ class Transactions:
     """The producer of one worker, and the transactions that it commits.
 
     A commit whose reply never came is decided by what the group has committed: every
-    offset carries ``instance:epoch:sequence``, so that the answer is a comparison.
+    offset carries a stamp, so that the answer is a comparison. ``ends`` is how far the
+    ledger is known to reach.
     """
 
-    def __init__(self, config: KafkaConfig, *, epoch: int, consumer: Consumer) -> None:
+    def __init__(
+        self, config: KafkaConfig, *, epoch: int, consumer: Consumer, ends: LedgerEnds
+    ) -> None:
         self._config = config
         self._epoch = epoch
         self._consumer = consumer
+        self._ends = ends
         self._producer: Producer | None = None
 
     def start(self) -> None:
@@ -79,6 +84,7 @@ class Transactions:
         Raises:
             CommitAborted: nothing of it was committed.
             Fenced: another live worker holds our transactional id.
+            KafkaFailed: the ledger has lost records under us.
         """
         started = time.monotonic()
         try:
@@ -108,20 +114,29 @@ class Transactions:
             self._produce_ledger(producer, partition.number, share.ledger)
             self._produce_letters(producer, self._config.dead_letter_topic, share.dead_letters)
             self._produce_letters(producer, self._config.parked_topic, share.parked)
-        stamp = self._stamp(checkpoint)
         offsets = [
-            TopicPartition(partition.topic, partition.number, share.offset, metadata=stamp)
+            TopicPartition(
+                partition.topic,
+                partition.number,
+                share.offset,
+                metadata=str(self._stamp(checkpoint, partition.number)),
+            )
             for partition, share in checkpoint.shares.items()
         ]
-        # A call without an answer by then is given up: the broker aborts an older transaction.
         wait_s = self._config.transaction_timeout_s
         producer.send_offsets_to_transaction(offsets, group_metadata, wait_s)
+        # As the commit would do first; the reports of it say where the ledger ends.
+        producer.flush(wait_s)
+        if self._ends.lost is not None:
+            raise KafkaFailed(f"the ledger has lost records: {self._ends.lost}")
+        # Without a bound the client asks for ever, nobody polls the group, and nobody can leave.
         producer.commit_transaction(wait_s)
 
     def _produce_ledger(
-        self, producer: Producer, number: int, records: Iterable[LedgerRecord]
+        self, producer: Producer, number: int, records: Sequence[LedgerRecord]
     ) -> None:
         topic = self._config.ledger_topic
+        last = records[-1] if records else None
         for record in records:
             headers = (
                 None
@@ -135,6 +150,7 @@ class Transactions:
                 key=record.key.encode(),
                 value=record.value,
                 headers=headers,
+                **({"on_delivery": self._ends.delivered} if record is last else {}),
             )
 
     def _produce_letters(
@@ -196,7 +212,7 @@ class Transactions:
         except KafkaException as failed:
             raise Unresolved(checkpoint, failed.args[0].str()) from failed
         stamp = self._stamp(checkpoint)
-        if not any(partition.metadata == stamp for partition in found):
+        if not any(stamp.same_commit(Stamp.read(partition.metadata)) for partition in found):
             raise CommitAborted(f"unknown commit found to be aborted: {error.str()}")
 
     def resolve(self, checkpoint: Checkpoint) -> None:
@@ -208,8 +224,9 @@ class Transactions:
         """
         self._read_back(KafkaError(KafkaError._TIMED_OUT), checkpoint)
 
-    def _stamp(self, checkpoint: Checkpoint) -> str:
-        return f"{self._config.instance_id}:{self._epoch}:{checkpoint.sequence}"
+    def _stamp(self, checkpoint: Checkpoint, number: int | None = None) -> Stamp:
+        end = 0 if number is None else self._ends.of(number)
+        return Stamp(self._config.instance_id, self._epoch, checkpoint.sequence, end)
 
 
 class Unresolved(Exception):  # noqa: N818
@@ -218,12 +235,6 @@ class Unresolved(Exception):  # noqa: N818
     def __init__(self, checkpoint: Checkpoint, why: str) -> None:
         super().__init__(why)
         self.checkpoint = checkpoint
-
-
-def instance_of(metadata: str | None) -> str | None:
-    """Return the instance that committed an offset, by the offset's metadata."""
-    parts = (metadata or "").rsplit(":", 2)
-    return parts[0] if len(parts) == 3 else None
 
 
 def _produce(producer: Producer, **record: Any) -> None:
@@ -253,7 +264,8 @@ def fence_instances(config: KafkaConfig, metadata: Iterable[str | None]) -> None
     Raises:
         KafkaException: the coordinator did not answer.
     """
-    for name in sorted({name for one in metadata if (name := instance_of(one)) is not None}):
+    stamps = (Stamp.read(one) for one in metadata)
+    for name in sorted({stamp.instance for stamp in stamps if stamp is not None}):
         fence(config, name)
 
 
