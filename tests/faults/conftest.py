@@ -1,24 +1,100 @@
-"""Three brokers for the faults of a cluster."""
+"""Three brokers for the faults of a cluster, and the networks between them and a worker."""
 
 import asyncio
+import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from proxy import Network, Proxy
 from stack import Stack
 
 from sink.wootric.emulator import Emulator
 from stream.local.cluster import LocalBroker
+from stream.local.node import HOST, Listener
+
+NODES = 3
+NETWORKS = 4
+"""How many workers may have a network of their own, to be broken without the others'."""
+PASSWORD = "a-password-of-tests"
+GUARDED = "GUARDED"
+PROPERTIES = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:ANONYMOUS",
+    "sasl.enabled.mechanisms": "PLAIN",
+    f"listener.name.{GUARDED.lower()}.plain.sasl.jaas.config": (
+        "org.apache.kafka.common.security.plain.PlainLoginModule required "
+        f'user_worker="{PASSWORD}";'
+    ),
+    "log.cleaner.backoff.ms": "100",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+}
+"""Who comes without a name may do all, as the tests themselves; `worker` only what it is let."""
 
 
 @pytest.fixture(scope="session")
-def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
+def network() -> Iterator[Network]:
+    """The thread that carries what goes through a proxy."""
+    with Network() as network:
+        yield network
+
+
+class Cluster:
+    """Three real brokers, and the ways to them."""
+
+    def __init__(self, network: Network, folder: Path) -> None:
+        self.networks = [[network.proxy() for _ in range(NODES)] for _ in range(NETWORKS)]
+        """For each network the proxies before the brokers, in their order."""
+        with reserved_ports(NODES * (NETWORKS + 1)) as ports:
+            guarded, *others = (ports[at : at + NODES] for at in range(0, len(ports), NODES))
+            listeners = [Listener(GUARDED, guarded, guarded, "SASL_PLAINTEXT")]
+            for number, proxies in enumerate(self.networks):
+                for proxy, port in zip(proxies, others[number], strict=True):
+                    proxy.target = port
+                advertised = tuple(proxy.port for proxy in proxies)
+                listeners.append(Listener(f"NETWORK{number}", others[number], advertised))
+            say = lambda line: print(line, file=sys.stderr)  # noqa: E731
+            self.brokers = LocalBroker(
+                nodes=NODES, directory=folder, properties=PROPERTIES, listeners=listeners, say=say
+            )
+        self.guarded_servers = ",".join(f"{HOST}:{port}" for port in guarded)
+
+
+@contextmanager
+def reserved_ports(count: int) -> Iterator[tuple[int, ...]]:
+    """Ports that nobody else is given meanwhile."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind((HOST, 0))
+        yield tuple(one.getsockname()[1] for one in sockets)
+
+
+def servers(proxies: list[Proxy]) -> str:
+    """What a worker behind these proxies is told."""
+    return ",".join(f"{HOST}:{proxy.port}" for proxy in proxies)
+
+
+@pytest.fixture(scope="session")
+def cluster(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three real brokers, to be killed and started again."""
-    folder = tmp_path_factory.mktemp("brokers")
-    say = lambda line: print(line, file=sys.stderr)  # noqa: E731
-    with LocalBroker(nodes=3, directory=folder, say=say) as brokers:
-        yield brokers
+    cluster = Cluster(network, tmp_path_factory.mktemp("brokers"))
+    with cluster.brokers:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def brokers(cluster: Cluster) -> LocalBroker:
+    """The brokers of the cluster."""
+    return cluster.brokers
+
+
+@pytest.fixture(scope="session")
+def three_brokers(brokers: LocalBroker) -> str:
+    """Their bootstrap servers."""
+    return brokers.bootstrap_servers
 
 
 @pytest.fixture

@@ -69,19 +69,19 @@ async def crowd(
         test = getattr(item, "function", None)
         if getattr(item, "module", None) is request.module and hasattr(test, "scenario"):
             case = item.callspec.params.values() if hasattr(item, "callspec") else ()
-            address = request.getfixturevalue(test.cluster)
-            crowd.add(item.nodeid, test.scenario, address, *case)
+            address, *others = (request.getfixturevalue(name) for name in test.needs)
+            crowd.add(item.nodeid, test.scenario, address, *others, *case)
     yield crowd
     await crowd.end()
 
 
 def together(
-    *, cases: Mapping[str, Any] | None = None, cluster: str = "bootstrap_servers"
+    *others: str, cases: Mapping[str, Any] | None = None, on: str = "bootstrap_servers"
 ) -> Callable[[Scenario], Test]:
     """Make a test of a scenario, run beside the others of its module.
 
-    ``cases`` are what else it takes, by name: one test each. ``cluster`` is the fixture that
-    has the bootstrap servers.
+    ``on`` is the fixture that has the bootstrap servers, ``others`` are fixtures that the
+    scenario takes behind its stack; ``cases`` are what it takes last, by name: one test each.
     """
 
     def made(scenario: Scenario) -> Test:
@@ -97,7 +97,7 @@ def together(
 
         test.__name__, test.__doc__ = scenario.__name__, scenario.__doc__
         test.__module__ = scenario.__module__
-        test.scenario, test.cluster = scenario, cluster
+        test.scenario, test.needs = scenario, (on, *others)
         marked = pytest.mark.asyncio(loop_scope="module")(test)
         if cases is None:
             return marked

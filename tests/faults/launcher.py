@@ -8,11 +8,13 @@ read; with ``LEDGER_WRITES`` it is that version, and writes it.
 """
 
 import contextvars
+import ctypes
 import functools
 import json
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,6 +65,9 @@ BOTH_SIDES = (
     *REQUESTS,
 )
 
+STALL_S = int(os.environ.get("STALL_S", "1"))
+"""How long a call blocks that stalls, or hogs the interpreter."""
+
 _hits: Counter[str] = Counter()
 _request: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="")
 
@@ -85,6 +90,10 @@ def reached(point: str) -> None:
     match action:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "stall":
+            time.sleep(STALL_S)
+        case "hog":
+            ctypes.PyDLL(None).sleep(STALL_S)  # with the interpreter's lock in its hand
         case "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
         case "time out":

@@ -1,0 +1,286 @@
+"""Topics that are taken away, closed, made anew, and compacted under a live worker."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import launcher
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourcePatternType,
+    ResourceType,
+)
+from conftest import PASSWORD, Cluster
+from crowd import crowd, together
+from oracle import complaints
+from stack import Stack, Worker
+
+from stream.ledger_codec import UserEntry, encode
+from stream.local.traffic import traffic
+
+__all__ = ["crowd"]
+
+EVERYBODY = "User:worker"
+PLENTY = 60
+COMMAND = [sys.executable, str(Path(launcher.__file__))]
+
+
+async def publish(stack: Stack, events: int, seed: int) -> None:
+    samples = traffic(events=events, seed=seed, users=events // 4)
+    await asyncio.to_thread(stack.publish, [sample.value for sample in samples])
+
+
+async def end_well(stack: Stack, worker: Worker) -> None:
+    await stack.until_caught_up(60)
+    assert await asyncio.to_thread(worker.stop) == 0
+    assert await complaints(stack) == []
+
+
+# What is done to a topic
+
+
+def rights(stack: Stack) -> Iterable[tuple[ResourceType, str, AclOperation]]:
+    """What the README says that the service asks of Kafka, and nothing more."""
+    topic, group, cluster = ResourceType.TOPIC, ResourceType.GROUP, ResourceType.BROKER
+    config = stack.config
+    yield topic, config.topic, AclOperation.READ
+    yield topic, config.ledger_topic, AclOperation.READ
+    written = (config.ledger_topic, config.dead_letter_topic, config.parked_topic)
+    for name in written:
+        yield topic, name, AclOperation.WRITE
+    for name in (config.topic, *written):
+        yield topic, name, AclOperation.DESCRIBE
+        yield topic, name, AclOperation.DESCRIBE_CONFIGS
+    yield group, config.group_id, AclOperation.READ
+    yield cluster, "kafka-cluster", AclOperation.DESCRIBE_CONFIGS
+    for operation in (AclOperation.WRITE, AclOperation.DESCRIBE):
+        yield ResourceType.TRANSACTIONAL_ID, f"{config.group_id}-", operation
+
+
+def allow(stack: Stack, wanted: Iterable[tuple[ResourceType, str, AclOperation]]) -> None:
+    """Give the worker rights."""
+    for answer in stack.admin.create_acls([acl(AclBinding, *one) for one in wanted]).values():
+        answer.result()
+
+
+def deny(stack: Stack, *one: object) -> None:
+    """Take a right from the worker."""
+    for answer in stack.admin.delete_acls([acl(AclBindingFilter, *one)]).values():
+        assert len(answer.result()) == 1
+
+
+def acl(make: Callable[..., object], kind: object, name: object, operation: object) -> object:
+    prefixed = kind is ResourceType.TRANSACTIONAL_ID
+    pattern = ResourcePatternType.PREFIXED if prefixed else ResourcePatternType.LITERAL
+    return make(kind, name, pattern, EVERYBODY, "*", operation, AclPermissionType.ALLOW)
+
+
+def configure(stack: Stack, topic: str, **settings: str | None) -> None:
+    """Change a topic's configuration; None takes a setting back."""
+    entries = [
+        ConfigEntry(
+            name.replace("_", "."),
+            value,
+            incremental_operation=AlterConfigOpType.DELETE
+            if value is None
+            else AlterConfigOpType.SET,
+        )
+        for name, value in settings.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    for answer in stack.admin.incremental_alter_configs([resource]).values():
+        answer.result()
+
+
+def delete(stack: Stack, topic: str) -> None:
+    stack.admin.delete_topics([topic], operation_timeout=20)[topic].result()
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that makes a write impossible, and what ends it."""
+
+    strike: Callable[[Stack], None]
+    mend: Callable[[Stack], None]
+
+
+def no_right(topic_of: Callable[[Stack], str]) -> Trouble:
+    right = lambda stack: (ResourceType.TOPIC, topic_of(stack), AclOperation.WRITE)  # noqa: E731
+    return Trouble(
+        lambda stack: deny(stack, *right(stack)), lambda stack: allow(stack, [right(stack)])
+    )
+
+
+def letters(stack: Stack) -> str:
+    return stack.config.dead_letter_topic
+
+
+def ledger(stack: Stack) -> str:
+    return stack.config.ledger_topic
+
+
+TROUBLES = {
+    "dead letters, no right": no_right(letters),
+    "ledger, no right": no_right(ledger),
+    "dead letters, too large": Trouble(
+        lambda stack: configure(stack, letters(stack), max_message_bytes="1000"),
+        lambda stack: configure(stack, letters(stack), max_message_bytes="2000000"),
+    ),
+    "dead letters, deleted": Trouble(
+        lambda stack: delete(stack, letters(stack)),
+        Stack.create_topics,
+    ),
+}
+
+
+def guarded(stack: Stack, cluster: Cluster) -> Worker:
+    """A worker that has said who it is, and has only the rights that it needs."""
+    allow(stack, rights(stack))
+    login = {
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": "worker",
+        "sasl.password": PASSWORD,
+    }
+    return stack.worker(
+        "w1",
+        KAFKA__BOOTSTRAP_SERVERS=cluster.guarded_servers,
+        KAFKA__PROPERTIES=json.dumps(login),
+        KAFKA__TRANSACTION_TIMEOUT_S="4",
+    )
+
+
+@together("cluster", on="three_brokers", cases=TROUBLES)
+async def test_a_write_that_is_refused_holds_up_what_it_belongs_to(
+    stack: Stack, cluster: Cluster, trouble: Trouble
+) -> None:
+    """Nothing is committed past it, and all goes on by itself once it is mended."""
+    worker = await asyncio.to_thread(guarded, stack, cluster)
+    worker.start()
+    await publish(stack, PLENTY, 51)
+    await stack.until_caught_up()
+    await asyncio.to_thread(trouble.strike, stack)
+    bad = [Random(number).randbytes(5_000) for number in range(4 * stack.partitions)]
+    await asyncio.to_thread(stack.publish, bad)
+    await publish(stack, PLENTY, 52)
+    await worker.until_logged("transaction_aborted")
+    await asyncio.sleep(2)
+    assert worker.running.poll() is None
+    assert not await asyncio.to_thread(stack.caught_up)
+    await asyncio.to_thread(trouble.mend, stack)
+    await end_well(stack, worker)
+
+
+@together(on="three_brokers")
+async def test_a_ledger_that_was_made_again_is_not_taken_for_the_old_one(stack: Stack) -> None:
+    """The worker ends before it sends anything; its partitions stay closed until somebody acts."""
+    worker = stack.worker("w1", KAFKA__TRANSACTION_TIMEOUT_S="4", KAFKA__SESSION_TIMEOUT_S="6")
+    worker.start()
+    await publish(stack, PLENTY, 53)
+    await stack.until_caught_up()
+    effects = len(stack.wootric.state.effects)
+    await asyncio.to_thread(delete, stack, ledger(stack))
+    await asyncio.to_thread(stack.create_topics)
+    await publish(stack, PLENTY, 54)
+    assert await asyncio.to_thread(worker.running.wait, 60) == 75
+    assert "the ledger has lost records" in worker.log.read_text()
+    worker.start()
+    await worker.until_logged("ledger_behind")
+    await asyncio.sleep(2)
+    assert len(stack.wootric.state.effects) == effects
+    assert await asyncio.to_thread(worker.stop) == 0
+    await asyncio.to_thread(stack.set_offsets, stack.committed())
+    worker.start()
+    await end_well(stack, worker)
+
+
+@together(on="three_brokers")
+async def test_a_restore_during_compaction_knows_all_that_it_should(stack: Stack) -> None:
+    """Small segments, cleaned without pause, while a large ledger is read."""
+    worker = stack.worker("w1", KAFKA__SESSION_TIMEOUT_S="6")
+    worker.start()
+    await publish(stack, 4 * PLENTY, 55)
+    await stack.until_caught_up()
+    assert await asyncio.to_thread(worker.stop) == 0
+    effects = len(stack.wootric.state.effects)
+    await asyncio.to_thread(
+        configure,
+        stack,
+        ledger(stack),
+        segment_bytes="1048576",
+        min_cleanable_dirty_ratio="0.0",
+        segment_ms="2000",
+    )
+    written = await asyncio.to_thread(fill, stack)
+    await asyncio.to_thread(stack.rewind)
+    worker.start()
+    await worker.until_logged("partition_opened")
+    opened = [line for line in worker.logged() if line["event"] == "partition_opened"]
+    await end_well(stack, worker)
+    assert len(stack.wootric.state.effects) == effects
+    left = sum(1 for _ in await asyncio.to_thread(stack.read, ledger(stack)))
+    assert left < written
+    assert opened
+
+
+def fill(stack: Stack, versions: int = 30_000) -> int:
+    """Write many versions of few entries into each partition; return how many in all."""
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "linger.ms": 5})
+    count = 0
+    for version in range(versions):
+        entry = encode(UserEntry(id=version, email="x" * 100, sent_at_ms=0))
+        for number in range(stack.partitions):
+            while True:
+                try:
+                    producer.produce(
+                        ledger(stack), entry, f"user/nobody-{version % 50}", partition=number
+                    )
+                except BufferError:
+                    producer.poll(0.05)
+                else:
+                    break
+            count += 1
+    assert producer.flush(60) == 0
+    return count
+
+
+@together()
+async def test_records_deleted_before_they_were_read_halt_their_partition(stack: Stack) -> None:
+    """It says so and never jumps; the others flow. Offsets set by hand let it go on."""
+    faults = json.dumps({"after assign": (1, "stall")})  # as long as a fetch may take
+    worker = stack.worker("w1", command=COMMAND, FAULTS=faults, KAFKA__SESSION_TIMEOUT_S="6")
+    worker.start()
+    await publish(stack, PLENTY, 56)
+    await stack.until_caught_up()
+    assert await asyncio.to_thread(worker.stop) == 0
+    reached = stack.committed()
+    await publish(stack, PLENTY, 57)
+    gone = TopicPartition(stack.config.topic, 0, reached[0] + 3)
+    await asyncio.to_thread(stack.admin.delete_records([gone])[gone].result)
+    worker.start()
+    await worker.until_logged("offset_out_of_range")
+    while not all(stack.committed()[n] == stack.ends(stack.config.topic)[n] for n in (1, 2)):
+        await asyncio.sleep(0.1)
+    assert stack.committed()[0] == reached[0]
+    metrics = await worker.metrics()
+    assert metrics['wootric_consumer_halted_partitions{reason="offset_out_of_range"}'] == 1
+    assert await asyncio.to_thread(worker.stop) == 0
+    await asyncio.to_thread(stack.set_offsets, {0: gone.offset})
+    stack.published = [
+        record
+        for record in stack.published
+        if record.partition.number or not reached[0] <= record.offset < gone.offset
+    ]
+    worker.start()
+    await end_well(stack, worker)
