@@ -15,8 +15,10 @@ from sink.wootric.emulator import Emulator
 from stream.local.cluster import LocalBroker
 from stream.local.node import HOST, Listener
 
+pytest.register_assert_rewrite("common")
+
 NODES = 3
-NETWORKS = 4
+NETWORKS = 6
 """How many workers may have a network of their own, to be broken without the others'."""
 PASSWORD = "a-password-of-tests"
 GUARDED = "GUARDED"
@@ -83,6 +85,8 @@ def cluster(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Itera
     cluster = Cluster(network, tmp_path_factory.mktemp("brokers"))
     with cluster.brokers:
         yield cluster
+        for number in range(1, NODES + 1):
+            cluster.brokers.node(number).kill()  # in order the last ones would wait for a quorum
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,7 @@ class Proxy:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._carry(reader, far_writer, writer, self.up))
                 both.create_task(self._carry(far_reader, writer, far_writer, self.down))
-        except* (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
+        except* OSError:
             pass
         finally:
             self._links -= {writer, far_writer}

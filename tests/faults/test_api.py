@@ -2,39 +2,21 @@
 
 import asyncio
 import json
-import sys
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
-from pathlib import Path
 
-import launcher
-import psutil
+from common import COMMAND, IMPATIENT, TROUBLE_S, end_well, publish, seen_in_trouble
 from crowd import crowd, together
-from oracle import complaints
-from stack import Stack, Worker
+from stack import Stack
 
 from sink.wootric.emulator import Answer, Delay
 from sink.wootric.emulator.faults import Fault
-from stream.local.traffic import traffic
 
 __all__ = ["crowd"]
 
 EVENTS = 300
-HELD_MAX = 100
-IN_TRANSIT = 500
-MEMORY_MB_MAX = 250
-POLL_INTERVAL_S = 6.0
-TROUBLE_S = 2 * POLL_INTERVAL_S + 1
 EVERYTHING = ("/v1/*", "/pixel.gif")
-COMMAND = [sys.executable, str(Path(launcher.__file__))]
-IMPATIENT = {
-    "KAFKA__SESSION_TIMEOUT_S": "6",
-    "KAFKA__PROPERTIES": json.dumps({"max.poll.interval.ms": round(POLL_INTERVAL_S * 1000)}),
-    "KAFKA__UNSETTLED_RECORDS_MAX": str(HELD_MAX),
-    "WOOTRIC__IN_FLIGHT_MAX": "16",
-}
-"""The group would lose a worker that stops to poll while Wootric is in trouble."""
 
 REFUSALS = {
     "429 for seconds": Answer(status=429, headers={"Retry-After": "1"}),
@@ -59,31 +41,6 @@ TOKEN_TROUBLE: Mapping[str, tuple[Fault, int]] = {
     ),
     "no token in it": (Answer(status=200, body='{"expires_in":7200}'), 3),
 }
-
-
-async def publish(stack: Stack, events: int, seed: int) -> None:
-    samples = traffic(events=events, seed=seed, users=60)
-    await asyncio.to_thread(stack.publish, [sample.value for sample in samples])
-
-
-async def end_well(stack: Stack, worker: Worker) -> None:
-    await stack.until_caught_up(90)
-    assert await asyncio.to_thread(worker.stop) == 0
-    assert await complaints(stack) == []
-
-
-def total(metrics: Mapping[str, float], name: str) -> float:
-    return sum(value for key, value in metrics.items() if key.partition("{")[0] == name)
-
-
-async def seen_in_trouble(worker: Worker) -> None:
-    """Lag is seen, the group has not moved, and memory is bounded."""
-    assert worker.running.poll() is None
-    metrics = await worker.metrics()
-    assert total(metrics, "wootric_consumer_lag_records") > 50
-    assert total(metrics, "wootric_consumer_rebalances_total") == 1
-    assert metrics["wootric_records_in_flight"] <= HELD_MAX + IN_TRANSIT
-    assert psutil.Process(worker.running.pid).memory_info().rss < MEMORY_MB_MAX * 1e6
 
 
 @together(cases=REFUSALS)

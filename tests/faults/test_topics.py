@@ -2,13 +2,11 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 
-import launcher
+from common import COMMAND, end_well, publish
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
@@ -23,28 +21,14 @@ from confluent_kafka.admin import (
 )
 from conftest import PASSWORD, Cluster
 from crowd import crowd, together
-from oracle import complaints
 from stack import Stack, Worker
 
 from stream.ledger_codec import UserEntry, encode
-from stream.local.traffic import traffic
 
 __all__ = ["crowd"]
 
 EVERYBODY = "User:worker"
 PLENTY = 60
-COMMAND = [sys.executable, str(Path(launcher.__file__))]
-
-
-async def publish(stack: Stack, events: int, seed: int) -> None:
-    samples = traffic(events=events, seed=seed, users=events // 4)
-    await asyncio.to_thread(stack.publish, [sample.value for sample in samples])
-
-
-async def end_well(stack: Stack, worker: Worker) -> None:
-    await stack.until_caught_up(60)
-    assert await asyncio.to_thread(worker.stop) == 0
-    assert await complaints(stack) == []
 
 
 # What is done to a topic
