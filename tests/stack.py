@@ -197,8 +197,13 @@ class Stack:
         self._workers.append(worker)
         return worker
 
-    def publish(self, documents: Iterable[Mapping[str, Any] | bytes | None]) -> int:
-        """Publish Segment events, and raw values as they are; return how many."""
+    def publish(
+        self, documents: Iterable[Mapping[str, Any] | bytes | None], *, partition: int = -1
+    ) -> int:
+        """Publish Segment events, and raw values as they are; return how many.
+
+        Without ``partition`` the key chooses it.
+        """
         count = 0
 
         def acknowledged(key: bytes | None, value: bytes | None, error: Any, at: Message) -> None:
@@ -219,6 +224,7 @@ class Stack:
                         self.config.topic,
                         key=key,
                         value=value,
+                        partition=partition,
                         on_delivery=partial(acknowledged, key, value),
                     )
                 except BufferError:

@@ -16,7 +16,6 @@ from typing import Any, assert_never
 
 import structlog
 from confluent_kafka import (
-    OFFSET_END,
     Consumer,
     IsolationLevel,
     KafkaError,
@@ -82,7 +81,7 @@ ENDS_EVERY_S = 1.0
 RETENTION_EVERY_S = 300.0
 LEADERS_S_MAX = 0.5
 RESOLVE_EVERY_S = 0.5
-SEEK_TRIES = 100
+SEEK_TRIES = 25
 SEEK_WAIT_S = 0.02
 OUT_OF_RANGE = (
     "the next offset is not in the topic any more: records were deleted before they were read; "
@@ -278,7 +277,11 @@ class GroupMember(threading.Thread):
                 self._consumer.resume(_topic_partitions([partition]))
 
     def _seek_soon(self, position: TopicPartition) -> None:
-        """Seek as soon as the client has begun with the partition, which takes it a moment."""
+        """Seek as soon as the client has begun with the partition, which takes it a moment.
+
+        A fetch between assignment and pause, from where records have expired, makes the client
+        stop the partition for good, and no seek revives it: then it is assigned anew.
+        """
         for _ in range(SEEK_TRIES):
             try:
                 self._consumer.seek(position)
@@ -288,7 +291,8 @@ class GroupMember(threading.Thread):
                 time.sleep(SEEK_WAIT_S)
             else:
                 return
-        self._consumer.seek(position)
+        self._consumer.incremental_unassign([position])
+        self._consumer.incremental_assign([position])
 
     def _commit(self, checkpoint: Checkpoint) -> None:
         """Commit, if what the checkpoint speaks of is still ours; tell how it went."""
@@ -342,10 +346,9 @@ class GroupMember(threading.Thread):
         self._assignments += 1
         for partition in partitions:
             self._owned[partition] = self._assignments
-        # Where reading begins is the restorer's to find out. The end is always in range: a fetch
-        # out of range before the pause would stop the partition for good, and no seek revives it.
-        ends = [TopicPartition(p.topic, p.partition, OFFSET_END) for p in assigned]
-        consumer.incremental_assign(ends)
+        # Where reading begins is the restorer's to find out: the offset here is never read from.
+        # A logical one would be no better: the answer to it may come after the seek, and win.
+        consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in assigned])
         if assigned:
             consumer.pause(assigned)
         self._unsized = True

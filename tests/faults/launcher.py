@@ -148,6 +148,11 @@ def name_requests() -> None:
     """Name the three moments of a request: before, bytes are out, after the answer."""
     send = http.HttpSession.send
     depart, write = http._GatedRequest.send, http._GatedRequest.write_bytes
+    check = http._Attempt.depart
+
+    def checked(attempt: http._Attempt) -> None:
+        check(attempt)
+        reached("between check and write")
 
     async def sending(session: http.HttpSession, request: http.Request, *rest: Any, **more: Any):
         _request.set(request.name)
@@ -169,6 +174,7 @@ def name_requests() -> None:
     http.HttpSession.send = sending
     http._GatedRequest.send = departing
     http._GatedRequest.write_bytes = writing
+    http._Attempt.depart = checked
 
 
 def name_all() -> None:

@@ -36,13 +36,19 @@ class Way:
     cuts: int = 0
     keep_bytes: int = 0
     repeats: int = 0
-    swallows: int = 0
     met: int = 0
     """How many chunks had something done to them."""
 
     def become(self, **changes: Any) -> None:
         """Be as new but for these; ``met`` begins anew."""
         self.__dict__.update(replace(Way(), **changes).__dict__)
+
+
+@dataclass
+class Doubled:
+    """How many replies of one connection nobody asked for."""
+
+    replies: int = 0
 
 
 class Proxy:
@@ -98,8 +104,9 @@ class Proxy:
         self._links |= {writer, far_writer}
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._carry(reader, far_writer, writer, self.up))
-                both.create_task(self._carry(far_reader, writer, far_writer, self.down))
+                doubled = Doubled()
+                both.create_task(self._carry(reader, far_writer, writer, self.up, doubled))
+                both.create_task(self._carry(far_reader, writer, far_writer, self.down, doubled))
         except* OSError:
             pass
         finally:
@@ -113,6 +120,7 @@ class Proxy:
         sink: asyncio.StreamWriter,
         back: asyncio.StreamWriter,
         way: Way,
+        doubled: Doubled,
     ) -> None:
         while chunk := await self._read(source, way):
             if way.latency_s or way.jitter_s:
@@ -129,13 +137,13 @@ class Proxy:
                 way.met += 1
                 await self._cut(chunk[: way.keep_bytes], sink, back)
                 return
-            if way.swallows > 0:
-                way.swallows -= 1
+            if way is self.down and doubled.replies > 0:
+                doubled.replies -= 1
                 continue
             if way.repeats > 0:
                 way.repeats -= 1
                 way.met += 1
-                self.down.swallows += 1
+                doubled.replies += 1
                 await self._write(chunk, sink, way)
             await self._write(chunk, sink, way)
         sink.write_eof()

@@ -1,114 +1,76 @@
 """Brokers that die, three of them, while events flow."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from itertools import islice
+import json
+from collections.abc import Callable
 
 import pytest
+from common import (
+    COMMAND,
+    RESTARTED,
+    SHORT,
+    end_well,
+    flow,
+    group_coordinator,
+    input_leader,
+    ledger_leader,
+    read_meanwhile,
+    supervised,
+    transaction_coordinator,
+    until,
+)
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-from oracle import complaints
-from stack import Stack, Worker
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from stack import Stack
 
 from stream.kafka.group import Group
 from stream.local.cluster import LocalBroker
 from stream.local.node import Node
-from stream.local.traffic import traffic
 
 EVENTS = 400
-CHUNK = 20
-PAUSE_S = 0.2
-RESTARTED = (69, 75)
-"""Exit codes after which a worker is to be started again."""
+DOWN_S = 2.0
+
+Role = Callable[[Stack], int]
+KILLS: dict[str, tuple[Role, str, int]] = {
+    "the input's leader": (input_leader, "before begin transaction", 8),
+    "the ledger's leader": (ledger_leader, "after produce to ledger", 60),
+    "the group's coordinator, before TxnOffsetCommit": (
+        group_coordinator,
+        "before send offsets",
+        8,
+    ),
+    "the transactions' coordinator, before EndTxn": (transaction_coordinator, "before commit", 8),
+}
+"""Who is killed, while the worker stands still at the so manieth hit of which point."""
 
 
-def java_hash(text: str) -> int:
-    """Java's String.hashCode, by which Kafka chooses a coordinator's partition."""
-    value = 0
-    for letter in text:
-        value = (31 * value + ord(letter)) & 0xFFFFFFFF
-    return value & 0x7FFFFFFF
-
-
-def leader(stack: Stack, topic: str, number: int) -> int:
-    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
-    partitions = admin.list_topics(topic, timeout=10).topics[topic].partitions
-    return partitions[number % len(partitions)].leader
-
-
-def input_leader(stack: Stack) -> int:
-    return leader(stack, stack.config.topic, 0)
-
-
-def ledger_leader(stack: Stack) -> int:
-    return leader(stack, stack.config.ledger_topic, 0)
-
-
-def group_coordinator(stack: Stack) -> int:
-    return leader(stack, "__consumer_offsets", java_hash(stack.config.group_id))
-
-
-def transaction_coordinator(stack: Stack) -> int:
-    return leader(stack, "__transaction_state", java_hash(f"{stack.config.group_id}-w1"))
-
-
-async def flow(stack: Stack) -> None:
-    """Publish little by little, so that the faults meet events under way."""
-    samples = iter(traffic(events=EVENTS, seed=11, users=80))
-    while chunk := list(islice(samples, CHUNK)):
-        await asyncio.to_thread(stack.publish, [sample.value for sample in chunk])
-        await asyncio.sleep(PAUSE_S)
-
-
-async def settled(stack: Stack) -> list[str]:
-    await stack.until_caught_up(120, may_end=(0, *RESTARTED))
-    return await complaints(stack)
-
-
-@asynccontextmanager
-async def supervised(worker: Worker) -> AsyncIterator[None]:
-    """Start a worker again that ends because Kafka was beyond repair for it, as Kubernetes does."""
-
-    async def supervise() -> None:
-        while True:
-            if worker.running.poll() in RESTARTED:
-                worker.start()
-            await asyncio.sleep(0.2)
-
-    task = asyncio.create_task(supervise())
-    try:
-        yield
-    finally:
-        task.cancel()
-
-
-async def bounce(brokers: LocalBroker, node: Node, *, clean: bool) -> None:
-    await asyncio.to_thread(node.terminate if clean else node.kill)
-    await asyncio.sleep(2)
+async def come_back(brokers: LocalBroker, node: Node, down_s: float = DOWN_S) -> None:
+    """Start a node again that has ended."""
+    await asyncio.sleep(down_s)
     node.start()
     await asyncio.to_thread(brokers.wait_until_ready)
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(
-    "role", [input_leader, ledger_leader, group_coordinator, transaction_coordinator]
-)
+@pytest.mark.parametrize(("role", "point", "hit"), KILLS.values(), ids=list(KILLS))
 async def test_a_broker_that_is_killed_changes_nothing(
-    replicated: Stack, brokers: LocalBroker, role: Callable[[Stack], int]
+    replicated: Stack, brokers: LocalBroker, role: Role, point: str, hit: int
 ) -> None:
-    """The leader or a coordinator goes under load and comes back."""
-    worker = replicated.worker("w1")
+    """It goes at a step of a transaction and comes back; who reads meanwhile sees all once."""
+    faults = json.dumps({point: (hit, "stop")})
+    worker = replicated.worker("w1", command=COMMAND, FAULTS=faults)
     worker.start()
     await worker.until_logged("partition_opened")
-    async with supervised(worker):
-        flowing = asyncio.create_task(flow(replicated))
-        await asyncio.sleep(1)
+    async with read_meanwhile(replicated), supervised(worker):
+        flowing = asyncio.create_task(flow(replicated, EVENTS, 11))
+        await until(lambda: worker.frozen, "the worker stops itself")
         node = brokers.node(await asyncio.to_thread(role, replicated))
-        await bounce(brokers, node, clean=False)
+        await asyncio.to_thread(node.kill)
+        worker.thaw()
+        await come_back(brokers, node)
         await flowing
-        assert await settled(replicated) == []
-    assert await asyncio.to_thread(worker.stop) == 0
+        await replicated.until_caught_up(120, may_end=(0, *RESTARTED))
+    await end_well(replicated, worker)
 
 
 @pytest.mark.timeout(280)
@@ -117,14 +79,43 @@ async def test_a_rolling_restart_changes_nothing(replicated: Stack, brokers: Loc
     one, two = replicated.worker("w1"), replicated.worker("w2")
     one.start()
     two.start()
-    async with supervised(one), supervised(two):
-        flowing = asyncio.create_task(flow(replicated))
+    async with read_meanwhile(replicated), supervised(one, two):
+        flowing = asyncio.create_task(flow(replicated, EVENTS, 12))
         for number in (1, 2, 3):
-            await bounce(brokers, brokers.node(number), clean=True)
+            await asyncio.to_thread(brokers.node(number).terminate)
+            await come_back(brokers, brokers.node(number))
         await flowing
-        assert await settled(replicated) == []
-    for worker in (one, two):
-        assert await asyncio.to_thread(worker.stop) == 0
+        await replicated.until_caught_up(120, may_end=(0, *RESTARTED))
+    await end_well(replicated, one, two)
+
+
+@pytest.mark.timeout(200)
+async def test_too_few_replicas_hold_up_what_they_are_too_few_for(
+    replicated: Stack, brokers: LocalBroker
+) -> None:
+    """Ledger and dead letters are to be on three brokers, and one of them is gone."""
+    config = replicated.config
+    three = ConfigEntry("min.insync.replicas", "3", incremental_operation=AlterConfigOpType.SET)
+    resources = [
+        ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[three])
+        for topic in (config.ledger_topic, config.dead_letter_topic)
+    ]
+    for answer in replicated.admin.incremental_alter_configs(resources).values():
+        answer.result()
+    worker = replicated.worker("w1", **SHORT)
+    worker.start()
+    await worker.until_logged("partition_opened")
+    async with supervised(worker):
+        node = brokers.node(1)
+        await asyncio.to_thread(node.kill)
+        flowing = asyncio.create_task(flow(replicated, EVENTS, 13))
+        await until(lambda: "transaction_aborted" in worker.log.read_text(), "an abort")
+        await flowing
+        effects = len(replicated.wootric.state.effects)
+        await come_back(brokers, node)
+        await replicated.until_caught_up(120, may_end=(0, *RESTARTED))
+    assert len(replicated.wootric.state.effects) > effects
+    await end_well(replicated, worker)
 
 
 @pytest.mark.timeout(120)

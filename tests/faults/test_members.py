@@ -1,61 +1,51 @@
-"""Members of the group that sleep, meet their doubles, come and go."""
+"""Members of the group that sleep, meet their doubles, come, go, and have troubles of their own."""
 
 import asyncio
 import json
-import sys
+import signal
 import time
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
-import launcher
-import pytest
-from confluent_kafka.admin import AdminClient, NewPartitions
-from oracle import complaints
-from stack import Stack, Worker
+from common import (
+    COMMAND,
+    IMPATIENT,
+    SHORT,
+    end_well,
+    flow,
+    publish,
+    slow,
+    supervised,
+    total,
+    until,
+)
+from confluent_kafka import Producer
+from confluent_kafka.admin import NewPartitions
+from crowd import crowd, together
+from stack import Stack
 
+from sink.wootric.emulator import Emulator
 from stream.local.cluster import LocalBroker
-from stream.local.traffic import Sample, traffic
 
-SHORT = {"KAFKA__SESSION_TIMEOUT_S": "6", "KAFKA__TRANSACTION_TIMEOUT_S": "3"}
-COMMAND = [sys.executable, str(Path(launcher.__file__))]
+__all__ = ["crowd"]
 
 
-def some(events: int, seed: int) -> list[Sample]:
-    return list(traffic(events=events, seed=seed, users=events // 5))
+def under_way(wootric: Emulator) -> int:
+    """How many requests Wootric has not answered yet."""
+    return sum(1 for entry in wootric.journal.entries if entry.status is None)
 
 
-async def publish(stack: Stack, samples: list[Sample]) -> None:
-    await asyncio.to_thread(stack.publish, [sample.value for sample in samples])
+# Zombies
 
 
-async def until(condition: object, what: str, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, f"never: {what}"
-        await asyncio.sleep(0.05)
-
-
-def slow(stack: Stack, reply_delay_s: float) -> None:
-    stack.wootric.behaviour = stack.wootric.behaviour.changed({"reply_delay_s": reply_delay_s})
-
-
-async def end_well(stack: Stack, *workers: Worker) -> None:
-    await stack.until_caught_up(90, may_end=(0, -9, 75))
-    for worker in workers:
-        if worker.running.poll() is None:
-            await worker.until_ready()
-            assert await asyncio.to_thread(worker.stop) == 0
-    assert await complaints(stack) == []
-
-
+@together()
 async def test_a_zombie_that_wakes_sends_nothing_twice(stack: Stack) -> None:
     """Frozen with requests under way, replaced after its session, then awake again."""
     slow(stack, 0.05)
-    samples = some(600, 21)
     first, second = stack.worker("w1", **SHORT), stack.worker("w2", **SHORT)
     first.start()
     await first.until_logged("partition_opened")
-    await publish(stack, samples)
+    await publish(stack, 600, 21)
     await until(lambda: len(stack.wootric.state.effects) > 20, "some effects")
     first.freeze()
     second.start()
@@ -65,40 +55,59 @@ async def test_a_zombie_that_wakes_sends_nothing_twice(stack: Stack) -> None:
     await end_well(stack, first, second)
 
 
-@pytest.mark.parametrize(
-    "point", ["before begin transaction", "before send offsets", "before commit", "after commit"]
-)
+POINTS = ("before begin transaction", "before send offsets", "before commit", "after commit")
+
+
+@together(cases={point: point for point in POINTS})
 async def test_a_zombie_in_its_transaction_commits_nothing_of_others(
     stack: Stack, point: str
 ) -> None:
     """Frozen at a step of a transaction; another owns its partitions when it goes on."""
-    samples = some(300, 22)
     faults = json.dumps({point: (3, "stop")})
     first = stack.worker("w1", command=COMMAND, FAULTS=faults, **SHORT)
     second = stack.worker("w2", **SHORT)
     first.start()
     await first.until_ready()
-    await publish(stack, samples)
+    await publish(stack, 300, 22)
     await until(lambda: first.frozen, "the worker stops itself")
     second.start()
     await second.until_logged("partition_opened")
     await stack.until_caught_up(60)
-    more = some(100, 23)
     first.thaw()
-    await publish(stack, more)
+    await publish(stack, 100, 23)
     await end_well(stack, first, second)
 
 
+@together()
+async def test_a_freeze_between_check_and_write_is_outwaited(stack: Stack) -> None:
+    """The last check was good, the bytes leave seconds later: the next owner looks after that."""
+    faults = json.dumps({"between check and write": (30, "stop")})
+    first = stack.worker("w1", command=COMMAND, FAULTS=faults, **SHORT)
+    second = stack.worker("w2", **SHORT)
+    first.start()
+    await first.until_ready()
+    await publish(stack, 200, 33)
+    await until(lambda: first.frozen, "the worker stops itself")
+    second.start()
+    await second.until_logged("partition_opened")
+    await asyncio.sleep(0.5)  # lease, request timeout and quiet period are 4.5 s
+    first.thaw()
+    await end_well(stack, first, second)
+
+
+# Transactions
+
+
+@together()
 async def test_a_transaction_that_nobody_ends_holds_up_for_seconds_only(stack: Stack) -> None:
     """Killed inside a transaction that could last a minute; another instance takes over."""
     patient = {**SHORT, "KAFKA__TRANSACTION_TIMEOUT_S": "60"}
-    samples = some(200, 24)
     faults = json.dumps({"before commit": (3, "kill")})
     first = stack.worker("w1", command=COMMAND, FAULTS=faults, **patient)
     second = stack.worker("w2", **patient)
     first.start()
     await first.until_ready()
-    await publish(stack, samples)
+    await publish(stack, 200, 24)
     await until(lambda: first.running.poll() is not None, "the kill")
     killed_at = time.monotonic()
     second.start()
@@ -106,15 +115,150 @@ async def test_a_transaction_that_nobody_ends_holds_up_for_seconds_only(stack: S
     assert time.monotonic() - killed_at < 40  # session, ghost and quiet time; not the minute
 
 
+@together(on="three_brokers")
+async def test_a_transaction_that_timed_out_is_said_again(stack: Stack) -> None:
+    """Frozen inside it for longer than the broker waits, within its session: it goes on itself."""
+    faults = json.dumps({"before commit": (3, "stop")})
+    times = {"KAFKA__SESSION_TIMEOUT_S": "30", "KAFKA__TRANSACTION_TIMEOUT_S": "2"}
+    worker = stack.worker("w1", command=COMMAND, FAULTS=faults, **times)
+    worker.start()
+    await worker.until_ready()
+    await publish(stack, 200, 34)
+    await until(lambda: worker.frozen, "the worker stops itself")
+    await asyncio.sleep(4.5)  # the coordinator looks every second
+    worker.thaw()
+    await worker.until_logged("commit_unknown")
+    await stack.until_caught_up()
+    assert total(await worker.metrics(), "wootric_consumer_rebalances_total") == 1
+    await end_well(stack, worker)
+
+
+@together(on="three_brokers")
+async def test_a_transaction_of_somebody_else_that_hangs_holds_up_its_partition_only(
+    stack: Stack,
+) -> None:
+    """It is open in a partition of the input and of the ledger, until the broker ends it."""
+    stranger = Producer(
+        {
+            "bootstrap.servers": stack.bootstrap_servers,
+            "transactional.id": f"{stack.config.group_id}x-stranger",
+            "transaction.timeout.ms": 9_000,
+        }
+    )
+    await asyncio.to_thread(stranger.init_transactions, 30)
+    stranger.begin_transaction()
+    for topic in (stack.config.topic, stack.config.ledger_topic):
+        stranger.produce(topic, b"never committed", b"user/nobody", partition=0)
+    await asyncio.to_thread(stranger.flush, 30)
+    began_at = time.monotonic()
+    await publish(stack, 200, 35)
+    worker = stack.worker("w1", **SHORT)
+    worker.start()
+
+    def opened() -> set[int]:
+        lines = worker.logged() if worker.log.exists() else []
+        return {line["partition"] for line in lines if line["event"] == "partition_opened"}
+
+    await until(lambda: opened() == {1, 2}, "the other partitions open")
+    assert time.monotonic() - began_at < 8
+    await until(lambda: opened() == {0, 1, 2}, "the partition opens")
+    await end_well(stack, worker)
+
+
+@together()
+async def test_a_producer_that_is_fenced_ends_its_worker(stack: Stack) -> None:
+    """Somebody else takes the transactional id: the worker says so and leaves."""
+    worker = stack.worker("w1", **SHORT)
+    worker.start()
+    await publish(stack, 100, 36)
+    await stack.until_caught_up()
+    names = {"transactional.id": f"{stack.config.group_id}-w1"}
+    stranger = Producer({"bootstrap.servers": stack.bootstrap_servers, **names})
+    await asyncio.to_thread(stranger.init_transactions, 30)
+    await publish(stack, 100, 37)
+    await until(lambda: worker.running.poll() is not None, "the worker ends")
+    assert worker.running.returncode == 75
+    assert "KAFKA__INSTANCE_ID" in worker.log.read_text()
+    worker.start()
+    await end_well(stack, worker)
+
+
+@asynccontextmanager
+async def lone_kafka(
+    stack: Stack, properties: Mapping[str, str]
+) -> AsyncIterator[tuple[LocalBroker, Stack]]:
+    """A Kafka of one's own, with topics on it; the given stack's is left alone."""
+    kafka = LocalBroker(nodes=1, directory=stack.folder / "kafka", properties=properties)
+    try:
+        await asyncio.to_thread(kafka.start)
+        own = Stack(kafka.bootstrap_servers, stack.wootric, stack.folder)
+        try:
+            await asyncio.to_thread(own.create_topics)
+            yield kafka, own
+        finally:
+            own.end()
+    finally:
+        await asyncio.to_thread(kafka.stop)
+
+
+FORGETFUL = {
+    "transactional.id.expiration.ms": "3000",
+    "transaction.remove.expired.transaction.cleanup.interval.ms": "500",
+    "producer.id.expiration.ms": "2000",
+    "producer.id.expiration.check.interval.ms": "500",
+}
+
+
+@together()
+async def test_a_transactional_id_that_kafka_has_forgotten_is_taken_anew(stack: Stack) -> None:
+    """A worker that had nothing to do for longer than a week, which here is three seconds."""
+    async with lone_kafka(stack, FORGETFUL) as (_, own):
+        worker = own.worker("w1", **SHORT)
+        worker.start()
+        await publish(own, 100, 38)
+        await own.until_caught_up()
+        await asyncio.sleep(6)
+        async with supervised(worker):
+            await publish(own, 100, 39)
+            await own.until_caught_up()
+        trouble = ("commit_unknown", "transaction_aborted", "another worker")
+        assert any(word in worker.log.read_text() for word in trouble), "it was never forgotten"
+        await end_well(own, worker)
+
+
+@together()
+async def test_it_leaves_while_kafka_is_frozen(stack: Stack) -> None:
+    """SIGTERM with a commit unanswered ends within the drain's bound, with nothing lost."""
+    async with lone_kafka(stack, {}) as (kafka, own):
+        worker = own.worker("w1", **SHORT)
+        worker.start()
+        await worker.until_logged("partition_opened")
+        await publish(own, 300, 31)
+        await until(lambda: len(stack.wootric.state.effects) > 10, "some effects")
+        kafka.node(1).pause()
+        began_at = time.monotonic()
+        code = await asyncio.to_thread(worker.stop, 60)
+        took_s = time.monotonic() - began_at
+        kafka.node(1).resume()
+        assert code in (0, 75)
+        assert took_s < 30
+        worker.start()
+        await worker.until_ready()
+        await end_well(own, worker)
+
+
+# The group
+
+
+@together()
 async def test_two_workers_with_one_identity_end_as_one(stack: Stack) -> None:
     """One of them is refused and says why; nothing is there twice."""
     slow(stack, 0.02)
-    samples = some(500, 25)
     first, second = stack.worker("w1", **SHORT), stack.worker("w1", **SHORT)
     second.log = stack.folder / "double.log"
     first.start()
     await first.until_logged("partition_opened")
-    await publish(stack, samples)
+    await publish(stack, 500, 25)
     second.start()
     await until(lambda: first.running.poll() is not None, "the first one is fenced")
     assert first.running.returncode == 75
@@ -122,12 +266,12 @@ async def test_two_workers_with_one_identity_end_as_one(stack: Stack) -> None:
     await end_well(stack, second)
 
 
+@together()
 async def test_offsets_set_back_to_the_beginning_repeat_nothing(stack: Stack) -> None:
     """The ledger knows what was done; only what is skipped is judged again."""
-    samples = some(400, 26)
     worker = stack.worker("w1", **SHORT)
     worker.start()
-    await publish(stack, samples)
+    await publish(stack, 400, 26)
     await stack.until_caught_up()
     assert await asyncio.to_thread(worker.stop) == 0
     effects = len(stack.wootric.state.effects)
@@ -138,6 +282,7 @@ async def test_offsets_set_back_to_the_beginning_repeat_nothing(stack: Stack) ->
     assert len(stack.wootric.state.effects) == effects
 
 
+@together()
 async def test_partitions_without_a_ledger_wait_for_it(stack: Stack) -> None:
     """The input grows: the new partition halts with a reason, then opens by itself."""
     worker = stack.worker(
@@ -147,31 +292,29 @@ async def test_partitions_without_a_ledger_wait_for_it(stack: Stack) -> None:
     )
     worker.start()
     await worker.until_logged("partition_opened")
-    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
 
     def grow(topic: str) -> None:
         partitions = NewPartitions(topic, stack.partitions + 1)
-        admin.create_partitions([partitions])[topic].result()
+        stack.admin.create_partitions([partitions])[topic].result()
 
     await asyncio.to_thread(grow, stack.config.topic)
     await worker.until_logged("ledger_missing")
-    samples = some(200, 27)
-    await publish(stack, samples)
+    await publish(stack, 200, 27)
     await asyncio.to_thread(grow, stack.config.ledger_topic)
     stack.partitions += 1
     await end_well(stack, worker)
 
 
+@together()
 async def test_a_storm_of_rebalances_changes_nothing(stack: Stack) -> None:
     """Workers join and leave every second or two, with requests under way."""
     slow(stack, 0.02)
-    samples = some(900, 28)
     steady = stack.worker("w1", **SHORT)
     guests = [stack.worker(f"g{number}", **SHORT) for number in range(2)]
     steady.start()
     await steady.until_logged("partition_opened")
     for number in range(9):
-        await publish(stack, samples[number * 100 : (number + 1) * 100])
+        await publish(stack, 100, 280 + number)
         guest = guests[number % 2]
         guest.start()
         await guest.until_ready()
@@ -180,31 +323,37 @@ async def test_a_storm_of_rebalances_changes_nothing(stack: Stack) -> None:
     await end_well(stack, steady)
 
 
+@together()
 async def test_the_new_group_protocol_delivers_once_too(stack: Stack) -> None:
-    """A smoke test: kill -9 and a second worker under `group.protocol=consumer`."""
+    """A smoke test: kill -9 and a second worker under `group.protocol=consumer`.
+
+    Under it a killed worker is refused until its own ghost's session is over.
+    """
     modern = {"KAFKA__PROPERTIES": '{"group.protocol": "consumer"}'}
     slow(stack, 0.02)
-    samples = some(400, 29)
     first, second = stack.worker("w1", **modern), stack.worker("w2", **modern)
     first.start()
     await first.until_logged("partition_opened")
-    await publish(stack, samples)
+    await publish(stack, 400, 29)
     second.start()
     await second.until_ready()
     await asyncio.to_thread(first.kill)
     first.start()
+    async with supervised(first):
+        await stack.until_caught_up(90, may_end=(0, 75))
+        await first.until_ready(90)
     await end_well(stack, first, second)
 
 
+@together()
 async def test_a_revoke_does_not_wait_for_a_slow_wootric(stack: Stack) -> None:
     """What is not finished in time is left to the next owner, which repeats nothing."""
     slow(stack, 1.5)
     bounded = {**SHORT, "KAFKA__REVOKE_WAIT_S": "0.5"}
-    samples = some(120, 30)
     first, second = stack.worker("w1", **bounded), stack.worker("w2", **bounded)
     first.start()
     await first.until_logged("partition_opened")
-    await publish(stack, samples)
+    await publish(stack, 120, 30)
     await until(lambda: len(stack.wootric.state.effects) > 0, "some effects")
     second.start()
     await second.until_logged("partition_opened")
@@ -214,37 +363,85 @@ async def test_a_revoke_does_not_wait_for_a_slow_wootric(stack: Stack) -> None:
     await end_well(stack, first, second)
 
 
-async def test_it_leaves_while_kafka_is_frozen(tmp_path: Path) -> None:
-    """SIGTERM with a commit unanswered ends within the drain's bound, with nothing lost."""
-    from sink.wootric.emulator import Emulator  # noqa: PLC0415
-
-    with LocalBroker(nodes=1, directory=tmp_path / "kafka") as kafka, ExitStack() as after:
-        async with Emulator() as wootric:
-            stack = Stack(kafka.bootstrap_servers, wootric, tmp_path)
-            after.callback(stack.end)
-            await asyncio.to_thread(stack.create_topics)
-            samples = some(300, 31)
-            worker = stack.worker("w1", **SHORT)
-            worker.start()
-            await worker.until_logged("partition_opened")
-            await publish(stack, samples)
-            await until(lambda: len(wootric.state.effects) > 10, "some effects")
-            kafka.node(1).pause()
-            began_at = time.monotonic()
-            code = await asyncio.to_thread(worker.stop, 60)
-            took_s = time.monotonic() - began_at
-            kafka.node(1).resume()
-            assert code in (0, 75)
-            assert took_s < 30
-            worker.start()
-            await worker.until_ready()
-            await end_well(stack, worker)
+# Troubles of its own
 
 
+@together()
 async def test_a_client_that_cannot_be_closed_does_not_hold_the_worker(stack: Stack) -> None:
     """Seen in a soak: closing the consumer in the middle of a rebalance raised a SystemError."""
     faults = json.dumps({"before leave": (1, "break")})
     worker = stack.worker("w1", command=COMMAND, FAULTS=faults, **SHORT)
     worker.start()
-    await publish(stack, some(50, 32))
+    await publish(stack, 50, 32)
+    await end_well(stack, worker)
+
+
+@together(cases={"a blocking call": "stall", "a call that hogs the interpreter": "hog"})
+async def test_an_event_loop_that_stands_still_sends_nothing_late(stack: Stack, how: str) -> None:
+    """Twice the lease long: what was released has to be fenced anew; the group never moves."""
+    faults = json.dumps({"before create_end_user": (20, how)})
+    settings = {**IMPATIENT, "KAFKA__UNSETTLED_RECORDS_MAX": "1000"}
+    worker = stack.worker("w1", command=COMMAND, FAULTS=faults, STALL_S="4", **settings)
+    worker.start()
+    await worker.until_logged("partition_opened")
+    slow(stack, 0.05)
+    await publish(stack, 300, 40)
+    await stack.until_caught_up()
+    metrics = await worker.metrics()
+    assert sum(n for name, n in metrics.items() if 'outcome="withheld"' in name) > 0
+    assert total(metrics, "wootric_consumer_rebalances_total") == 1
+    await end_well(stack, worker)
+
+
+@together()
+async def test_a_wall_clock_that_jumps_changes_nothing(stack: Stack) -> None:
+    """An hour ahead, an hour behind, and right again, while events flow and a worker is killed."""
+    jumps = json.dumps([[3, 3600], [5, -3600], [7, 0]])
+    worker = stack.worker("w1", command=COMMAND, CLOCK=jumps, **SHORT)
+    worker.start()
+    await worker.until_logged("partition_opened")
+    await flow(stack, 400, 41, pause_s=0.3)
+    await asyncio.to_thread(worker.kill)
+    worker.start()
+    await flow(stack, 400, 42, pause_s=0.3)
+    await end_well(stack, worker)
+
+
+@together()
+async def test_a_second_sigterm_changes_nothing(stack: Stack) -> None:
+    """Full of requests that take their time, it is told to leave, and told again."""
+    slow(stack, 1.0)
+    worker = stack.worker("w1", **SHORT)
+    worker.start()
+    await worker.until_logged("partition_opened")
+    await publish(stack, 400, 43)
+    await until(lambda: under_way(stack.wootric) > 20, "many requests under way")
+    worker.running.send_signal(signal.SIGTERM)
+    await asyncio.sleep(0.3)
+    worker.running.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(worker.running.wait, 20) == 0
+    intents = [key for _, key in await asyncio.to_thread(stack.ledger) if key.startswith("intent/")]
+    assert not intents
+    slow(stack, 0)
+    worker.start()
+    await end_well(stack, worker)
+
+
+@together(cases={"at once": False, "at the end of its grace": True})
+async def test_a_worker_that_is_killed_at_its_fullest_leaves_nothing_undone(
+    stack: Stack, told: bool
+) -> None:
+    """As many requests under way as it may have: out of memory, or out of patience."""
+    slow(stack, 3.0)
+    worker = stack.worker("w1", WOOTRIC__REQUEST_TIMEOUT_S="4", **SHORT)
+    worker.start()
+    await worker.until_logged("partition_opened")
+    await publish(stack, 600, 44)
+    await until(lambda: under_way(stack.wootric) >= 60, "the most requests under way")
+    if told:
+        worker.running.send_signal(signal.SIGTERM)
+        await asyncio.sleep(1)
+    await asyncio.to_thread(worker.kill)
+    slow(stack, 0)
+    worker.start()
     await end_well(stack, worker)

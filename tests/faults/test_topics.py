@@ -268,3 +268,45 @@ async def test_records_deleted_before_they_were_read_halt_their_partition(stack:
     ]
     worker.start()
     await end_well(stack, worker)
+
+
+@together()
+async def test_a_duplicate_is_one_within_the_window_and_its_partition(stack: Stack) -> None:
+    """Beyond either edge a messageId is another event, as the guarantee says."""
+    worker = stack.worker("w1", KAFKA__SESSION_TIMEOUT_S="6")
+    worker.start()
+    document = {
+        "type": "track",
+        "messageId": "twice",
+        "userId": "somebody",
+        "event": "Survey",
+        "timestamp": "2026-01-02T03:04:05.000Z",
+        "properties": {"score": 9, "text": "fine"},
+        "context": {"traits": {"email": "somebody@example.com"}},
+        "integrations": {"Wootric": {"eventType": "create response"}},
+    }
+    responses = stack.wootric.state.responses
+
+    async def again(expected: int) -> None:
+        await asyncio.to_thread(stack.publish, [document])
+        await stack.until_caught_up()
+        assert len(responses) == expected
+
+    await again(1)
+    await again(1)
+    assert await asyncio.to_thread(worker.stop) == 0
+    worker.start()
+    await again(1)
+    home = stack.published[0].partition.number
+    other = (home + 1) % stack.partitions
+    await asyncio.to_thread(stack.publish, [document], partition=other)
+    await stack.until_caught_up()
+    assert len(responses) == 2
+    assert await asyncio.to_thread(worker.stop) == 0
+    # The window ends: what the retention leaves of the ledger is nothing.
+    gone = [TopicPartition(ledger(stack), n, end) for n, end in stack.ends(ledger(stack)).items()]
+    for answer in stack.admin.delete_records(gone).values():
+        await asyncio.to_thread(answer.result)
+    worker.start()
+    await again(3)
+    assert await asyncio.to_thread(worker.stop) == 0
