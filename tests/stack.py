@@ -250,10 +250,11 @@ class Stack:
             for message in self.read(self.config.topic)
         ]
 
-    def ends(self, topic: str) -> dict[int, int]:
-        """The last stable offsets of a topic."""
+    def ends(self, topic: str, *, stable: bool = True) -> dict[int, int]:
+        """The last stable offsets of a topic, or where it ends with open transactions."""
         asked = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(self.partitions)}
-        answers = self.admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED)
+        level = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
+        answers = self.admin.list_offsets(asked, isolation_level=level)
         return {tp.partition: answer.result().offset for tp, answer in answers.items()}
 
     def committed(self) -> dict[int, int]:

@@ -96,6 +96,7 @@ def reached(point: str) -> None:
             ctypes.PyDLL(None).sleep(STALL_S)  # with the interpreter's lock in its hand
         case "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(0.1)  # it takes a moment until all threads stand still
         case "time out":
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         case "fail":

@@ -118,15 +118,19 @@ async def test_a_transaction_that_nobody_ends_holds_up_for_seconds_only(stack: S
 @together(on="three_brokers")
 async def test_a_transaction_that_timed_out_is_said_again(stack: Stack) -> None:
     """Frozen inside it for longer than the broker waits, within its session: it goes on itself."""
-    faults = json.dumps({"before commit": (3, "stop")})
+    faults = json.dumps({"before commit": (9, "stop")})
     times = {"KAFKA__SESSION_TIMEOUT_S": "30", "KAFKA__TRANSACTION_TIMEOUT_S": "2"}
     worker = stack.worker("w1", command=COMMAND, FAULTS=faults, **times)
     worker.start()
     await worker.until_ready()
-    await publish(stack, 200, 34)
+    publishing = asyncio.create_task(publish(stack, 600, 34))
     await until(lambda: worker.frozen, "the worker stops itself")
-    await asyncio.sleep(4.5)  # the coordinator looks every second
+    topic = stack.config.ledger_topic
+    assert stack.ends(topic) != stack.ends(topic, stable=False)
+    while stack.ends(topic) != stack.ends(topic, stable=False):  # until the coordinator ends it
+        await asyncio.sleep(0.2)
     worker.thaw()
+    await publishing
     await worker.until_logged("commit_unknown")
     await stack.until_caught_up()
     assert total(await worker.metrics(), "wootric_consumer_rebalances_total") == 1
