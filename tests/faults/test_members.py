@@ -230,25 +230,37 @@ async def test_a_transactional_id_that_kafka_has_forgotten_is_taken_anew(stack: 
         await end_well(own, worker)
 
 
-@together()
-async def test_it_leaves_while_kafka_is_frozen(stack: Stack) -> None:
-    """SIGTERM with a commit unanswered ends within the drain's bound, with nothing lost."""
+STUCK = {
+    "before it commits": {"before send offsets": (8, "stop")},
+    "in a commit": {"before commit": (8, "stop")},
+    "in an abort": {"before commit": (8, "fail"), "before abort": (1, "stop")},
+}
+
+
+@together(cases=STUCK)
+async def test_it_leaves_while_kafka_is_frozen(
+    stack: Stack, faults: dict[str, tuple[int, str]]
+) -> None:
+    """SIGTERM with a transaction unanswered ends within the drain's bound, with nothing lost."""
     async with lone_kafka(stack, {}) as (kafka, own):
-        worker = own.worker("w1", **SHORT)
+        worker = own.worker("w1", command=COMMAND, FAULTS=json.dumps(faults), **SHORT)
         worker.start()
         await worker.until_logged("partition_opened")
-        await publish(own, 300, 31)
-        await until(lambda: len(stack.wootric.state.effects) > 10, "some effects")
+        publishing = asyncio.create_task(publish(own, 300, 31))
+        await until(lambda: worker.frozen, "the worker stops itself")
+        await publishing
         kafka.node(1).pause()
+        worker.thaw()
         began_at = time.monotonic()
         code = await asyncio.to_thread(worker.stop, 60)
         took_s = time.monotonic() - began_at
         kafka.node(1).resume()
         assert code in (0, 75)
         assert took_s < 30
-        worker.start()
-        await worker.until_ready()
-        await end_well(own, worker)
+        whole = own.worker("w1", **SHORT)
+        whole.start()
+        await whole.until_ready()
+        await end_well(own, whole)
 
 
 # The group
