@@ -6,7 +6,6 @@ It knows no clock, socket or Kafka. One object holds what is under way: there is
 second buffer to flush when a partition moves.
 """
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 
 from sink.delivery import Outcome
@@ -17,6 +16,7 @@ from stream.limits import Capacity, Limits
 from stream.partition_flow import PartitionFlow
 from stream.record import Partition
 from stream.timers import Timers
+from stream.turns import Turn, Turns
 from stream.work import Lane, Work
 
 RELEASES_PER_TURN_MAX = 2_000
@@ -29,10 +29,11 @@ class Flow:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._partitions: dict[Partition, PartitionFlow] = {}
-        self._ready: dict[bool, deque[tuple[PartitionFlow, Lane]]] = {False: deque(), True: deque()}
+        self._turns: Turns[tuple[PartitionFlow, Lane]] = Turns()
         self._timers: Timers[tuple[PartitionFlow, Work]] = Timers()
         self._sequence = 0
         self._openings = 0
+        self._arrivals = 0
 
     @property
     def partitions(self) -> dict[Partition, PartitionFlow]:
@@ -86,7 +87,8 @@ class Flow:
             flow = self._partitions.get(event.record.partition)
             if flow is not None and event.record.offset >= flow.offsets.next_offset:
                 admitted.append(event)
-                self._queue(flow, flow.admit(event, now_ms))
+                self._arrivals += 1
+                self._queue(flow, flow.admit(event, now_ms, arrival=self._arrivals))
         return admitted
 
     def reached(self, partition: Partition, offset: int) -> None:
@@ -104,8 +106,7 @@ class Flow:
 
     def checkpoint(self, now_ms: int, capacity: Capacity) -> Checkpoint:
         """Release what there is room for, and return what the next transaction commits."""
-        self._release(self._ready[False], capacity.api, now_ms)
-        self._release(self._ready[True], capacity.pages, now_ms)
+        self._release(capacity, now_ms)
         self._sequence += 1
         return Checkpoint(
             sequence=self._sequence,
@@ -114,11 +115,10 @@ class Flow:
 
     def has_news(self, capacity: Capacity) -> bool:
         """Whether a checkpoint now would say more than the last one."""
-        return (
-            (capacity.api > 0 and bool(self._ready[False]))
-            or (capacity.pages > 0 and bool(self._ready[True]))
-            or any(flow.has_news() for flow in self._partitions.values())
-        )
+        api = capacity.api > 0 and capacity.requests >= 1
+        if self._turns.next(api=api, pixel=capacity.pages > 0) is not None:
+            return True
+        return any(flow.has_news() for flow in self._partitions.values())
 
     def committed(self, checkpoint: Checkpoint, started_at: float) -> list[Work]:
         """Take a checkpoint as committed; return what may be sent from now on.
@@ -155,19 +155,34 @@ class Flow:
             self._timers.add(when, (flow, waiting))
 
     def _queue(self, flow: PartitionFlow, lanes: Iterable[Lane]) -> None:
+        """Let lanes wait for their turn; one whose next work is another than before, anew."""
         for lane in lanes:
-            if not lane.queued:
-                lane.queued = True
-                self._ready[lane.head.is_page].append((flow, lane))
+            work = lane.head
+            turn = flow.turn(lane)
+            place = lane.place
+            if place is not None and place.holder is not None:
+                if lane.queued is work and place.turn is turn:
+                    continue
+                place.holder = None
+            lane.queued = work
+            lane.place = self._turns.add(turn, work.arrival, (flow, lane))
 
-    def _release(self, ready: deque[tuple[PartitionFlow, Lane]], room: int, now_ms: int) -> None:
+    def _release(self, room: Capacity, now_ms: int) -> None:
         """Release the first of each ready lane, in turn, as long as there is room."""
-        for _ in range(min(len(ready), RELEASES_PER_TURN_MAX)):
-            if room <= 0:
+        api, pages, requests = room.api, room.pages, room.requests
+        for _ in range(RELEASES_PER_TURN_MAX):
+            turn = self._turns.next(api=api > 0 and requests >= 1, pixel=pages > 0)
+            if turn is None:
                 return
-            flow, lane = ready.popleft()
-            lane.queued = False
-            if not flow.closed:
-                released, lanes = flow.release(lane, now_ms)
-                room -= released
-                self._queue(flow, lanes)
+            flow, lane = self._turns.pop(turn)
+            if flow.closed:
+                continue
+            work, lanes = flow.release(lane, turn, now_ms)
+            if work is not None:
+                self._turns.charge(turn, work.requests)
+                requests -= work.requests
+                if turn in (Turn.PIXEL, Turn.VISIT):
+                    pages -= 1
+                else:
+                    api -= 1
+            self._queue(flow, lanes)

@@ -28,7 +28,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How many operations may be released now: at the API, and at the pixel."""
+    """How many operations may be released now: what writes to the API, and page views.
+
+    ``requests`` is how many API requests may begin soon, look-ups included; without a limit
+    in force only the number of operations counts.
+    """
 
     api: int
     pages: int
+    requests: float = float("inf")

@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import assert_never
 
 from sink.delivery import (
     Deferred,
     Delivered,
     Delivery,
+    EndUser,
     InDoubt,
     Outcome,
     Parked,
     Rejected,
     Skipped,
 )
-from sink.wootric.operations import DeleteEndUser, EffectClass
+from sink.wootric.expense import api_requests
+from sink.wootric.operations import DeleteEndUser, EffectClass, PageView
 from stream.brake import Brake
 from stream.checkpoint import Share
 from stream.dead_letter import DeadLetter, trace_headers
@@ -26,11 +29,14 @@ from stream.limits import Limits
 from stream.offsets import Offsets
 from stream.record import Partition, Record
 from stream.transform import Deliver, Skip
+from stream.turns import Turn, turn_of
 from stream.unsaved import Unsaved
 from stream.users import UNCHANGED, Users
 from stream.work import Lane, Pending, Work, remade
 
 NEVER = float("-inf")
+SOMEBODY = EndUser(id=0)
+"""Stands for a user whose entry has not been read yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +124,11 @@ class PartitionFlow:
             works.append((now + self._limits.takeover_wait_s if observable else now, work))
         return works
 
-    def admit(self, event: Judged, now_ms: int) -> list[Lane]:
-        """Take over the next event; return the lanes that have something to release."""
+    def admit(self, event: Judged, now_ms: int, *, arrival: int = 0) -> list[Lane]:
+        """Take over the next event; return the lanes that have something to release.
+
+        ``arrival`` numbers it among the events of all partitions.
+        """
         record = event.record
         if record.offset < self.offsets.next_offset:
             return []
@@ -132,6 +141,7 @@ class PartitionFlow:
             replayed=event.replayed,
             forced=event.forced,
             operation=event.verdict.operation if isinstance(event.verdict, Deliver) else None,
+            arrival=arrival,
         )
         if event.event_id in self._open:
             return self._admit_again(pending) + self._passed()
@@ -200,50 +210,64 @@ class PartitionFlow:
         work.not_before = NEVER
         return self._passed() + self._ready(work.lane)
 
-    def release(self, lane: Lane, now_ms: int) -> tuple[int, list[Lane]]:
-        """Release the lane's next work into the coming transaction.
+    def turn(self, lane: Lane) -> Turn:
+        """Return whose turn the lane's next work waits for, as far as a glance tells."""
+        work = lane.head
+        operation = work.operation
+        if work.turn is not None:
+            return work.turn
+        if operation is None or work.in_doubt:
+            return Turn.PIXEL if work.is_page else Turn.CHANGE
+        return turn_of(operation, SOMEBODY if self._users.present(operation) else None)
 
-        Returns how many were released (0 or 1) and the lanes that have more. What would
-        change nothing at Wootric is settled on the spot.
+    def release(self, lane: Lane, turn: Turn, now_ms: int) -> tuple[Work | None, list[Lane]]:
+        """Release the lane's next work into the coming transaction, if it is its turn.
+
+        Returns what was released and the lanes that have more. What would change nothing
+        at Wootric is settled on the spot.
         """
         if not self.releasing or not self._ready(lane):
-            return 0, []
+            return None, []
         if lane.current is not None:
             return self._release_in_doubt(lane.current, now_ms)
-        pages = lane.head.is_page if lane.waiting else False
         while lane.waiting:
             work = lane.waiting[0]
-            if work.is_page is not pages:
-                return 0, self._ready(lane)
-            lane.waiting.popleft()
+            if work.not_before > NEVER or self.turn(lane) is not turn:
+                return None, self._ready(lane)
             reason = self._users.needless(work.planned, work.members[0], now_ms)
             if reason is None:
-                self._intend(work, now_ms)
-                return 1, []
+                known = self._users.known(work.planned, now_ms)
+                work.turn = turn_of(work.planned, known)
+                if work.turn is not turn:
+                    return None, [lane]
+                lane.waiting.popleft()
+                self._intend(work, known, now_ms)
+                return work, []
+            lane.waiting.popleft()
             self._skip_all(work, reason, now_ms)
         self._forget(lane)
-        return 0, []
+        return None, []
 
-    def _release_in_doubt(self, work: Work, now_ms: int) -> tuple[int, list[Lane]]:
+    def _release_in_doubt(self, work: Work, now_ms: int) -> tuple[Work | None, list[Lane]]:
         """Let a work look for its effect, behind a fresh fence; a page view has none."""
         if work.operation is None:
             work.operation = remade(work.members)
         if work.operation is None:
             parked = Parked(reason="operation_lost", detail="its events ask for nothing any more")
             self._park(work, parked, now_ms)
-            return 0, list(self._close_intent(work).ready)
+            return None, list(self._close_intent(work).ready)
         if work.effect is EffectClass.UNOBSERVABLE and not self._limits.resend_pages:
             detail = "the worker that had it under way ended"
             self._park(work, Parked(reason="ambiguous", detail=detail), now_ms)
-            return 0, list(self._close_intent(work).ready)
+            return None, list(self._close_intent(work).ready)
         work.known = None
         self._send(work)
-        return 1, []
+        return work, []
 
-    def _intend(self, work: Work, now_ms: int) -> None:
+    def _intend(self, work: Work, known: EndUser | None, now_ms: int) -> None:
         """Freeze the work and let its intent be in the next transaction."""
         work.freeze()
-        work.known = self._users.known(work.planned, now_ms)
+        work.known = known
         work.lane.current = work
         for member in work.members:
             self._open[member.event_id] = work
@@ -253,6 +277,8 @@ class PartitionFlow:
 
     def _send(self, work: Work) -> None:
         work.sending = True
+        work.turn = None
+        work.requests = api_requests(work.planned, work.known, in_doubt=work.in_doubt)
         self.unsaved.releases.append(work)
         self.under_way += 1
 
@@ -394,8 +420,9 @@ class PartitionFlow:
         for member in work.members:
             self._open[member.event_id] = None
         lane.put_back(works)
-        lane.waiting[0].not_before = when
-        return Step(later=[(when, lane.waiting[0])])
+        work = lane.waiting[0]
+        work.not_before = when
+        return Step(ready=self._ready(lane), later=[(when, work)])
 
     def _close_intent(self, work: Work) -> Step:
         lane = work.lane
@@ -428,6 +455,7 @@ class PartitionFlow:
 
     def _ready(self, lane: Lane) -> list[Lane]:
         """Return the lane if its next work may be released."""
+        self._let_pass(lane)
         if lane.current is not None:
             work = lane.current
             asleep = work.sending or not work.in_doubt or bool(work.expected)
@@ -437,6 +465,16 @@ class PartitionFlow:
         else:
             return []
         return [] if asleep or work.not_before > NEVER else [lane]
+
+    def _let_pass(self, lane: Lane) -> None:
+        """Let a page view go before what waits for the API, if that changes nothing of it."""
+        position = lane.passing()
+        if position:
+            page, earlier = lane.waiting[position], islice(lane.waiting, position)
+            if isinstance(page.operation, PageView) and self._users.stays(
+                page.operation, (work.operation for work in earlier)
+            ):
+                lane.bring_forward(position)
 
     def _forget(self, lane: Lane) -> None:
         if lane.current is None and not lane.waiting:

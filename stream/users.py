@@ -1,9 +1,16 @@
 """What a partition knows of end users at Wootric."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from sink.delivery import EndUser
-from sink.wootric.operations import Operation, PageView, UpsertEndUser
+from sink.wootric.operations import (
+    CreateDecline,
+    CreateResponse,
+    Operation,
+    PageView,
+    UpsertEndUser,
+)
 from stream.ledger import changes_nothing, read_user, user_key
 from stream.ledger_codec import UserEntry, encode
 from stream.unsaved import Unsaved
@@ -19,6 +26,11 @@ class Users:
     def __init__(self, unsaved: Unsaved, *, unchanged_resend_after_s: float) -> None:
         self._unsaved = unsaved
         self._resend_after_s = unchanged_resend_after_s
+
+    def present(self, operation: Operation) -> bool:
+        """Whether anything is kept of the operation's user; cheaper than to read it."""
+        key = user_key(operation)
+        return key is not None and self._unsaved.get(key) is not None
 
     def known(self, operation: Operation, now_ms: int) -> EndUser | None:
         """Return the operation's user as the last settled operation left it, or None.
@@ -47,6 +59,15 @@ class Users:
             return STALE
         unchanged = not self._old(entry, now_ms) and changes_nothing(operation, entry)
         return UNCHANGED if unchanged else None
+
+    def stays(self, page: PageView, earlier: Iterable[Operation | None]) -> bool:
+        """Whether a page view's person is known, and the same after what comes before it."""
+        entry = self._entry(page)
+        return (
+            entry is not None
+            and bool(entry.email)
+            and all(_keeps_person(operation, entry) for operation in earlier)
+        )
 
     def remember(self, work: Work, end_user: EndUser | None, now_ms: int) -> None:
         """Keep what is known of the work's user after its outcome."""
@@ -98,6 +119,16 @@ class Users:
     def _entry(self, operation: Operation) -> UserEntry | None:
         key = user_key(operation)
         return None if key is None else read_user(self._unsaved.get(key), operation)
+
+
+def _keeps_person(operation: Operation | None, entry: UserEntry) -> bool:
+    """Whether the pixel says the same after an operation as before it."""
+    if isinstance(operation, UpsertEndUser):
+        return operation.email in (None, entry.email) and operation.external_created_at in (
+            None,
+            entry.created_at,
+        )
+    return isinstance(operation, CreateResponse | CreateDecline | PageView)
 
 
 def _end_user(entry: UserEntry) -> EndUser:

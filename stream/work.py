@@ -4,10 +4,12 @@ import hashlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sink.delivery import EndUser
 from sink.wootric.operations import EffectClass, Operation, PageView, UpsertEndUser
 from stream.record import Partition, Record
+from stream.turns import Place, Turn
 
 MEMBERS_MAX = 1_000
 """Bounds an intent, which names them all, well below what a record may hold."""
@@ -19,7 +21,8 @@ class Pending:
 
     ``operation`` is what this event alone asks for; None where a record could not be
     judged. ``time_ms`` is when the event happened, ``replayed`` says that it came back
-    from the dead letters, ``forced`` that it is to win over what is newer.
+    from the dead letters, ``forced`` that it is to win over what is newer. ``arrival`` numbers
+    what was read, over all partitions.
     """
 
     record: Record
@@ -29,6 +32,7 @@ class Pending:
     replayed: bool = False
     forced: bool = False
     operation: Operation | None = None
+    arrival: int = 0
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -37,7 +41,8 @@ class Work:
 
     ``expected`` maps the event ids of an intent found in the ledger to their offsets,
     until those events have been read again. ``sending`` says that it was released and
-    has no outcome yet.
+    has no outcome yet; ``requests`` is what it will ask of the API. ``turn`` is whose turn
+    it waits for, where that was found out.
     """
 
     lane: "Lane"
@@ -53,6 +58,13 @@ class Work:
     alone: bool = False
     refused: int = 0
     not_before: float = float("-inf")
+    requests: int = 0
+    turn: Turn | None = None
+
+    @property
+    def arrival(self) -> int:
+        """The number of its oldest event; 0 for what was found in the ledger."""
+        return self.members[0].arrival if self.members else 0
 
     @property
     def planned(self) -> Operation:
@@ -91,8 +103,9 @@ class Lane:
     partition: Partition
     waiting: deque[Work] = field(default_factory=deque)
     current: Work | None = None
-    queued: bool = False
-    closed: bool = False
+    place: Place[Any] | None = None
+    """Where the lane waits for its turn, and for which work."""
+    queued: Work | None = None
 
     def add(self, event: Pending) -> None:
         """Let the event's operation wait, merged into an identify of the same identity.
@@ -117,6 +130,18 @@ class Lane:
     def head(self) -> Work:
         """What the lane would release next."""
         return self.waiting[0] if self.current is None else self.current
+
+    def passing(self) -> int:
+        """Return where the first page view waits that may go before others; 0 for none."""
+        if self.current is not None or len(self.waiting) < 2 or self.waiting[0].is_page:
+            return 0
+        return next((at for at, work in enumerate(self.waiting) if work.is_page), 0)
+
+    def bring_forward(self, position: int) -> None:
+        """Let the work at a position go before all others."""
+        work = self.waiting[position]
+        del self.waiting[position]
+        self.waiting.appendleft(work)
 
     def put_back(self, works: Sequence[Work]) -> None:
         """Let works that were not executed wait again, before everything else.

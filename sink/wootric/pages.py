@@ -5,6 +5,7 @@ from dataclasses import replace
 from sink.classify import Executed
 from sink.delivery import Delivered, EndUser, Outcome, Skipped
 from sink.wootric.effort import Effort
+from sink.wootric.expense import needs_lookup
 from sink.wootric.lookup import Lookup
 from sink.wootric.operations import PageView
 from sink.wootric.refusals import reason
@@ -25,7 +26,7 @@ class Pages:
     async def view(self, page: PageView, effort: Effort) -> Outcome:
         """Report a page view; without an e-mail there is nobody to report it for."""
         user = effort.delivery.known
-        if user is None and (page.email is None or page.created_at is None):
+        if needs_lookup(page, user):
             user = await self._lookup.by_key(
                 effort, external_id=page.external_id, email=page.email
             ) or _absent(page)

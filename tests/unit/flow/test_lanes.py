@@ -40,7 +40,7 @@ def test_nothing_of_a_lane_is_released_while_its_head_is_in_flight() -> None:
         ([identify(a=1), response(), identify(b=2)], [["e0"], ["e1"], ["e2"]]),
         ([identify(a=1), decline(), identify(b=2)], [["e0"], ["e1"], ["e2"]]),
         ([identify(a=1), delete(), identify(a=1)], [["e0"], ["e1"], ["e2"]]),
-        ([identify(a=1), response(), page(), identify(b=2)], [["e0"], ["e1"], ["e2"], ["e3"]]),
+        ([identify(a=1), response(), page(), identify(b=2)], [["e0"], ["e2"], ["e1"], ["e3"]]),
         (
             [identify(a=1), UpsertEndUser(external_id="ann", email="other@example.com")],
             [["e0"], ["e1"]],
@@ -98,7 +98,7 @@ def test_room_bounds_what_is_released() -> None:
         driver.feed(response(user))
         driver.feed(page(user + "-page"))
     released = driver.turn(Capacity(api=2, pages=1))
-    assert [work.is_page for work in released] == [False, False, True]
+    assert sorted(work.is_page for work in released) == [False, False, True]
     assert not driver.flow.has_news(Capacity(api=0, pages=0))
     assert driver.flow.has_news(Capacity(api=1, pages=0))
     assert len(driver.turn()) == 3
@@ -106,10 +106,12 @@ def test_room_bounds_what_is_released() -> None:
 
 def test_pages_and_operations_have_rooms_of_their_own() -> None:
     driver = Driver()
+    driver.feed(identify())
+    driver.through()
     driver.feed(page())
     driver.feed(response("bob"))
-    assert [names(work) for work in driver.turn(Capacity(api=1, pages=0))] == [["e1"]]
-    assert [names(work) for work in driver.turn(Capacity(api=0, pages=1))] == [["e0"]]
+    assert [names(work) for work in driver.turn(Capacity(api=1, pages=0))] == [["e2"]]
+    assert [names(work) for work in driver.turn(Capacity(api=0, pages=1))] == [["e1"]]
 
 
 def test_a_partition_that_is_given_up_releases_nothing_more() -> None:
