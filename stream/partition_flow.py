@@ -29,7 +29,7 @@ from stream.limits import Limits
 from stream.offsets import Offsets
 from stream.record import Partition, Record
 from stream.transform import Deliver, Skip
-from stream.turns import Turn, turn_of
+from stream.turns import LOOKING, Turn, turn_of
 from stream.unsaved import Unsaved
 from stream.users import UNCHANGED, Users
 from stream.work import Lane, Pending, Work, remade
@@ -218,7 +218,10 @@ class PartitionFlow:
             return work.turn
         if operation is None or work.in_doubt:
             return Turn.PIXEL if work.is_page else Turn.CHANGE
-        return turn_of(operation, SOMEBODY if self._users.present(operation) else None)
+        turn = turn_of(operation, None)
+        if turn in LOOKING and self._users.present(operation):
+            return turn_of(operation, SOMEBODY)
+        return turn
 
     def release(self, lane: Lane, turn: Turn, now_ms: int) -> tuple[Work | None, list[Lane]]:
         """Release the lane's next work into the coming transaction, if it is its turn.
@@ -232,7 +235,7 @@ class PartitionFlow:
             return self._release_in_doubt(lane.current, now_ms)
         while lane.waiting:
             work = lane.waiting[0]
-            if work.not_before > NEVER or self.turn(lane) is not turn:
+            if work is not lane.queued and not self._may_follow(work, turn):
                 return None, self._ready(lane)
             reason = self._users.needless(work.planned, work.members[0], now_ms)
             if reason is None:
@@ -247,6 +250,10 @@ class PartitionFlow:
             self._skip_all(work, reason, now_ms)
         self._forget(lane)
         return None, []
+
+    def _may_follow(self, work: Work, turn: Turn) -> bool:
+        """Whether the lane's next work may be released in the turn of the one before it."""
+        return work.not_before <= NEVER and self.turn(work.lane) is turn
 
     def _release_in_doubt(self, work: Work, now_ms: int) -> tuple[Work | None, list[Lane]]:
         """Let a work look for its effect, behind a fresh fence; a page view has none."""
@@ -455,7 +462,8 @@ class PartitionFlow:
 
     def _ready(self, lane: Lane) -> list[Lane]:
         """Return the lane if its next work may be released."""
-        self._let_pass(lane)
+        if len(lane.waiting) > 1:
+            self._let_pass(lane)
         if lane.current is not None:
             work = lane.current
             asleep = work.sending or not work.in_doubt or bool(work.expected)

@@ -32,6 +32,10 @@ class Turn(Enum):
     """A page view that begins with a look-up: the API, then the pixel."""
 
 
+LOOKING = (Turn.NEWCOMER, Turn.VISIT)
+"""Those that begin with a look-up."""
+
+
 def turn_of(operation: Operation, known: EndUser | None) -> Turn:
     """Return what an operation needs that is not in doubt."""
     if isinstance(operation, PageView):
@@ -89,7 +93,7 @@ class Turns(Generic[T]):
         if turn is Turn.PIXEL:
             return
         if turn is Turn.CHANGE:
-            looking = self._older(Turn.NEWCOMER, Turn.VISIT)
+            looking = self._older(*LOOKING)
             self._lead = self._lead + requests if looking else min(self._lead + requests, 0)
         else:
             changing = self._first(Turn.CHANGE) is not None

@@ -26,6 +26,7 @@ class Users:
     def __init__(self, unsaved: Unsaved, *, unchanged_resend_after_s: float) -> None:
         self._unsaved = unsaved
         self._resend_after_s = unchanged_resend_after_s
+        self._last: tuple[Operation, bytes | None, UserEntry | None] | None = None
 
     def present(self, operation: Operation) -> bool:
         """Whether anything is kept of the operation's user; cheaper than to read it."""
@@ -117,8 +118,14 @@ class Users:
         return now_ms - entry.sent_at_ms >= self._resend_after_s * 1000
 
     def _entry(self, operation: Operation) -> UserEntry | None:
+        """Return the entry of the operation's user; asked again, it is not decoded again."""
         key = user_key(operation)
-        return None if key is None else read_user(self._unsaved.get(key), operation)
+        if key is None:
+            return None
+        value = self._unsaved.get(key)
+        if self._last is None or self._last[0] is not operation or self._last[1] is not value:
+            self._last = (operation, value, read_user(value, operation))
+        return self._last[2]
 
 
 def _keeps_person(operation: Operation | None, entry: UserEntry) -> bool:

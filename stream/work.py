@@ -133,7 +133,7 @@ class Lane:
 
     def passing(self) -> int:
         """Return where the first page view waits that may go before others; 0 for none."""
-        if self.current is not None or len(self.waiting) < 2 or self.waiting[0].is_page:
+        if self.current is not None or self.waiting[0].is_page:
             return 0
         return next((at for at, work in enumerate(self.waiting) if work.is_page), 0)
 

@@ -115,17 +115,19 @@ OPERATIONS: Mapping[str, type[Operation]] = MappingProxyType(
     }
 )
 
+_NAMES = {kind: tuple(one.name for one in fields(OPERATIONS[kind])) for kind in OPERATIONS}
+
 
 def to_fields(operation: Operation) -> dict[str, Any]:
     """Return the operation as plain JSON values: its type, then every field that is set."""
     document: dict[str, Any] = {"type": operation.type}
-    for attribute in fields(operation):
-        value = getattr(operation, attribute.name)
-        if attribute.name == "properties":
+    for name in _NAMES[operation.type]:
+        value = getattr(operation, name)
+        if name == "properties":
             if value:
                 document["properties"] = dict(value)
         elif value is not None:
-            document[attribute.name] = value
+            document[name] = value
     return document
 
 
