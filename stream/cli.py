@@ -164,17 +164,22 @@ def transform(
     file: Annotated[
         Path, typer.Argument(help="Segment events, one JSON object a line; - for stdin.")
     ] = Path("-"),
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Say where each field comes from, or why it is absent."),
+    ] = False,
 ) -> None:
     """Show what would become of Segment events, touching nothing.
 
     One JSON line each: message_id, outcome (deliver, skip, reject), reason, operation, and the
-    request where it needs no look-up. WOOTRIC__ACCOUNT_TOKEN, WOOTRIC__PIXEL_URL,
+    request where it needs no look-up. --explain adds an object with the path and the reading of
+    each field, and what was left out and why. WOOTRIC__ACCOUNT_TOKEN, WOOTRIC__PIXEL_URL,
     WOOTRIC__AMOUNT_SUFFIX and WOOTRIC__DELETE_USERS are honoured when set.
     """
     from stream.preview import preview_lines  # noqa: PLC0415
 
     with told(), _open(file) as lines:
-        for line in preview_lines(lines):
+        for line in preview_lines(lines, explained=explain):
             sys.stdout.buffer.write(line + b"\n")
         sys.stdout.buffer.flush()
 

@@ -12,8 +12,11 @@ from stream.transform import Rules
 from stream.transform.preview import preview
 
 
-def preview_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield one JSON line for every line that is not empty."""
+def preview_lines(lines: Iterable[bytes], *, explained: bool = False) -> Iterator[bytes]:
+    """Yield one JSON line for every line that is not empty.
+
+    ``explained`` adds where each field comes from.
+    """
     settings = load_transform()
     rules = Rules(amount_suffix=settings.amount_suffix, delete_users=settings.delete_users)
     token = settings.account_token
@@ -21,11 +24,12 @@ def preview_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
     for raw in lines:
         line = raw.strip()
         if line:
-            yield orjson.dumps(_preview(line, rules, account_token, settings.pixel_url))
+            shown = _preview(line, rules, account_token, settings.pixel_url, explained=explained)
+            yield orjson.dumps(shown)
 
 
 def _preview(
-    line: bytes, rules: Rules, account_token: str | None, pixel_url: str
+    line: bytes, rules: Rules, account_token: str | None, pixel_url: str, *, explained: bool
 ) -> dict[str, object]:
     try:
         document = parse(line)
@@ -36,7 +40,12 @@ def _preview(
     event = event_from_json(document)
     name = event.message_id or hashlib.blake2b(line, digest_size=16).hexdigest()
     return preview(
-        event, event_id=name, rules=rules, account_token=account_token, pixel_url=pixel_url
+        event,
+        event_id=name,
+        rules=rules,
+        account_token=account_token,
+        pixel_url=pixel_url,
+        explained=explained,
     )
 
 

@@ -25,8 +25,10 @@ _ISO = re.compile(
     re.ASCII,
 )
 _FULL_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_MILLISECONDS = re.compile(r"\d{13}", re.ASCII)
-_SECONDS = re.compile(r"\d{10}", re.ASCII)
+_DIGITS = (
+    (re.compile(r"\d{13}", re.ASCII), 1, "text with 13 digits, read as milliseconds"),
+    (re.compile(r"\d{10}", re.ASCII), 1000, "text with 10 digits, read as seconds"),
+)
 _LEADING_INTEGER = re.compile(rf"[{BLANKS}\u2028\u2029]*([+-]?[0-9]+)")
 
 
@@ -49,6 +51,23 @@ def read_time_ms(value: object) -> int | None:
             return _text_ms(",".join(map(_text_of_item, value)))
         case _:
             return None
+
+
+def how_read(value: object) -> str:
+    """Return in words how ``read_time_ms`` reads a value."""
+    match value:
+        case bool():
+            return "true, read as one millisecond"
+        case int() | float():
+            unit = "seconds" if value < _SECONDS_BELOW else "milliseconds"
+            return f"number, read as {unit}"
+        case str() if _ISO.fullmatch(value):
+            return "ISO date or time"
+        case str():
+            words = (words for pattern, _, words in _DIGITS if pattern.search(value))
+            return next(words, "text, read as a browser reads it, in UTC")
+        case _:
+            return "list, read as its text"
 
 
 def read_iso_date_ms(text: str) -> int | None:
@@ -76,10 +95,9 @@ def _number_ms(number: float) -> int | None:
 def _text_ms(text: str) -> int | None:
     if len(text) > _TEXT_LENGTH_MAX:
         return None
-    if _MILLISECONDS.search(text):
-        return _leading_integer_ms(text, 1)
-    if _SECONDS.search(text):
-        return _leading_integer_ms(text, 1000)
+    for pattern, factor, _ in _DIGITS:
+        if pattern.search(text):
+            return _leading_integer_ms(text, factor)
     return parse_ms(text)
 
 

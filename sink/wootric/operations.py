@@ -118,10 +118,15 @@ OPERATIONS: Mapping[str, type[Operation]] = MappingProxyType(
 _NAMES = {kind: tuple(one.name for one in fields(OPERATIONS[kind])) for kind in OPERATIONS}
 
 
+def fields_of(operation: Operation) -> tuple[str, ...]:
+    """Return the names of the fields that such an operation may have."""
+    return _NAMES[operation.type]
+
+
 def to_fields(operation: Operation) -> dict[str, Any]:
     """Return the operation as plain JSON values: its type, then every field that is set."""
     document: dict[str, Any] = {"type": operation.type}
-    for name in _NAMES[operation.type]:
+    for name in fields_of(operation):
         value = getattr(operation, name)
         if name == "properties":
             if value:

@@ -9,7 +9,7 @@ from typing import Any
 from stream.errors import TransformError
 from stream.event import Event
 from stream.segment_time import as_seconds, read_time_ms
-from stream.transform.lookup import as_object, find
+from stream.transform.lookup import as_object, find, find_key
 
 _LINE_ENDS = re.compile(r"[\n\r\u2028\u2029]")
 
@@ -53,12 +53,20 @@ def read_created(traits: Mapping[str, Any]) -> tuple[int | None, tuple[str, ...]
 
     What JavaScript takes for false (0, an empty text) is as good as absent.
     """
+    key = created_key(traits)
+    if key is None:
+        return None, ()
+    time_ms = read_time_ms(traits[key])
+    return (None, ("invalid_created_at",)) if time_ms is None else (as_seconds(time_ms), ())
+
+
+def created_key(traits: Mapping[str, Any]) -> str | None:
+    """Return the trait that says when the user was created: ``created`` before ``createdAt``."""
     for name in ("created", "createdat"):
-        value = find(traits, name)
-        if _is_true(value):
-            time_ms = read_time_ms(value)
-            return (None, ("invalid_created_at",)) if time_ms is None else (as_seconds(time_ms), ())
-    return None, ()
+        key = find_key(traits, name)
+        if key is not None and _is_true(traits[key]):
+            return key
+    return None
 
 
 def read_url(event: Event) -> str | None:

@@ -21,9 +21,15 @@ def plain_name(name: str) -> str:
 
 def find(values: Mapping[str, Any], name: str) -> Any:
     """Return the first value whose plain name is ``name``, None if there is none."""
-    for key, value in values.items():
+    key = find_key(values, name)
+    return None if key is None else values[key]
+
+
+def find_key(values: Mapping[str, Any], name: str) -> str | None:
+    """Return the first key whose plain name is ``name``, None if there is none."""
+    for key in values:
         if plain_name(key) == name:
-            return value
+            return key
     return None
 
 

@@ -26,7 +26,9 @@ from stream.transform.fields import is_number, number_text
 from stream.transform.lookup import plain_name
 from stream.transform.outcome import Rules
 
-_FIELDS = frozenset({"email", "created", "createdat", "phone", "id"})  # never properties
+FIELDS = frozenset({"email", "created", "createdat", "phone", "id"})
+"""Traits that are fields of their own and never properties, by their plain names."""
+
 _DEPTH_MAX = 32  # far beyond any profile, far below Python's own limit
 _INTEGER_END = 2**63
 _EXACT_END = 2**53  # from here on a float has no units
@@ -42,31 +44,36 @@ def read_properties(traits: Mapping[str, Any], rules: Rules) -> dict[str, Scalar
     """
     properties: dict[str, Scalar] = {}
     for key, value in traits.items():
-        if plain_name(key) not in _FIELDS:
-            for name, leaf in _flatten(key, value, depth=1):
-                _add(properties, _FORBIDDEN.sub("_", name) or "_", leaf, rules)
+        if plain_name(key) not in FIELDS:
+            for name, leaf in flatten(key, value):
+                add(properties, name, leaf, rules)
     return properties
 
 
-def _flatten(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of a value under their flat names."""
+def flatten(
+    name: str, value: Any, *, joint: str = "_", depth: int = 1
+) -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of a value under their flat names; a list of plain values is one.
+
+    Raises:
+        TransformError: the value is nested too deeply.
+    """
     if depth > _DEPTH_MAX:
         raise TransformError("too_deep", f"traits are nested deeper than {_DEPTH_MAX} levels")
     match value:
         case dict():
             for key, member in value.items():
-                yield from _flatten(f"{name}_{key}", member, depth + 1)
+                yield from flatten(f"{name}{joint}{key}", member, joint=joint, depth=depth + 1)
         case list() if any(isinstance(item, dict | list) for item in value):
             for index, item in enumerate(value):
-                yield from _flatten(f"{name}_{index}", item, depth + 1)
-        case list():
-            texts = [text for item in value if (text := _plain_text(item)) is not None]
-            yield name, ", ".join(texts) if texts else None
+                yield from flatten(f"{name}{joint}{index}", item, joint=joint, depth=depth + 1)
         case _:
             yield name, value
 
 
-def _add(properties: dict[str, Scalar], name: str, value: Any, rules: Rules) -> None:
+def add(properties: dict[str, Scalar], key: str, value: Any, rules: Rules) -> None:
+    """Add the property that a leaf stands for, if it stands for one."""
+    name = _FORBIDDEN.sub("_", key) or "_"
     match value:
         case str() if (date_ms := read_iso_date_ms(value)) is not None:
             properties[_with_suffix(name, "_date")] = as_seconds(date_ms)
@@ -75,6 +82,9 @@ def _add(properties: dict[str, Scalar], name: str, value: Any, rules: Rules) -> 
             if rules.amount_suffix and isinstance(number, int) and not name.endswith("_date"):
                 name = _with_suffix(name, "_amount")
             properties[name] = number
+        case list():
+            texts = [text for item in value if (text := _plain_text(item)) is not None]
+            add(properties, name, ", ".join(texts) if texts else None, rules)
         case _:
             if (text := _plain_text(value)) is not None:
                 properties[name] = text

@@ -20,9 +20,13 @@ from stream.transform.fields import (
     read_url,
     read_user,
 )
-from stream.transform.lookup import as_object, find
+from stream.transform.lookup import as_object, find_key
 from stream.transform.outcome import Deliver, Rules, Skip
 from stream.transform.properties import read_properties
+
+SCORE = ("score", "feedbackscore")
+TEXT = ("text", "feedbacktext")
+TIMES = ("timestamp_ms", "original_timestamp_ms", "received_at_ms", "sent_at_ms")
 
 _SCORE_TEXT = re.compile(r"[0-9]{1,2}")
 _SCORE_MAX = 10
@@ -50,8 +54,8 @@ def track(event: Event, rules: Rules) -> Deliver | Skip:
         return Deliver(operation=CreateDecline(**survey), lane=lane)
     answer = as_object(event.properties, "properties")
     response = CreateResponse(
-        score=_score(_either(answer, "score", "feedbackscore")),
-        text=_text(_either(answer, "text", "feedbacktext")),
+        score=_score(_value(answer, *SCORE)),
+        text=_text(_value(answer, *TEXT)),
         **survey,
     )
     return Deliver(operation=response, lane=lane)
@@ -67,18 +71,24 @@ def _event_type(integrations: Any) -> str | None:
 
 def _event_seconds(event: Event) -> int | None:
     """Return when the survey was answered: the first of the event's times that is known."""
-    times_ms = (
-        event.timestamp_ms,
-        event.original_timestamp_ms,
-        event.received_at_ms,
-        event.sent_at_ms,
-    )
-    return next((as_seconds(time_ms) for time_ms in times_ms if time_ms is not None), None)
+    name = time_of(event)
+    return None if name is None else as_seconds(getattr(event, name))
 
 
-def _either(values: Mapping[str, Any], first: str, second: str) -> Any:
-    value = find(values, first)
-    return find(values, second) if value is None else value
+def time_of(event: Event) -> str | None:
+    """Return the attribute that says when the event happened: the first that is known."""
+    return next((name for name in TIMES if getattr(event, name) is not None), None)
+
+
+def either_key(values: Mapping[str, Any], first: str, second: str) -> str | None:
+    """Return the key of ``first``, or of ``second`` where that is absent or null."""
+    key = find_key(values, first)
+    return find_key(values, second) if key is None or values[key] is None else key
+
+
+def _value(values: Mapping[str, Any], first: str, second: str) -> Any:
+    key = either_key(values, first, second)
+    return None if key is None else values[key]
 
 
 def _score(value: Any) -> int:
