@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -66,6 +66,19 @@ Evidence: TypeAlias = Reply | NotSent | Lost | Withheld
 
 def _always() -> bool:
     return True
+
+
+class Sender(Protocol):
+    """What sends a request at most once and returns what is known of it."""
+
+    async def send(
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        *,
+        may_send: Callable[[], bool] = _always,
+    ) -> Evidence:
+        """Send ``request``, if ``may_send`` says so immediately before the first byte."""
 
 
 class HttpSession:

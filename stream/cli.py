@@ -70,13 +70,33 @@ def _app(
 
 
 @app.command()
-def run() -> None:
+def run(
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show what would be sent, and send and commit nothing."),
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="With --dry-run: end after so many records.")
+    ] = None,
+) -> None:
     """Run the service; all settings come from the environment.
 
     It joins the consumer group, delivers, and serves metrics and health on HTTP__PORT. SIGTERM
     finishes what is under way, commits it and leaves: exit 0. Exit 78: the settings or the
     topics are not right; 69 and 75: Kafka is away or the producer is beyond repair, start again.
+
+    --dry-run reads the records between the committed offsets and the end, as a member of no
+    group, and restores from the ledger what is known. stdout gets a JSON line for each request
+    that would be sent, and for each event that would be skipped, rejected or parked, in the
+    order in which it would happen if all of them waited already; stderr gets a summary. A look-up
+    is shown with what follows if it finds nobody ("only_if"). Credentials and the account token
+    are masked; what is sent is personal data, and is shown as it is.
     """
+    if dry_run:
+        _rehearse(limit)
+        return
+    if limit is not None:
+        raise typer.BadParameter("--limit goes with --dry-run")
     import uvloop  # noqa: PLC0415  only the service pays for what it loads
 
     from stream.collector import collect_rarely  # noqa: PLC0415
@@ -99,6 +119,25 @@ def run() -> None:
     except typer.Exit as end:
         code = end.exit_code
     _leave(code)
+
+
+def _rehearse(limit: int | None) -> None:
+    import orjson  # noqa: PLC0415
+
+    from stream.dry_run import dry_run  # noqa: PLC0415
+    from stream.settings import load  # noqa: PLC0415
+    from stream.telemetry.logs import configure  # noqa: PLC0415
+
+    def write(line: dict[str, object]) -> None:
+        sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
+
+    with told():
+        settings = load()
+        configure(level="WARNING", as_json=False, instance=settings.kafka.instance_id)
+        summary = dry_run(settings, limit=limit, write=write)
+    sys.stdout.buffer.flush()
+    for line in summary.lines():
+        say(line)
 
 
 @topics_app.command("create")

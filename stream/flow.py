@@ -13,7 +13,7 @@ from stream.checkpoint import Checkpoint, Share
 from stream.judge import Judged
 from stream.ledger import State
 from stream.limits import Capacity, Limits
-from stream.partition_flow import PartitionFlow
+from stream.partition_flow import PartitionFlow, Settled
 from stream.record import Partition
 from stream.timers import Timers
 from stream.turns import Turn, Turns
@@ -26,8 +26,10 @@ RELEASES_PER_TURN_MAX = 2_000
 class Flow:
     """What is under way in all owned partitions."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, settled: Settled | None = None) -> None:
+        """``settled`` is told of each event that settles: which one, how, and why."""
         self._limits = limits
+        self._settled = settled
         self._partitions: dict[Partition, PartitionFlow] = {}
         self._turns: Turns[tuple[PartitionFlow, Lane]] = Turns()
         self._timers: Timers[tuple[PartitionFlow, Work]] = Timers()
@@ -58,7 +60,14 @@ class Flow:
     def open(self, partition: Partition, state: State, next_offset: int, now: float) -> None:
         """Begin with a partition whose ledger was restored up to its barrier."""
         self._openings += 1
-        flow = PartitionFlow(partition, state, next_offset, self._limits, opening=self._openings)
+        flow = PartitionFlow(
+            partition,
+            state,
+            next_offset,
+            self._limits,
+            opening=self._openings,
+            settled=self._settled,
+        )
         self._partitions[partition] = flow
         for when, work in flow.restore(now):
             self._timers.add(when, (flow, work))

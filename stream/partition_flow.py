@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from sink.delivery import (
     Deferred,
@@ -35,6 +35,8 @@ from stream.users import UNCHANGED, Users
 from stream.work import Lane, Pending, Work, remade
 
 NEVER = float("-inf")
+Settled: TypeAlias = Callable[[Pending, str, str], None]
+"""Told of an event that settles: its outcome and the reason."""
 SOMEBODY = EndUser(id=0)
 """Stands for a user whose entry has not been read yet."""
 
@@ -58,6 +60,7 @@ class PartitionFlow:
         limits: Limits,
         *,
         opening: int,
+        settled: Settled | None = None,
     ) -> None:
         self.partition = partition
         self.opening = opening
@@ -72,6 +75,7 @@ class PartitionFlow:
         self._users = Users(self.unsaved, unchanged_resend_after_s=limits.unchanged_resend_after_s)
         self._limits = limits
         self.committed_offset: int | None = None
+        self._settled = settled
         self._lanes: dict[str, Lane] = {}
         self._open: dict[str, Work | None] = {}
         self._twins: dict[str, list[Pending]] = {}
@@ -492,10 +496,15 @@ class PartitionFlow:
         """Settle an event, and what came in the meantime with the same id."""
         self._open.pop(event.event_id, None)
         if self.offsets.settle(event.record.offset):
-            self.unsaved.count(outcome, reason)
+            self._count(event, outcome, reason)
         for twin in self._twins.pop(event.event_id, ()):
             self.offsets.settle(twin.record.offset)
-            self.unsaved.count("duplicate", "message_id")
+            self._count(twin, "duplicate", "message_id")
+
+    def _count(self, event: Pending, outcome: str, reason: str) -> None:
+        self.unsaved.count(outcome, reason)
+        if self._settled is not None:
+            self._settled(event, outcome, reason)
 
     def _receipt(
         self,

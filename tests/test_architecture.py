@@ -33,6 +33,7 @@ EDGES = {
     "stream.__main__",
     "stream.cli",
     "stream.doctor",
+    "stream.dry_run",
     "stream.kafka",
     "stream.local",
     "stream.operate",

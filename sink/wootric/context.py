@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sink.hooks import SinkHooks
-from sink.http import HttpSession
+from sink.http import Sender
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +13,7 @@ class Context:
     [0, 1).
     """
 
-    http: HttpSession
+    http: Sender
     clock: Callable[[], float]
     wall_clock: Callable[[], float]
     random: Callable[[], float]

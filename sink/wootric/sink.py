@@ -11,7 +11,7 @@ from sink.classify import Executed, Forbidden, Throttled, Unauthorized, classify
 from sink.concurrency import Concurrency
 from sink.delivery import Deferred, Delivery, InDoubt, Outcome
 from sink.hooks import SinkHooks
-from sink.http import HttpSession
+from sink.http import Sender
 from sink.rate import RateGate
 from sink.slots import Slots
 from sink.wootric.account import WootricAccount
@@ -49,7 +49,7 @@ class WootricSink:
         self,
         config: WootricAccount,
         *,
-        session: HttpSession,
+        session: Sender,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         random: Callable[[], float] | None = None,
