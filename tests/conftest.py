@@ -6,10 +6,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from stack import Stack
 
 from sink.wootric.emulator import Emulator
 from stream.local.broker import broker
+
+settings.register_profile("shared", deadline=None)  # several tests run at once: time says nothing
+settings.load_profile("shared")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -33,4 +33,4 @@ def api_requests(operation: Operation, known: EndUser | None, *, in_doubt: bool 
                 return 3 + (strange and in_doubt)
             return 2 if operation.properties and blind else 1
         case DeleteEndUser():
-            return 2 if strange else 1
+            return 2
