@@ -16,11 +16,15 @@ settings.register_profile("shared", deadline=None)  # several tests run at once:
 settings.load_profile("shared")
 
 
+SHARED = {"cluster", "crowd"}
+"""Fixtures that are dear to make, and would be made anew in every process."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests that need three brokers share one cluster, and so one process."""
+    """Keep tests together that share one cluster, or run beside each other as a crowd."""
     for item in items:
-        if "brokers" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("brokers"))
+        if SHARED & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
 
 
 @pytest.fixture(scope="session")
