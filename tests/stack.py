@@ -254,6 +254,7 @@ class Stack:
         """The last stable offsets of a topic, or where it ends with open transactions."""
         asked = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(self.partitions)}
         level = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
+        self.admin.list_topics(topic, timeout=10)  # it looks for new leaders only when told to
         answers = self.admin.list_offsets(asked, isolation_level=level)
         return {tp.partition: answer.result().offset for tp, answer in answers.items()}
 
