@@ -92,11 +92,14 @@ def default_of(field: Any) -> str:
 
 def test_every_test_that_the_readme_names_exists():
     """A row of the fault table without its test would be a claim."""
-    rows = table("fault", "made by", "test")
-    named = {name for row in rows for name in re.findall(r"`(test_\w+)`", row[2])}
+    rows = table("#", "fault", "made by", "expected", "result", "test")
+    named = {name for row in rows for name in re.findall(r"`(test_\w+)`", row[5])}
     sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    assert len(rows) > 20
-    assert all(re.findall(r"`test_\w+`", row[2]) for row in rows)
+    assert [int(row[0]) for row in rows] == list(range(1, len(rows) + 1))
+    assert len(rows) > 60
+    assert all(row[1:5] and all(row[1:5]) for row in rows)
+    assert all(re.findall(r"`test_\w+`", row[5]) for row in rows)
+    assert all(all(row) for row in table("not shown", "why"))
     assert {name for name in named if f"def {name}(" not in sources} == set()
 
 
