@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check check-deploy tools chart format bench soak broker emulator lock clean
+.PHONY: help demo test check check-deploy tools chart format bench soak simulate model broker emulator lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,12 @@ bench: $(READY) ## speed, side by side with a bare aiohttp loop
 
 soak: $(READY) ## everything goes wrong at once for 10 minutes (SOAK_MINUTES=60 ARGS="--seed 2")
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+simulate: $(READY) ## schedules of faults on simulated time (ARGS="--schedules 1000000", "--service --seed 7")
+	@$(BIN)/python tests/simulation $(ARGS)
+
+model: $(READY) ## the protocol as a model: what goes wrong without which safeguard, in how few steps
+	@$(BIN)/python tests/model $(ARGS)
 
 broker: $(READY) ## a local Kafka, until Ctrl-C (ARGS="--port 9092")
 	@$(BIN)/wootric-stream broker $(ARGS)

@@ -26,7 +26,8 @@ class LedgerRecord:
 class Share:
     """A partition's part of a checkpoint. ``offset`` is the next one to read.
 
-    ``opening`` tells this ownership of the partition from earlier and later ones.
+    ``opening`` is the number of the assignment that it speaks for: it tells this ownership
+    of the partition from earlier and later ones.
     """
 
     opening: int

@@ -91,7 +91,7 @@ class Rehearsing:
 
     def open(self, partition: Partition, state: Any, offset: int) -> None:
         """Begin with a partition as its ledger leaves it."""
-        self._flow.open(partition, state, offset, self._now)
+        self._flow.open(partition, state, offset, self._now, opening=1)
 
     async def run(self, records: Iterator[Record], limit: int | None) -> None:
         """Take the records over, as many as would be in memory, and deliver; again to the end."""

@@ -34,7 +34,6 @@ class Flow:
         self._turns: Turns[tuple[PartitionFlow, Lane]] = Turns()
         self._timers: Timers[tuple[PartitionFlow, Work]] = Timers()
         self._sequence = 0
-        self._openings = 0
         self._arrivals = 0
 
     @property
@@ -57,15 +56,20 @@ class Flow:
         """How many operations may have been executed, and nobody knows yet."""
         return sum(len(partition.in_doubt) for partition in self._partitions.values())
 
-    def open(self, partition: Partition, state: State, next_offset: int, now: float) -> None:
-        """Begin with a partition whose ledger was restored up to its barrier."""
-        self._openings += 1
+    def open(
+        self, partition: Partition, state: State, next_offset: int, now: float, *, opening: int
+    ) -> None:
+        """Begin with a partition whose ledger was restored up to its barrier.
+
+        ``opening`` is the number of its assignment: what is said of an earlier one does not
+        count for this one.
+        """
         flow = PartitionFlow(
             partition,
             state,
             next_offset,
             self._limits,
-            opening=self._openings,
+            opening=opening,
             settled=self._settled,
         )
         self._partitions[partition] = flow

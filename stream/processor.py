@@ -197,13 +197,19 @@ class Processor:
         if self._assignments.get(partition) != restored.assignment or self._leaving:
             return
         try:
-            self._flow.open(partition, restored.state, restored.next_offset, self._clock())
+            self._flow.open(
+                partition,
+                restored.state,
+                restored.next_offset,
+                self._clock(),
+                opening=restored.assignment,
+            )
         except DecodeError as error:
             self._flow.close(partition)
             self._observer.halted(partition, HaltReason.LEDGER_UNREADABLE, error.detail)
             return
         self._observer.restored(restored, self._flow.partitions[partition])
-        self._command(Read(partition, restored.next_offset))
+        self._command(Read(partition, restored.next_offset, restored.assignment))
 
     def _admit(self, messages: list[Any]) -> None:
         """Judge and admit a chunk; an end of partition is where the reading has got to."""
@@ -356,7 +362,7 @@ class Processor:
                 del self._paused[partition]
                 flow.brake.release()
                 self._observer.released(partition)
-                self._command(Read(partition, flow.offsets.next_offset))
+                self._command(Read(partition, flow.offsets.next_offset, flow.opening))
 
     # Giving partitions up
 

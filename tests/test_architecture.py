@@ -15,6 +15,8 @@ import orjson
 import pytest
 import typer
 from prometheus_client.metrics import MetricWrapperBase
+from rows import ROWS
+from safeguards import SAFEGUARDS
 
 from sink.wootric import refusals
 from stream import __version__, cli, users
@@ -101,6 +103,21 @@ def test_every_test_that_the_readme_names_exists():
     assert all(re.findall(r"`test_\w+`", row[5]) for row in rows)
     assert all(all(row) for row in table("not shown", "why"))
     assert {name for name in named if f"def {name}(" not in sources} == set()
+
+
+def test_the_readme_lists_all_safeguards_with_what_comes_of_leaving_them_out():
+    """What the tests take away is what the table says, and nothing else."""
+    expected = [
+        (one.name, one.without, ", ".join(f"`{test}`" for test in one.tests)) for one in SAFEGUARDS
+    ]
+    assert table("safeguard", "without it", "test") == expected
+
+
+def test_the_readme_says_what_the_model_of_the_protocol_comes_to():
+    """The results are those that the model's own tests hold it to."""
+    assert table("variant of the protocol", "of a", "goes wrong") == [
+        (row.variant, str(row.kind), row.result) for row in ROWS
+    ]
 
 
 def test_the_readme_lists_all_settings_with_defaults_and_meaning():

@@ -77,9 +77,16 @@ class Surveys:
             case Executed(status, body):
                 if properties:
                     self._known.wrote(known, survey)
-                remote_id = identifier(document(body))
+                created = document(body)
+                if not isinstance(created, dict):
+                    # It exists, and which one it is will be seen: a receipt without its id
+                    # would leave it to be taken for the effect of one that is just like it.
+                    raise Ended(self._api.in_doubt("the answer broke off", effort))
                 return Delivered(
-                    end_user=after, remote_id=remote_id, status=status, attempts=effort.attempts
+                    end_user=after,
+                    remote_id=identifier(created),
+                    status=status,
+                    attempts=effort.attempts,
                 )
             case Refused(status, body):
                 if is_absent(status, body):

@@ -93,6 +93,10 @@ class Upstream:
         """Return the outcome of a delivery that has a better chance a little later."""
         return effort.deferred(reason, self._clock() + RETRY_INITIAL_S)
 
+    def in_doubt(self, reason: str, effort: Effort) -> InDoubt:
+        """Return the outcome of a delivery that was or may have been executed just now."""
+        return InDoubt(detail=reason, sent_at=self._clock(), attempts=effort.attempts)
+
     async def _wait_for_place(self, effort: Effort) -> None:
         """Wait for the circuit and the gate, as far as patience goes."""
         while True:
@@ -184,7 +188,7 @@ class Upstream:
                 self._forbid(verdict, effort)
             case Ambiguous(reason):
                 self.host.failed()
-                raise Ended(InDoubt(detail=reason, sent_at=self._clock(), attempts=effort.attempts))
+                raise Ended(self.in_doubt(reason, effort))
             case OutOfLease():
                 raise Ended(effort.deferred("lease", self._clock()))
             case _:

@@ -64,21 +64,24 @@ class Group:
     def ends(self, topic: str, numbers: Iterable[int], *, earliest: bool = False) -> dict[int, int]:
         """Return where partitions end, open transactions included, or where they begin.
 
-        The client asks the leaders that it knows and never looks for new ones, so it is told
-        to look first; a partition whose leader did not answer has an offset of -1001, and no
-        exception (both measured, confluent-kafka 2.16.1).
+        A partition whose leader did not answer has an offset of -1001, and no exception
+        (measured, confluent-kafka 2.16.1).
         """
         spec: Any = OffsetSpec.earliest() if earliest else OffsetSpec.latest()
+        ends = self._list_offsets(topic, numbers, spec)
+        if any(offset < 0 for offset in ends.values()):
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+        return ends
+
+    def _list_offsets(self, topic: str, numbers: Iterable[int], spec: Any) -> dict[int, int]:
+        """Ask the leaders. The client never looks for new ones (measured): it is told to first."""
         self._admin.list_topics(topic, timeout=ASK_S)
         answers = self._admin.list_offsets(
             {TopicPartition(topic, number): spec for number in numbers},
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
             request_timeout=ASK_S,
         )
-        ends = {asked.partition: answer.result().offset for asked, answer in answers.items()}
-        if any(offset < 0 for offset in ends.values()):
-            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
-        return ends
+        return {asked.partition: answer.result().offset for asked, answer in answers.items()}
 
     def partitions(self, topic: str) -> list[int]:
         """Return the numbers of a topic's partitions."""

@@ -255,8 +255,9 @@ class GroupMember(threading.Thread):
         match command:
             case Commit(checkpoint):
                 self._commit(checkpoint)
-            case Read(partition, offset):
-                self._seek(partition, offset)
+            case Read(partition, offset, assignment):
+                if self._owned.get(partition) == assignment:
+                    self._seek(partition, offset)
             case Pause(partition):
                 if partition in self._reading:
                     self._reading.discard(partition)
@@ -270,11 +271,10 @@ class GroupMember(threading.Thread):
                 assert_never(command)
 
     def _seek(self, partition: Partition, offset: int) -> None:
-        if partition in self._owned:
-            self._seek_soon(TopicPartition(*partition, offset))
-            self._reading.add(partition)
-            if not self._held:
-                self._consumer.resume(_topic_partitions([partition]))
+        self._seek_soon(TopicPartition(*partition, offset))
+        self._reading.add(partition)
+        if not self._held:
+            self._consumer.resume(_topic_partitions([partition]))
 
     def _seek_soon(self, position: TopicPartition) -> None:
         """Seek as soon as the client has begun with the partition, which takes it a moment.
@@ -295,10 +295,15 @@ class GroupMember(threading.Thread):
         self._consumer.incremental_assign([position])
 
     def _commit(self, checkpoint: Checkpoint) -> None:
-        """Commit, if what the checkpoint speaks of is still ours; tell how it went."""
+        """Commit, if what the checkpoint speaks of is still ours; tell how it went.
+
+        A partition that went and came back is another assignment: what was decided in the
+        earlier one may be behind what has been committed since.
+        """
         started_at = time.monotonic()
         try:
-            if not checkpoint.shares.keys() <= self._owned.keys():
+            shares = checkpoint.shares.items()
+            if any(self._owned.get(partition) != share.opening for partition, share in shares):
                 raise CommitAborted("a partition of the checkpoint is not ours any more")
             if self._metadata is None:
                 raise CommitAborted("the group is moving")

@@ -167,10 +167,11 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Read this partition from this offset on."""
+    """Read this partition from this offset on, if this is still its assignment."""
 
     partition: Partition
     offset: int
+    assignment: int
 
 
 @dataclass(frozen=True, slots=True)

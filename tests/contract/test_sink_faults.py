@@ -10,7 +10,7 @@ from sink_world import AT, DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, Worl
 
 from sink.delivery import Deferred, Delivered, EndUser, InDoubt, Rejected, Skipped
 from sink.wootric.emulator import Answer, Behaviour, Delay, Drop, LateEffect, Truncate
-from sink.wootric.operations import Operation, UpsertEndUser
+from sink.wootric.operations import CreateDecline, CreateResponse, Operation, UpsertEndUser
 
 CASES: dict[str, tuple[Operation, bool]] = {
     "create_end_user": (UPSERT, False),
@@ -104,11 +104,32 @@ async def test_a_reply_that_breaks_off_is_an_effect_all_the_same(here: World, ki
     known = known_for(here, kind)
     here.wootric.on(*WRITES[kind], Truncate(keep_bytes=5))
     outcome = await here.deliver(CASES[kind][0], known=known)
+    if kind in {"create_response", "create_decline"}:
+        assert isinstance(outcome, InDoubt), "which one it is has to be seen"
+        assert here.effects() == [kind]
+        return
     assert isinstance(outcome, Delivered)
-    assert outcome.remote_id is None
     assert here.effects() == [kind]
     if kind == "create_end_user":
         assert outcome.end_user is None, "its id could not be read"
+
+
+@pytest.mark.parametrize("survey", [RESPONSE, DECLINE])
+async def test_two_surveys_just_alike_are_two_effects_though_both_replies_break(
+    here: World, survey: CreateResponse | CreateDecline
+) -> None:
+    """The first one's id is found out, so that the second one is not taken for it."""
+    known = here.hold()
+    here.wootric.on(*WRITES[survey.type], Truncate(keep_bytes=5))
+    here.wootric.on(*WRITES[survey.type], Drop(effect=False))
+    assert isinstance(await here.deliver(survey, known=known), InDoubt)
+    first = await here.deliver(survey, in_doubt=True)
+    assert isinstance(first, Delivered)
+    assert first.remote_id is not None
+    assert isinstance(await here.deliver(survey, known=known), InDoubt)
+    second = await here.deliver(survey, in_doubt=True, claimed=frozenset({first.remote_id}))
+    assert isinstance(second, Delivered)
+    assert here.effects(survey.type) == [survey.type] * 2
 
 
 @pytest.mark.parametrize(

@@ -270,8 +270,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=minutes, help="or SOAK_MINUTES")
     parser.add_argument("--seed", type=int, default=1, help="the same faults in the same order")
+    parser.add_argument("--schedules", type=int, help="only so many schedules of make simulate")
     parser.add_argument("--rate", type=int, default=60, help="events a second")
     options = parser.parse_args()
+    if options.schedules is not None:
+        simulate = [sys.executable, "tests/simulation", "--schedules", str(options.schedules)]
+        os.execv(sys.executable, simulate)  # noqa: S606
     folder = Path(tempfile.mkdtemp(prefix="wootric-soak-"))
     say(f"{options.minutes:g} minutes, seed {options.seed}; logs are in {folder}")
     findings = asyncio.run(soak(options.minutes, options.seed, options.rate, folder))

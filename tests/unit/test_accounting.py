@@ -31,7 +31,7 @@ class Watched:
             self.metrics, self.vitals, self.flow, in_flight_limit=100, polled_at=lambda: 0.0
         )
         self.observer = Observer(self.metrics, self.vitals, self.gauges)
-        self.flow.open(PARTITION, MemoryState(), 0, 0.0)
+        self.flow.open(PARTITION, MemoryState(), 0, 0.0, opening=1)
 
     def read(self, *offsets: int) -> None:
         judged = [

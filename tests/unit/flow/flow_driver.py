@@ -73,7 +73,7 @@ class Driver:
 
     def __post_init__(self) -> None:
         self.flow = Flow(self.limits)
-        self.flow.open(PARTITION, self.state, self.next_offset, self.now)
+        self.flow.open(PARTITION, self.state, self.next_offset, self.now, opening=1)
 
     @property
     def part(self) -> PartitionFlow:

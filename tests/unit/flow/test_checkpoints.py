@@ -59,7 +59,7 @@ def test_what_comes_during_a_commit_is_in_the_next_one() -> None:
 def test_every_partition_has_a_share_if_only_its_offset() -> None:
     driver = Driver()
     other = Partition("segment.events", 1)
-    driver.flow.open(other, driver.after_crash().state, 17, driver.now)
+    driver.flow.open(other, driver.after_crash().state, 17, driver.now, opening=1)
     shares = driver.checkpoint().shares
     assert {partition: share.offset for partition, share in shares.items()} == {
         PARTITION: 0,

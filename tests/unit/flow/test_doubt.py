@@ -144,7 +144,7 @@ def test_nothing_may_be_sent_for_a_closed_partition_or_a_settled_work() -> None:
 def reopened(driver: Driver) -> Driver:
     """The same worker, which lost the partition and has it back."""
     driver.flow.close(PARTITION)
-    driver.flow.open(PARTITION, driver.state, driver.offset or 0, driver.now)
+    driver.flow.open(PARTITION, driver.state, driver.offset or 0, driver.now, opening=2)
     return driver
 
 

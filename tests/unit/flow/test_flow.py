@@ -60,7 +60,7 @@ class World:
         self.totals: Counter[tuple[str, str]] = Counter()
         self.letters: list = []
         self.parked: list = []
-        self.flow.open(PARTITION, self.state, 0, self.now)
+        self.flow.open(PARTITION, self.state, 0, self.now, opening=1)
 
     @property
     def part(self):

@@ -1,0 +1,233 @@
+"""The launcher's worker, where something rare happens, and perhaps without a safeguard against it.
+
+The environment's ``RARE`` names what happens, ``UNGUARDED`` the safeguard that is taken away.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import confluent_kafka
+import launcher
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import OffsetSpec
+
+from sink import http
+from stream.checkpoint import Checkpoint
+from stream.errors import CommitAborted
+from stream.kafka import restore, transactions
+from stream.kafka.group import Group
+from stream.kafka.member import GroupMember
+from stream.kafka.messages import Commit
+from stream.kafka.transactions import Transactions
+from stream.processor import Processor
+
+STANDING = "standing still"
+OVER = "the late commit is over"
+GIVEN = "given a partition"
+_once: set[str] = set()
+
+
+def first(what: str) -> bool:
+    """Whether this has not happened before."""
+    new = what not in _once
+    _once.add(what)
+    return new
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def stand() -> None:
+    """Hold this thread until the test lets it go on."""
+    say(STANDING)
+    while not Path(os.environ["GO_ON"]).exists():
+        time.sleep(0.01)
+
+
+def releases(checkpoint: Checkpoint) -> bool:
+    return any(share.releases for share in checkpoint.shares.values())
+
+
+def say_what_is_given() -> None:
+    """Tell the test of assignments while the loop cannot."""
+    assign = GroupMember._on_assign
+
+    def assigned(member: GroupMember, consumer: Any, partitions: list[Any]) -> None:
+        assign(member, consumer, partitions)
+        if partitions:
+            say(GIVEN)
+
+    GroupMember._on_assign = assigned
+
+
+# What happens
+
+
+def loop_stands_still() -> None:
+    """The loop's thread is not scheduled between its decision to commit and its command.
+
+    Meanwhile the partition is lost, and comes back.
+    """
+    command, commit = Processor._command, GroupMember._commit
+    late: list[Checkpoint] = []
+
+    def commanded(processor: Processor, order: Any) -> None:
+        if isinstance(order, Commit) and releases(order.checkpoint) and first(STANDING):
+            late.append(order.checkpoint)
+            stand()
+        command(processor, order)
+
+    def committed(member: GroupMember, checkpoint: Checkpoint) -> None:
+        commit(member, checkpoint)
+        if checkpoint in late:
+            say(OVER)
+
+    Processor._command, GroupMember._commit = commanded, committed
+
+
+def commit_comes_from_nobody() -> None:
+    """The member's thread is not scheduled at the start of a transaction.
+
+    Meanwhile the group forgets the worker.
+    """
+    commit = Transactions.commit
+
+    def late(self: Transactions, checkpoint: Checkpoint, metadata: Any) -> None:
+        if not releases(checkpoint) or not first(STANDING):
+            commit(self, checkpoint, metadata)
+            return
+        stand()
+        try:
+            commit(self, checkpoint, metadata)
+        finally:
+            say(OVER)
+
+    Transactions.commit = late
+
+
+def commit_is_not_answered() -> None:
+    """The first commit that holds a dead letter times out, and never reached Kafka."""
+    transact = Transactions._transact
+
+    def unanswered(self: Transactions, checkpoint: Checkpoint, metadata: Any) -> None:
+        letters = any(share.dead_letters for share in checkpoint.shares.values())
+        if letters and first("unanswered"):
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        transact(self, checkpoint, metadata)
+
+    Transactions._transact = unanswered
+
+
+def ledger_has_no_leader() -> None:
+    """The first question for the ledger's end is answered by nobody: -1001, and no error."""
+    ask = Group._list_offsets
+
+    def unanswered(self: Group, topic: str, numbers: Any, spec: OffsetSpec) -> dict[int, int]:
+        answers = ask(self, topic, numbers, spec)
+        if topic.endswith("ledger") and first("ledger"):
+            return dict.fromkeys(answers, -1001)
+        return answers
+
+    Group._list_offsets = unanswered
+
+
+# The safeguards
+
+
+def no_barrier() -> None:
+    reached = restore.Restore._reached
+    restore.Restore._reached = lambda self, number, _, entries: reached(
+        self, number, sys.maxsize, entries
+    )
+
+
+def no_check_of_the_end() -> None:
+    def ends(self: Group, topic: str, numbers: Any, *, earliest: bool = False) -> dict[int, int]:
+        spec = OffsetSpec.earliest() if earliest else OffsetSpec.latest()
+        return self._list_offsets(topic, numbers, spec)
+
+    Group.ends = ends
+
+
+def no_check_of_the_assignment() -> None:
+    commit = GroupMember._commit
+
+    def unchecked(member: GroupMember, checkpoint: Checkpoint) -> None:
+        owned = member._owned
+        member._owned = {p: share.opening for p, share in checkpoint.shares.items()}
+        try:
+            commit(member, checkpoint)
+        finally:
+            member._owned = owned
+
+    GroupMember._commit = unchecked
+
+
+def metadata_of_no_member() -> None:
+    commit = Transactions.commit
+
+    def anonymous(self: Transactions, checkpoint: Checkpoint, _: Any) -> None:
+        config = {
+            "bootstrap.servers": self._config.bootstrap_servers,
+            "group.id": self._config.group_id,
+        }
+        stranger = confluent_kafka.Consumer(config)
+        commit(self, checkpoint, stranger.consumer_group_metadata())
+        stranger.close()
+
+    Transactions.commit = anonymous
+
+
+def no_read_back() -> None:
+    read_back = Transactions._read_back
+
+    def believed(self: Transactions, error: KafkaError, checkpoint: Checkpoint) -> None:
+        with suppress(CommitAborted):  # taken for committed
+            read_back(self, error, checkpoint)
+
+    Transactions._read_back = believed
+
+
+def transparent_retry() -> None:
+    async def unchanged(attempt: http._Attempt, request: Any, handler: Any) -> Any:
+        request.attempt = attempt
+        return await handler(request)
+
+    http._Attempt.__call__ = unchanged
+
+
+RARE: dict[str, Callable[[], None]] = {
+    "loop stands still": loop_stands_still,
+    "commit comes from nobody": commit_comes_from_nobody,
+    "commit is not answered": commit_is_not_answered,
+    "ledger has no leader": ledger_has_no_leader,
+}
+UNGUARDED: dict[str, Callable[[], None]] = {
+    "barrier": no_barrier,
+    "an unanswered end is no end": no_check_of_the_end,
+    "commits of the current assignment only": no_check_of_the_assignment,
+    "fence": metadata_of_no_member,
+    "read back of an unknown commit": no_read_back,
+    "no transparent retry": transparent_retry,
+}
+
+
+if __name__ == "__main__":
+    launcher.name_all()
+    assert transactions.Producer is launcher.Producer
+    say_what_is_given()
+    # A safeguard's absence is nearer to the code than what happens to it.
+    if os.environ.get("UNGUARDED"):
+        UNGUARDED[os.environ["UNGUARDED"]]()
+    if os.environ.get("RARE"):
+        RARE[os.environ["RARE"]]()
+    from stream.cli import main
+
+    sys.argv = ["wootric-stream", "run"]
+    main()
