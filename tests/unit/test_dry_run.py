@@ -88,7 +88,7 @@ def in_doubt(first: Record) -> MemoryState:
     """The ledger of a worker that died with a request under way."""
     state = MemoryState()
     flow = Flow(limits(SETTINGS))
-    flow.open(PARTITION, state, 0, 0.0)
+    flow.open(PARTITION, state, 0, 0.0, opening=1)
     flow.admit([judging(SETTINGS.wootric)(first)], 0)
     flow.committed(flow.checkpoint(0, Capacity(api=1, pages=1)), 0.0)
     return state
