@@ -83,10 +83,13 @@ class RateGate:
         """Take only this part of the pace and of what the account has left."""
         self._share = min(1.0, max(SHARE_MIN, part))
 
-    def heed(self, allowance: Allowance, *, uncounted: int, now: float) -> None:
+    def heed(
+        self, allowance: Allowance, *, uncounted: int, now: float, alone: bool = False
+    ) -> None:
         """Take over what a reply says is left; so many requests of ours it has not counted yet.
 
-        Replies overtake each other: within one window only the lowest counts.
+        Replies overtake each other: within one window only the lowest counts. So many at once
+        may seem to leave less than they do; a reply that is ``alone`` under way puts that right.
         """
         self._limit = allowance.limit or max(self._limit, allowance.remaining)
         left = float(allowance.remaining - uncounted)
@@ -95,6 +98,8 @@ class RateGate:
         if known is None or now >= known or renewed_at > known + WINDOW_MOVED_S:
             self._remaining = left
             self._renewed_at = renewed_at
+        elif alone and self._tokens > -1:  # nobody waits who took a place already
+            self._remaining = left
         elif self._remaining is not None:
             self._remaining = min(self._remaining, left)
         self._shut_if_spent()
@@ -125,7 +130,7 @@ class RateGate:
         if self._not_before > now:
             return 0
         self._renew(now)
-        if self._remaining is not None and self._remaining > self._limit * SPREAD_BELOW:
+        if self._remaining is not None and self._remaining >= self._limit * SPREAD_BELOW:
             surplus = (self._remaining - self._limit * SPREAD_BELOW) * self._share
             at_most = min(at_most, max(1, int(surplus)))
         pace = self._pace(now)

@@ -92,6 +92,7 @@ class Host:
             allowance,
             uncounted=min(self.slots.under_way - 1, self.slots.taken - number),
             now=self._context.clock(),
+            alone=self.slots.engaged == 1,
         )
         limit = allowance.limit or 0
         self._context.hooks.allowance_changed(self.name, allowance.remaining, limit)

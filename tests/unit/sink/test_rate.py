@@ -133,6 +133,21 @@ def test_what_is_under_way_counts_as_spent() -> None:
     assert [gate.reserve(0.0, patience_s=99) for _ in range(2)] == pytest.approx([0, 15])
 
 
+def test_with_half_of_the_allowance_left_one_may_leave_and_not_all() -> None:
+    gate = RateGate()
+    gate.heed(Allowance(50, 60.0, limit=100), uncounted=0, now=0.0)
+    assert gate.places(0.0, at_most=64) == 1
+
+
+def test_a_reply_alone_under_way_puts_right_what_was_reckoned_too_low() -> None:
+    """Of many at once, which overtook each other, nobody knows what the server had counted."""
+    gate = RateGate()
+    gate.heed(Allowance(40, 60.0, limit=100), uncounted=39, now=0.0)
+    gate.heed(Allowance(39, 59.0, limit=100), uncounted=0, now=1.0, alone=True)
+    assert gate.reserve(1.0, patience_s=99) == 0
+    assert gate.reserve(1.0, patience_s=99) == pytest.approx(59 / 38, rel=0.01)
+
+
 def test_an_older_reply_gives_nothing_back() -> None:
     gate = RateGate()
     gate.heed(Allowance(10, 60.0, limit=100), uncounted=0, now=0.0)
