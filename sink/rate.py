@@ -127,17 +127,27 @@ class RateGate:
 
     def places(self, now: float, *, at_most: int) -> int:
         """Return how many requests may leave now without a wait."""
-        if self._not_before > now:
-            return 0
+        return int(max(0.0, min(at_most, self.soon(now, within_s=0.0))))
+
+    def soon(self, now: float, *, within_s: float) -> float:
+        """Return how many requests may begin within so many seconds; inf where nothing limits.
+
+        Those of them that took a place already and wait for it are not among them.
+        """
+        open_s = within_s - self.closed_s(now)
+        if open_s < 0:
+            return 0.0
         self._renew(now)
-        if self._remaining is not None and self._remaining >= self._limit * SPREAD_BELOW:
+        soon = float("inf")
+        if self._remaining is not None:
             surplus = (self._remaining - self._limit * SPREAD_BELOW) * self._share
-            at_most = min(at_most, max(1, int(surplus)))
+            if surplus >= 0 or self._renewed_at is None:
+                soon = max(1.0, surplus)
         pace = self._pace(now)
         if pace is None:
-            return at_most
+            return soon
         self._refill(now, pace)
-        return max(0, min(at_most, int(self._tokens)))
+        return min(soon, self._tokens + pace[0] * open_s)
 
     def reserve(self, now: float, *, patience_s: float) -> float:
         """Take a place and return the seconds to wait for it.

@@ -55,6 +55,8 @@ CYCLE_MIN_S = 0.01
 some milliseconds, however little is in it."""
 UNDER_WAY_SMALL = 16
 """With so little under way nothing is gained by waiting for more."""
+CYCLES_AHEAD = 2
+"""How far a release looks ahead: its transaction and the turn that notices that there is room."""
 AWAITING_ROOM = 100
 """What is read in any case while an intent lacks an event: it opens a lane that fills memory."""
 AFTER_ABORT_S = 0.05
@@ -107,6 +109,7 @@ class Processor:
         self._sending = asyncio.Semaphore(pace.in_flight_max)
         self._tasks: set[asyncio.Task[None]] = set()
         self._queued = 0
+        self._queued_requests = 0
         self._assignments: dict[Partition, int] = {}
         self._input_partitions = 0
         self._paused: dict[Partition, float] = {}
@@ -258,6 +261,7 @@ class Processor:
 
     def _send(self, work: Work) -> None:
         self._queued += 1
+        self._queued_requests += work.requests
         task = self._loop.create_task(self._deliver(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -265,11 +269,11 @@ class Processor:
     async def _deliver(self, work: Work) -> None:
         flow = self._flow.partitions.get(work.lane.partition)
         if flow is None:
-            self._queued -= 1
+            self._dequeue(work)
             return
         delivery = flow.delivery(work, lambda: self._flow.may_send(work, self._clock()))
         async with self._sending:
-            self._queued -= 1
+            self._dequeue(work)
             with self._observer.delivering(work):
                 outcome = await self._sink.deliver(delivery)
                 self._observer.delivered(work, outcome, self._now_ms())
@@ -278,9 +282,14 @@ class Processor:
         self._flow.settle(work, outcome, self._clock(), self._now_ms())
         self._wake()
 
+    def _dequeue(self, work: Work) -> None:
+        self._queued -= 1
+        self._queued_requests -= work.requests
+
     def _capacity(self) -> Capacity:
         """Return how much may be released: as much again as is under way waits its turn,
-        so that requests need not wait for the transaction that releases them.
+        so that requests need not wait for the transaction that releases them. Where a rate
+        limits them no more than may soon begin: what is not frozen yet still merges.
         """
         if self._drain is not None and isinstance(self._drain.answer, Leave):
             return Capacity(0, 0)
@@ -289,6 +298,8 @@ class Processor:
         return Capacity(
             api=min(free, self._sink.capacity(now) - self._queued),
             pages=min(free, self._sink.capacity(now, page=True) - self._queued),
+            requests=self._sink.requests(now, within_s=self._pace.cycle_max_s * CYCLES_AHEAD)
+            - self._queued_requests,
         )
 
     # The turn

@@ -4,6 +4,7 @@ from typing import Final
 
 from sink.classify import Refused
 from sink.delivery import Deferred, Delivery, Outcome, Rejected
+from sink.wootric.expense import api_requests
 from sink.wootric.refusals import detail
 
 PATIENCE_S: Final = 2.0  # a longer wait gives the place in flight to another delivery
@@ -35,6 +36,13 @@ class Effort:
         self.attempts = 0
         self.failures = 0
         self.resent = False
+
+    @property
+    def owed(self) -> int:
+        """How many API requests it will probably still begin."""
+        delivery = self.delivery
+        in_all = api_requests(delivery.operation, delivery.known, in_doubt=delivery.in_doubt)
+        return max(0, in_all - self.requests)
 
     def patience_s(self, now: float) -> float:
         """Return for how many seconds it may wait for its turn."""

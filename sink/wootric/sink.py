@@ -64,7 +64,7 @@ class WootricSink:
         )
         self._config = config
         self._clock = clock
-        self._in_flight = 0
+        self._efforts: set[Effort] = set()
         self._probing: asyncio.Task[None] | None = None
         self._keeper = TokenKeeper(self._context, config)
         self._requests = Requests(
@@ -86,7 +86,7 @@ class WootricSink:
     async def deliver(self, delivery: Delivery) -> Outcome:
         """Bring the operation to Wootric, at most once. Raises nothing but cancellation."""
         effort = Effort(delivery, now=self._clock())
-        self._in_flight += 1
+        self._efforts.add(effort)
         try:
             return await self._deliver(effort)
         except Ended as end:
@@ -94,15 +94,23 @@ class WootricSink:
         except Exception as error:  # noqa: BLE001  (a defect here must not lose or repeat an event)
             return self._defect(error, effort)
         finally:
-            self._in_flight -= 1
+            self._efforts.discard(effort)
 
     def capacity(self, now: float, *, page: bool = False) -> int:
         """Return how many more deliveries may be released at ``now``.
 
         Those released whose ``deliver`` was not called yet are the caller's to subtract.
         """
-        free = self._config.in_flight_max - self._in_flight
+        free = self._config.in_flight_max - len(self._efforts)
         return (self._pixel if page else self._api).capacity(now, at_most=free)
+
+    def requests(self, now: float, *, within_s: float) -> float:
+        """Return how many more API requests may begin within so many seconds; inf without a limit.
+
+        What is being delivered has the first claim on them; the same holds of releases.
+        """
+        soon = self._api.host.gate.soon(now, within_s=within_s)
+        return soon if soon == float("inf") else soon - sum(one.owed for one in self._efforts)
 
     def circuits(self) -> dict[str, str | None]:
         """Return for each circuit why it is open; None for a closed one."""

@@ -66,7 +66,7 @@ class Upstream:
             at_most = min(at_most, 1 if self._trial_is_due(now) else 0)
         slots = self.host.slots
         at_most = min(at_most, slots.concurrency.limit * 2 - slots.engaged)
-        return self.host.gate.places(now, at_most=at_most) if at_most > 0 else 0
+        return 0 if self.host.gate.closed_s(now) > 0 else max(0, at_most)
 
     async def call(self, request: Request, effort: Effort) -> Answer:
         """Send ``request`` until there is an answer.
@@ -149,6 +149,7 @@ class Upstream:
         slots, now = self.host.slots, self._clock()
         if not await slots.take(patience_s=effort.patience_s(now)):
             raise Ended(self.not_now("busy", effort))
+        effort.requests += 1
         number, began_at = slots.taken, self._clock()
         verdict: Verdict = OutOfLease()
         try:
@@ -164,7 +165,6 @@ class Upstream:
         finally:
             took_s = self._clock() - began_at
             self.host.finished(request.name, verdict, took_s)
-        effort.requests += 1
         if request.writes and not isinstance(verdict, NotExecuted | Throttled | OutOfLease):
             effort.attempts += 1
         self._hooks.request_finished(request.name, verdict.word, verdict.status, took_s)

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import time
 
 import pytest
@@ -336,7 +337,8 @@ async def test_the_pace_is_kept_and_pages_are_outside_of_it() -> None:
         known = here.hold()
         assert isinstance(await here.deliver(UPSERT, known=known), Delivered)
         now = time.monotonic()
-        assert (here.sink.capacity(now), here.sink.capacity(now, page=True)) == (0, 16)
+        assert here.sink.requests(now, within_s=0.0) < 1
+        assert here.sink.capacity(now, page=True) == 16
         for _ in range(5):
             assert isinstance(await here.deliver(PAGE), Delivered)
 
@@ -344,13 +346,32 @@ async def test_the_pace_is_kept_and_pages_are_outside_of_it() -> None:
 async def test_a_worker_takes_the_part_of_the_pace_that_its_partitions_are() -> None:
     async with world(requests_per_minute=1200) as here:
         now = time.monotonic()
-        assert here.sink.capacity(now) == 16
+        assert here.sink.requests(now, within_s=0.0) == 20
         here.sink.share(2, 6)
         assert here.heard.paces == [400]
-        assert here.sink.capacity(now) == 6
+        assert here.sink.requests(now, within_s=0.0) == 6
         here.sink.share(6, 6)
         assert here.heard.paces == [400, 1200]
-        assert here.sink.capacity(now + 1) == 16
+        assert here.sink.requests(now + 1, within_s=0.0) == 20
+
+
+async def test_what_is_being_delivered_has_the_first_claim_on_the_pace() -> None:
+    """A look-up that is under way will be followed by a write: that one is promised already."""
+    async with world(requests_per_minute=60 * 10) as here:
+        here.wootric.on("GET", "/v1/end_users/{id}", Delay(before_s=0.5), times=1)
+        now = time.monotonic()
+        assert here.sink.requests(now, within_s=0.0) == 10
+        delivery = asyncio.create_task(here.deliver(UPSERT))
+        while not here.requests("GET"):
+            await asyncio.sleep(0.01)
+        assert here.sink.requests(now, within_s=0.0) == pytest.approx(8, abs=0.1)
+        assert here.sink.requests(now, within_s=1.0) == pytest.approx(8 + 591 / 60, abs=0.1)
+        assert isinstance(await delivery, Delivered)
+
+
+async def test_without_a_limit_any_number_of_requests_may_begin() -> None:
+    async with world() as here:
+        assert here.sink.requests(time.monotonic(), within_s=0.5) == math.inf
 
 
 async def test_at_a_slow_pace_an_end_user_is_created_all_the_same() -> None:
@@ -368,7 +389,7 @@ async def test_what_the_account_has_left_is_spread_instead_of_refused() -> None:
         wanted = [UpsertEndUser(external_id=f"u{n}", properties={"plan": "pro"}) for n in range(40)]
         outcomes = []
         for user, operation in zip(users, wanted, strict=True):
-            if here.sink.capacity(time.monotonic()):
+            if here.sink.requests(time.monotonic(), within_s=0.0) >= 1:
                 outcomes.append(await here.deliver(operation, known=user))
         assert 9 <= sum(isinstance(outcome, Delivered) for outcome in outcomes) <= 20
         assert all(entry.status != 429 for entry in here.wootric.journal.entries)

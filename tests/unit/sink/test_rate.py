@@ -148,6 +148,28 @@ def test_a_reply_alone_under_way_puts_right_what_was_reckoned_too_low() -> None:
     assert gate.reserve(1.0, patience_s=99) == pytest.approx(59 / 38, rel=0.01)
 
 
+def test_the_second_half_of_a_new_window_waits_for_a_reply() -> None:
+    """Until one comes nobody knows how long the window is."""
+    gate = RateGate()
+    gate.heed(Allowance(100, 30.0, limit=100), uncounted=0, now=0.0)
+    assert gate.places(31.0, at_most=64) == 50
+    for _ in range(60):
+        gate.reserve(31.0, patience_s=0)
+    assert gate.places(31.0, at_most=64) == 1
+
+
+def test_what_may_begin_soon_is_what_is_there_and_what_the_pace_brings() -> None:
+    gate = RateGate(requests_per_minute=60)
+    assert gate.soon(0.0, within_s=0.0) == 1
+    assert gate.soon(0.0, within_s=0.5) == 1.5
+    gate.reserve(0.0, patience_s=0)
+    gate.reserve(0.0, patience_s=9)
+    assert gate.soon(0.0, within_s=0.5) == -0.5
+    gate.close_for(4.0, now=0.0)
+    assert gate.soon(3.0, within_s=0.5) == 0
+    assert gate.soon(3.0, within_s=2.0) == 2
+
+
 def test_an_older_reply_gives_nothing_back() -> None:
     gate = RateGate()
     gate.heed(Allowance(10, 60.0, limit=100), uncounted=0, now=0.0)
