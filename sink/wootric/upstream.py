@@ -78,6 +78,8 @@ class Upstream:
             while True:
                 await self._wait_for_place(effort)
                 bearer = await self._bearer(effort)
+                if not await self._take_slot(effort):
+                    continue
                 verdict = await self._send(request, bearer, effort)
                 if isinstance(verdict, Executed | Refused):
                     self.host.answered()
@@ -145,10 +147,19 @@ class Upstream:
                 case _:
                     assert_never(grant)
 
-    async def _send(self, request: Request, bearer: Bearer | None, effort: Effort) -> Verdict:
-        slots, now = self.host.slots, self._clock()
-        if not await slots.take(patience_s=effort.patience_s(now)):
+    async def _take_slot(self, effort: Effort) -> bool:
+        """Take a slot; return False, without one, if the gate was shut while this one waited."""
+        slots = self.host.slots
+        if not await slots.take(patience_s=effort.patience_s(self._clock())):
             raise Ended(self.not_now("busy", effort))
+        if self.host.gate.closed_s(self._clock()) <= 0:
+            return True
+        slots.give()
+        return False
+
+    async def _send(self, request: Request, bearer: Bearer | None, effort: Effort) -> Verdict:
+        """Send, with a slot that was taken, and give that back."""
+        slots = self.host.slots
         effort.requests += 1
         number, began_at = slots.taken, self._clock()
         verdict: Verdict = OutOfLease()

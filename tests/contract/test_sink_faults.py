@@ -132,6 +132,20 @@ async def test_two_surveys_just_alike_are_two_effects_though_both_replies_break(
     assert here.effects(survey.type) == [survey.type] * 2
 
 
+async def test_what_waits_for_its_turn_stays_when_the_host_shuts_its_gate() -> None:
+    """Found by the simulation: it had passed the gate before, and left in spite of the 429."""
+    async with world(in_flight_max=1) as here:
+        known = here.hold()
+        here.wootric.on(
+            *WRITES["update_end_user"], Answer(status=429, headers={"Retry-After": "30"})
+        )
+        outcomes = await asyncio.gather(
+            here.deliver(UPSERT, known=known), here.deliver(RESPONSE, known=known)
+        )
+        assert [type(one) for one in outcomes] == [Deferred, Deferred]
+        assert [method for method, _ in here.requests()] == ["PUT"]
+
+
 @pytest.mark.parametrize(
     ("status", "headers"),
     [(429, {"Retry-After": "0"}), (503, {"Retry-After": "0"}), (425, {})],
