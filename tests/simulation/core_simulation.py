@@ -178,7 +178,8 @@ class CoreWorker:
         # What a commit was may become known late, after the partition went and came back.
         wait_s = world.dice.uniform(0, 3) if world.strikes(0.05) else 0.0
         checkpoint = transaction.checkpoint
-        world.say(self.name, "committed" if committed else "aborted", checkpoint.sequence)
+        if world.trace is not None:
+            world.say(self.name, *told(checkpoint, committed=committed, late=wait_s > 0))
         if not committed:
             self.later(wait_s, lambda: self._aborted(checkpoint))
             return
@@ -208,7 +209,7 @@ class CoreWorker:
         delivery = part.delivery(work, lambda: self.flow.may_send(work, world.now))
 
         def done(outcome: Outcome) -> None:
-            world.say(self.name, "learns", work.request_id[:6], type(outcome).__name__)
+            world.say(self.name, "ends", work.planned.type, work.request_id[:6], outcome)
             self.flow.settle(work, outcome, world.now, int(world.now * 1000))
 
         world.sink.deliver(delivery, self.name, self.later, done)
@@ -242,6 +243,16 @@ class CoreSimulation(World):
     def judge(self) -> None:
         """Compare what Wootric holds with what the events say."""
         judge(self, dict(self.wootric.users), self.wootric.surveys)
+
+
+def told(checkpoint: Checkpoint, *, committed: bool, late: bool) -> tuple[object, ...]:
+    """Return what became of a checkpoint and what it settles, for a person to read."""
+    settled: Counter[tuple[str, str]] = Counter()
+    for share in checkpoint.shares.values():
+        settled.update(share.settled)
+    events = ", ".join(f"{outcome} {reason}".strip() for outcome, reason in settled)
+    known = ", known late" if late else ""
+    return "committed" if committed else "aborted", f"{checkpoint.sequence}{known}: {events}"
 
 
 def judge(world: World, users: dict[str, object], surveys: list[Survey]) -> None:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from script import POISON, USERS, Survey
-from witness import Departure, require
+from witness import Departure
 from world import LATE_MAX_S, REQUEST_TIMEOUT_S, Later, World
 
 from sink.delivery import Delivery
@@ -69,6 +69,9 @@ FATES = {
 }
 TROUBLES = (*sorted(FATES.keys() - {"fine", "forbidden"}), "late", "throttled")
 
+HEARD_S = 0.001
+"""What left in the very moment in which the answer came is forgiven."""
+
 UNDER_WAY: ContextVar[Delivery] = ContextVar("under_way")
 
 
@@ -105,7 +108,7 @@ class SimulatedHttp:
         self._server = server
         self._worker = worker
         self._later = later
-        self._closed_until = 0.0
+        self._closed_until = {"api": 0.0, "pixel": 0.0, "token": 0.0}
 
     async def send(
         self,
@@ -116,9 +119,10 @@ class SimulatedHttp:
     ) -> Evidence:
         """Send a request at most once and return what is known of it."""
         world = self._world
-        if request.name not in {"token", "probe", "page_view"}:
-            early = world.now < self._closed_until
-            require(not early, "sent though told to wait [16]", request.name)
+        host = {"page_view": "pixel", "token": "token"}.get(request.name, "api")
+        if host != "token" and request.name != "probe":
+            early = world.now < self._closed_until[host]
+            world.witness.require(not early, "sent though told to wait [16]", request.name)
         await asyncio.sleep(world.dice.choice((0.0, 0.02, 0.3)))
         if not may_send():
             return Withheld()
@@ -136,6 +140,10 @@ class SimulatedHttp:
         future = asyncio.get_running_loop().create_future()
         self._follow(FATES[fate], call, delivery, departure, future)
         evidence: Evidence = await future
+        wait = evidence.headers.get("Retry-After", "") if isinstance(evidence, Reply) else ""
+        if wait.isdigit():
+            until = max(self._closed_until[host], world.now + float(wait))
+            self._later(HEARD_S, lambda: self._closed_until.update({host: until}))
         return evidence
 
     def _depart(self, request: Request, delivery: Delivery) -> Departure:
@@ -210,10 +218,7 @@ class SimulatedHttp:
     def _tell(self, wait_s: float, future: "asyncio.Future[Any]", evidence: Evidence) -> None:
         self._later(wait_s, lambda: self._set(future, evidence))
 
-    def _set(self, future: "asyncio.Future[Any]", evidence: Evidence) -> None:
-        if future.done():
-            return
-        wait = evidence.headers.get("Retry-After", "") if isinstance(evidence, Reply) else ""
-        if wait.isdigit():
-            self._closed_until = max(self._closed_until, self._world.now + float(wait))
-        future.set_result(evidence)
+    @staticmethod
+    def _set(future: "asyncio.Future[Any]", evidence: Evidence) -> None:
+        if not future.done():
+            future.set_result(evidence)

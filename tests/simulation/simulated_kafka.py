@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from agenda import Agenda
-from witness import Witness, require
+from witness import Witness
 
 from stream.checkpoint import Checkpoint, LedgerRecord
 from stream.judge import Judged
@@ -143,7 +143,9 @@ class Kafka:
         held = {key: value for key, value in fold.items() if value is not None}
         intents = {key.removeprefix(INTENT): held[key] for key in held if key.startswith(INTENT)}
         same = all(state.get(key) == value for key, value in fold.items())
-        require(same and state.intents() == intents, "not the ledger's fold [13]", partition)
+        self._witness.require(
+            same and state.intents() == intents, "not the ledger's fold [13]", partition
+        )
         return state
 
     def after(self, partition: Partition, offset: int, at_most: int) -> list[Judged]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from core_simulation import told
 from simulated_kafka import Transaction
 from world import Later, SimulatedWorker, Token, World
 
@@ -259,7 +260,6 @@ class SimulatedMember:
             world.crash(self._worker)
             return
         checkpoint = transaction.checkpoint
-        world.say(self._worker.name, "committed" if committed else "aborted", checkpoint.sequence)
         notice: Notice = Aborted(checkpoint=checkpoint, reason="aborted")
         if committed:
             took_s = world.now - transaction.started_at
@@ -268,6 +268,8 @@ class SimulatedMember:
             )
         # What a commit was may become known late, after the partition went and came back.
         wait_s = world.dice.uniform(0, 3) if world.strikes(0.05) else 0.0
+        if world.trace is not None:
+            world.say(self._worker.name, *told(checkpoint, committed=committed, late=wait_s > 0))
         self._later(wait_s, lambda: self._tell(notice))
 
 

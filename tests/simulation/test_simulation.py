@@ -3,14 +3,16 @@
 `make simulate` runs as many as one likes; a schedule that fails says how to see it again.
 """
 
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from mutants import MUTANTS
 from safeguards import SIMULATION, shown_by
-from schedules import first_failure, run
+from schedules import KINDS, first_failure, run, silent
 from world import Settings
 
 CORE_SCHEDULES = 20_000
@@ -28,6 +30,61 @@ def test_every_schedule_leaves_each_effect_exactly_once(kind: str, schedules: in
     assert failure is None, str(failure)
 
 
+WITHIN = {"core": 300, "service": 120}
+"""So many schedules contain everything."""
+IN_BOTH = (
+    "dies",
+    "sleeps until",
+    "is to give away",
+    "is told to leave",
+    "aborted",
+    "committed .* known late",
+    "request_lost",
+    "reply_lost",
+    "sends .* late",
+    "throttled",
+    "unauthorized",
+    "forbidden",
+    "reason='lease'",
+    "refused=True",
+    "InDoubt.*TimeoutError|InDoubt.*reply_lost",
+    "ends page_view .* InDoubt",
+    "parked ambiguous",
+    "delete_end_user",
+    "ends create_response .* Delivered.*attempts=0",
+    "skipped unchanged",
+    "skipped stale",
+    "skipped no_email",
+    "duplicate message_id",
+    "duplicate redelivered",
+    "rejected",
+)
+IN_SERVICE = ("circuit api True", "circuit pixel True", "sends probe", " cut", " reset", "not_sent")
+
+
+@pytest.mark.parametrize("kind", WITHIN)
+def test_the_schedules_contain_what_they_are_said_to(kind: str) -> None:
+    """Merged and split requests too, page views that are sent again, and responses just alike."""
+    steps: list[str] = []
+    sizes: set[int] = set()
+    split = resent = alike = False
+    for seed in range(WITHIN[kind]):
+        world = KINDS[kind](seed, Settings(traced=True))
+        with silent():
+            world.run()
+        steps += world.trace or ()
+        members = [intent.members for intent in world.witness.intents]
+        sizes |= {len(one) for one in members}
+        split |= any(set(one) < set(other) for one in members for other in members)
+        alike |= any(count > 1 for count in Counter(world.witness.surveys.values()).values())
+        resent |= any(count > 1 for count in world.witness.views.values())
+    expected = IN_BOTH + (IN_SERVICE if kind == "service" else ())
+    text = "\n".join(steps)
+    assert [one for one in expected if not re.search(one, text)] == []
+    assert max(sizes) > 2
+    assert (split, resent, alike) == (True, True, True)
+
+
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_simulation_finds_what_a_missing_safeguard_does(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -39,6 +96,7 @@ def test_the_simulation_finds_what_a_missing_safeguard_does(
     failure = first_failure(mutant.kind, range(MUTANT_SCHEDULES_MAX), settings)
     assert failure is not None
     assert failure.why.startswith("ViolationError: ")
+    assert first_failure(failure.kind, [failure.seed], settings) == failure
 
 
 def test_every_safeguard_that_the_simulation_is_said_to_show_is_taken_away() -> None:

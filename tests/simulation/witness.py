@@ -21,7 +21,7 @@ ledger by its own fold. The invariants, by the numbers that are in brackets wher
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -78,6 +78,7 @@ class Witness:
     resend_pages: bool
     harm_only: bool = False
     """Whether rules may be broken as long as nothing comes of it."""
+    violation: ViolationError | None = None
     ledger: dict[Partition, dict[str, bytes]] = field(default_factory=dict)
     """The committed ledger, folded here."""
     surveys: dict[int, str] = field(default_factory=dict)
@@ -97,6 +98,11 @@ class Witness:
     def __post_init__(self) -> None:
         for event in self.script.events:
             self._events[event.record.partition, event.record.offset] = event
+
+    @property
+    def intents(self) -> Collection[IntentEntry]:
+        """All intents that were ever committed."""
+        return self._intents.values()
 
     # Requests
 
@@ -153,14 +159,16 @@ class Witness:
             self._viewed[lane] = max(viewed, offset)
             return
         self._rule(offset >= before, "sent after a later one of its user [8]", offset, before)
-        self._rule(offset > viewed, "sent after a later page view of its user [8]", offset, viewed)
+        # A page view may pass what leaves the person as they are; a delete does not.
+        gone = departure.request[2] == "delete_end_user" and offset < viewed
+        self._rule(not gone, "deleted after a later page view [8]", offset, viewed)
         self._departed[lane] = offset
 
     def happened(self, departure: Departure) -> None:
         """See Wootric do what a request asks for, perhaps long after it left."""
         self._effects[departure.request] += 1
         if departure.once:
-            require(self._effects[departure.request] == 1, "done twice [2]", departure.request)
+            self.require(self._effects[departure.request] == 1, "done twice [2]", departure.request)
         if not departure.is_page:
             latest = self._departed.get(departure.lane, -1)
             in_order = departure.first_offset >= latest
@@ -169,7 +177,13 @@ class Witness:
     def _rule(self, holds: bool, what: str, *about: object) -> None:
         """Hold a rule of the protocol, unless only the harm is looked for."""
         if not self.harm_only:
-            require(holds, what, *about)
+            self.require(holds, what, *about)
+
+    def require(self, holds: bool, what: str, *about: object) -> None:
+        """Raise unless it holds, and remember it: the code above may well survive an error."""
+        if not holds:
+            self.violation = ViolationError(f"{what}: {' '.join(map(str, about))}")
+            raise self.violation
 
     def recorded(self, survey_id: int, survey: Survey) -> None:
         """See a response or decline come into being."""
@@ -215,8 +229,8 @@ class Witness:
 
     def _claimed(self, partition: Partition, key: str, survey_id: int) -> None:
         owner = self._claims.setdefault(survey_id, (partition, key))
-        require(owner == (partition, key), "an effect counted for two events [2]", owner, key)
-        require(survey_id in self.surveys, "a receipt without an effect [3]", key)
+        self.require(owner == (partition, key), "an effect counted for two events [2]", owner, key)
+        self.require(survey_id in self.surveys, "a receipt without an effect [3]", key)
 
     def _letters(
         self,
@@ -230,15 +244,15 @@ class Witness:
         for letter in letters:
             place = (partition, letter.offset)
             book[place] += 1
-            require(book[place] == 1, "a second dead letter [7]", place)
+            self.require(book[place] == 1, "a second dead letter [7]", place)
             event = self._events.get(place)
-            require(event is not None, "a letter of no event [7]", place)
+            self.require(event is not None, "a letter of no event [7]", place)
             assert event is not None
-            require(letter.value == event.record.value, "a letter with other bytes [7]", place)
+            self.require(letter.value == event.record.value, "a letter with other bytes [7]", place)
             receipt = receipts.get(event.event_id)
-            require(receipt is not None, "a letter without its receipt [5]", place)
+            self.require(receipt is not None, "a letter without its receipt [5]", place)
             assert receipt is not None
-            require(outcome_of(receipt) is outcome, "a letter of another outcome [7]", place)
+            self.require(outcome_of(receipt) is outcome, "a letter of another outcome [7]", place)
 
     def _nothing_passed(self, partition: Partition, fold: Mapping[str, bytes], offset: int) -> None:
         """No offset passes an event that is not settled, nor a view that nobody saw."""
@@ -250,7 +264,9 @@ class Witness:
             if isinstance(event.verdict, Skip):
                 continue
             receipt = fold.get(EVENT + event.event_id)
-            require(receipt is not None, "an offset passed what is not settled [1]", event.event_id)
+            self.require(
+                receipt is not None, "an offset passed what is not settled [1]", event.event_id
+            )
             if isinstance(event.verdict, Deliver):
                 self._seen(event.verdict.operation, receipt or b"")
         self._passed[partition] = number
@@ -258,13 +274,7 @@ class Witness:
     def _seen(self, operation: Operation, receipt: bytes) -> None:
         if isinstance(operation, PageView) and not self.views[operation.random]:
             delivered = outcome_of(receipt) is EventOutcome.DELIVERED
-            require(not delivered, "a receipt without a view [3]", operation.random)
-
-
-def require(holds: bool, what: str, *about: object) -> None:
-    """Raise unless it holds."""
-    if not holds:
-        raise ViolationError(f"{what}: {' '.join(map(str, about))}")
+            self.require(not delivered, "a receipt without a view [3]", operation.random)
 
 
 def digest(operation: Operation) -> str:

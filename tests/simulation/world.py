@@ -142,6 +142,8 @@ class World(Agenda):
             if self.now > deadline:
                 raise ViolationError(f"not at rest [19]: {self.unrest()}")
             step()
+            if self.witness.violation is not None:
+                raise self.witness.violation
         self.say("at rest")
         self.judge()
 
