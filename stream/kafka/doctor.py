@@ -198,7 +198,10 @@ def _group(config: KafkaConfig) -> Iterator[Diagnosis]:
     lag = sum(one.lag for one in group.partitions)
     text = f"{config.group_id}: {group.state}, {len(group.members)} members, {lag} records behind"
     if lost:
-        mend = "check the input's retention, then set the group's offsets by hand"
+        mend = (
+            "check the input's retention, then run `wootric-stream replay --to-earliest` for these "
+            "partitions"
+        )
         text = f"{config.group_id}: committed offsets outside of the topic in partitions {lost}"
         yield failed("kafka group", text, mend, exit_code=CONFIGURATION)
     elif len(group.members) > len(group.partitions):

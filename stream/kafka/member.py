@@ -85,7 +85,7 @@ SEEK_TRIES = 25
 SEEK_WAIT_S = 0.02
 OUT_OF_RANGE = (
     "the next offset is not in the topic any more: records were deleted before they were read; "
-    "check the topic's retention, then set the group's offset by hand"
+    "check the topic's retention, then run `wootric-stream replay --to-earliest` for this one"
 )
 
 

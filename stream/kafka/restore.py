@@ -39,12 +39,12 @@ LEDGER_MISSING = (
 )
 OUT_OF_RANGE = (
     "the committed offset is outside of the topic ({}): records were deleted before they were "
-    "read; check the topic's retention, then set the group's offset by hand"
+    "read; check the topic's retention, then run `wootric-stream replay --to-earliest` for this one"
 )
 LEDGER_BEHIND = (
     "the ledger ends at {} when the offset was committed: records of it are gone, and with them "
-    "what is known of requests and duplicates; restore the topic, or set the group's offset by "
-    "hand to go on without them"
+    "what is known of requests and duplicates; restore the topic, or go on without them by "
+    "`wootric-stream replay --accept-ledger-loss`"
 )
 STABLE_S = 0.3
 """How long an offset may stay unstable before anything else is tried."""

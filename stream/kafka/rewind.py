@@ -11,7 +11,6 @@ from stream.kafka.config import KafkaConfig
 from stream.kafka.group import ASK_S, committed
 from stream.record import Partition
 
-METADATA = "set by wootric-stream replay"
 MOVED = (
     "the group took other offsets than it was told: a worker that is gone had a transaction under "
     "way; look at the offsets and run it again"
@@ -36,8 +35,13 @@ def offsets_at(config: KafkaConfig, times_ms: Mapping[int, int]) -> dict[int, in
     return {one.partition: one.offset if one.offset >= 0 else None for one in found}
 
 
-def set_offsets(config: KafkaConfig, offsets: Mapping[int, int]) -> None:
+def set_offsets(
+    config: KafkaConfig, offsets: Mapping[int, int], metadata: Mapping[int, str]
+) -> None:
     """Commit offsets for the group from outside, and make sure that it has them.
+
+    The metadata says how far the ledger reaches: what is there has to be kept, unless a
+    worker is to go on with a ledger that does not reach so far any more.
 
     Raises:
         StartupError: the group has members, which Kafka refuses then.
@@ -46,7 +50,7 @@ def set_offsets(config: KafkaConfig, offsets: Mapping[int, int]) -> None:
     consumer = Consumer(settings.reader(config))
     try:
         wanted = [
-            TopicPartition(config.topic, number, offset, metadata=METADATA)
+            TopicPartition(config.topic, number, offset, metadata=metadata.get(number, ""))
             for number, offset in offsets.items()
         ]
         try:

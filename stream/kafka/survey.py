@@ -58,13 +58,13 @@ class Survey:
         """
         return {one.partition: one.offset for one in self._ask() if one.offset >= 0}
 
-    def metadata(self) -> list[str | None]:
-        """Return what the committed offsets say beside themselves: who committed them.
+    def metadata(self) -> dict[int, str]:
+        """Return what the committed offsets say beside themselves: see ``stream.kafka.stamp``.
 
         Raises:
             KafkaException: no answer.
         """
-        return [one.metadata for one in self._ask() if one.offset >= 0]
+        return {one.partition: one.metadata or "" for one in self._ask() if one.offset >= 0}
 
     def _ask(self) -> list[TopicPartition]:
         numbers = self.partitions(self.config.topic)

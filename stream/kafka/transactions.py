@@ -258,7 +258,7 @@ def _discard(producer: Producer) -> None:
     threading.Thread(target=close, name="discarded-producer", daemon=True).start()
 
 
-def fence_instances(config: KafkaConfig, metadata: Iterable[str | None]) -> None:
+def fence_instances(config: KafkaConfig, metadata: Iterable[str]) -> None:
     """End what the instances have left open that committed offsets with this metadata.
 
     Raises:

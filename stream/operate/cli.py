@@ -96,6 +96,14 @@ def replay(
     to_offset: Annotated[
         int | None, typer.Option(min=0, help="To this offset, of one --partition.")
     ] = None,
+    accept_ledger_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-ledger-loss",
+            help="Instead: leave the offsets, and let workers go on with a ledger that has lost "
+            "records (ledger_behind). What these stood for may have a second effect.",
+        ),
+    ] = False,
     partition: Annotated[
         list[int] | None, typer.Option(min=0, help="Only this one; may be given again.")
     ] = None,
@@ -112,11 +120,18 @@ def replay(
     from stream.operate.replay import Target  # noqa: PLC0415
     from stream.operate.replay import replay as set_back  # noqa: PLC0415
 
-    if sum((to_earliest, to_time is not None, to_offset is not None)) != 1:
-        raise typer.BadParameter("give one of --to-earliest, --to-time and --to-offset")
+    if sum((to_earliest, to_time is not None, to_offset is not None, accept_ledger_loss)) != 1:
+        raise typer.BadParameter(
+            "give one of --to-earliest, --to-time, --to-offset and --accept-ledger-loss"
+        )
     if to_offset is not None and len(partition or ()) != 1:
         raise typer.BadParameter("--to-offset goes with one --partition")
-    target = Target(time_ms=moment(to_time), offset=to_offset, partitions=partition or ())
+    target = Target(
+        time_ms=moment(to_time),
+        offset=to_offset,
+        partitions=partition or (),
+        accept_ledger_loss=accept_ledger_loss,
+    )
     with told(), opened() as desk:
         set_back(desk, target, yes=yes, as_json=as_json)
 

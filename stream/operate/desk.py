@@ -10,6 +10,7 @@ from stream.errors import DecodeError
 from stream.judge import Judged
 from stream.kafka.config import KafkaConfig
 from stream.kafka.rewind import offsets_at
+from stream.kafka.stamp import Stamp
 from stream.kafka.survey import Survey, surveying
 from stream.ledger import EVENT
 from stream.ledger_codec import EventEntry, decode
@@ -35,6 +36,19 @@ class Desk:
     def config(self) -> KafkaConfig:
         """The names of the topics and of the group."""
         return self.survey.config
+
+    def ledger_gone(self, metadata: Mapping[int, str]) -> dict[int, int]:
+        """Return how many records each partition of the ledger has lost, at the least.
+
+        The committed offsets' metadata, which is read before, says how far it reached.
+        """
+        ends = self.survey.ends(self.config.ledger_topic)
+        stamps = {number: Stamp.read(text) for number, text in metadata.items()}
+        return {
+            number: stamp.ledger_end - ends[number]
+            for number, stamp in stamps.items()
+            if stamp is not None and number in ends and ends[number] < stamp.ledger_end
+        }
 
     def ledger(self) -> Iterator[Record]:
         """Yield all records of the ledger, and say now and then how far that is."""

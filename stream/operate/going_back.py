@@ -8,13 +8,15 @@ from dataclasses import dataclass
 class Known:
     """What is known of one partition: its bounds, and where the group is in it.
 
-    ``safe_from`` is the first offset whose receipt the ledger must still have.
+    ``safe_from`` is the first offset whose receipt the ledger must still have;
+    ``ledger_gone`` is how many records the ledger has lost that it had before.
     """
 
     begin: int
     end: int
     committed: int | None
     safe_from: int
+    ledger_gone: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +43,37 @@ def plan(wanted: Mapping[int, int], known: Mapping[int, Known]) -> list[Move]:
     return [_move(number, at, known[number]) for number, at in sorted(wanted.items())]
 
 
+def accept_loss(known: Mapping[int, Known]) -> list[Move]:
+    """Return the moves that let workers go on with ledgers that have lost records: none goes
+    anywhere, but the offset does not say any more how far its ledger reached.
+    """
+    return [_stay(number, one) for number, one in sorted(known.items())]
+
+
+def _stay(number: int, known: Known) -> Move:
+    if known.committed is None or not known.ledger_gone:
+        text = "its ledger has lost nothing"
+        return Move(partition=number, committed=known.committed, target=None, text=text)
+    target = min(max(known.committed, known.begin), known.end)
+    text = (
+        f"it stays, and a worker goes on without the {known.ledger_gone} records that its ledger "
+        "lost: what they stood for may have a second effect"
+    )
+    return Move(partition=number, committed=known.committed, target=target, text=text)
+
+
 def _move(number: int, wanted: int, known: Known) -> Move:
     committed = known.committed
     target = min(max(wanted, known.begin), known.end)
     if committed is None:
         text = "nothing is committed: a worker begins at the earliest record anyway"
         return Move(partition=number, committed=None, target=None, text=text)
+    if known.ledger_gone:
+        text = (
+            f"its ledger has lost {known.ledger_gone} records: restore it, or go on without them "
+            "by --accept-ledger-loss"
+        )
+        return Move(partition=number, committed=committed, target=None, text=text, unsafe=True)
     if committed < known.begin:
         target = known.begin
         text = (

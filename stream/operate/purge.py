@@ -76,7 +76,7 @@ def erase(desk: Desk, traces: Traces) -> None:
             "names it, stop the worker, and run this again",
             exit_code=75,
         )
-    fence_instances(config, desk.survey.metadata())
+    fence_instances(config, desk.survey.metadata().values())
     tombstones = [
         Record(Partition(config.ledger_topic, number), -1, 0, key, None)
         for number, key in traces.entries

@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from stream.errors import StartupError
 from stream.kafka.rewind import offsets_at, set_offsets
 from stream.operate.desk import Desk
-from stream.operate.going_back import Known, Move, plan
+from stream.operate.going_back import Known, Move, accept_loss, plan
 from stream.operate.output import Table, show
 from stream.operate.vacancy import await_vacancy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where to: a time, an offset, or the earliest record, of these partitions or of all."""
+    """Where to: a time, an offset, or the earliest record, of these partitions or of all.
+
+    With ``accept_ledger_loss`` nowhere: workers are to go on with what the ledger still has.
+    """
 
     time_ms: int | None = None
     offset: int | None = None
+    accept_ledger_loss: bool = False
     partitions: Collection[int] = ()
 
 
@@ -36,7 +40,8 @@ def replay(desk: Desk, target: Target, *, yes: bool, as_json: bool) -> None:
         listed = ", ".join(map(str, sorted(unknown)))
         raise StartupError(f"{config.topic} has no partition {listed}", exit_code=1)
     chosen = sorted(target.partitions or begins)
-    committed = desk.survey.committed()
+    committed, metadata = desk.survey.committed(), desk.survey.metadata()
+    gone = desk.ledger_gone(metadata)
     safe = _safe_from(desk, chosen, begins, ends)
     known = {
         number: Known(
@@ -44,17 +49,21 @@ def replay(desk: Desk, target: Target, *, yes: bool, as_json: bool) -> None:
             end=ends[number],
             committed=committed.get(number),
             safe_from=safe[number],
+            ledger_gone=gone.get(number, 0),
         )
         for number in chosen
     }
-    moves = plan(_wanted(desk, target, chosen, ends), known)
+    if target.accept_ledger_loss:
+        moves, metadata = accept_loss(known), {}
+    else:
+        moves = plan(_wanted(desk, target, chosen, ends), known)
     targets = {one.partition: one.target for one in moves if one.target is not None}
     unsafe = [one for one in moves if one.unsafe]
     if yes and unsafe:
         listed = "; ".join(f"partition {one.partition}: {one.text}" for one in unsafe)
-        raise StartupError(f"{listed}. Go back no further than that", exit_code=1)
+        raise StartupError(f"nothing was changed. {listed}", exit_code=1)
     if yes and targets:
-        set_offsets(config, targets)
+        set_offsets(config, targets, metadata)
     _show(moves, [] if yes else desk.survey.group.members(), done=yes, as_json=as_json)
 
 
@@ -117,6 +126,6 @@ def _show(moves: Collection[Move], members: Collection[str], *, done: bool, as_j
         if members:
             parts.append(f"first stop the workers: {', '.join(members)} are in the group")
         if any(one.unsafe for one in moves):
-            parts.append("this is refused: go back no further than the ledger does")
+            parts.append("this would be refused: the ledger does not reach back to it")
         parts.append("nothing was changed; do it with --yes")
     show(document, parts, as_json=as_json)

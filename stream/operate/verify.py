@@ -39,7 +39,7 @@ def verify(desk: Desk) -> Report:
         StartupError: the group has committed nothing.
     """
     survey, config = desk.survey, desk.config
-    committed = survey.committed()
+    committed, metadata = survey.committed(), survey.metadata()
     begins, ends = survey.begins(config.topic), survey.ends(config.topic)
     if not committed and begins != ends:
         raise StartupError(
@@ -51,12 +51,16 @@ def verify(desk: Desk) -> Report:
         EventOutcome.REJECTED: _posted(desk, config.dead_letter_topic, LetterKind.DEAD),
         EventOutcome.PARKED: _posted(desk, config.parked_topic, LetterKind.PARKED),
     }
-    ledger_begins = survey.begins(config.ledger_topic)
+    ledger_begins, gone = survey.begins(config.ledger_topic), desk.ledger_gone(metadata)
     report = Report()
     for number, begin in sorted(begins.items()):
         upto = committed.get(number, begin)
         report.behind += max(0, ends[number] - max(upto, begin))
         _note_bounds(report, number, begin=begin, upto=upto, end=ends[number])
+        if number in gone:
+            text = f"its ledger has lost {gone[number]} records since this offset was committed"
+            flaw = Flaw(kind=Kind.TORN, partition=number, offset=upto, text=text)
+            report.findings.add(flaw)
         span = Span(
             partition=number,
             begin=begin,

@@ -9,6 +9,7 @@ from stack import Stack, Worker
 from town import ask, group, identify, page, response, responses, run
 
 from sink.wootric.emulator import Drop, Emulator
+from stream.kafka.rewind import set_offsets
 from stream.kafka.survey import Survey
 from stream.ledger_codec import UserEntry
 
@@ -68,12 +69,37 @@ async def test_offsets_are_set_back_once_the_worker_has_left(
 ) -> None:
     """A static member is in the group for its session still: the command waits."""
     stack, worker = stopped
+    survey = Survey(stack.config)
     replaying = asyncio.create_task(run(stack, "replay", "--to-time", "1h", "--yes", **SESSION))
     await asyncio.sleep(0.5)
     assert await asyncio.to_thread(worker.stop) == 0
+    metadata = survey.metadata()
     ran = await replaying
     assert ran.code == 0, ran.err
+    assert survey.metadata() == metadata, "how far the ledger reaches is kept in mind"
+    survey.close()
     assert set(stack.committed().values()) == {0}
+
+
+async def test_a_ledger_that_has_lost_records_is_told_of_and_accepted_only_by_name(
+    stopped: tuple[Stack, Worker],
+) -> None:
+    """Its offset says how far it reached; setting that back keeps it in mind."""
+    stack, worker = stopped
+    if worker.running.poll() is None:
+        assert await asyncio.to_thread(worker.stop) == 0
+    await ask(stack, "replay", "--accept-ledger-loss", "--yes", **SESSION)  # waits, if need be
+    before = stack.committed()[0]
+    set_offsets(stack.config, {0: before}, {0: "w1:1:1@999999"})
+    ran = await run(stack, "verify")
+    assert ran.code == 1
+    assert "its ledger has lost" in ran.out
+    back = await run(stack, "replay", "--to-offset", "0", "--partition", "0", "--yes", **SESSION)
+    assert (back.code, back.out) == (1, "")
+    assert "--accept-ledger-loss" in back.err
+    assert (await ask(stack, "replay", "--accept-ledger-loss", "--yes", **SESSION))["done"]
+    assert stack.committed()[0] == before
+    assert (await ask(stack, "verify"))["agrees"]
 
 
 async def test_a_person_is_erased_and_what_stays_is_named_with_its_end(

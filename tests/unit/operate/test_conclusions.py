@@ -8,7 +8,7 @@ from stream.avro import all_packaged
 from stream.decode import Decoder
 from stream.ledger_codec import UserEntry
 from stream.operate.erasure import NEVER, Keeping, cuts
-from stream.operate.going_back import Known, plan
+from stream.operate.going_back import Known, accept_loss, plan
 from stream.operate.identity import is_about, masked, names_of
 from stream.operate.letters import Kind, Place
 from stream.operate.moments import ago, read_moment, when
@@ -57,9 +57,12 @@ def test_moments_and_ages_are_shown_for_people() -> None:
 # Going back
 
 
-def move(wanted: int, *, safe_from: int = 0, committed: int | None = 50) -> Any:
-    known = Known(begin=10, end=90, committed=committed, safe_from=safe_from)
-    (found,) = plan({3: wanted}, {3: known})
+def known(*, safe_from: int = 0, committed: int | None = 50, gone: int = 0) -> Known:
+    return Known(begin=10, end=90, committed=committed, safe_from=safe_from, ledger_gone=gone)
+
+
+def move(wanted: int, **more: Any) -> Any:
+    (found,) = plan({3: wanted}, {3: known(**more)})
     return found
 
 
@@ -95,6 +98,19 @@ def test_an_offset_whose_records_are_deleted_goes_to_the_first_that_is_there() -
 def test_an_offset_behind_the_end_goes_where_it_is_told_to() -> None:
     assert move(20, committed=200).target == 20
     assert move(500, committed=200).target == 90
+
+
+def test_nothing_goes_back_over_a_ledger_that_has_lost_records() -> None:
+    found = move(20, gone=4)
+    assert (found.target, found.unsafe) == (None, True)
+    assert "--accept-ledger-loss" in found.text
+
+
+def test_a_loss_that_is_accepted_leaves_the_offset_where_it_is() -> None:
+    lost, whole, out = accept_loss({0: known(gone=4), 1: known(), 2: known(gone=4, committed=5)})
+    assert (lost.target, lost.unsafe, lost.records) == (50, False, 0)
+    assert whole.target is None
+    assert out.target == 10
 
 
 # Erasure
