@@ -4,10 +4,12 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 import typer
 from stack import Stack
 from town import ask, run
@@ -20,6 +22,21 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.xdist_group("operate looking"),
 ]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session", autouse=True)
+async def without_brokers() -> AsyncIterator[asyncio.subprocess.Process]:
+    """A command whose brokers are away; it takes its time while the other tests run."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "stream", "verify"),
+        env={**os.environ, "KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    yield process
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
 
 
 async def test_verify_agrees(ended: Stack) -> None:
@@ -230,20 +247,10 @@ async def test_what_is_not_set_right_is_named(
 
 
 async def test_without_brokers_it_ends_with_one_line_that_says_what_to_look_at(
-    ended: Stack,
+    without_brokers: asyncio.subprocess.Process,
 ) -> None:
     """As a process of its own: Kafka's client neither holds it up nor fills the terminal."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "stream", "verify"),
-        env={
-            **os.environ,
-            **ended.environment("operator"),
-            "KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    out, err = await asyncio.wait_for(without_brokers.communicate(), 60)
     (said,) = err.decode().splitlines()
-    assert (process.returncode, out) == (69, b"")
+    assert (without_brokers.returncode, out) == (69, b"")
     assert "KAFKA__BOOTSTRAP_SERVERS" in said
