@@ -1,7 +1,7 @@
-"""Avro schemas, known by their fingerprints, and values in single-object encoding.
+"""Avro schemas, known by their fingerprints or by a registry's ids, and framed values.
 
-Source: Apache Avro 1.12 specification, sections "Schema Fingerprints", "Single-object
-encoding" and "Schema Resolution".
+Sources: Apache Avro 1.12 specification, sections "Schema Fingerprints", "Single-object
+encoding" and "Schema Resolution"; Confluent's wire format (a zero byte and the id).
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,6 +23,9 @@ Definition: TypeAlias = str | list[Any] | dict[str, Any]
 
 SINGLE_OBJECT = b"\xc3\x01"
 HEADER_LENGTH = len(SINGLE_OBJECT) + 8
+
+CONFLUENT = b"\x00"
+CONFLUENT_HEADER_LENGTH = len(CONFLUENT) + 4
 
 FOLDER = Path(__file__).parent.parent / "schemas" / "avro"
 """Beside this package in a checkout as well as in an installed wheel."""
@@ -88,6 +91,19 @@ class Schemas:
         raise UnknownSchemaError("unknown_schema", f"no schema has the fingerprint {name}")
 
 
+def schema_from_text(text: str) -> Schema:
+    """Return the schema that a registry's text defines.
+
+    Raises:
+        DecodeError: it can not be used (``unresolvable``).
+    """
+    try:
+        definition = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        definition = text  # the bare name of a primitive
+    return Schema.of(definition)
+
+
 @cache
 def packaged(name: str) -> Schema:
     """Return the schema in ``schemas/avro/<name>.avsc``."""
@@ -101,10 +117,27 @@ def all_packaged() -> Schemas:
 
 def encode_single_object(schema: Schema, datum: Any) -> bytes:
     """Return the value with its schema's header before it."""
+    return encode(schema, datum, schema.header)
+
+
+def encode(schema: Schema, datum: Any, header: bytes) -> bytes:
+    """Return the value in the framing of the header: the schema's own, or a registry's."""
     output = BytesIO()
-    output.write(schema.header)
+    output.write(header)
     schemaless_writer(output, schema.plain, datum)
     return output.getvalue()
+
+
+def confluent_header(schema_id: int) -> bytes:
+    """Return what begins a value whose schema a registry keeps under this id."""
+    return CONFLUENT + schema_id.to_bytes(CONFLUENT_HEADER_LENGTH - len(CONFLUENT), "big")
+
+
+def confluent_id(value: bytes | None) -> int | None:
+    """Return the id that a value in Confluent's framing names; None for any other value."""
+    if value is None or len(value) < CONFLUENT_HEADER_LENGTH or not value.startswith(CONFLUENT):
+        return None
+    return int.from_bytes(value[len(CONFLUENT) : CONFLUENT_HEADER_LENGTH], "big")
 
 
 def read(

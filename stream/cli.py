@@ -64,8 +64,9 @@ def _app(
 ) -> None:
     """Segment's Wootric destination on Kafka: each effect exactly once.
 
-    Settings come from the environment (KAFKA__…, WOOTRIC__…, HTTP__…, LOG__…); the README
-    lists them. `wootric-stream demo` shows all of it on one machine, without accounts.
+    Settings come from the environment (KAFKA__…, WOOTRIC__…, BRIDGE__…, SCHEMA_REGISTRY__…,
+    HTTP__…, LOG__…); the README lists them. `wootric-stream demo` shows all of it on one
+    machine, without accounts.
     """
 
 
@@ -140,6 +141,42 @@ def _rehearse(limit: int | None) -> None:
         say(line)
 
 
+@app.command()
+def bridge(
+    from_topic: Annotated[
+        str, typer.Option(help="Read this topic of Segment's Kafka destination instead.")
+    ] = "",
+) -> None:
+    """Take Segment's webhooks: POST /v1/events on BRIDGE__PORT, signed, into the input topic.
+
+    200 is said once Kafka has every event of a request, 503 when to send it again. With
+    --from-topic the events come from a topic of JSON, and each is taken over exactly once.
+    SIGTERM finishes what was accepted: exit 0. Exit 78: the settings, the topics or the schema
+    are not right; 69 and 75: Kafka, the registry or a port is unavailable, start again.
+    """
+    import uvloop  # noqa: PLC0415  only the service pays for what it loads
+
+    from stream.bridge.service import serve_topic, serve_webhook  # noqa: PLC0415
+    from stream.collector import collect_rarely  # noqa: PLC0415
+    from stream.settings import LogFormat, load_bridge  # noqa: PLC0415
+    from stream.telemetry.logs import configure  # noqa: PLC0415
+
+    code = 0
+    try:
+        with told():
+            settings = load_bridge()
+            configure(
+                level=settings.log.level,
+                as_json=settings.log.format is LogFormat.JSON,
+                instance=settings.kafka.instance_id,
+            )
+            collect_rarely()
+            uvloop.run(serve_topic(settings, from_topic) if from_topic else serve_webhook(settings))
+    except typer.Exit as end:
+        code = end.exit_code
+    _leave(code)
+
+
 @topics_app.command("create")
 def topics_create(
     partitions: Annotated[
@@ -189,10 +226,14 @@ def publish(
     Exit 1 if a line was not JSON; the others are published all the same.
     """
     from stream.kafka.publish import publish as publish_lines  # noqa: PLC0415
+    from stream.registry.opening import header_for  # noqa: PLC0415
+    from stream.service import kafka_config  # noqa: PLC0415
+    from stream.settings import load_kafka, load_registry  # noqa: PLC0415
 
     with told(), _open(file) as lines:
-        config, _ = _kafka()
-        report = publish_lines(config, lines, say=say)
+        config = kafka_config(load_kafka())
+        header = asyncio.run(header_for(load_registry(), config.topic))
+        report = publish_lines(config, lines, header=header, say=say)
     typer.echo(report.published)
     if report.broken:
         fail(f"{report.broken} lines are not JSON, the first is line {report.first_broken}", 1)
@@ -347,6 +388,9 @@ def demo(
         float | None, typer.Option(min=1, help="Send for this long, as many as there is time for.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same events.")] = 1,
+    webhooks: Annotated[
+        bool, typer.Option("--bridge", help="Send the events as signed webhooks, to a bridge.")
+    ] = False,
 ) -> None:
     """Show all of it on this machine, without accounts: Kafka, Wootric's emulator, the service.
 
@@ -356,7 +400,7 @@ def demo(
     from stream.local.demo import run_demo  # noqa: PLC0415
 
     with told():
-        agrees = asyncio.run(run_demo(events=events, seconds=seconds, seed=seed))
+        agrees = asyncio.run(run_demo(events=events, seconds=seconds, seed=seed, webhooks=webhooks))
     raise typer.Exit(0 if agrees else EXIT_FAILED)
 
 

@@ -1,29 +1,38 @@
 """The bytes of a record's value to an event: always an event, or an error with a reason."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
-from stream.avro import HEADER_LENGTH, SINGLE_OBJECT, Schema, Schemas, read
+from stream.avro import (
+    CONFLUENT,
+    CONFLUENT_HEADER_LENGTH,
+    HEADER_LENGTH,
+    SINGLE_OBJECT,
+    Schema,
+    Schemas,
+    confluent_id,
+    read,
+)
 from stream.errors import DecodeError, UnknownSchemaError
 from stream.event import NOTHING, Event
 from stream.json_value import parse
 from stream.segment import SEGMENT_EVENT, TIMES
 
-_CONFLUENT = b"\x00"
-_CONFLUENT_HEADER_LENGTH = 5
 _MILLISECONDS = "timestamp-millis"
+
+
+ById: TypeAlias = Callable[[int], Schema | None]
 
 
 class Decoder:
     """Reads Avro values of any writer that is known.
 
-    ``by_id`` gives the schema that a registry keeps under an id, None when it has none;
-    without a registry, values in Confluent's framing are refused.
+    ``by_id`` gives the schema that a registry keeps under an id, None when it has none, and
+    raises a DecodeError when it has one that can not be used; without a registry, values in
+    Confluent's framing are refused.
     """
 
-    def __init__(
-        self, schemas: Schemas, by_id: Callable[[int], Schema | None] | None = None
-    ) -> None:
+    def __init__(self, schemas: Schemas, by_id: ById | None = None) -> None:
         self._schemas = schemas
         self._by_id = by_id
 
@@ -38,8 +47,8 @@ class Decoder:
         """
         if value.startswith(SINGLE_OBJECT):
             writer, start = self._schemas.writer_of(value), HEADER_LENGTH
-        elif value.startswith(_CONFLUENT):
-            writer, start = self._registered(value), _CONFLUENT_HEADER_LENGTH
+        elif value.startswith(CONFLUENT):
+            writer, start = self._registered(value), CONFLUENT_HEADER_LENGTH
         else:
             raise DecodeError("undecodable", "the value is in none of the two Avro framings")
         if writer is not SEGMENT_EVENT:
@@ -48,10 +57,12 @@ class Decoder:
 
     def _registered(self, value: bytes) -> Schema:
         if self._by_id is None:
-            raise DecodeError("no_registry", "the value needs a schema registry, none is set")
-        if len(value) < _CONFLUENT_HEADER_LENGTH:
+            raise DecodeError(
+                "no_registry", "the value needs SCHEMA_REGISTRY__URL, which is not set"
+            )
+        schema_id = confluent_id(value)
+        if schema_id is None:
             raise DecodeError("undecodable", "the value ends within its header")
-        schema_id = int.from_bytes(value[1:_CONFLUENT_HEADER_LENGTH], "big")
         schema = self._by_id(schema_id)
         if schema is None:
             raise UnknownSchemaError("unknown_schema", f"the registry has no schema {schema_id}")

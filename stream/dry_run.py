@@ -20,6 +20,7 @@ from stream.judge import Judged, Refuse
 from stream.kafka.peek import Peek
 from stream.limits import Capacity
 from stream.record import Partition, Record
+from stream.registry.opening import asked_by_id
 from stream.service import judging, kafka_config, limits, wootric_account
 from stream.settings import Settings
 from stream.work import Pending, Work
@@ -80,7 +81,7 @@ class Rehearsing:
         self._details: dict[str, str] = {}
         self._waiting: dict[tuple[int, int], Pending] = {}
         self._at_most = settings.kafka.unsettled_records_max
-        self._judge = judging(settings.wootric)
+        self._judge = judging(settings.wootric, asked_by_id(settings.schema_registry))
         self._flow = Flow(limits(settings), settled=self._settled)
         self._rehearsal = Rehearsal()
         self._sink = WootricSink(

@@ -18,6 +18,7 @@ from sink.wootric.sink import WootricSink
 from stream.checkpoint import Checkpoint
 from stream.errors import DecodeError
 from stream.flow import Flow
+from stream.holds import Holds, Missing, Waiting
 from stream.judge import Judged
 from stream.kafka.member import GroupMember
 from stream.kafka.messages import (
@@ -94,6 +95,7 @@ class Processor:
         judge: Callable[[Record], Judged],
         pace: Pace,
         observer: Observer,
+        missing: Missing | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -112,6 +114,7 @@ class Processor:
         self._queued_requests = 0
         self._assignments: dict[Partition, int] = {}
         self._input_partitions = 0
+        self._holds = Holds(missing)
         self._paused: dict[Partition, float] = {}
         self._committing: Checkpoint | None = None
         self._next_commit_at = 0.0
@@ -125,6 +128,30 @@ class Processor:
     def hear(self, notice: Notice) -> None:
         """Take a notice over from the member's thread."""
         self._loop.call_soon_threadsafe(self._on, notice)
+
+    def schemas_changed(self) -> None:
+        """Go on with the partitions whose first message waits no longer."""
+        for partition in self._holds.waiting:
+            held = self._holds.release(partition)
+            if held:
+                self._observer.released(partition)
+                del self._paused[partition]
+                self._admit(held)
+                if partition not in self._paused:
+                    flow = self._flow.partitions[partition]
+                    self._command(Read(partition, flow.offsets.next_offset, flow.opening))
+        self._wake()
+
+    def schema_waits(self, waiting: Waiting) -> None:
+        """Say of the partitions that wait for a schema why they stand still."""
+        for partition, schema_id in self._holds.waiting.items():
+            if not waiting.is_unknown:
+                reason = HaltReason.REGISTRY_AWAY
+            elif schema_id == waiting.schema_id:
+                reason = HaltReason.UNKNOWN_SCHEMA
+            else:
+                continue
+            self._observer.waits(partition, reason, waiting.detail)
 
     async def run(self, member: GroupMember) -> None:
         """Process until told to stop.
@@ -156,6 +183,8 @@ class Processor:
     def _on(self, notice: Notice) -> None:  # noqa: C901, PLR0912  one case a notice
         match notice:
             case Records(messages):
+                if self._member is not None:
+                    self._member.taken += len(messages)
                 self._admit(messages)
             case Committed(checkpoint=checkpoint):
                 self._committed(notice, checkpoint)
@@ -215,24 +244,35 @@ class Processor:
         self._command(Read(partition, restored.next_offset, restored.assignment))
 
     def _admit(self, messages: list[Any]) -> None:
-        """Judge and admit a chunk; an end of partition is where the reading has got to."""
+        """Judge and admit a chunk; an end of partition is where the reading has got to.
+
+        What needs a schema that is not known yet is held, and all of its partition behind it.
+        """
         with self._observer.busy("admit"):
             now_ms = self._now_ms()
             judged: list[Judged] = []
             ends: dict[Partition, int] = {}
             for message in messages:
                 partition = Partition(message.topic(), message.partition())
-                if message.error() is not None:
+                if partition not in self._flow.partitions:
+                    continue
+                if self._holds.take(partition, message):
+                    self._hold(partition)
+                elif message.error() is not None:
                     ends[partition] = message.offset()
-                elif partition in self._flow.partitions:
+                else:
                     judged.append(self._judge(_record(partition, message)))
             admitted = self._flow.admit(judged, now_ms)
-            if self._member is not None:
-                self._member.taken += len(messages)
             for partition, offset in ends.items():
                 self._flow.reached(partition, offset)
             self._observer.consumed(admitted)
             self._keep_bounds()
+
+    def _hold(self, partition: Partition) -> None:
+        """Read a partition no further until what it holds is released."""
+        if self._paused.get(partition) != float("inf"):
+            self._paused[partition] = float("inf")
+            self._command(Pause(partition))
 
     def _committed(self, notice: Committed, checkpoint: Checkpoint) -> None:
         with self._observer.busy("settle"):
@@ -247,6 +287,7 @@ class Processor:
     def _close(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
             self._assignments.pop(partition, None)
+            self._holds.drop(partition)
             self._paused.pop(partition, None)
             self._observer.closed(partition, self._flow.close(partition))
         self._share()
@@ -354,7 +395,7 @@ class Processor:
         """Read no more than there is room for, and no further than a partition may stretch."""
         if self._member is None:
             return
-        room = self._pace.unsettled_records_max - self._flow.unsettled
+        room = self._pace.unsettled_records_max - self._flow.unsettled - len(self._holds)
         if any(flow.awaiting for flow in self._flow.partitions.values()):
             room = max(room, AWAITING_ROOM)
         self._member.room = 0 if self._leaving else room

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from stream.avro import encode_single_object, packaged
+from stream.avro import encode, packaged
 from stream.errors import DecodeError
 from stream.event import NOTHING, Event
 from stream.json_value import canonical, dump
@@ -53,6 +53,11 @@ def event_from_json(document: Mapping[str, Any]) -> Event:
         fields: dict[str, Any] = canonical(document)
     except ValueError as error:
         raise DecodeError("invalid_json", f"the event is {error}") from None
+    return event_from_parsed(fields)
+
+
+def event_from_parsed(fields: Mapping[str, Any]) -> Event:
+    """Return the event of an object that ``stream.json_value.parse`` returned, in the same way."""
     attributes: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for name, value in fields.items():
@@ -69,12 +74,12 @@ def event_from_json(document: Mapping[str, Any]) -> Event:
     return Event(**attributes, extra=extra or NOTHING)
 
 
-def encode_event(event: Event) -> bytes:
-    """Return the event as an Avro single object."""
+def encode_event(event: Event, header: bytes = SEGMENT_EVENT.header) -> bytes:
+    """Return the event in Avro: a single object, or in the framing of another header."""
     datum = {name: getattr(event, attribute) for name, attribute in TEXTS.items()}
     datum |= {name: getattr(event, attribute) for name, attribute in TIMES.items()}
     datum |= {name: _json(getattr(event, name)) for name in (*DOCUMENTS, "extra")}
-    return encode_single_object(SEGMENT_EVENT, datum)
+    return encode(SEGMENT_EVENT, datum, header)
 
 
 def event_key(event: Event) -> bytes | None:

@@ -16,7 +16,7 @@ from sink.wootric.account import WootricAccount
 from sink.wootric.sink import WootricSink
 from stream import __version__
 from stream.avro import all_packaged
-from stream.decode import Decoder
+from stream.decode import ById, Decoder
 from stream.errors import StartupError
 from stream.flow import Flow
 from stream.judge import Judged, judge
@@ -26,6 +26,7 @@ from stream.kafka.preflight import preflight
 from stream.limits import Limits
 from stream.processor import Pace, Processor
 from stream.record import Record
+from stream.registry.opening import registered_schemas
 from stream.settings import (
     InDoubtPages,
     KafkaSettings,
@@ -93,15 +94,19 @@ async def serve(settings: Settings) -> None:
     session = HttpSession(
         in_flight_max=wootric.in_flight_max, request_timeout_s=wootric.request_timeout_s
     )
-    async with session:
+    async with session, registered_schemas(settings.schema_registry, config.topic) as schemas:
         sink = WootricSink(account, session=session, hooks=hooks)
+        judge_record = judging(wootric, None if schemas is None else schemas.by_id)
         processor = Processor(
             flow=flow,
             sink=sink,
-            judge=judging(wootric) if tracer is None else tracer.judging(judging(wootric)),
+            judge=judge_record if tracer is None else tracer.judging(judge_record),
             pace=pace(settings),
             observer=observer,
+            missing=None if schemas is None else schemas.missing,
         )
+        if schemas is not None:
+            schemas.changed, schemas.waiting = processor.schemas_changed, processor.schema_waits
         member = GroupMember(config, epoch=time.time_ns() // 1_000_000, tell=processor.hear)
         await asyncio.to_thread(member.start_transactions)
         status = StatusServer(
@@ -204,15 +209,17 @@ def pace(settings: Settings) -> Pace:
     )
 
 
-def judging(wootric: WootricSettings | TransformSettings) -> Callable[[Record], Judged]:
+def judging(
+    wootric: WootricSettings | TransformSettings, by_id: ById | None = None
+) -> Callable[[Record], Judged]:
     """Return the judge that these settings make."""
     rules = Rules(amount_suffix=wootric.amount_suffix, delete_users=wootric.delete_users)
-    return partial(judge, decoder=decoder(), rules=rules)
+    return partial(judge, decoder=decoder(by_id), rules=rules)
 
 
-def decoder() -> Decoder:
-    """Return what reads the values of the input."""
-    return Decoder(all_packaged())
+def decoder(by_id: ById | None = None) -> Decoder:
+    """Return what reads the values of the input; ``by_id`` is the schema registry's."""
+    return Decoder(all_packaged(), by_id)
 
 
 def tracing(settings: Settings) -> "Tracer | None":

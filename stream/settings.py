@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from sink.wootric.account import PIXEL_URL
+from stream.bridge.signature import Batches
 from stream.errors import StartupError
 
 DAY_S = 86_400
@@ -169,6 +170,75 @@ class WootricSettings(Section):
         return self
 
 
+class SchemaRegistrySettings(Section):
+    """Where schemas are kept by id; without it values carry their schema's fingerprint."""
+
+    url: str = Field(
+        "",
+        description="Schema registry with Confluent's API; empty: no registry, values are Avro "
+        "single objects.",
+    )
+    username: str = Field("", description="Basic authentication: user or API key.")
+    password: SecretStr | None = Field(None, description="Its password or API secret.")
+    subject: str = Field("", description="Subject of the input's schema; default `<topic>-value`.")
+    register_schema: bool = Field(
+        True,
+        description="Whether `bridge` and `publish` register their schema, or only look it up.",
+    )
+    timeout_s: float = Field(5.0, gt=0, le=60, description="Seconds for one request to it.")
+    unknown_wait_s: float = Field(
+        300.0,
+        ge=0,
+        description="Seconds after which records with an id that the registry does not know become "
+        "dead letters.",
+    )
+
+    @model_validator(mode="after")
+    def _is_a_url(self) -> Self:
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise ValueError("SCHEMA_REGISTRY__URL has to begin with http:// or https://")
+        return self
+
+
+class BridgeSettings(Section):
+    """The way of Segment's events into the input."""
+
+    host: str = Field("0.0.0.0", description="Address of the webhook.")  # noqa: S104  Segment comes from outside
+    port: int = Field(8090, ge=0, le=65535, description="Port of the webhook.")
+    shared_secret: SecretStr | None = Field(
+        None, min_length=1, description="Secret that Segment signs with; `bridge` needs it."
+    )
+    previous_secret: SecretStr | None = Field(
+        None, min_length=1, description="A second secret that counts as well, during a rotation."
+    )
+    batches: Batches = Field(
+        Batches.REJECT,
+        description="Arrays of which only the first event is signed: `reject` or `accept`.",
+    )
+    ack_timeout_s: float = Field(
+        4.0,
+        ge=1,
+        le=60,
+        description="Seconds for Kafka to acknowledge a request; Segment itself waits 5 s.",
+    )
+    body_timeout_s: float = Field(10.0, gt=0, description="Seconds for a request's body to arrive.")
+    keepalive_s: float = Field(
+        75.0,
+        gt=0,
+        description="Seconds for the next request's head to arrive complete; an idle connection is "
+        "closed then.",
+    )
+    connections_max: int = Field(1_000, ge=1, description="Connections at once.")
+    in_flight_bytes_max: int = Field(
+        32 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Bytes of all requests under way; beyond it: 503.",
+    )
+    group_id: str = Field(
+        "", description="Group of `bridge --from-topic`; default `<KAFKA__GROUP_ID>-bridge`."
+    )
+
+
 class HttpSettings(Section):
     """The service's own HTTP server."""
 
@@ -210,6 +280,7 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings
     wootric: WootricSettings
+    schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
@@ -227,6 +298,8 @@ class Settings(BaseSettings):
 SECTIONS: Mapping[str, type[Section]] = {
     "kafka": KafkaSettings,
     "wootric": WootricSettings,
+    "schema_registry": SchemaRegistrySettings,
+    "bridge": BridgeSettings,
     "http": HttpSettings,
     "log": LogSettings,
     "tracing": TracingSettings,
@@ -268,6 +341,26 @@ class ExporterSettings(BaseSettings):
     log: LogSettings = LogSettings()
 
 
+class RegistryOnly(BaseSettings):
+    """What reading and writing by schema ids needs."""
+
+    model_config = Settings.model_config
+
+    schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
+
+
+class BridgeOnly(BaseSettings):
+    """What the bridge needs."""
+
+    model_config = Settings.model_config
+
+    kafka: KafkaSettings
+    schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
+    bridge: BridgeSettings = BridgeSettings()
+    http: HttpSettings = HttpSettings()
+    log: LogSettings = LogSettings()
+
+
 class TransformSettings(Section):
     """What the transform's preview needs of the account; all of it may be left out."""
 
@@ -305,6 +398,16 @@ def load_kafka() -> KafkaSettings:
 def load_exporter() -> ExporterSettings:
     """Return Kafka's settings and those of telemetry. Raises like ``load``."""
     return _load(ExporterSettings)
+
+
+def load_registry() -> SchemaRegistrySettings:
+    """Return the schema registry's settings alone. Raises like ``load``."""
+    return _load(RegistryOnly).schema_registry
+
+
+def load_bridge() -> BridgeOnly:
+    """Return what the bridge needs. Raises like ``load``."""
+    return _load(BridgeOnly)
 
 
 def load_transform() -> TransformSettings:

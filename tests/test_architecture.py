@@ -22,6 +22,7 @@ from sink.wootric import refusals
 from stream import __version__, cli, users
 from stream.operate import story
 from stream.settings import SECTIONS
+from stream.telemetry.bridge_metrics import BridgeMetrics
 from stream.telemetry.events import EVENTS
 from stream.telemetry.lag import LagMetrics
 from stream.telemetry.metrics import Metrics
@@ -33,6 +34,7 @@ CONTRACTS = {one["id"]: one for one in PYPROJECT["tool"]["importlinter"]["contra
 
 EDGES = {
     "stream.__main__",
+    "stream.bridge",
     "stream.cli",
     "stream.doctor",
     "stream.dry_run",
@@ -41,6 +43,7 @@ EDGES = {
     "stream.operate",
     "stream.preview",
     "stream.processor",
+    "stream.registry",
     "stream.service",
     "stream.settings",
     "stream.telemetry",
@@ -131,7 +134,12 @@ def test_the_readme_lists_all_settings_with_defaults_and_meaning():
 
 
 @pytest.mark.parametrize(
-    ("catalogue", "title"), [(Metrics, "metric"), (LagMetrics, "metric of `lag-exporter`")]
+    ("catalogue", "title"),
+    [
+        (Metrics, "metric"),
+        (LagMetrics, "metric of `lag-exporter`"),
+        (BridgeMetrics, "metric of `bridge`"),
+    ],
 )
 def test_the_readme_lists_all_metrics_with_labels_and_meaning(catalogue, title):
     """Dashboards are built from these tables: names as Prometheus shows them."""
@@ -286,7 +294,8 @@ def test_every_file_that_the_readme_names_exists():
 def test_every_setting_that_the_readme_names_exists():
     """An example with a name that stops the start would be worse than none."""
     known = {row[0].strip("`") for row in table("setting", "default", "meaning")}
-    assert set(re.findall(r"\b(?:KAFKA|WOOTRIC|HTTP|LOG|TRACING)__[A-Z_]*[A-Z]\b", README)) == known
+    prefixes = "|".join(section.upper() for section in SECTIONS)
+    assert set(re.findall(rf"\b(?:{prefixes})__[A-Z_]*[A-Z]\b", README)) == known
 
 
 def test_the_changelog_has_an_entry_for_this_version():
@@ -329,6 +338,8 @@ def test_the_import_contracts_are_kept():
         ("sink/retry.py", "import time", "sink-core"),
         ("sink/wootric/emulator/state.py", "import asyncio", "sink-core"),
         ("sink/classify.py", "import asyncio", "sink-verdicts"),
+        ("stream/bridge/signature.py", "import time", "bridge-core"),
+        ("stream/bridge/intake.py", "import stream.kafka.publish", "bridge-core"),
         ("stream/processor.py", "import confluent_kafka", "kafka-edge"),
         ("stream/service.py", "import opentelemetry", "tracing-edge"),
         ("sink/wootric/sink.py", "import aiohttp", "http-edge"),

@@ -135,3 +135,33 @@ def plain_producer(config: KafkaConfig) -> dict[str, Any]:
         "linger.ms": 5,
         "partitioner": "murmur2_random",
     }
+
+
+def acknowledged_producer(
+    config: KafkaConfig, *, record_bytes_max: int, ack_s: float
+) -> dict[str, Any]:
+    """Return the settings of the bridge's producer: what is not acknowledged in time is given
+    up, so that nothing piles up, and what is back is found at once.
+
+    ``record_bytes_max`` is the topic's: a batch of many records must not be larger either.
+    """
+    return {
+        **plain_producer(config),
+        "client.id": f"{config.instance_id}-bridge",
+        "message.max.bytes": record_bytes_max,
+        "message.timeout.ms": round(ack_s * 1000),
+        "linger.ms": 2,
+        "reconnect.backoff.max.ms": 1000,
+    }
+
+
+def rekey_producer(config: KafkaConfig, *, record_bytes_max: int) -> dict[str, Any]:
+    """Return the settings of the transactional producer between two topics.
+
+    ``record_bytes_max`` is the target's: a batch of many records must not be larger.
+    """
+    return {
+        **producer(config, transactional_id=config.transactional_id),
+        "client.id": f"{config.instance_id}-bridge",
+        "batch.size": min(1_000_000, record_bytes_max),
+    }

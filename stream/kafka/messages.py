@@ -93,6 +93,8 @@ class HaltReason(StrEnum):
     LEDGER_BEHIND = "ledger_behind"
     LEDGER_UNREADABLE = "ledger_unreadable"
     DEAD_LETTERS = "dead_letters"
+    REGISTRY_AWAY = "registry_away"
+    UNKNOWN_SCHEMA = "unknown_schema"
 
 
 @dataclass(frozen=True, slots=True)

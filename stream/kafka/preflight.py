@@ -1,6 +1,6 @@
 """What has to be right before a worker joins the group; each message says what to do."""
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from stream.errors import StartupError
@@ -27,6 +27,47 @@ def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> None:
         raise StartupError(text, exit_code=75) from error
     if wrong:
         raise StartupError("Kafka is not ready for us:\n  " + "\n  ".join(wrong), exit_code=78)
+
+
+def preflight_bridge(config: KafkaConfig, *, source: str | None = None) -> int:
+    """Refuse to bridge into topics that are not there, or could not take what comes.
+
+    ``source`` is the topic that is read, if one is. Returns the input's largest record, in bytes:
+    Kafka's default where we may not ask, which only a source makes necessary.
+
+    Raises:
+        StartupError: with everything that is wrong; 75 when Kafka gives no answer.
+    """
+    admin = AdminClient(settings.common(config))
+    names = [config.topic] if source is None else [config.topic, config.dead_letter_topic, source]
+    there = topics.describe(admin).topics
+    wrong = [f"{name}: missing" for name in names if name not in there]
+    if source == config.topic:
+        wrong.append(f"{source}: is the input itself; --from-topic has to name another one")
+    if wrong:
+        raise StartupError(_cannot(wrong), exit_code=78)
+    try:
+        sizes = topics.record_sizes(admin, names)
+    except KafkaException as error:
+        reason = error.args[0]
+        if source is None and reason.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return topics.RECORD_BYTES_DEFAULT
+        text = f"Kafka does not say how it is configured: {reason.str()}"
+        raise StartupError(text, exit_code=75) from error
+    if source is not None:
+        for name, need in (
+            (config.topic, sizes[source]),
+            (config.dead_letter_topic, sizes[source] + topics.HEADROOM_BYTES),
+        ):
+            if sizes[name] < need:
+                wrong.append(f"{name}: max.message.bytes is below {need}, which {source} may need")
+    if wrong:
+        raise StartupError(_cannot(wrong), exit_code=78)
+    return sizes[config.topic]
+
+
+def _cannot(wrong: list[str]) -> str:
+    return "Kafka is not ready for the bridge:\n  " + "\n  ".join(wrong)
 
 
 def broker_limits(config: KafkaConfig) -> list[str]:

@@ -10,7 +10,7 @@ from stream.errors import StartupError
 from stream.json_value import parse
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
-from stream.segment import encode_event, event_from_json, event_key
+from stream.segment import SEGMENT_EVENT, encode_event, event_from_parsed, event_key
 
 SAY_EVERY_S = 1.0
 FLUSH_S = 60
@@ -25,7 +25,7 @@ class Report:
     first_broken: int | None = None
 
 
-def record_of(line: bytes) -> tuple[bytes | None, bytes]:
+def record_of(line: bytes, header: bytes = SEGMENT_EVENT.header) -> tuple[bytes | None, bytes]:
     """Return key and value of a line. What is JSON and no object goes as it is: it becomes a
     dead letter with its own bytes.
 
@@ -35,12 +35,19 @@ def record_of(line: bytes) -> tuple[bytes | None, bytes]:
     document = parse(line)
     if not isinstance(document, dict):
         return None, line
-    event = event_from_json(document)
-    return event_key(event), encode_event(event)
+    event = event_from_parsed(document)
+    return event_key(event), encode_event(event, header)
 
 
-def publish(config: KafkaConfig, lines: Iterable[bytes], *, say: Callable[[str], None]) -> Report:
-    """Publish every line that is JSON; return once the brokers have them all.
+def publish(
+    config: KafkaConfig,
+    lines: Iterable[bytes],
+    *,
+    header: bytes = SEGMENT_EVENT.header,
+    say: Callable[[str], None],
+) -> Report:
+    """Publish every line that is JSON, each event's value in the framing of the header; return
+    once the brokers have them all.
 
     Raises:
         StartupError: Kafka did not take them.
@@ -61,7 +68,7 @@ def publish(config: KafkaConfig, lines: Iterable[bytes], *, say: Callable[[str],
         if not line:
             continue
         try:
-            key, value = record_of(line)
+            key, value = record_of(line, header)
         except ValueError:
             report.broken += 1
             report.first_broken = report.first_broken or number

@@ -23,6 +23,8 @@ HEADROOM_BYTES = 64 * 1024
 LEDGER_BYTES_MAX = 8 * 1024 * 1024
 HOUR_MS = 3_600_000
 REPLICATION_MAX = 3
+RECORD_BYTES_DEFAULT = 1_048_588
+"""Kafka's default of max.message.bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,17 @@ def _record_max(admin: AdminClient, config: KafkaConfig) -> int:
     try:
         return int(_configs(admin, [config.topic])[config.topic]["max.message.bytes"])
     except KafkaException:
-        return 1_048_588
+        return RECORD_BYTES_DEFAULT
+
+
+def record_sizes(admin: AdminClient, names: Sequence[str]) -> dict[str, int]:
+    """Return the largest record that each topic takes, in bytes.
+
+    Raises:
+        KafkaException: no answer.
+    """
+    configs = _configs(admin, names)
+    return {name: int(configs[name]["max.message.bytes"]) for name in names}
 
 
 def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:

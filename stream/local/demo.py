@@ -36,7 +36,8 @@ from stream.local.node import free_ports
 from stream.local.progress import Progress
 from stream.local.publisher import Publisher
 from stream.local.report import Report, print_report
-from stream.local.traffic import traffic
+from stream.local.traffic import Sample, traffic
+from stream.local.webhooks import DemoBridge, WebhookPublisher
 from stream.local.worker import Worker
 from stream.record import Record
 from stream.settings import load_kafka
@@ -58,8 +59,11 @@ STALL_S_MAX = 60.0
 RECOVERY_S_MAX = 30.0
 
 
-async def run_demo(*, events: int, seconds: float | None, seed: int) -> bool:
-    """Run the demo; return whether Wootric holds exactly what went in.
+async def run_demo(
+    *, events: int, seconds: float | None, seed: int, webhooks: bool = False
+) -> bool:
+    """Run the demo, its events published or sent as webhooks; return whether Wootric holds
+    exactly what went in.
 
     Raises:
         StartupError: Kafka, the emulator or the worker cannot be started, or stand still.
@@ -70,7 +74,7 @@ async def run_demo(*, events: int, seconds: float | None, seed: int) -> bool:
     try:
         with broker(say=progress.say) as bootstrap_servers, children() as group:
             config = _config(bootstrap_servers, seed)
-            demo = Demo(config, folder, group, progress, seed)
+            demo = Demo(config, folder, group, progress, seed, webhooks=webhooks)
             try:
                 report = await demo.run(events, seconds)
             finally:
@@ -124,8 +128,12 @@ class Demo:
         group: GuardedGroup,
         progress: Progress,
         seed: int,
+        *,
+        webhooks: bool,
     ) -> None:
         self._config = config
+        self._folder = folder
+        self._webhooks = webhooks
         self._group = group
         self._progress = progress
         self._seed = seed
@@ -152,7 +160,7 @@ class Demo:
         )
         count, users = (events, None) if seconds is None else (EVENTS_MAX, USERS_OF_A_LENGTH)
         samples = traffic(events=count, seed=self._seed, users=users)
-        publisher = Publisher(self._config, samples, events=events, seconds=seconds)
+        publisher = self._publisher(samples, events, seconds)
         began_at = time.monotonic()
         self._worker.start()
         publishing = asyncio.create_task(asyncio.to_thread(publisher.run))
@@ -165,6 +173,15 @@ class Demo:
         self._progress.say("all settled; stopping the worker with SIGTERM")
         code = await asyncio.to_thread(self._worker.stop)
         return await self._compare(publisher.records, took_s, code)
+
+    def _publisher(
+        self, samples: Iterator[Sample], events: int, seconds: float | None
+    ) -> Publisher | WebhookPublisher:
+        if not self._webhooks:
+            return Publisher(self._config, samples, events=events, seconds=seconds)
+        bridge = DemoBridge(self._config, free_ports(2), self._group, self._folder / "bridge.log")
+        self._progress.say("the events go in as signed webhooks")
+        return WebhookPublisher(self._config, samples, bridge, events=events, seconds=seconds)
 
     async def _start_emulator(self) -> None:
         command = [sys.executable, "-m", "stream", "emulator", "--port", str(self._port)]
@@ -188,7 +205,7 @@ class Demo:
 
     async def _follow(
         self,
-        publisher: Publisher,
+        publisher: Publisher | WebhookPublisher,
         publishing: "asyncio.Task[None]",
         events: int,
         seconds: float | None,

@@ -64,11 +64,11 @@ def distribution(say: Say) -> Distribution:
     Raises:
         StartupError: there is no Java 17, no Maven, or Maven could not fetch the jars.
     """
-    java = _java()
-    jars = _cache() / f"kafka-{KAFKA_VERSION}"
+    java = find_java()
+    jars = cache() / f"kafka-{KAFKA_VERSION}"
     if not jars.is_dir():
         jars.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(jars.with_name(f"{jars.name}.lock")):
+        with alone(jars.with_name(f"{jars.name}.lock")):
             if not jars.is_dir():
                 _fetch(jars, say)
     return Distribution(java=java, jars=jars)
@@ -80,7 +80,12 @@ def java_major(version_output: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _java() -> Path:
+def find_java() -> Path:
+    """Return the Java program.
+
+    Raises:
+        StartupError: there is none, or it is too old.
+    """
     home = os.environ.get("JAVA_HOME")
     name = shutil.which("java", path=f"{home}/bin") if home else None
     name = name or shutil.which("java")
@@ -96,13 +101,14 @@ def _java() -> Path:
     return Path(name)
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Return the folder for what was fetched, in the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "wootric-stream"
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def alone(lock: Path) -> Iterator[None]:
     """Hold the lock file: a second process waits here and then finds the jars."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -111,27 +117,33 @@ def _alone(lock: Path) -> Iterator[None]:
 
 def _fetch(jars: Path, say: Say) -> None:
     """Fetch into a folder beside ``jars`` and rename it: there are all jars or none."""
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise StartupError("there is no mvn to fetch Kafka's jars; install Maven", exit_code=69)
     say(f"fetching Apache Kafka {KAFKA_VERSION} (43 MB, once)")
     with tempfile.TemporaryDirectory(dir=jars.parent, prefix="fetch-") as folder:
         pom = Path(folder, "pom.xml")
         pom.write_text(POM)
         libs = Path(folder, "libs")
-        _maven(
+        run_maven(
             [
-                *(maven, "--batch-mode", "--strict-checksums", "--file", str(pom)),
-                "dependency:copy-dependencies",
+                *("--file", str(pom), "dependency:copy-dependencies"),
                 *("-DincludeScope=runtime", f"-DoutputDirectory={libs}"),
             ],
-            say,
+            what=f"Apache Kafka {KAFKA_VERSION}",
+            say=say,
         )
         say(f"fetched Apache Kafka {KAFKA_VERSION}: {len(list(libs.glob('*.jar')))} jars")
         libs.rename(jars)
 
 
-def _maven(command: list[str], say: Say) -> None:
+def run_maven(arguments: list[str], *, what: str, say: Say) -> None:
+    """Let Maven fetch something, telling now and then how far it is.
+
+    Raises:
+        StartupError: there is no Maven, or it could not.
+    """
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise StartupError(f"there is no mvn to fetch {what}; install Maven", exit_code=69)
+    command = [maven, "--batch-mode", "--strict-checksums", *arguments]
     with subprocess.Popen(  # noqa: S603  (found on the user's own PATH)
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, errors="replace",
@@ -140,7 +152,7 @@ def _maven(command: list[str], say: Say) -> None:
         limit.start()
         try:
             assert process.stdout is not None  # noqa: S101  (for the type checker: a pipe)
-            errors = _follow(process.stdout, say)
+            errors = _follow(process.stdout, what, say)
         except BaseException:
             process.kill()
             raise
@@ -148,13 +160,14 @@ def _maven(command: list[str], say: Say) -> None:
             limit.cancel()
     if process.returncode != 0:
         detail = "\n".join(errors[:ERROR_LINES_MAX]) or f"status {process.returncode}"
-        raise StartupError(f"mvn could not fetch Kafka's jars:\n{detail}", exit_code=69)
+        raise StartupError(f"mvn could not fetch {what}:\n{detail}", exit_code=69)
 
 
-def _follow(output: IO[str], say: Say) -> list[str]:
-    """Say about once a second how many jars have arrived; return the lines of errors."""
+def _follow(output: IO[str], what: str, say: Say) -> list[str]:
+    """Say about once a second how far it is; return the lines of errors."""
     errors: list[str] = []
-    arrived, said_at = 0, time.monotonic()
+    arrived, began_at = 0, time.monotonic()
+    said_at = began_at
     for line in output:
         if "[ERROR]" in line:
             errors.append(line.rstrip())
@@ -162,5 +175,6 @@ def _follow(output: IO[str], say: Say) -> list[str]:
             arrived += 1
         if time.monotonic() - said_at > 1:
             said_at = time.monotonic()
-            say(f"fetching Apache Kafka {KAFKA_VERSION}: {arrived} jars so far")
+            far = f"{arrived} jars" if arrived else f"{said_at - began_at:.0f} s"
+            say(f"fetching {what}: {far} so far")
     return errors

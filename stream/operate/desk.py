@@ -15,8 +15,9 @@ from stream.kafka.survey import Survey, surveying
 from stream.ledger import EVENT
 from stream.ledger_codec import EventEntry, decode
 from stream.record import Record
+from stream.registry.opening import asked_by_id
 from stream.service import decoder, judging, kafka_config
-from stream.settings import load_kafka, load_transform
+from stream.settings import load_kafka, load_registry, load_transform
 from stream.terminal import say
 
 SAY_EVERY_S = 2.0
@@ -88,10 +89,11 @@ def opened() -> Iterator[Desk]:
     """
     config = kafka_config(load_kafka())
     config = replace(config, properties={"log_level": LOG_LEVEL, **config.properties})
-    judge = judging(load_transform())
+    by_id = asked_by_id(load_registry())
+    judge = judging(load_transform(), by_id)
     with surveying(config) as survey:
         say(f"cluster {survey.group.cluster_id()}, group {config.group_id}, topic {config.topic}")
-        yield Desk(survey, decoder(), judge)
+        yield Desk(survey, decoder(by_id), judge)
 
 
 def watched(records: Iterable[Record], what: str, total: int | None = None) -> Iterator[Record]:

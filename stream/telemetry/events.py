@@ -125,4 +125,41 @@ EVENTS = (
         "Kafka did not answer the lag exporter; it is asked again.",
         "look at the brokers and at rights",
     ),
+    Event(
+        "registry_away",
+        "warning",
+        "The schema registry did not answer at the start: records in its framing wait for it.",
+        "look at the registry and at SCHEMA_REGISTRY__…",
+    ),
+    Event("subject_is_empty", "info", "The registry has no schema for the input yet.", "nothing"),
+    Event("schema_found", "info", "The registry has told a schema by its id.", "nothing"),
+    Event(
+        "schema_given_up",
+        "error",
+        "The registry did not know an id for SCHEMA_REGISTRY__UNKNOWN_WAIT_S: its records become "
+        "dead letters.",
+        "find who writes with it; register the schema, replay",
+    ),
+    Event("schema_of_ours", "info", "The id that our own schema has in the registry.", "nothing"),
+    Event("schema_is_new", "info", "Our schema is not registered yet.", "nothing"),
+    Event("bridge_started", "info", "The bridge takes events from now on.", "nothing"),
+    Event(
+        "kafka_away",
+        "warning",
+        "Kafka did not acknowledge a request's events (`error`): senders are told 503.",
+        "for minutes: look at the brokers",
+    ),
+    Event("kafka_back", "info", "Kafka acknowledges again.", "nothing"),
+    Event(
+        "request_failed",
+        "error",
+        "A request met a defect of ours and got 500: `where` is the way to it.",
+        "report it",
+    ),
+    Event(
+        "transfer_aborted",
+        "warning",
+        "A transaction of `bridge --from-topic` came to nothing; it is tried again.",
+        "nothing; for minutes: look at the brokers",
+    ),
 )

@@ -207,6 +207,12 @@ class Observer:
         )
         self.halted(partition, HaltReason.DEAD_LETTERS, detail)
 
+    def waits(self, partition: Partition, reason: HaltReason, detail: str) -> None:
+        """Say, once, that a partition waits for a schema and goes on by itself."""
+        known = self._vitals.halted.get(partition)
+        if known is None or known.reason is not reason:
+            self.halted(partition, reason, f"{detail}: it goes on by itself")
+
     def released(self, partition: Partition) -> None:
         """Say that a partition goes on."""
         if self._vitals.halted.pop(partition, None) is not None:

@@ -1,4 +1,4 @@
-"""`make bench`: speed beside a bare loop on a real Kafka, economy beside RudderStack's sequence."""
+"""`make bench`: speed beside a bare loop, economy beside RudderStack's sequence, and the bridge."""
 
 import argparse
 import asyncio
@@ -14,9 +14,9 @@ from typing import Any
 from rich.console import Console
 
 from stream.local.broker import broker
-from tests.bench import economy, speed
+from tests.bench import economy, speed, webhooks
 
-PARTS = ("speed", "idle", "economy")
+PARTS = ("speed", "idle", "economy", "bridge")
 
 
 def options() -> argparse.Namespace:
@@ -60,8 +60,10 @@ def main() -> None:
         rows = economy.run(speed.talk)
         economy.show(rows, out)
         found["economy"] = economy.as_json(rows)
-    if wanted.only != "economy":
+    if wanted.only in (None, "speed", "idle"):
         found |= asyncio.run(on_kafka(wanted, out))
+    if wanted.only in (None, "bridge"):
+        found["webhooks"] = asyncio.run(webhooks.main(wanted.events))
     if wanted.json:
         wanted.json.write_text(json.dumps(found))
 

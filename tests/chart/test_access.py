@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from secured import binding, commands, grant, secured
+from segment import Segment, bridge
 from stack import Stack, free_port
 
 from sink.wootric.emulator import Emulator
@@ -93,6 +94,15 @@ async def test_the_access_that_is_written_down_is_enough_and_less_is_not(stack: 
     lines = b"".join(json.dumps(event).encode() + b"\n" for event in events)
     code, said = await stack.run("publish", "-", user="segment", stdin=lines)
     assert (code, said.strip()) == (0, "3")
+    logged_in = {
+        "KAFKA__BOOTSTRAP_SERVERS": stack.users,
+        "KAFKA__PROPERTIES": stack.properties("segment"),
+    }
+    gate = bridge(stack, **logged_in)
+    gate.start()
+    await gate.until_ready()
+    await Segment(gate.url).send(events[:1])
+    assert await asyncio.to_thread(gate.stop) == 0
     stack.wootric.on("GET", "/pixel.gif", Drop(effect=True))
     worker = stack.worker(
         "w1",

@@ -245,7 +245,7 @@ def tools(folder: Path, **scripts: str) -> str:
                 "java": "echo 'openjdk version \"21\"' >&2",
                 "mvn": "echo '[ERROR] no route to the repository'; exit 1",
             },
-            "mvn could not fetch Kafka's jars:\n[ERROR] no route to the repository",
+            "mvn could not fetch Apache Kafka 4.1.1:\n[ERROR] no route to the repository",
         ),
     ],
     ids=["old java", "strange java", "no repository"],

@@ -23,3 +23,20 @@ def test_the_demo_kills_a_worker_twice_and_agrees(bootstrap_servers: str) -> Non
     assert lines[-1] == "in and out agree: 1500 events, nothing lost, nothing twice"
     assert any(line.startswith("faults      2 x kill -9") for line in lines)
     assert "events settled" in done.stderr
+
+
+@pytest.mark.timeout(150)
+def test_the_demo_with_webhooks_agrees_too(bootstrap_servers: str) -> None:
+    """The events go in signed, through a bridge; what lies in Kafka then decides."""
+    done = subprocess.run(
+        [sys.executable, "-m", "stream", "demo", "--bridge", "--events", "600"],
+        env={**os.environ, "KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "in and out agree: 600 events, nothing lost, nothing twice"
+    assert "the events go in as signed webhooks" in done.stderr

@@ -1,0 +1,154 @@
+"""The bridge: everything wired together, and run until told to stop."""
+
+import asyncio
+import signal
+from dataclasses import replace
+from functools import partial
+
+import structlog
+
+from stream import __version__
+from stream.bridge.budget import Budget
+from stream.bridge.forwarding import Forwarding, convert
+from stream.bridge.health import Standing, health_server
+from stream.bridge.listener import Listener, ListenerBounds
+from stream.bridge.signature import Verifier
+from stream.bridge.webhook import Webhook
+from stream.errors import StartupError
+from stream.kafka.acknowledged import AcknowledgedProducer
+from stream.kafka.preflight import preflight_bridge
+from stream.kafka.rekey import Rekeyer
+from stream.registry.opening import header_for
+from stream.service import kafka_config
+from stream.settings import BridgeOnly, BridgeSettings
+from stream.telemetry.bridge_metrics import BridgeMetrics
+
+log = structlog.get_logger()
+
+
+async def serve_webhook(settings: BridgeOnly) -> None:
+    """Take Segment's webhooks until SIGTERM or SIGINT, and finish what was accepted.
+
+    Raises:
+        StartupError: it cannot start.
+        KafkaFailed: the producer is beyond repair.
+    """
+    ended = _until_signalled()
+    bridge, config = settings.bridge, kafka_config(settings.kafka)
+    verifier = Verifier(_secrets(bridge), bridge.batches)
+    record_bytes_max = await asyncio.to_thread(preflight_bridge, config)
+    header = await header_for(settings.schema_registry, config.topic)
+    metrics, budget = BridgeMetrics(), Budget(bridge.in_flight_bytes_max)
+    producer = AcknowledgedProducer(
+        config,
+        record_bytes_max=record_bytes_max,
+        ack_s=bridge.ack_timeout_s,
+        failed=partial(_end, ended),
+    )
+    metrics.bytes_in_flight.set_function(lambda: budget.used)
+    metrics.kafka_away.set_function(lambda: float(producer.away))
+    webhook = Webhook(
+        verifier=verifier,
+        header=header,
+        producer=producer,
+        budget=budget,
+        body_timeout_s=bridge.body_timeout_s,
+        metrics=metrics,
+    )
+    standing = Standing(lambda: producer.polled_at)
+    health = health_server(metrics, standing)
+    await health.start(settings.http.host, settings.http.port)
+    listener = await _listen(webhook, bridge, metrics)
+    standing.started = True
+    log.info("bridge_started", version=__version__, topic=config.topic, port=bridge.port)
+    try:
+        await ended
+    finally:
+        standing.draining = True
+        log.info("draining", bytes_under_way=budget.used)
+        await listener.close()
+        await producer.close()
+        await health.close()
+    log.info("stopped")
+
+
+async def serve_topic(settings: BridgeOnly, source: str) -> None:
+    """Take the events of a topic over, each exactly once, until SIGTERM or SIGINT.
+
+    Raises:
+        StartupError: it cannot start.
+        StreamError: another bridge has our place.
+    """
+    ended = _until_signalled()
+    kafka = settings.kafka
+    group_id = settings.bridge.group_id or f"{kafka.group_id}-bridge"
+    config = replace(kafka_config(kafka), group_id=group_id)
+    record_bytes_max = await asyncio.to_thread(preflight_bridge, config, source=source)
+    header = await header_for(settings.schema_registry, config.topic)
+    metrics = BridgeMetrics()
+    standing = Standing(lambda: rekeyer.polled_at)
+    rekeyer = Rekeyer(
+        config,
+        source=source,
+        record_bytes_max=record_bytes_max,
+        convert=partial(convert, header=header),
+        observer=Forwarding(metrics, standing),
+        ended=partial(asyncio.get_running_loop().call_soon_threadsafe, _end, ended),
+    )
+    health = health_server(metrics, standing)
+    await health.start(settings.http.host, settings.http.port)
+    rekeyer.start()
+    log.info("bridge_started", version=__version__, topic=config.topic, source=source)
+    try:
+        await ended
+    finally:
+        standing.draining = True
+        log.info("draining")
+        rekeyer.stop()
+        await asyncio.to_thread(rekeyer.join, kafka.transaction_timeout_s)
+        await health.close()
+    log.info("stopped")
+
+
+async def _listen(webhook: Webhook, bridge: BridgeSettings, metrics: BridgeMetrics) -> Listener:
+    bounds = ListenerBounds(
+        connections_max=bridge.connections_max,
+        keepalive_s=bridge.keepalive_s,
+        drain_s=bridge.ack_timeout_s + 1,
+    )
+    listener = Listener(webhook.answer, bounds, metrics)
+    try:
+        await listener.start(bridge.host, bridge.port)
+    except OSError as error:
+        raise StartupError(
+            f"BRIDGE__PORT {bridge.port} cannot be used: {error.strerror}", exit_code=69
+        ) from error
+    return listener
+
+
+def _secrets(bridge: BridgeSettings) -> list[bytes]:
+    if bridge.shared_secret is None:
+        raise StartupError(
+            "the settings are not right:\n  BRIDGE__SHARED_SECRET: Field required; Segment signs "
+            "with it",
+            exit_code=78,
+        )
+    given = (bridge.shared_secret, bridge.previous_secret)
+    return [secret.get_secret_value().encode() for secret in given if secret is not None]
+
+
+def _until_signalled() -> "asyncio.Future[None]":
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _end, ended)
+    return ended
+
+
+def _end(ended: "asyncio.Future[None]", failure: BaseException | None = None) -> None:
+    if ended.done():
+        return
+    if failure is None:
+        ended.set_result(None)
+    else:
+        ended.set_exception(failure)

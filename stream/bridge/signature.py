@@ -1,0 +1,101 @@
+"""Who sent a request: HMAC-SHA1 over its body, in hex, as Segment's webhooks sign.
+
+Sources: segment.com/docs/connections/destinations/catalog/actions-webhook, and
+segmentio/action-destinations, webhook/index.ts: one event is signed as it is sent; of an
+array only the first event, as ``JSON.stringify`` writes it.
+"""
+
+import hmac
+import json
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+
+from stream.bridge.refusal import Refused
+
+_HEX = re.compile(r"[0-9a-f]{40}")
+_BLANKS = " \t\n\r"
+# Only where the first element ends is asked for: its numbers need no value.
+_SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)
+
+
+class Batches(StrEnum):
+    """What becomes of an array of which only the first event is signed."""
+
+    REJECT = "reject"
+    ACCEPT = "accept"
+
+
+class Verifier:
+    """Checks signatures against one or two secrets: during a rotation both count."""
+
+    def __init__(self, secrets: Sequence[bytes], batches: Batches) -> None:
+        self._secrets = tuple(secrets)
+        self._batches = batches
+
+    def check_form(self, signature: str | None) -> bytes:
+        """Return a signature that may be one, before anything of the body is read.
+
+        Raises:
+            Refused: it is missing, or no 40 hexadecimal digits.
+        """
+        if signature is None:
+            raise Refused("signature", "the header X-Signature is missing")
+        given = signature.strip().lower()
+        if not _HEX.fullmatch(given):
+            raise Refused("signature", "X-Signature is no HMAC-SHA1 in hexadecimal digits")
+        return given.encode()
+
+    def check(self, signature: bytes, text: bytes, *, sent: bytes | None = None) -> None:
+        """Accept a body's JSON text if the signature covers it: all of it, or, of an array, its
+        first event if the setting says so. ``sent`` is the body before it was inflated, which
+        may have been signed instead.
+
+        Raises:
+            Refused: it does not.
+        """
+        if self._covers(signature, text) or (sent is not None and self._covers(signature, sent)):
+            return
+        first, is_alone = first_element(text)
+        if first is None or not self._covers(signature, first):
+            raise Refused("signature", "X-Signature does not fit the body and the shared secret")
+        if not is_alone and self._batches is Batches.REJECT:
+            raise Refused(
+                "signature",
+                "the signature covers the first event of the array only: let Segment send one "
+                "event a request, or set BRIDGE__BATCHES=accept",
+            )
+
+    def _covers(self, signature: bytes, text: bytes) -> bool:
+        """Compare with every secret, in a time that says nothing about any of them."""
+        fits = [
+            hmac.compare_digest(hmac.digest(secret, text, "sha1").hex().encode(), signature)
+            for secret in self._secrets
+        ]
+        return any(fits)
+
+
+def first_element(text: bytes) -> tuple[bytes | None, bool]:
+    """Return the very bytes of an array's first element, and whether there is no other.
+
+    None where the text does not begin like an array.
+    """
+    try:
+        array = text.decode()
+    except UnicodeDecodeError:
+        return None, False
+    begin = _skip(array, 0)
+    if not array.startswith("[", begin):
+        return None, False
+    begin = _skip(array, begin + 1)
+    try:
+        _, end = _SCANNER.raw_decode(array, begin)
+    except (ValueError, RecursionError):
+        return None, False
+    return array[begin:end].encode(), array[end:].strip(_BLANKS) == "]"
+
+
+def _skip(text: str, position: int) -> int:
+    while position < len(text) and text[position] in _BLANKS:
+        position += 1
+    return position

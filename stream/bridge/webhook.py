@@ -1,0 +1,159 @@
+"""The webhook: one request, from its head to its answer. 200 is said once Kafka has every event."""
+
+import asyncio
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass
+
+import orjson
+import structlog
+from aiohttp import ClientError, web
+
+from stream.bridge.body import check_length, inflate
+from stream.bridge.budget import Budget, Lease
+from stream.bridge.intake import Arrival, arrivals, read_events
+from stream.bridge.refusal import Refused
+from stream.bridge.signature import Verifier
+from stream.kafka.acknowledged import AcknowledgedProducer, NotTaken
+from stream.telemetry.bridge_metrics import BridgeMetrics
+
+log = structlog.get_logger()
+
+PATH = "/v1/events"
+RETRY_AFTER_S = 5
+EVENTS_AT_ONCE = 50
+"""After so many events others have their turn: some milliseconds of work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """A body as it came, and its JSON text, which is the same where nothing was packed."""
+
+    sent: bytes
+    text: bytes
+
+
+class Webhook:
+    """Takes Segment's requests, and answers each.
+
+    200: all events are in Kafka; 400, 401, 404, 405, 408, 413, 415: nothing of it is; 503: perhaps
+    some are: send it again, the same messageIds have no second effect.
+    """
+
+    def __init__(
+        self,
+        *,
+        verifier: Verifier,
+        header: bytes,
+        producer: AcknowledgedProducer,
+        budget: Budget,
+        body_timeout_s: float,
+        metrics: BridgeMetrics,
+    ) -> None:
+        self._verifier = verifier
+        self._header = header
+        self._producer = producer
+        self._budget = budget
+        self._body_timeout_s = body_timeout_s
+        self._metrics = metrics
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        """Return the answer to a request; every request has one."""
+        self._metrics.requests_in_flight.inc()
+        try:
+            count = await self._take(request)
+        except Refused as refusal:
+            self._metrics.refused.labels(refusal.reason).inc()
+            return _refusal(refusal)
+        except Exception as error:  # noqa: BLE001  the entry point: no payload may get into a log
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.error("request_failed", error=type(error).__name__, where=where)  # noqa: TRY400
+            return _json({"error": "internal"}, 500)
+        finally:
+            self._metrics.requests_in_flight.dec()
+        return _json({"accepted": count}, 200)
+
+    async def _take(self, request: web.BaseRequest) -> int:
+        signature = self._check_head(request)
+        with self._budget.lease() as lease:
+            body = await self._read(request, lease)
+            self._verifier.check(signature, body.text, sent=body.sent)
+            records = await self._encode(body.text)
+            await self._produce(records)
+        return len(records)
+
+    def _check_head(self, request: web.BaseRequest) -> bytes:
+        """Return the signature, if anything of the body is worth reading."""
+        if request.path != PATH:
+            raise Refused("not_found", f"events are posted to {PATH}")
+        if request.method != "POST":
+            raise Refused("method", "events are posted")
+        if request.content_type != "application/json" or _charset(request) != "utf-8":
+            raise Refused("media_type", "the body has to be application/json, in UTF-8")
+        if _encoding(request) not in ("identity", "gzip"):
+            raise Refused("encoding", "the body may be packed with gzip, or not at all")
+        check_length(request.content_length or 0)
+        return self._verifier.check_form(request.headers.get("X-Signature"))
+
+    async def _read(self, request: web.BaseRequest, lease: Lease) -> Body:
+        """Read the body piece by piece: who sends slowly takes no more room than is sent."""
+        sent = bytearray()
+        try:
+            async with asyncio.timeout(self._body_timeout_s):
+                async for piece in request.content.iter_any():
+                    check_length(len(sent) + len(piece))
+                    lease.take(len(piece))
+                    sent += piece
+        except TimeoutError:
+            raise Refused("too_slow", "the body did not arrive in time") from None
+        except (ClientError, ConnectionError, web.RequestPayloadError):
+            raise Refused("broken_off", "the body did not arrive whole") from None
+        if _encoding(request) == "identity":
+            return Body(sent=bytes(sent), text=bytes(sent))
+        text = inflate(bytes(sent))
+        lease.take(len(text))
+        return Body(sent=bytes(sent), text=text)
+
+    async def _encode(self, text: bytes) -> list[Arrival]:
+        records: list[Arrival] = []
+        for record in arrivals(read_events(text), self._header, text_bytes=len(text)):
+            records.append(record)
+            if len(records) % EVENTS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return records
+
+    async def _produce(self, records: list[Arrival]) -> None:
+        began_at = time.perf_counter()
+        try:
+            await self._producer.send([(record.key, record.value) for record in records])
+        except NotTaken as error:
+            self._metrics.produce_errors.labels(error.error).inc()
+            raise Refused("unavailable", "Kafka did not take all events; send them again") from None
+        self._metrics.ack_seconds.observe(time.perf_counter() - began_at)
+        for kind, count in Counter(record.type for record in records).items():
+            self._metrics.events_accepted.labels(kind).inc(count)
+
+
+def _charset(request: web.BaseRequest) -> str:
+    return (request.charset or "utf-8").lower()
+
+
+def _encoding(request: web.BaseRequest) -> str:
+    return request.headers.get("Content-Encoding", "identity").strip().lower() or "identity"
+
+
+def _refusal(refusal: Refused) -> web.Response:
+    body: dict[str, object] = {"error": refusal.reason, "detail": refusal.detail}
+    if refusal.event is not None:
+        body["event"] = refusal.event
+    response = _json(body, refusal.status)
+    if refusal.status == 503:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    if refusal.status == 405:
+        response.headers["Allow"] = "POST"
+    return response
+
+
+def _json(body: dict[str, object], status: int) -> web.Response:
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")

@@ -1,0 +1,162 @@
+"""Questions to a schema registry over HTTP.
+
+Source: docs.confluent.io/platform/current/schema-registry/develop/api.html; tried on Apicurio
+Registry 2.6.13, which answers the same.
+"""
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+
+from stream.errors import StreamError
+
+ANSWER_BYTES_MAX = 4 * 1024 * 1024
+NOT_THERE = frozenset({40401, 40402, 40403})
+"""Error codes: no such subject, version, schema. Any other 404 is a wrong address."""
+CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
+WORDS_LENGTH_MAX = 300
+
+
+class RegistryUnavailable(StreamError):  # noqa: N818  (a state, not a defect)
+    """No answer, or none that says anything: ask again."""
+
+
+class NotRegistered(StreamError):  # noqa: N818
+    """The registry does not know the schema or the subject, or not yet."""
+
+
+class SchemaRefused(StreamError):  # noqa: N818
+    """The registry does not take our schema: somebody has to act."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A schema as the registry has it: any kind of schema, as text."""
+
+    id: int
+    text: str
+    kind: str = "AVRO"
+
+
+class RegistryClient:
+    """Asks one registry; to be used as a context manager.
+
+    Every method raises RegistryUnavailable without an answer; the others as they say.
+    """
+
+    def __init__(
+        self, url: str, *, username: str = "", password: str = "", timeout_s: float
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._auth = aiohttp.BasicAuth(username, password, "utf-8") if username else None
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            auth=self._auth,
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept": CONTENT_TYPE},
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def schema(self, schema_id: int) -> Registered:
+        """Return the schema of an id. Raises NotRegistered."""
+        return _registered(await self._ask("GET", f"/schemas/ids/{schema_id}"), schema_id)
+
+    async def versions(self, subject: str) -> list[int]:
+        """Return the numbers of a subject's versions. Raises NotRegistered."""
+        answer = await self._ask("GET", f"/subjects/{_name(subject)}/versions")
+        if isinstance(answer, list) and all(type(number) is int for number in answer):
+            return sorted(answer)
+        raise RegistryUnavailable("its answer lists no versions")
+
+    async def version(self, subject: str, number: int) -> Registered:
+        """Return one version of a subject. Raises NotRegistered."""
+        return _registered(await self._ask("GET", f"/subjects/{_name(subject)}/versions/{number}"))
+
+    async def look_up(self, subject: str, text: str) -> int:
+        """Return the id that a schema has under a subject. Raises NotRegistered."""
+        return _id(await self._ask("POST", f"/subjects/{_name(subject)}", {"schema": text}))
+
+    async def register(self, subject: str, text: str) -> int:
+        """Return the id of a schema, which it gets if it has none. Raises SchemaRefused."""
+        return _id(
+            await self._ask("POST", f"/subjects/{_name(subject)}/versions", {"schema": text})
+        )
+
+    async def is_compatible(self, subject: str, text: str) -> bool:
+        """Return whether a schema fits a subject's latest version, by the subject's own rule.
+
+        Raises NotRegistered where there is no version, SchemaRefused if it is no schema.
+        """
+        path = f"/compatibility/subjects/{_name(subject)}/versions/latest"
+        answer = await self._ask("POST", path, {"schema": text})
+        return bool(isinstance(answer, dict) and answer.get("is_compatible"))
+
+    async def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Return the answer's JSON. Nobody is followed elsewhere: the credentials are for here."""
+        assert self._session is not None  # noqa: S101  (entered)
+        data = None if body is None else orjson.dumps(body)
+        headers = None if body is None else {"Content-Type": CONTENT_TYPE}
+        try:
+            async with self._session.request(
+                method, f"{self._url}{path}", data=data, headers=headers, allow_redirects=False
+            ) as reply:
+                text = await reply.content.read(ANSWER_BYTES_MAX)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise RegistryUnavailable(f"it does not answer ({type(error).__name__})") from error
+        return _answer(reply.status, text)
+
+
+def _answer(status: int, text: bytes) -> Any:
+    try:
+        answer = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        answer = None
+    if status == 200 and answer is not None:
+        return answer
+    fields = answer if isinstance(answer, dict) else {}
+    words = str(fields.get("message", ""))[:WORDS_LENGTH_MAX]
+    if status == 404 and fields.get("error_code") in NOT_THERE:
+        raise NotRegistered(words)
+    if status in (409, 422):
+        raise SchemaRefused(words)
+    if status in (401, 403):
+        raise RegistryUnavailable("it refuses our credentials")
+    raise RegistryUnavailable(f"it answers with status {status}, which is no answer of a registry")
+
+
+def _registered(answer: Any, schema_id: int | None = None) -> Registered:
+    match answer:
+        case {"schema": str(text)}:
+            kind = str(answer.get("schemaType", "AVRO"))
+            return Registered(_id(answer) if schema_id is None else schema_id, text, kind)
+        case _:
+            raise RegistryUnavailable("its answer has no schema")
+
+
+def _id(answer: Any) -> int:
+    match answer:
+        case {"id": int(number)}:
+            return number
+        case _:
+            raise RegistryUnavailable("its answer has no id")
+
+
+def _name(subject: str) -> str:
+    return quote(subject, safe="")

@@ -1,0 +1,68 @@
+"""Whether the values of a writer's schema can be read: tried on one value of each kind. Pure."""
+
+from typing import Any
+
+from stream.avro import Schema, Schemas, encode_single_object
+from stream.decode import Decoder
+
+_PLAIN: dict[str, Any] = {
+    "null": None,
+    "boolean": False,
+    "int": 0,
+    "long": 0,
+    "float": 0.0,
+    "double": 0.0,
+    "bytes": b"{}",
+    "string": "{}",  # some texts have to be JSON
+}
+
+
+def try_to_read(writer: Schema) -> None:
+    """Decode values of a schema, so many that every branch of its unions was in one.
+
+    Raises:
+        DecodeError: one of them is no event.
+    """
+    decoder = Decoder(Schemas([writer]))
+    for turn in range(_branches(writer.plain)):
+        decoder.decode(encode_single_object(writer, _value(writer.plain, turn, {})))
+
+
+def _branches(schema: Any) -> int:
+    """Return how many branches the largest union has."""
+    match schema:
+        case list():
+            return max([len(schema), *map(_branches, schema)])
+        case dict():
+            parts = [field["type"] for field in schema.get("fields", ())]
+            parts += [schema[name] for name in ("items", "values") if name in schema]
+            return max([1, *map(_branches, parts)])
+        case _:
+            return 1
+
+
+def _value(  # noqa: PLR0911  one case a kind of schema
+    schema: Any, turn: int, named: dict[str, Any]
+) -> Any:
+    """Return a value of a parsed schema; of a union, the branch whose turn it is."""
+    if isinstance(schema, dict) and "name" in schema:
+        named[schema["name"]] = schema
+    match schema:
+        case list():
+            return _value(schema[turn % len(schema)], turn, named)
+        case {"fields": fields}:
+            return {field["name"]: _value(field["type"], turn, named) for field in fields}
+        case {"type": "array", "items": items}:
+            return [_value(items, turn, named)]
+        case {"type": "map", "values": values}:
+            return {"a": _value(values, turn, named)}
+        case {"type": "enum", "symbols": [symbol, *_]}:
+            return symbol
+        case {"type": "fixed", "size": size}:
+            return bytes(size)
+        case {"type": kind}:
+            return _value(kind, turn, named)
+        case _ if schema in _PLAIN:
+            return _PLAIN[schema]
+        case _:
+            return _value(named[schema], turn, named)

@@ -1,0 +1,104 @@
+"""`bridge --from-topic`: from Segment's own topic into the input, killed at every call."""
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rekey_launcher
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from segment import bridge
+from stack import Stack
+
+from stream.avro import all_packaged
+from stream.decode import Decoder
+from stream.local.traffic import traffic
+
+GARBAGE = (b"\xff\x00", b'{"type":"identify","us', b"[1]", b"")
+COMMAND = (sys.executable, str(Path(rekey_launcher.__file__)))
+SHARE = 120
+
+
+class JsonTopic:
+    """A topic as Segment's destination fills it: JSON, without keys, all over the partitions."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.name = f"{stack.config.topic}.json"
+        admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+        new = NewTopic(self.name, stack.partitions, 1)
+        admin.create_topics([new])[self.name].result()
+        self._producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
+        self._partitions = cycle(range(stack.partitions))
+
+    def write(self, values: Sequence[bytes | None]) -> None:
+        for value in values:
+            self._producer.produce(self.name, value, partition=next(self._partitions))
+        assert self._producer.flush(30) == 0
+
+
+@pytest.mark.timeout(150)
+async def test_a_kill_at_each_call_takes_every_record_over_once(stack: Stack) -> None:
+    """Keyed by user; what is no event is a dead letter, once. Then two share the partitions."""
+    topic = JsonTopic(stack)
+    samples = traffic(events=(len(rekey_launcher.POINTS) + 2) * SHARE, seed=41)
+    documents = [sample.value for sample in samples if isinstance(sample.value, dict)]
+    values: list[Any] = [json.dumps(document).encode() for document in documents]
+    garbage = cycle(GARBAGE)
+    for number, point in enumerate(rekey_launcher.POINTS):
+        topic.write([*values[number * SHARE : (number + 1) * SHARE], next(garbage), None])
+        one = bridge(stack, FAULTS=json.dumps({point: (1, "kill")}))
+        one._command = (*COMMAND, "--from-topic", topic.name)
+        one.start()
+        async with asyncio.timeout(30):
+            while one.running.poll() is None:
+                await asyncio.sleep(0.02)
+        assert one.running.returncode == -9, one.log.read_text()
+    first, second = (bridge(stack, "--from-topic", topic.name, instance=n) for n in ("b1", "b2"))
+    first.start()
+    second.start()
+    await second.until_ready()
+    topic.write(values[(number + 1) * SHARE :])
+    async with asyncio.timeout(60):
+        while len(stack.read(stack.config.topic)) < len(documents):
+            await asyncio.sleep(0.2)
+    for one in (first, second):
+        assert await asyncio.to_thread(one.stop) == 0
+
+    decoder = Decoder(all_packaged())
+    written = stack.read(stack.config.topic)
+    ids = Counter(decoder.decode(message.value()).message_id or "" for message in written)
+    assert len(written) == len(documents)
+    assert {name: count for name, count in ids.items() if "content" not in name} == (
+        Counter(d["messageId"] for d in documents if "messageId" in d)
+    )
+    assert {message.key().decode() for message in written} == {d["userId"] for d in documents}
+    letters = [(m, dict(m.headers())) for m in stack.read(stack.config.dead_letter_topic)]
+    places = Counter((h["x-origin-partition"], h["x-origin-offset"]) for _, h in letters)
+    assert set(places.values()) == {1}
+    assert Counter(m.value() for m, _ in letters).keys() == set(GARBAGE)
+    assert {(h["x-reason"], h["x-origin-topic"].decode()) for _, h in letters} == {
+        (b"invalid_json", topic.name)
+    }
+
+
+async def test_it_refuses_a_topic_that_cannot_be_taken_over(stack: Stack) -> None:
+    """Not the input itself, and nothing that the dead letters could not take."""
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+    large = f"{stack.config.topic}.large"
+    new = NewTopic(large, 1, 1, config={"max.message.bytes": "5000000"})
+    admin.create_topics([new])[large].result()
+    for topic, says in (
+        (stack.config.topic, "is the input itself"),
+        ("nowhere", "nowhere: missing"),
+        (large, "max.message.bytes is below 5065536"),
+    ):
+        one = bridge(stack, "--from-topic", topic, instance=topic)
+        one.start()
+        assert await asyncio.to_thread(one.running.wait, 30) == 78
+        assert says in one.log.read_text()

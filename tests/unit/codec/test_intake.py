@@ -1,0 +1,149 @@
+"""From a body to records: all of its events, or none, and nothing of them lost."""
+
+import json
+from typing import Any
+
+import pytest
+from codec_strategies import documents
+from hypothesis import given
+
+from stream.avro import all_packaged, confluent_header
+from stream.bridge.forward import forward
+from stream.bridge.intake import EVENT_BYTES_MAX, EVENTS_MAX, arrival, arrivals, read_events
+from stream.bridge.refusal import Refused
+from stream.dead_letter import DeadLetter
+from stream.decode import Decoder
+from stream.json_value import canonical
+from stream.record import Partition, Record
+from stream.segment import SEGMENT_EVENT, event_from_json
+
+HEADER = SEGMENT_EVENT.header
+DECODER = Decoder(all_packaged())
+EVENT = {"type": "track", "userId": "u", "messageId": "m"}
+
+
+def take(body: Any) -> list[Any]:
+    text = json.dumps(body).encode()
+    return list(arrivals(read_events(text), HEADER, text_bytes=len(text)))
+
+
+def refusal(body: Any) -> Refused:
+    with pytest.raises(Refused) as raised:
+        take(body)
+    return raised.value
+
+
+def test_one_event_and_an_array_of_them_are_taken_in_order():
+    assert [r.key for r in take(EVENT)] == [b"u"]
+    assert [r.key for r in take([EVENT, {**EVENT, "userId": "v"}, EVENT])] == [b"u", b"v", b"u"]
+
+
+@given(documents)
+def test_an_event_is_what_it_was_and_has_a_message_id(document):
+    """Whatever it has beside Segment's fields is kept."""
+    event = DECODER.decode(arrival(canonical(document), HEADER).value)
+    expected = event_from_json(document)
+    assert event.message_id
+    if expected.message_id:
+        assert event == expected
+    else:
+        assert event == event_from_json({**canonical(document), "messageId": event.message_id})
+
+
+def test_without_a_message_id_the_same_content_is_the_same_event():
+    one, again, other = (
+        DECODER.decode(arrival(document, HEADER).value).message_id
+        for document in ({"userId": "u"}, {"userId": "u", "messageId": ""}, {"userId": "v"})
+    )
+    assert one != again != other
+    assert one == DECODER.decode(arrival({"userId": "u"}, HEADER).value).message_id
+
+
+@pytest.mark.parametrize(
+    ("event", "key"),
+    [
+        ({"userId": "u", "anonymousId": "a", "messageId": "m"}, b"u"),
+        ({"anonymousId": "a", "messageId": "m", "traits": {"email": "e@example.com"}}, b"a"),
+        ({"userId": 17, "messageId": "m"}, b"17"),
+        ({"type": "alias", "previousId": "p", "messageId": "m"}, b"m"),
+        ({"type": "alias", "Previous ID": "p", "User ID": "u", "messageId": "m"}, b"m"),
+    ],
+)
+def test_the_key_is_the_users(event, key):
+    assert take(event)[0].key == key
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        ({**EVENT, "messageId": "m" * 101}, "messageId is longer than 100 characters"),
+        ({**EVENT, "messageId": ["m"]}, "messageId is no text"),
+        ({**EVENT, "messageId": 1.5}, "messageId is no text"),
+        ({"type": "track", "messageId": "m"}, "neither userId nor anonymousId"),
+        ({"type": "track", "messageId": "m", "userId": ""}, "neither userId nor anonymousId"),
+        ({"type": "track", "messageId": "m", "userId": {"a": 1}}, "neither userId nor anonymousId"),
+        ({"type": "track", "messageId": "m", "previousId": "p"}, "neither userId nor anonymousId"),
+        (17, "no JSON object"),
+        (None, "no JSON object"),
+        ([EVENT], "no JSON object"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(event, says):
+    """Nothing of the request itself is quoted."""
+    found = refusal([EVENT, event])
+    assert (found.status, found.event) == (400, 1)
+    assert says in found.detail
+
+
+def test_limits_are_segments():
+    assert len(take([EVENT] * EVENTS_MAX)) == EVENTS_MAX
+    assert refusal([EVENT] * (EVENTS_MAX + 1)).status == 413
+    room = EVENT_BYTES_MAX - len(json.dumps({**EVENT, "x": ""}, separators=(",", ":")))
+    assert take([EVENT, {**EVENT, "x": "x" * room}])
+    found = refusal([EVENT, {**EVENT, "x": "x" * (room + 1)}])
+    assert (found.status, found.event) == (413, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{", b"\xff", b"[1,]", b"NaN", b'{"a":1}x', b'{"a":' * 200 + b"1" + b"}" * 200],
+)
+def test_what_is_no_json_is_refused(text):
+    with pytest.raises(Refused) as raised:
+        read_events(text)
+    assert raised.value.status == 400
+
+
+def test_an_empty_array_is_no_event():
+    assert refusal([]).status == 400
+
+
+def test_types_are_counted_by_segments_words():
+    assert [r.type for r in take([EVENT, {**EVENT, "type": "other!"}])] == ["track", "other"]
+
+
+# From a topic
+
+
+def record(value: bytes | None) -> Record:
+    return Record(Partition("segment.json", 2), 7, 1_000, b"key", value)
+
+
+def test_a_record_is_encoded_anew_and_keyed_by_its_user():
+    found = forward(record(json.dumps(EVENT).encode()), confluent_header(9), 1)
+    assert not isinstance(found, DeadLetter | None)
+    assert found.key == b"u"
+    decoder = Decoder(all_packaged(), {9: SEGMENT_EVENT}.get)
+    assert decoder.decode(found.value) == event_from_json(EVENT)
+
+
+@pytest.mark.parametrize("value", [b"", b"\xff\x00", b"{", b"17", b"[]", b'"text"'])
+def test_a_record_that_is_no_event_becomes_a_dead_letter_with_its_own_bytes(value):
+    letter = forward(record(value), HEADER, 1)
+    assert isinstance(letter, DeadLetter)
+    assert (letter.reason, letter.key, letter.value) == ("invalid_json", b"key", value)
+    assert (letter.origin, letter.offset) == (Partition("segment.json", 2), 7)
+
+
+def test_a_record_without_a_value_is_nothing():
+    assert forward(record(None), HEADER, 1) is None
