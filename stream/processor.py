@@ -61,6 +61,8 @@ CYCLES_AHEAD = 2
 AWAITING_ROOM = 100
 """What is read in any case while an intent lacks an event: it opens a lane that fills memory."""
 AFTER_ABORT_S = 0.05
+AFTER_ABORT_S_MAX = 1.0
+"""The wait doubles: a write that is refused may be refused until somebody acts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,7 @@ class Processor:
         self._paused: dict[Partition, float] = {}
         self._committing: Checkpoint | None = None
         self._next_commit_at = 0.0
+        self._aborts = 0
         self._fenced_at = 0.0
         self._drain: Drain | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -190,7 +193,10 @@ class Processor:
                 self._committed(notice, checkpoint)
             case Aborted(reason=reason):
                 self._committing = None
-                self._next_commit_at = self._clock() + AFTER_ABORT_S
+                self._next_commit_at = self._clock() + min(
+                    AFTER_ABORT_S * 2 ** min(self._aborts, 10), AFTER_ABORT_S_MAX
+                )
+                self._aborts += 1
                 self._observer.aborted(reason)
             case Joined():
                 self._observer.joined()
@@ -277,6 +283,7 @@ class Processor:
     def _committed(self, notice: Committed, checkpoint: Checkpoint) -> None:
         with self._observer.busy("settle"):
             self._committing = None
+            self._aborts = 0
             works = self._flow.committed(checkpoint, notice.started_at)
             shares = self._flow.held(checkpoint).values()
             self._observer.committed(checkpoint, shares, notice.took_s)

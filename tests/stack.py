@@ -64,6 +64,10 @@ class Worker:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self._command, env=self._environment, stderr=log)
 
+    def forget_faults(self) -> None:
+        """Let its next start be without the faults that were ordered for its first."""
+        self._environment.pop("FAULTS", None)
+
     @property
     def running(self) -> subprocess.Popen[bytes]:
         assert self.process is not None

@@ -273,8 +273,8 @@ class GroupMember(threading.Thread):
     def _seek(self, partition: Partition, offset: int) -> None:
         self._seek_soon(TopicPartition(*partition, offset))
         self._reading.add(partition)
-        if not self._held:
-            self._consumer.resume(_topic_partitions([partition]))
+        switch = self._consumer.pause if self._held else self._consumer.resume
+        switch(_topic_partitions([partition]))
 
     def _seek_soon(self, position: TopicPartition) -> None:
         """Seek as soon as the client has begun with the partition, which takes it a moment.

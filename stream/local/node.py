@@ -37,8 +37,7 @@ class Endpoint:
 class Listener:
     """One more address of every node, beside the usual one.
 
-    Who asks there is told the ``advertised`` ports, node by node: what lies between them and
-    the nodes' own ``ports`` (a proxy, say) is the caller's. ``protocol`` is Kafka's word.
+    Who asks there is told the ``advertised`` ports, node by node, which may be a proxy's.
     """
 
     name: str
@@ -62,9 +61,7 @@ def free_ports(count: int) -> list[int]:
 def server_properties(
     number: int, cluster: tuple[Endpoint, ...], data: Path, more: Sequence[Listener] = ()
 ) -> dict[str, str]:
-    """Return the properties of node ``number`` (from 1): broker and controller in one.
-
-    ``more`` are listeners beside the usual one.
+    """Return the properties of node ``number`` (from 1), broker and controller in one.
 
     Replication is the most that the cluster has, up to three. The internal topics have a
     partition per node, not 50: the first use of a group or a transaction waits for them.

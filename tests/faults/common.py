@@ -96,6 +96,7 @@ async def supervised(*workers: Worker) -> AsyncIterator[None]:
         while True:
             for worker in workers:
                 if worker.running.poll() in RESTARTED:
+                    worker.forget_faults()
                     worker.start()
             await asyncio.sleep(0.2)
 
