@@ -148,7 +148,7 @@ def check(config: KafkaConfig, *, dedupe_window_s: int) -> list[Finding]:
     ]
     findings += _check_counts(config, topics)
     findings += _check_configs(
-        config, _configs(admin, [plan.name for plan in wanted]), dedupe_window_s
+        config, _settled_configs(admin, [plan.name for plan in wanted]), dedupe_window_s
     )
     return findings
 
@@ -226,6 +226,18 @@ def record_sizes(admin: AdminClient, names: Sequence[str]) -> dict[str, int]:
     """
     configs = _configs(admin, names)
     return {name: int(configs[name]["max.message.bytes"]) for name in names}
+
+
+def _settled_configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the configuration of topics that exist: one that is new is not known everywhere."""
+    for _ in range(50):
+        try:
+            return _configs(admin, names)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+            admin.poll(0.1)
+    return _configs(admin, names)
 
 
 def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
