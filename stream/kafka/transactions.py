@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,6 +18,7 @@ from stream.checkpoint import Checkpoint, LedgerRecord
 from stream.dead_letter import DeadLetter
 from stream.errors import CommitAborted, Fenced, KafkaFailed, StartupError
 from stream.kafka import config as settings
+from stream.kafka.bounded import Overdue, within
 from stream.kafka.config import KafkaConfig
 from stream.kafka.group import committed
 from stream.kafka.stamp import LedgerEnds, Stamp
@@ -36,6 +38,7 @@ STALE_GROUP = frozenset(
 
 
 START_S = 30.0
+OVERDUE_S = 1.0
 READ_BACK_S = 5.0
 """Short, since nobody polls the group meanwhile; it is tried again."""
 
@@ -60,6 +63,7 @@ class Transactions:
         self._consumer = consumer
         self._ends = ends
         self._producer: Producer | None = None
+        self._given_up: list[Producer] = []  # never to be freed: a call on them is under way
 
     def start(self) -> None:
         """Take over the transactional id; whoever held it can commit nothing any more.
@@ -124,13 +128,27 @@ class Transactions:
             for partition, share in checkpoint.shares.items()
         ]
         wait_s = self._config.transaction_timeout_s
-        producer.send_offsets_to_transaction(offsets, group_metadata, wait_s)
+        self._send_offsets(producer, offsets, group_metadata, wait_s)
         # As the commit would do first; the reports of it say where the ledger ends.
         producer.flush(wait_s)
         if self._ends.lost is not None:
             raise KafkaFailed(f"the ledger has lost records: {self._ends.lost}")
         # Without a bound the client asks for ever, nobody polls the group, and nobody can leave.
         producer.commit_transaction(wait_s)
+
+    def _send_offsets(
+        self, producer: Producer, offsets: list[TopicPartition], metadata: Any, wait_s: float
+    ) -> None:
+        """Send offsets, or give the producer up: the client may forget its own timeout while a
+        coordinator reconnects (librdkafka #5456, seen after resets), and hang for ever.
+        """
+        call = partial(producer.send_offsets_to_transaction, offsets, metadata, wait_s)
+        try:
+            within(wait_s + OVERDUE_S, call)
+        except Overdue:
+            self._given_up.append(producer)
+            self._producer = None
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None
 
     def _produce_ledger(
         self, producer: Producer, number: int, records: Sequence[LedgerRecord]

@@ -92,6 +92,8 @@ def reached(point: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "stall":
             time.sleep(STALL_S)
+        case "hang":
+            time.sleep(3600)
         case "hog":
             ctypes.PyDLL(None).sleep(STALL_S)  # with the interpreter's lock in its hand
         case "stop":

@@ -392,6 +392,19 @@ async def test_a_client_that_cannot_be_closed_does_not_hold_the_worker(stack: St
     await end_well(stack, worker)
 
 
+@together()
+async def test_a_call_that_never_returns_is_given_up(stack: Stack) -> None:
+    """Seen after resets: librdkafka forgets its timeout when it sends offsets (its issue 5456)."""
+    faults = json.dumps({"before send offsets": (8, "hang")})
+    worker = stack.worker("w1", command=COMMAND, FAULTS=faults, **SHORT)
+    worker.start()
+    await publish(stack, 300, 45)
+    await stack.until_caught_up()
+    assert "commit_unknown" in worker.log.read_text()
+    assert total(await worker.metrics(), "wootric_consumer_rebalances_total") == 1
+    await end_well(stack, worker)
+
+
 @together(cases={"a blocking call": "stall", "a call that hogs the interpreter": "hog"})
 async def test_an_event_loop_that_stands_still_sends_nothing_late(stack: Stack, how: str) -> None:
     """Twice the lease long: what was released has to be fenced anew; the group never moves."""
