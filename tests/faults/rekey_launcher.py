@@ -8,11 +8,8 @@ from launcher import named
 from stream.kafka import rekey
 
 POINTS = (
-    "before init transactions",
     "after init transactions",
-    "before assign",
     "after assign",
-    "after begin transaction",
     "after produce",
     "before send offsets",
     "after send offsets",

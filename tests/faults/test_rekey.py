@@ -23,6 +23,7 @@ from stream.local.traffic import traffic
 GARBAGE = (b"\xff\x00", b'{"type":"identify","us', b"[1]", b"")
 COMMAND = (sys.executable, str(Path(rekey_launcher.__file__)))
 SHARE = 120
+SHORT = {"KAFKA__SESSION_TIMEOUT_S": "6", "KAFKA__TRANSACTION_TIMEOUT_S": "3"}
 
 
 class JsonTopic:
@@ -42,9 +43,15 @@ class JsonTopic:
         assert self._producer.flush(30) == 0
 
 
+async def until_taken_over(stack: Stack, count: int) -> None:
+    async with asyncio.timeout(60):
+        while len(await asyncio.to_thread(stack.read, stack.config.topic)) < count:
+            await asyncio.sleep(0.2)
+
+
 @pytest.mark.timeout(150)
 async def test_a_kill_at_each_call_takes_every_record_over_once(stack: Stack) -> None:
-    """Keyed by user; what is no event is a dead letter, once. Then two share the partitions."""
+    """Then one freezes inside its transaction until another has its place, and wakes."""
     topic = JsonTopic(stack)
     samples = traffic(events=(len(rekey_launcher.POINTS) + 2) * SHARE, seed=41)
     documents = [sample.value for sample in samples if isinstance(sample.value, dict)]
@@ -59,19 +66,28 @@ async def test_a_kill_at_each_call_takes_every_record_over_once(stack: Stack) ->
             while one.running.poll() is None:
                 await asyncio.sleep(0.02)
         assert one.running.returncode == -9, one.log.read_text()
-    first, second = (bridge(stack, "--from-topic", topic.name, instance=n) for n in ("b1", "b2"))
-    first.start()
-    second.start()
-    await second.until_ready()
+    frozen = {"before send offsets": (1, "stop")}
+    first = bridge(stack, FAULTS=json.dumps(frozen), **SHORT)
+    first._command = (*COMMAND, "--from-topic", topic.name)
+    second = bridge(stack, "--from-topic", topic.name, instance="b2", **SHORT)
     topic.write(values[(number + 1) * SHARE :])
-    async with asyncio.timeout(60):
-        while len(stack.read(stack.config.topic)) < len(documents):
-            await asyncio.sleep(0.2)
-    for one in (first, second):
-        assert await asyncio.to_thread(one.stop) == 0
+    first.start()
+    async with asyncio.timeout(30):
+        while not first.frozen:
+            await asyncio.sleep(0.05)
+    second.start()
+    await until_taken_over(stack, len(documents))
+    first.thaw()
+    await asyncio.sleep(1)
+    assert first.running.poll() in (None, 75)
+    topic.write([values[-1]])
+    await until_taken_over(stack, len(documents) + 1)
+    assert await asyncio.to_thread(second.stop) == 0
+    first.end()
 
     decoder = Decoder(all_packaged())
     written = stack.read(stack.config.topic)
+    documents.append(documents[-1])
     ids = Counter(decoder.decode(message.value()).message_id or "" for message in written)
     assert len(written) == len(documents)
     assert {name: count for name, count in ids.items() if "content" not in name} == (

@@ -107,7 +107,7 @@ def message_ids(stack: Stack) -> set[str | None]:
 async def test_ten_kills_of_the_bridge_lose_and_repeat_nothing(stack: Stack) -> None:
     """What was acknowledged is in Kafka, and what Segment sends again has no second effect."""
     dice = Random(31)
-    documents = events(4_000, seed=31)
+    documents = events(2_500, seed=31)
     gate, worker = bridge(stack, BRIDGE__BATCHES="accept"), stack.worker()
     gate.start()
     worker.start()
@@ -146,7 +146,7 @@ async def test_ten_kills_of_the_bridge_lose_and_repeat_nothing(stack: Stack) -> 
 
 async def test_sigterm_finishes_what_was_accepted(stack: Stack) -> None:
     """Every request that is under way gets its answer; the process ends with 0."""
-    documents = events(1_500, seed=32)
+    documents = events(1_000, seed=32)
     first, second = bridge(stack, instance="b1"), bridge(stack, instance="b2")
     for gate in (first, second):
         gate.start()
@@ -168,7 +168,7 @@ async def test_sigterm_finishes_what_was_accepted(stack: Stack) -> None:
 @pytest.mark.timeout(120)
 async def test_memory_is_flat_while_kafka_is_away(tmp_path: Path) -> None:
     """Nothing piles up: 503 with Retry-After at once, and all goes on when Kafka is back."""
-    documents = events(4_000, seed=33)
+    documents = events(2_500, seed=33)
     with LocalBroker() as broker:
         async with Emulator() as wootric:
             stack = Stack(broker.bootstrap_servers, wootric, tmp_path)
@@ -177,11 +177,11 @@ async def test_memory_is_flat_while_kafka_is_away(tmp_path: Path) -> None:
             gate.start()
             await gate.until_ready()
             segment = Segment(gate.url, senders=32)
-            await segment.send(documents[:1_000])
+            await segment.send(documents[:500])
             memory = psutil.Process(gate.running.pid).memory_info
             broker.node(1).pause()
             frozen_at, at_first = time.monotonic(), memory().rss
-            sending = asyncio.create_task(segment.send(documents[1_000:]))
+            sending = asyncio.create_task(segment.send(documents[500:]))
             while time.monotonic() - frozen_at < 4:
                 await asyncio.sleep(0.1)
             assert memory().rss - at_first < 20e6

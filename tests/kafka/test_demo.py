@@ -29,7 +29,7 @@ def test_the_demo_kills_a_worker_twice_and_agrees(bootstrap_servers: str) -> Non
 def test_the_demo_with_webhooks_agrees_too(bootstrap_servers: str) -> None:
     """The events go in signed, through a bridge; what lies in Kafka then decides."""
     done = subprocess.run(
-        [sys.executable, "-m", "stream", "demo", "--bridge", "--events", "600"],
+        [sys.executable, "-m", "stream", "demo", "--bridge", "--events", "200"],
         env={**os.environ, "KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers},
         capture_output=True,
         text=True,
@@ -38,5 +38,5 @@ def test_the_demo_with_webhooks_agrees_too(bootstrap_servers: str) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert lines[-1] == "in and out agree: 600 events, nothing lost, nothing twice"
+    assert lines[-1] == "in and out agree: 200 events, nothing lost, nothing twice"
     assert "the events go in as signed webhooks" in done.stderr

@@ -21,6 +21,8 @@ from stream.avro import FOLDER, confluent_header, confluent_id
 from stream.kafka.publish import record_of
 from stream.local.registry import LocalRegistry
 
+pytestmark = pytest.mark.xdist_group("registry")  # one registry serves them all
+
 OURS = json.loads((FOLDER / "segment_event.avsc").read_text())
 
 
@@ -110,6 +112,14 @@ async def test_what_is_written_with_an_id_is_read_by_it(
         subprocess.run, command, env=environment, capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-m", "stream", "run", "--dry-run"]
+    environment = {**worker._environment}
+    done = await asyncio.to_thread(
+        subprocess.run, command, env=environment, capture_output=True, check=False
+    )
+    assert b"3 events; nothing was sent" in done.stderr, done.stderr
+    assert b"reject" not in done.stdout + done.stderr
+    gate.asked.clear()
     worker.start()
     await stack.until_caught_up()
     values = [message.value() for message in stack.read(stack.config.topic)]
