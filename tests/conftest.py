@@ -20,6 +20,7 @@ SHARED = {"cluster", "crowd"}
 """Fixtures that are dear to make, and would be made anew in every process."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests together that share one cluster, or run beside each other as a crowd."""
     for item in items:
