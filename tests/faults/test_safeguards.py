@@ -20,9 +20,9 @@ from membership import remove_member
 from oracle import complaints
 from safeguards import KAFKA, shown_by
 from stack import Stack, Worker
-from stream.local.books import Books
 
 from sink.wootric.emulator import Drop, Emulator
+from stream.kafka.survey import Survey
 from stream.local.traffic import Kind, Traffic
 
 COMMAND = [sys.executable, str(Path(unguarded.__file__))]
@@ -65,11 +65,11 @@ class Moment:
 
     async def resolved(self) -> None:
         """Return when all is settled and nothing is in doubt any more."""
-        books = Books(self.stack.config)
+        survey = Survey(self.stack.config)
         await self.settled()
-        await until(lambda: not books.open_intents(), "no intent is open")
+        await until(lambda: not survey.open_intents(), "no intent is open")
         await self.settled()
-        books.close()
+        survey.close()
 
     async def publish(self, *kinds: Kind) -> None:
         samples = [self.people.sample(kind).value for kind in kinds]
