@@ -19,7 +19,7 @@ demo: $(READY) ## the whole way on this machine: Kafka, Wootric's emulator, even
 	@$(BIN)/wootric-stream demo $(ARGS)
 
 test: $(READY) tools ## all tests, on a real Apache Kafka (ARGS="-k codec", WORKERS=1 one at a time)
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope $(ARGS)
 
 check: $(READY) ## style, types and the rules of who may import whom
 	@$(BIN)/ruff check

@@ -21,8 +21,6 @@ from stream.avro import FOLDER, confluent_header, confluent_id
 from stream.kafka.publish import record_of
 from stream.local.registry import LocalRegistry
 
-pytestmark = pytest.mark.xdist_group("registry")  # one registry serves them all
-
 OURS = json.loads((FOLDER / "segment_event.avsc").read_text())
 
 

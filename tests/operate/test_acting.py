@@ -17,7 +17,6 @@ from sink.wootric.emulator import Answer, Drop, Emulator
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.xdist_group("operate acting"),
 ]
 
 REFUSED = Answer(status=422, body="no such thing")

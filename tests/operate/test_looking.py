@@ -20,7 +20,6 @@ from stream.operate.doubts import hashed
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.xdist_group("operate looking"),
 ]
 
 

@@ -16,7 +16,6 @@ from stream.ledger_codec import UserEntry
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.xdist_group("operate stopped"),
 ]
 
 SESSION = {"KAFKA__SESSION_TIMEOUT_S": "6"}
