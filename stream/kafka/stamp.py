@@ -63,8 +63,10 @@ class LedgerEnds:
 
         The offset of a record that was sent twice may be unknown.
         """
+        if error is not None:
+            return
         offset = message.offset()
-        if error is not None or offset is None or offset < 0:
+        if offset is None or offset < 0:
             return
         number = message.partition()
         if offset < self.of(number):

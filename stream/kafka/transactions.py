@@ -130,7 +130,10 @@ class Transactions:
         wait_s = self._config.transaction_timeout_s
         self._send_offsets(producer, offsets, group_metadata, wait_s)
         # As the commit would do first; the reports of it say where the ledger ends.
-        producer.flush(wait_s)
+        try:
+            producer.flush(wait_s)
+        except SystemError as broken:  # the client's, when a report of a failure meets another
+            raise KafkaException(KafkaError(KafkaError._FAIL, str(broken))) from broken
         if self._ends.lost is not None:
             raise KafkaFailed(f"the ledger has lost records: {self._ends.lost}")
         # Without a bound the client asks for ever, nobody polls the group, and nobody can leave.

@@ -253,7 +253,7 @@ async def test_rights_that_are_missing_are_named_and_those_of_the_readme_suffice
         code, found = await in_thread(doctor, environment("of-the-worker"))
         assert code == 77
         assert len([one for one in found["kafka rights"] if one["state"] == "fail"]) == 5
-        config, admin = stack.config, stack._admin
+        config, admin = stack.config, stack.admin
         op = AclOperation
         topic, group, ids = ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID
         reads = (op.READ, op.DESCRIBE, op.DESCRIBE_CONFIGS)

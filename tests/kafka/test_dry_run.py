@@ -44,7 +44,7 @@ def traces(stack: Stack) -> dict[str, Any]:
         "ends": [stack.ends(topic) for topic in (*topics, stack.config.parked_topic)],
         "journal": len(stack.wootric.journal.entries),
         "groups": sorted(
-            group.group_id for group in stack._admin.list_consumer_groups().result().valid
+            group.group_id for group in stack.admin.list_consumer_groups().result().valid
         ),
     }
 
