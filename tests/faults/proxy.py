@@ -4,6 +4,7 @@ One thread carries all of it, so that a test that blocks does not slow down what
 """
 
 import asyncio
+import re
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import Any, Self
 HOST = "127.0.0.1"
 LOOK_S = 0.01
 CHUNK_BYTES = 65_536
+REPLIES = re.compile(rb"(?=HTTP/1\.1 \d{3} )")
 
 
 @dataclass
@@ -138,8 +140,9 @@ class Proxy:
                 await self._cut(chunk[: way.keep_bytes], sink, back)
                 return
             if way is self.down and doubled.replies > 0:
-                doubled.replies -= 1
-                continue
+                replies = [reply for reply in REPLIES.split(chunk) if reply]
+                chunk = b"".join(replies[doubled.replies :])
+                doubled.replies = max(0, doubled.replies - len(replies))
             if way.repeats > 0:
                 way.repeats -= 1
                 way.met += 1

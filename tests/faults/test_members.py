@@ -146,7 +146,7 @@ async def test_a_transaction_of_somebody_else_that_hangs_holds_up_its_partition_
         {
             "bootstrap.servers": stack.bootstrap_servers,
             "transactional.id": f"{stack.config.group_id}x-stranger",
-            "transaction.timeout.ms": 9_000,
+            "transaction.timeout.ms": 15_000,
         }
     )
     await asyncio.to_thread(stranger.init_transactions, 30)
@@ -154,7 +154,6 @@ async def test_a_transaction_of_somebody_else_that_hangs_holds_up_its_partition_
     for topic in (stack.config.topic, stack.config.ledger_topic):
         stranger.produce(topic, b"never committed", b"user/nobody", partition=0)
     await asyncio.to_thread(stranger.flush, 30)
-    began_at = time.monotonic()
     await publish(stack, 200, 35)
     worker = stack.worker("w1", **SHORT)
     worker.start()
@@ -164,7 +163,6 @@ async def test_a_transaction_of_somebody_else_that_hangs_holds_up_its_partition_
         return {line["partition"] for line in lines if line["event"] == "partition_opened"}
 
     await until(lambda: opened() == {1, 2}, "the other partitions open")
-    assert time.monotonic() - began_at < 8
     await until(lambda: opened() == {0, 1, 2}, "the partition opens")
     await end_well(stack, worker)
 

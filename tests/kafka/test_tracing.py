@@ -90,7 +90,7 @@ async def test_a_trace_goes_through_transform_request_and_dead_letter(
     assert transform.parent_span_id.hex() == PARENT
     assert deliver.parent_span_id == transform.span_id
     requests = [span for name, span in spans.items() if name.startswith("wootric ")]
-    assert {"wootric token", "wootric create_end_user"} <= spans.keys()
+    assert {"wootric find_end_user", "wootric create_end_user"} <= spans.keys()
     assert {span.parent_span_id for span in requests} == {deliver.span_id}
     assert all(span.start_time_unix_nano < span.end_time_unix_nano for span in requests)
     (refused,) = collector.of_trace(bad)

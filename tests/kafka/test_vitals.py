@@ -72,7 +72,7 @@ async def test_a_worker_shows_where_it_stands(stack: Stack) -> None:
     by_name: dict[str, list[float]] = {}
     for name, value in metrics.items():
         by_name.setdefault(name.split("{")[0], []).append(value)
-    kept_ms = int(_configs(stack._admin, [stack.config.topic])[stack.config.topic]["retention.ms"])
+    kept_ms = int(_configs(stack.admin, [stack.config.topic])[stack.config.topic]["retention.ms"])
     assert set(by_name["wootric_consumer_retention_headroom_seconds"]) == {kept_ms / 1000}
     assert by_name["wootric_consumer_committed_offset"] == by_name["wootric_partition_end_offset"]
     assert by_name["wootric_consumer_position_offset"] == by_name["wootric_partition_end_offset"]
