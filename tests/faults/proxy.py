@@ -143,6 +143,8 @@ class Proxy:
                 replies = [reply for reply in REPLIES.split(chunk) if reply]
                 chunk = b"".join(replies[doubled.replies :])
                 doubled.replies = max(0, doubled.replies - len(replies))
+                if not chunk:
+                    continue
             if way.repeats > 0:
                 way.repeats -= 1
                 way.met += 1
