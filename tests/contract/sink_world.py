@@ -193,7 +193,7 @@ async def world(
                 "pixel_url": wootric.pixel_url,
                 "client_id": "id",
                 "client_secret": "secret",
-                "request_timeout_s": 0.5,
+                "request_timeout_s": 2.0,
                 "in_flight_max": 16,
                 **account,
             }
