@@ -205,7 +205,7 @@ FAULTS: Mapping[str, Sequence[Fault]] = {
     ),
     "kafka": (broker_killed, broker_restarted, broker_frozen),
 }
-REST_FACTOR = {"workers": 1.0, "wootric": 0.5, "kafka": 3.0}
+REST_FACTOR = {"workers": 2.0, "wootric": 0.5, "kafka": 4.0}
 
 
 class Nemesis:
