@@ -8,29 +8,15 @@ else with records, so that the event loop never waits for Kafka.
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
 import structlog
 from confluent_kafka import (
     Consumer,
-    IsolationLevel,
     KafkaError,
     KafkaException,
-    TopicCollection,
     TopicPartition,
-)
-from confluent_kafka.admin import (
-    AdminClient,
-    ConfigEntry,
-    ConfigResource,
-    ListOffsetsResultInfo,
-    OffsetSpec,
-    ResourceType,
-    TopicDescription,
 )
 
 from stream.checkpoint import Checkpoint
@@ -38,18 +24,18 @@ from stream.errors import CommitAborted, Fenced, KafkaFailed
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.group import Group
+from stream.kafka.input_watch import InputWatch
+from stream.kafka.intake import Intake
 from stream.kafka.messages import (
     Aborted,
     Assigned,
     Command,
     Commit,
     Committed,
-    End,
     Failed,
     Halted,
     HaltReason,
     Joined,
-    Kept,
     Leave,
     Left,
     Lost,
@@ -59,7 +45,6 @@ from stream.kafka.messages import (
     Records,
     Release,
     Revoking,
-    Sized,
 )
 from stream.kafka.restore import Restorer
 from stream.kafka.stamp import LedgerEnds
@@ -77,12 +62,7 @@ FULL_WAIT_S = 0.005
 FULL_S_MAX = 1.0
 """How long nothing is polled while there is no room, before the partitions are paused:
 a pause throws away what was fetched ahead."""
-ENDS_EVERY_S = 1.0
-RETENTION_EVERY_S = 300.0
-LEADERS_S_MAX = 0.5
 RESOLVE_EVERY_S = 0.5
-SEEK_TRIES = 25
-SEEK_WAIT_S = 0.02
 OUT_OF_RANGE = (
     "the next offset is not in the topic any more: records were deleted before they were read; "
     "check the topic's retention, then run `wootric-stream replay --to-earliest` for this one"
@@ -107,24 +87,19 @@ class GroupMember(threading.Thread):
         self._tell = tell
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._consumer = Consumer(settings.consumer(config))
-        self._admin = AdminClient(settings.common(config))
+        self._intake = Intake(self._consumer)
+        self._watch = InputWatch(config, tell=tell)
         ends = LedgerEnds()
         self._restorer = Restorer(config, group=Group(config), ends=ends, tell=tell)
         self._transactions = Transactions(config, epoch=epoch, consumer=self._consumer, ends=ends)
         self._metadata: Any = None
         self._owned: dict[Partition, int] = {}
-        self._reading: set[Partition] = set()
         self._assignments = 0
         self._moved = 0
         self._revoking = False
         self._leaving = False
         self._full_since: float | None = None
-        self._held = False
-        self._ends_at = 0.0
-        self._retention_at = 0.0
         self._handed = 0
-        self._leaders_moved = False
-        self._unsized = False
         self._unresolved: tuple[Checkpoint, float] | None = None
         self._resolve_at = 0.0
 
@@ -161,7 +136,7 @@ class GroupMember(threading.Thread):
     def _turn(self) -> None:
         polled = self._poll()
         self._resolve()
-        self._ask_for_ends()
+        self._watch.ask(self._owned)
         command = self._next_command(COMMAND_WAIT_S if self.busy and not polled else 0.0)
         while command is not None and not self._leaving:
             self._do(command)
@@ -183,7 +158,7 @@ class GroupMember(threading.Thread):
         if room > 0:
             self._unhold()
         # While a commit may follow at any moment it is the commands that are waited for.
-        first = self._consumer.poll(0.0 if self.busy and not self._held else POLL_IDLE_S)
+        first = self._consumer.poll(0.0 if self.busy and not self._intake.held else POLL_IDLE_S)
         self.polled_at = time.monotonic()
         if first is not None:
             messages = [first]
@@ -204,28 +179,24 @@ class GroupMember(threading.Thread):
         now = time.monotonic()
         if self._full_since is None:
             self._full_since = now
-        if not self._held and now - self._full_since < FULL_S_MAX:
+        if not self._intake.held and now - self._full_since < FULL_S_MAX:
             command = self._next_command(FULL_WAIT_S)
             if command is not None:
                 self._do(command)
             return False
-        if not self._held:
-            self._held = True
-            self._consumer.pause(_topic_partitions(self._reading))
+        self._intake.hold()
         return True
 
     def _unhold(self) -> None:
         self._full_since = None
-        if self._held:
-            self._held = False
-            self._consumer.resume(_topic_partitions(self._reading))
+        self._intake.release()
 
     def _hand_over(self, messages: list[Any]) -> None:
         good = []
         for message in messages:
             error = message.error()
             if error is None or error.code() == KafkaError._PARTITION_EOF:
-                if Partition(message.topic(), message.partition()) in self._reading:
+                if Partition(message.topic(), message.partition()) in self._intake:
                     good.append(message)
             else:
                 self._trouble(error, message)
@@ -237,8 +208,8 @@ class GroupMember(threading.Thread):
         """React to what the consumer reports beside records."""
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             partition = Partition(message.topic(), message.partition())
-            if partition in self._reading:
-                self._reading.discard(partition)
+            if partition in self._intake:
+                self._intake.forget(partition)
                 self._tell(Halted(partition, HaltReason.OFFSET_OUT_OF_RANGE, OUT_OF_RANGE))
         elif error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID) or error.fatal():
             raise Fenced(
@@ -257,11 +228,9 @@ class GroupMember(threading.Thread):
                 self._commit(checkpoint)
             case Read(partition, offset, assignment):
                 if self._owned.get(partition) == assignment:
-                    self._seek(partition, offset)
+                    self._intake.begin(partition, offset)
             case Pause(partition):
-                if partition in self._reading:
-                    self._reading.discard(partition)
-                    self._consumer.pause(_topic_partitions([partition]))
+                self._intake.stop(partition)
             case Release():
                 self._revoking = False
             case Leave():
@@ -269,30 +238,6 @@ class GroupMember(threading.Thread):
                 self._revoking = False
             case _:
                 assert_never(command)
-
-    def _seek(self, partition: Partition, offset: int) -> None:
-        self._seek_soon(TopicPartition(*partition, offset))
-        self._reading.add(partition)
-        switch = self._consumer.pause if self._held else self._consumer.resume
-        switch(_topic_partitions([partition]))
-
-    def _seek_soon(self, position: TopicPartition) -> None:
-        """Seek as soon as the client has begun with the partition, which takes it a moment.
-
-        A fetch between assignment and pause, from where records have expired, makes the client
-        stop the partition for good, and no seek revives it: then it is assigned anew.
-        """
-        for _ in range(SEEK_TRIES):
-            try:
-                self._consumer.seek(position)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError._STATE:
-                    raise
-                time.sleep(SEEK_WAIT_S)
-            else:
-                return
-        self._consumer.incremental_unassign([position])
-        self._consumer.incremental_assign([position])
 
     def _commit(self, checkpoint: Checkpoint) -> None:
         """Commit, if what the checkpoint speaks of is still ours; tell how it went.
@@ -356,7 +301,7 @@ class GroupMember(threading.Thread):
         consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in assigned])
         if assigned:
             consumer.pause(assigned)
-        self._unsized = True
+        self._watch.resize()
         self._tell(Joined())
         if partitions:
             self._tell(Assigned(partitions, self._assignments))
@@ -388,68 +333,13 @@ class GroupMember(threading.Thread):
     def _disown(self, partitions: Sequence[Partition]) -> None:
         for partition in partitions:
             self._owned.pop(partition, None)
-            self._reading.discard(partition)
+            self._intake.forget(partition)
         self._restorer.forget(partitions)
 
     def _capture(self) -> None:
         """Take the group's metadata as of now: only here does it fit our own picture."""
         metadata = self._consumer.consumer_group_metadata()
         self._metadata = metadata if self._consumer.memberid() else None
-
-    # Beside the way of the records
-
-    def _ask_for_ends(self) -> None:
-        """Ask for the last stable offsets now and then; the answer comes by itself."""
-        now = time.monotonic()
-        if now < self._ends_at or not self._owned:
-            return
-        self._ends_at = now + ENDS_EVERY_S
-        owned = list(self._owned)
-        if self._unsized:
-            self._ask_for_size()
-        if self._leaders_moved:
-            self._leaders_moved = False
-            self._find_leaders()
-        futures = self._admin.list_offsets(
-            {TopicPartition(*partition): OffsetSpec.latest() for partition in owned},
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=5,
-        )
-        for asked, future in futures.items():
-            partition = Partition(asked.topic, asked.partition)
-            future.add_done_callback(partial(self._ended, partition))
-        if now >= self._retention_at:
-            self._retention_at = now + RETENTION_EVERY_S
-            asked_config = ConfigResource(ResourceType.TOPIC, self._config.topic)
-            answers = self._admin.describe_configs([asked_config], request_timeout=5)
-            answers[asked_config].add_done_callback(self._kept)
-
-    def _ended(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
-        if answer.exception() is None and answer.result().offset >= 0:
-            self._tell(End(partition, answer.result().offset))
-        else:
-            self._leaders_moved = True
-
-    def _kept(self, answer: "Future[dict[str, ConfigEntry]]") -> None:
-        entry = None if answer.exception() else answer.result().get("retention.ms")
-        if entry is not None and entry.value is not None:
-            self._tell(Kept(int(entry.value)))
-
-    def _ask_for_size(self) -> None:
-        """Ask how many partitions the input has; the answer comes by itself."""
-        topic = TopicCollection([self._config.topic])
-        for future in self._admin.describe_topics(topic, request_timeout=5).values():
-            future.add_done_callback(self._sized)
-
-    def _sized(self, answer: "Future[TopicDescription]") -> None:
-        if answer.exception() is None and answer.result().partitions:
-            self._unsized = False
-            self._tell(Sized(len(answer.result().partitions)))
-
-    def _find_leaders(self) -> None:
-        """Let the admin client look for new leaders, which it never does by itself."""
-        with suppress(KafkaException):
-            self._admin.list_topics(self._config.topic, timeout=LEADERS_S_MAX)
 
     def _close(self) -> None:
         self._leaving = True
@@ -460,7 +350,3 @@ class GroupMember(threading.Thread):
             except Exception as error:  # noqa: BLE001  a client in a bad state raises anything
                 log.warning("close_failed", error=str(error))
         self._tell(Left())
-
-
-def _topic_partitions(partitions: Iterable[Partition]) -> list[TopicPartition]:
-    return [TopicPartition(*partition) for partition in partitions]
