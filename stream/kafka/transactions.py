@@ -18,7 +18,7 @@ from stream.checkpoint import Checkpoint, LedgerRecord
 from stream.dead_letter import DeadLetter
 from stream.errors import CommitAborted, Fenced, KafkaFailed, StartupError
 from stream.kafka import config as settings
-from stream.kafka.bounded import Overdue, within
+from stream.kafka.bounded import Bounded, Overdue
 from stream.kafka.config import KafkaConfig
 from stream.kafka.group import committed
 from stream.kafka.stamp import LedgerEnds, Stamp
@@ -63,6 +63,7 @@ class Transactions:
         self._consumer = consumer
         self._ends = ends
         self._producer: Producer | None = None
+        self._bounded = Bounded()
         self._given_up: list[Producer] = []  # never to be freed: a call on them is under way
 
     def start(self) -> None:
@@ -147,7 +148,7 @@ class Transactions:
         """
         call = partial(producer.send_offsets_to_transaction, offsets, metadata, wait_s)
         try:
-            within(wait_s + OVERDUE_S, call)
+            self._bounded.call(wait_s + OVERDUE_S, call)
         except Overdue:
             self._given_up.append(producer)
             self._producer = None
