@@ -13,12 +13,11 @@ from typing import Any, assert_never
 
 import structlog
 
-from sink.delivery import InDoubt
 from sink.wootric.sink import WootricSink
 from stream.checkpoint import Checkpoint
 from stream.errors import DecodeError
 from stream.flow import Flow
-from stream.holds import Holds, Missing, Waiting
+from stream.holds import Missing, Waiting
 from stream.judge import Judged
 from stream.kafka.member import GroupMember
 from stream.kafka.messages import (
@@ -36,7 +35,6 @@ from stream.kafka.messages import (
     Left,
     Lost,
     Notice,
-    Pause,
     Read,
     Records,
     Release,
@@ -45,9 +43,10 @@ from stream.kafka.messages import (
     Sized,
 )
 from stream.limits import Capacity
+from stream.pauses import Pauses
 from stream.record import Partition, Record
+from stream.sending import Sending
 from stream.telemetry.observer import Observer
-from stream.work import Work
 
 log = structlog.get_logger()
 
@@ -58,8 +57,6 @@ UNDER_WAY_SMALL = 16
 """With so little under way nothing is gained by waiting for more."""
 CYCLES_AHEAD = 2
 """How far a release looks ahead: its transaction and the turn that notices that there is room."""
-AWAITING_ROOM = 100
-"""What is read in any case while an intent lacks an event: it opens a lane that fills memory."""
 AFTER_ABORT_S = 0.05
 AFTER_ABORT_S_MAX = 1.0
 """The wait doubles: a write that is refused may be refused until somebody acts."""
@@ -110,14 +107,26 @@ class Processor:
         self._wall_clock = wall_clock
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._sending = asyncio.Semaphore(pace.in_flight_max)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._queued = 0
-        self._queued_requests = 0
+        self._sending = Sending(
+            flow,
+            sink,
+            observer,
+            in_flight_max=pace.in_flight_max,
+            look_ahead_s=pace.cycle_max_s * CYCLES_AHEAD,
+            clock=clock,
+            now_ms=self._now_ms,
+            settled=self._wake,
+        )
         self._assignments: dict[Partition, int] = {}
         self._input_partitions = 0
-        self._holds = Holds(missing)
-        self._paused: dict[Partition, float] = {}
+        self._pauses = Pauses(
+            flow,
+            observer,
+            unsettled_records_max=pace.unsettled_records_max,
+            dead_letter_pause_s=pace.dead_letter_pause_s,
+            missing=missing,
+            clock=clock,
+        )
         self._committing: Checkpoint | None = None
         self._next_commit_at = 0.0
         self._aborts = 0
@@ -134,27 +143,12 @@ class Processor:
 
     def schemas_changed(self) -> None:
         """Go on with the partitions whose first message waits no longer."""
-        for partition in self._holds.waiting:
-            held = self._holds.release(partition)
-            if held:
-                self._observer.released(partition)
-                del self._paused[partition]
-                self._admit(held)
-                if partition not in self._paused:
-                    flow = self._flow.partitions[partition]
-                    self._command(Read(partition, flow.offsets.next_offset, flow.opening))
+        self._pauses.release(self._admit)
         self._wake()
 
     def schema_waits(self, waiting: Waiting) -> None:
         """Say of the partitions that wait for a schema why they stand still."""
-        for partition, schema_id in self._holds.waiting.items():
-            if not waiting.is_unknown:
-                reason = HaltReason.REGISTRY_AWAY
-            elif schema_id == waiting.schema_id:
-                reason = HaltReason.UNKNOWN_SCHEMA
-            else:
-                continue
-            self._observer.waits(partition, reason, waiting.detail)
+        self._pauses.explain(waiting)
 
     async def run(self, member: GroupMember) -> None:
         """Process until told to stop.
@@ -162,14 +156,12 @@ class Processor:
         Raises:
             StreamError: the member is beyond repair.
         """
-        self._member = member
+        self._member = self._pauses.reader = member
         member.start()
         try:
             await self._ended
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._sending.end()
         if self._failure is not None:
             raise self._failure
 
@@ -262,9 +254,9 @@ class Processor:
                 partition = Partition(message.topic(), message.partition())
                 if partition not in self._flow.partitions:
                     continue
-                if self._holds.take(partition, message):
-                    self._hold(partition)
-                elif message.error() is not None:
+                if self._pauses.takes(partition, message):
+                    continue
+                if message.error() is not None:
                     ends[partition] = message.offset()
                 else:
                     judged.append(self._judge(_record(partition, message)))
@@ -272,13 +264,7 @@ class Processor:
             for partition, offset in ends.items():
                 self._flow.reached(partition, offset)
             self._observer.consumed(admitted)
-            self._keep_bounds()
-
-    def _hold(self, partition: Partition) -> None:
-        """Read a partition no further until what it holds is released."""
-        if self._paused.get(partition) != float("inf"):
-            self._paused[partition] = float("inf")
-            self._command(Pause(partition))
+            self._pauses.keep(leaving=self._leaving)
 
     def _committed(self, notice: Committed, checkpoint: Checkpoint) -> None:
         with self._observer.busy("settle"):
@@ -288,14 +274,13 @@ class Processor:
             shares = self._flow.held(checkpoint).values()
             self._observer.committed(checkpoint, shares, notice.took_s)
             for work in works:
-                self._send(work)
-            self._keep_bounds()
+                self._sending.send(work)
+            self._pauses.keep(leaving=self._leaving)
 
     def _close(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
             self._assignments.pop(partition, None)
-            self._holds.drop(partition)
-            self._paused.pop(partition, None)
+            self._pauses.forget(partition)
             self._observer.closed(partition, self._flow.close(partition))
         self._share()
 
@@ -304,51 +289,6 @@ class Processor:
         if self._input_partitions:
             owned = min(len(self._assignments), self._input_partitions)
             self._sink.share(owned, self._input_partitions)
-
-    # Sending
-
-    def _send(self, work: Work) -> None:
-        self._queued += 1
-        self._queued_requests += work.requests
-        task = self._loop.create_task(self._deliver(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _deliver(self, work: Work) -> None:
-        flow = self._flow.partitions.get(work.lane.partition)
-        if flow is None:
-            self._dequeue(work)
-            return
-        delivery = flow.delivery(work, lambda: self._flow.may_send(work, self._clock()))
-        async with self._sending:
-            self._dequeue(work)
-            with self._observer.delivering(work):
-                outcome = await self._sink.deliver(delivery)
-                self._observer.delivered(work, outcome, self._now_ms())
-        if isinstance(outcome, InDoubt):
-            self._observer.ambiguous(work)
-        self._flow.settle(work, outcome, self._clock(), self._now_ms())
-        self._wake()
-
-    def _dequeue(self, work: Work) -> None:
-        self._queued -= 1
-        self._queued_requests -= work.requests
-
-    def _capacity(self) -> Capacity:
-        """Return how much may be released: as much again as is under way waits its turn,
-        so that requests need not wait for the transaction that releases them. Where a rate
-        limits them no more than may soon begin: what is not frozen yet still merges.
-        """
-        if self._drain is not None and isinstance(self._drain.answer, Leave):
-            return Capacity(0, 0)
-        now = self._clock()
-        free = self._pace.in_flight_max * 2 - self._flow.under_way
-        return Capacity(
-            api=min(free, self._sink.capacity(now) - self._queued),
-            pages=min(free, self._sink.capacity(now, page=True) - self._queued),
-            requests=self._sink.requests(now, within_s=self._pace.cycle_max_s * CYCLES_AHEAD)
-            - self._queued_requests,
-        )
 
     # The turn
 
@@ -384,7 +324,7 @@ class Processor:
         self._at(min(now + self._pace.cycle_max_s, due if due is not None else float("inf")))
         if self._committing is not None or not self._flow.partitions:
             return
-        capacity = self._capacity()
+        capacity = Capacity(0, 0) if self._leaving else self._sending.capacity()
         fence_due = self._flow.under_way and now >= self._fenced_at + self._pace.cycle_max_s / 2
         if not fence_due and not self._flow.has_news(capacity):
             return
@@ -397,31 +337,6 @@ class Processor:
         small = self._flow.under_way <= UNDER_WAY_SMALL
         self._next_commit_at = now if small else now + CYCLE_MIN_S
         self._command(Commit(self._committing))
-
-    def _keep_bounds(self) -> None:
-        """Read no more than there is room for, and no further than a partition may stretch."""
-        if self._member is None:
-            return
-        room = self._pace.unsettled_records_max - self._flow.unsettled - len(self._holds)
-        if any(flow.awaiting for flow in self._flow.partitions.values()):
-            room = max(room, AWAITING_ROOM)
-        self._member.room = 0 if self._leaving else room
-        now = self._clock()
-        for partition, flow in self._flow.partitions.items():
-            paused_until = self._paused.get(partition)
-            if paused_until is None:
-                if flow.brake.on:
-                    self._paused[partition] = now + self._pace.dead_letter_pause_s
-                    self._observer.braked(partition, self._pace.dead_letter_pause_s)
-                    self._command(Pause(partition))
-                elif flow.overstretched:
-                    self._paused[partition] = now
-                    self._command(Pause(partition))
-            elif now >= paused_until and not flow.overstretched:
-                del self._paused[partition]
-                flow.brake.release()
-                self._observer.released(partition)
-                self._command(Read(partition, flow.offsets.next_offset, flow.opening))
 
     # Giving partitions up
 
@@ -437,7 +352,7 @@ class Processor:
             return
         self._flow.stop_releasing(partitions)
         self._drain = Drain(partitions, self._clock() + wait_s, answer)
-        self._keep_bounds()
+        self._pauses.keep(leaving=self._leaving)
         self._wake()
 
     def _drained(self, now: float) -> bool:
@@ -455,7 +370,7 @@ class Processor:
 
     # Small steps
 
-    def _command(self, command: Commit | Read | Pause | Release | Leave) -> None:
+    def _command(self, command: Commit | Read | Release | Leave) -> None:
         if self._member is not None:
             self._member.command(command)
 
