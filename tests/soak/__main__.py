@@ -27,7 +27,7 @@ from stream.local.demo import judge_all, pixels_of
 from stream.local.expectation import Row, compare, differences, expect, observed
 from stream.local.publisher import Publisher
 from stream.local.traffic import traffic
-from tests.soak.nemesis import LATE_S_MAX, SESSION_S, Nemesis, World
+from tests.soak.nemesis import GAVE_UP, LATE_S_MAX, SESSION_S, Nemesis, World, end
 from tests.soak.watch import CommittedReader, Memory, read_all
 from tests.stack import Stack
 
@@ -119,8 +119,7 @@ async def _soak(
         striking.cancel()
         await asyncio.gather(publishing, striking, return_exceptions=True)
     for worker in (steady, *crew):
-        if worker.stop(60) != 0:
-            world.failures.append(f"a worker ended with {worker.running.returncode} at the end")
+        await asyncio.to_thread(end, world, worker)
     await _check_reader(world, reader)
     return await _findings(world, survey, publisher, nemesis, memory, recovery_s)
 
@@ -151,7 +150,7 @@ async def _revive(world: World) -> None:
     """Start a worker again that gave up for a good reason, as its supervisor would."""
     for worker in (world.steady, *world.crew):
         code = worker.running.poll()
-        if code in (69, 75):
+        if code in GAVE_UP:
             say(f"a worker ended with {code}: started again")
             worker.start()
         elif code is not None and code not in (0, -9):
