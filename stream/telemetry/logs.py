@@ -5,9 +5,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
+from structlog.typing import ExcInfo
 
 from stream import __version__
 
@@ -24,7 +27,9 @@ def configure(*, level: str, as_json: bool, instance: str) -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer(serializer=_dumps)
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[
@@ -34,7 +39,7 @@ def configure(*, level: str, as_json: bool, instance: str) -> None:
             Sampler(),
             _signature(instance),
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
-            structlog.processors.dict_tracebacks if as_json else _as_it_is,
+            structlog.processors.ExceptionRenderer(_way) if as_json else _as_it_is,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
@@ -111,6 +116,23 @@ def _signature(instance: str) -> structlog.typing.Processor:
         return {**who, **fields}
 
     return sign
+
+
+_traced = ExceptionDictTransformer(show_locals=False, use_rich=False)
+
+
+def _way(error: ExcInfo) -> list[dict[str, Any]]:
+    """Return where an exception came from. Its words are left out like the variables of its
+    frames: either may hold what a person wrote, or a secret.
+    """
+    return [
+        {
+            "type": one["exc_type"],
+            "cause": one["is_cause"],
+            "frames": [f"{at['filename']}:{at['lineno']} {at['name']}" for at in one["frames"]],
+        }
+        for one in _traced(error)
+    ]
 
 
 def _dumps(value: object, **_: object) -> str:

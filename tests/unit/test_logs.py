@@ -79,3 +79,43 @@ def test_every_line_says_who_speaks_and_every_line_is_counted():
         assert (line["instance"], line["service"]) == ("w1", "wootric-stream")
         assert {"ts", "version", "level", "event"} <= line.keys()
     assert done.stdout == b"9\n"
+
+
+DEFECT = """
+import structlog
+from stream.telemetry import logs
+logs.configure(level="INFO", as_json={as_json}, instance="w1")
+def inner(secret):
+    raise ValueError(f"cannot use {{secret}}")
+def outer():
+    person = "ada@example.com"
+    try:
+        inner("hunter2")
+    except ValueError as error:
+        raise LookupError(person) from error
+try:
+    outer()
+except LookupError:
+    structlog.get_logger().error("request_failed", exc_info=True)
+"""
+
+
+def test_an_unexpected_exception_is_logged_without_variables_and_words():
+    """In JSON only its kinds and the way to it; a person at a console sees Python's own lines."""
+    command = [sys.executable, "-c", DEFECT.format(as_json=True)]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert "hunter2" not in done.stderr
+    assert "ada@example.com" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    outer, inner = json.loads(line)["exception"]
+    assert (outer["type"], inner["type"]) == ("LookupError", "ValueError")
+    assert [frame.rpartition(" ")[2] for frame in inner["frames"]] == ["outer", "inner"]
+    assert inner["cause"]
+
+
+def test_a_console_shows_no_variables_either():
+    command = [sys.executable, "-c", DEFECT.format(as_json=False)]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert "LookupError" in done.stderr
+    assert "secret = " not in done.stderr
+    assert "locals" not in done.stderr
