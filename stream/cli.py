@@ -374,7 +374,7 @@ def lag_exporter(
             kafka, http = settings.kafka, settings.http
             as_json = settings.log.format is LogFormat.JSON
             configure(level=settings.log.level, as_json=as_json, instance="lag-exporter")
-            exporter = LagExporter(kafka_config(kafka), every_s=every)
+            exporter = LagExporter(kafka_config(kafka, stays=True), every_s=every)
             asyncio.run(until_signal(exporter.run(http.host, http.port)))
     except typer.Exit as end:
         code = end.exit_code

@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from stream.errors import KafkaFailed, StreamError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
+from stream.kafka.login import LoginWatch
 
 log = structlog.get_logger()
 
@@ -74,6 +75,7 @@ class AcknowledgedProducer:
         self._closed = threading.Event()
         own = settings.acknowledged_producer(config, record_bytes_max=record_bytes_max, ack_s=ack_s)
         self._producer = Producer({**own, "error_cb": self._error})
+        self._login = LoginWatch(config)
         self._thread = threading.Thread(target=self._poll, name="kafka-producer", daemon=True)
         self._thread.start()
 
@@ -134,6 +136,7 @@ class AcknowledgedProducer:
         while not self._closed.is_set():
             self._producer.poll(POLL_S)
             self.polled_at = time.monotonic()
+            self._login.renew((self._producer,))
             if self._finished:
                 self._loop.call_soon_threadsafe(_settle, tuple(self._finished))
                 self._finished.clear()

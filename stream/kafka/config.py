@@ -1,6 +1,6 @@
 """What our clients are told, and nothing about what they do."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,8 @@ RECORD_BYTES_MAX = 10 * 1024 * 1024
 class KafkaConfig:
     """Where the topics are and who we are there; times in seconds.
 
-    ``properties`` goes to librdkafka as it is, behind our own choices.
+    ``properties`` goes to librdkafka as it is, behind our own choices. ``login`` gives name and
+    password for SASL as they are now, if there are any; it is asked for each client anew.
     """
 
     bootstrap_servers: str
@@ -25,6 +26,9 @@ class KafkaConfig:
     session_timeout_s: float = 10.0
     transaction_timeout_s: float = 10.0
     properties: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    login: Callable[[], tuple[str, str] | None] = field(
+        default=lambda: None, repr=False, compare=False
+    )
 
     @property
     def transactional_id(self) -> str:
@@ -39,7 +43,10 @@ def transactional_id(group_id: str, instance_id: str) -> str:
 
 def common(config: KafkaConfig) -> dict[str, Any]:
     """Return what every client is told."""
-    return {"bootstrap.servers": config.bootstrap_servers, **config.properties}
+    login = config.login()
+    names = ("sasl.username", "sasl.password")
+    credentials = {} if login is None else dict(zip(names, login, strict=True))
+    return {"bootstrap.servers": config.bootstrap_servers, **config.properties, **credentials}
 
 
 def consumer(config: KafkaConfig) -> dict[str, Any]:

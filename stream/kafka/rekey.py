@@ -28,6 +28,7 @@ from stream.errors import Fenced
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.group import committed
+from stream.kafka.login import LoginWatch
 from stream.record import Partition, Record
 
 log = structlog.get_logger()
@@ -133,6 +134,7 @@ class Rekeyer(threading.Thread):
         producer.init_transactions(START_S)
         consumer = Consumer(settings.consumer(self._config))
         try:
+            login = LoginWatch(self._config)
             consumer.subscribe(
                 [self._source],
                 on_assign=self._on_assign,
@@ -142,6 +144,7 @@ class Rekeyer(threading.Thread):
             while not self._stopping.is_set():
                 messages = consumer.consume(CHUNK_RECORDS_MAX, POLL_S)
                 self.polled_at = time.monotonic()
+                login.renew((producer, consumer))
                 records = [r for m in messages if (r := self._record(m)) is not None]
                 if records:
                     self._transfer(producer, records)
@@ -179,7 +182,7 @@ class Rekeyer(threading.Thread):
         elif error.fatal() or error.code() in OURS_NO_MORE:
             raise KafkaException(error)
         elif not error.retriable():
-            log.warning("consumer_error", error=error.str())
+            log.warning("consumer_error", error=error.name(), detail=error.str())
 
     def _transfer(self, producer: Producer, records: Sequence[Record]) -> None:
         """Write what the records stand for, and their offsets, in one transaction."""

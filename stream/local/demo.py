@@ -40,6 +40,7 @@ from stream.local.traffic import Sample, traffic
 from stream.local.webhooks import DemoBridge, WebhookPublisher
 from stream.local.worker import Worker
 from stream.record import Record
+from stream.service import kafka_config
 from stream.settings import load_kafka
 from stream.transform import Deliver, Rules
 
@@ -106,6 +107,7 @@ def _config(bootstrap_servers: str, seed: int) -> KafkaConfig:
     """Return names that nobody else has: the cluster may be one that is shared."""
     name = f"demo-{seed}-{secrets.token_hex(4)}"
     topic = f"{name}.events"
+    access = kafka_config(load_kafka()) if os.environ.get(ADDRESS_VARIABLE) else None
     return KafkaConfig(
         bootstrap_servers=bootstrap_servers,
         group_id=name,
@@ -114,7 +116,8 @@ def _config(bootstrap_servers: str, seed: int) -> KafkaConfig:
         ledger_topic=f"{topic}.wootric.ledger",
         dead_letter_topic=f"{topic}.wootric.dlq",
         parked_topic=f"{topic}.wootric.parked",
-        properties=load_kafka().properties if os.environ.get(ADDRESS_VARIABLE) else {},
+        properties={} if access is None else access.properties,
+        login=(lambda: None) if access is None else access.login,
     )
 
 

@@ -4,6 +4,7 @@ Source: docs.confluent.io/platform/current/schema-registry/develop/api.html; tri
 Registry 2.6.13, which answers the same.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -43,22 +44,27 @@ class Registered:
 
 
 class RegistryClient:
-    """Asks one registry; to be used as a context manager.
+    """Asks one registry; to be used as a context manager. ``password`` gives it as it is now.
 
     Every method raises RegistryUnavailable without an answer; the others as they say.
     """
 
     def __init__(
-        self, url: str, *, username: str = "", password: str = "", timeout_s: float
+        self,
+        url: str,
+        *,
+        username: str = "",
+        password: Callable[[], str] = lambda: "",
+        timeout_s: float,
     ) -> None:
         self._url = url.rstrip("/")
-        self._auth = aiohttp.BasicAuth(username, password, "utf-8") if username else None
+        self._username = username
+        self._password = password
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            auth=self._auth,
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept": CONTENT_TYPE},
@@ -111,11 +117,18 @@ class RegistryClient:
     async def _ask(self, method: str, path: str, body: Any = None) -> Any:
         """Return the answer's JSON. Nobody is followed elsewhere: the credentials are for here."""
         assert self._session is not None  # noqa: S101  (entered)
+        name, password = self._username, self._password
+        auth = aiohttp.BasicAuth(name, password(), "utf-8") if name else None
         data = None if body is None else orjson.dumps(body)
         headers = None if body is None else {"Content-Type": CONTENT_TYPE}
         try:
             async with self._session.request(
-                method, f"{self._url}{path}", data=data, headers=headers, allow_redirects=False
+                method,
+                f"{self._url}{path}",
+                data=data,
+                headers=headers,
+                auth=auth,
+                allow_redirects=False,
             ) as reply:
                 text = await reply.content.read(ANSWER_BYTES_MAX)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:

@@ -47,13 +47,25 @@ EVENTS = (
         "credentials_refused",
         "error",
         "Wootric gives no token, for the reason `error`; `look_at` names the settings.",
-        "mend those settings, start again",
+        "mend those settings; what is in files is read again, for the environment start again",
     ),
     Event(
         "credentials_accepted",
         "info",
         "Wootric gives tokens again.",
         "nothing",
+    ),
+    Event(
+        "kafka_login_changed",
+        "info",
+        "The files have another name or password for Kafka: it is used from now on.",
+        "nothing",
+    ),
+    Event(
+        "secrets_not_read",
+        "warning",
+        "The settings could not be read again (`detail`): what was read last still counts.",
+        "what `detail` says",
     ),
     Event(
         "rejected",

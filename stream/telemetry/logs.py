@@ -121,7 +121,7 @@ def _signature(instance: str) -> structlog.typing.Processor:
 _traced = ExceptionDictTransformer(show_locals=False, use_rich=False)
 
 
-def _way(error: ExcInfo) -> list[dict[str, Any]]:
+def _way(exc_info: ExcInfo) -> list[dict[str, Any]]:
     """Return where an exception came from. Its words are left out like the variables of its
     frames: either may hold what a person wrote, or a secret.
     """
@@ -131,7 +131,7 @@ def _way(error: ExcInfo) -> list[dict[str, Any]]:
             "cause": one["is_cause"],
             "frames": [f"{at['filename']}:{at['lineno']} {at['name']}" for at in one["frames"]],
         }
-        for one in _traced(error)
+        for one in _traced(exc_info)
     ]
 
 
