@@ -26,6 +26,10 @@ class RegistryUnavailable(StreamError):  # noqa: N818  (a state, not a defect)
     """No answer, or none that says anything: ask again."""
 
 
+class RegistryDenied(RegistryUnavailable):
+    """It does not let us in; somebody has to act, and until then it is as good as away."""
+
+
 class NotRegistered(StreamError):  # noqa: N818
     """The registry does not know the schema or the subject, or not yet."""
 
@@ -96,8 +100,12 @@ class RegistryClient:
         return _registered(await self._ask("GET", f"/subjects/{_name(subject)}/versions/{number}"))
 
     async def look_up(self, subject: str, text: str) -> int:
-        """Return the id that a schema has under a subject. Raises NotRegistered."""
-        return _id(await self._ask("POST", f"/subjects/{_name(subject)}", {"schema": text}))
+        """Return the id that a schema has under a subject. Raises NotRegistered.
+
+        However it was written there: without being told to, Apicurio compares the very text.
+        """
+        path = f"/subjects/{_name(subject)}?normalize=true"
+        return _id(await self._ask("POST", path, {"schema": text}))
 
     async def register(self, subject: str, text: str) -> int:
         """Return the id of a schema, which it gets if it has none. Raises SchemaRefused."""
@@ -150,7 +158,7 @@ def _answer(status: int, text: bytes) -> Any:
     if status in (409, 422):
         raise SchemaRefused(words)
     if status in (401, 403):
-        raise RegistryUnavailable("it refuses our credentials")
+        raise RegistryDenied("it refuses our credentials")
     raise RegistryUnavailable(f"it answers with status {status}, which is no answer of a registry")
 
 
