@@ -300,19 +300,31 @@ def broker(
 @app.command()
 def doctor(
     *,
+    of_bridge: Annotated[
+        bool, typer.Option("--bridge", help="Look at what the bridge needs instead.")
+    ] = False,
+    tolerant: Annotated[
+        bool,
+        typer.Option(
+            "--tolerate-outages",
+            help="Only warn while Wootric or the schema registry is away: the service waits for "
+            "them itself. What they refuse still fails.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
 ) -> None:
     """Look at everything that has to be right; each failure with its mend.
 
-    Settings, names, certificates, login, rights, topics, limits, transactions, group, Wootric's
-    token, a look-up there, the clock. It writes nothing. The exit code is that of the first
-    failure: 69 unavailable, 77 permission, 78 configuration.
+    Settings, names, certificates, login, rights, topics, limits, transactions, group, the schema
+    registry and its schemas, Wootric's token, a look-up there, the clock. It writes nothing. The
+    exit code is that of the first failure: 69 unavailable, 77 permission, 78 configuration.
     """
-    from stream.doctor import examine  # noqa: PLC0415
+    from stream.doctor import examine, examine_bridge  # noqa: PLC0415
     from stream.doctor.words import as_document, as_line  # noqa: PLC0415
 
     found = []
-    for one in examine():
+    look = examine_bridge if of_bridge else examine
+    for one in look(tolerant=tolerant):
         found.append(one)
         if not as_json:
             typer.echo(as_line(one))

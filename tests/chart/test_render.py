@@ -332,8 +332,15 @@ def test_the_preflight_logs_in_at_wootric_where_it_can():
         pod = one("Job", render(values=values), "preflight")["spec"]["template"]["spec"]
         return pod["containers"][0]["args"]
 
-    assert command(MINIMAL) == ["doctor"]
+    assert command(MINIMAL) == ["doctor", "--tolerate-outages"]
     assert command(CHART / "examples" / "trial.yaml") == ["topics", "check"]
+
+
+def test_the_bridge_has_a_preflight_of_its_own():
+    documents = render(values=CHART / "examples" / "bridge.yaml")
+    pod = one("Job", documents, "preflight-bridge")["spec"]["template"]["spec"]
+    assert pod["containers"][0]["args"] == ["doctor", "--bridge", "--tolerate-outages"]
+    assert not any(name.startswith("WOOTRIC__") for name in environment(pod))
 
 
 def test_a_new_secret_in_the_release_replaces_the_pods():
