@@ -16,6 +16,7 @@ from stream.errors import KafkaFailed, StreamError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.login import LoginWatch
+from stream.kafka.trouble import noted
 
 log = structlog.get_logger()
 
@@ -145,6 +146,8 @@ class AcknowledgedProducer:
         if error.fatal() or error.code() == KafkaError._FATAL:
             failure = KafkaFailed(f"the producer is beyond repair: {error.str()}")
             self._loop.call_soon_threadsafe(self._failed, failure)
+        else:
+            noted(error)
 
 
 def _settle(groups: Sequence[_Group]) -> None:

@@ -7,6 +7,10 @@ from typing import Any
 RECORD_BYTES_MAX = 10 * 1024 * 1024
 """The client's own limit; the topic's governs. A dead letter is its record and a little more."""
 
+CLIENT_LOG_LEVEL = 2
+"""Critical lines only: while the brokers are away the client writes twenty others a second, each
+client of a process its own. What they say, ``noted`` says in our log, and not as often."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaConfig:
@@ -46,7 +50,12 @@ def common(config: KafkaConfig) -> dict[str, Any]:
     login = config.login()
     names = ("sasl.username", "sasl.password")
     credentials = {} if login is None else dict(zip(names, login, strict=True))
-    return {"bootstrap.servers": config.bootstrap_servers, **config.properties, **credentials}
+    return {
+        "bootstrap.servers": config.bootstrap_servers,
+        "log_level": CLIENT_LOG_LEVEL,
+        **config.properties,
+        **credentials,
+    }
 
 
 def consumer(config: KafkaConfig) -> dict[str, Any]:

@@ -101,7 +101,10 @@ class LagMeter:
         try:
             return self._measure()
         except KafkaException as error:
-            raise KafkaFailed(f"Kafka does not say: {error.args[0].str()}") from error
+            text = (
+                f"Kafka does not say: {error.args[0].str()}; `wootric-stream doctor` looks closer"
+            )
+            raise KafkaFailed(text) from error
 
     def _measure(self) -> GroupLag:
         config = self._config

@@ -50,6 +50,7 @@ from stream.kafka.messages import (
 from stream.kafka.restore import Restorer
 from stream.kafka.stamp import LedgerEnds
 from stream.kafka.transactions import StaleGroup, Transactions, Unresolved
+from stream.kafka.trouble import noted
 from stream.record import Partition
 
 log = structlog.get_logger()
@@ -87,7 +88,7 @@ class GroupMember(threading.Thread):
         self._config = config
         self._tell = tell
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
-        self._consumer = Consumer(settings.consumer(config))
+        self._consumer = Consumer({**settings.consumer(config), "error_cb": noted})
         self._intake = Intake(self._consumer)
         self._watch = InputWatch(config, tell=tell)
         ends = LedgerEnds()
@@ -226,7 +227,7 @@ class GroupMember(threading.Thread):
                 f"its own ({error.str()})"
             )
         elif not error.retriable() and error.code() != KafkaError._MAX_POLL_EXCEEDED:
-            log.warning("consumer_error", error=error.name(), detail=error.str())
+            noted(error)
 
     # Commands
 

@@ -29,6 +29,7 @@ from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.group import committed
 from stream.kafka.login import LoginWatch
+from stream.kafka.trouble import noted
 from stream.record import Partition, Record
 
 log = structlog.get_logger()
@@ -132,7 +133,7 @@ class Rekeyer(threading.Thread):
         )
         # Whatever a predecessor left open is ended before its offsets are asked for.
         producer.init_transactions(START_S)
-        consumer = Consumer(settings.consumer(self._config))
+        consumer = Consumer({**settings.consumer(self._config), "error_cb": noted})
         try:
             login = LoginWatch(self._config)
             consumer.subscribe(
@@ -182,7 +183,7 @@ class Rekeyer(threading.Thread):
         elif error.fatal() or error.code() in OURS_NO_MORE:
             raise KafkaException(error)
         elif not error.retriable():
-            log.warning("consumer_error", error=error.name(), detail=error.str())
+            noted(error)
 
     def _transfer(self, producer: Producer, records: Sequence[Record]) -> None:
         """Write what the records stand for, and their offsets, in one transaction."""

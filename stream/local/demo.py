@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -61,10 +61,15 @@ RECOVERY_S_MAX = 30.0
 
 
 async def run_demo(
-    *, events: int, seconds: float | None, seed: int, webhooks: bool = False
+    *,
+    events: int,
+    seconds: float | None,
+    seed: int,
+    webhooks: bool = False,
+    show: Callable[[Report], bool] = print_report,
 ) -> bool:
-    """Run the demo, its events published or sent as webhooks; return whether Wootric holds
-    exactly what went in.
+    """Run the demo, its events published or sent as webhooks, and show the report; return
+    whether Wootric holds exactly what went in.
 
     Raises:
         StartupError: Kafka, the emulator or the worker cannot be started, or stand still.
@@ -81,7 +86,7 @@ async def run_demo(
             finally:
                 demo.close()
             progress.close()
-            agrees = print_report(report)
+            agrees = show(report)
     except (aiohttp.ClientError, KafkaException) as error:
         raise StartupError(f"a part of the demo went away: {error}", exit_code=69) from error
     finally:

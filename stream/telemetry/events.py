@@ -106,7 +106,8 @@ EVENTS = (
     Event(
         "consumer_error",
         "warning",
-        "The client reports trouble that it gets over by itself.",
+        "Kafka's client reports trouble that it gets over by itself: `error` is its word, `detail` "
+        "says where and why.",
         "nothing; for minutes: look at the brokers",
     ),
     Event(

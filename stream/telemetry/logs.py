@@ -1,6 +1,7 @@
 """Logs: one JSON object a line on stderr, without payloads. ``events`` lists what is logged."""
 
 import logging
+import re
 import sys
 import threading
 import time
@@ -18,8 +19,11 @@ Fields = structlog.typing.EventDict
 
 WINDOW_S = 10.0
 WINDOW_LINES_MAX = 5
-SAME = ("event", "reason", "change", "circuit", "partition", "error")
-"""Lines that agree in these say the same."""
+WINDOW_ERRORS_MAX = 20
+SAME = ("event", "level", "reason", "change", "circuit", "partition", "error", "where")
+"""Lines that agree in these say the same; in their words ports and times count for nothing."""
+WORDS = ("reason", "error")
+_NUMBER = re.compile(r"\d+")
 
 
 def configure(*, level: str, as_json: bool, instance: str) -> None:
@@ -51,39 +55,41 @@ def configure(*, level: str, as_json: bool, instance: str) -> None:
 class Sampler:
     """Lets some lines that say the same through in a while, and counts the others.
 
-    Errors always pass: each of them is a change of state. The next line that passes tells
-    how many were left out, in ``suppressed``.
+    Of errors more pass, since most of them are a change of state. The next line that passes
+    tells how many were left out, in ``suppressed``.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._windows: dict[tuple[str, ...], tuple[float, int]] = {}
+        self._windows: dict[tuple[str, ...], tuple[float, int]] = {}  # begin, lines left
 
     def __call__(self, _: object, __: str, fields: Fields) -> Fields:
         """Return the line, or drop it."""
-        if fields["level"] in {"error", "critical"}:
-            return fields
         now = self._clock()
-        key = tuple(str(fields.get(name)) for name in SAME)
+        most = WINDOW_ERRORS_MAX if fields["level"] in {"error", "critical"} else WINDOW_LINES_MAX
+        key = tuple(
+            _NUMBER.sub("#", str(fields.get(name))) if name in WORDS else str(fields.get(name))
+            for name in SAME
+        )
         with self._lock:
-            began_at, count = self._windows.get(key, (now, 0))
+            began_at, left = self._windows.get(key, (now, most))
             suppressed = 0
             if now - began_at >= WINDOW_S:
-                suppressed = max(0, count - WINDOW_LINES_MAX)
-                began_at, count = now, 0
+                suppressed = max(0, -left)
+                began_at, left = now, most
                 self._forget(now)
-            self._windows[key] = (began_at, count + 1)
-        if count >= WINDOW_LINES_MAX:
+            self._windows[key] = (began_at, left - 1)
+        if left <= 0:
             raise structlog.DropEvent
         return {**fields, "suppressed": suppressed} if suppressed else fields
 
     def _forget(self, now: float) -> None:
         """Drop windows in which nothing was left out, so that they do not pile up."""
         self._windows = {
-            key: (began_at, count)
-            for key, (began_at, count) in self._windows.items()
-            if now - began_at < WINDOW_S or count > WINDOW_LINES_MAX
+            key: (began_at, left)
+            for key, (began_at, left) in self._windows.items()
+            if now - began_at < WINDOW_S or left < 0
         }
 
 

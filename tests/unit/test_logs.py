@@ -6,7 +6,7 @@ import sys
 
 import structlog
 
-from stream.telemetry.logs import WINDOW_LINES_MAX, WINDOW_S, Sampler
+from stream.telemetry.logs import WINDOW_ERRORS_MAX, WINDOW_LINES_MAX, WINDOW_S, Sampler
 
 
 class Clock:
@@ -37,10 +37,27 @@ def test_lines_that_say_the_same_are_sampled_and_counted():
     assert passes(sampler, **same) == {"level": "warning", **same}
 
 
-def test_an_error_always_passes():
-    """A circuit that opens twenty times is twenty changes of state."""
+def test_of_errors_more_pass_before_they_are_counted_only():
+    """A circuit that opens twenty times is twenty changes of state; a defect in each of ten
+    thousand requests is one.
+    """
+    clock = Clock()
+    sampler = Sampler(clock)
+    opened = {"event": "circuit_opened", "level": "error"}
+    assert all(passes(sampler, **opened) for _ in range(20))
+    failed = {"event": "request_failed", "level": "error", "error": "KeyError", "where": "a:1"}
+    assert sum(bool(passes(sampler, **failed)) for _ in range(10_000)) == WINDOW_ERRORS_MAX
+    assert passes(sampler, **{**failed, "where": "b:2"})
+    clock.now += WINDOW_S
+    assert passes(sampler, **failed) == {**failed, "suppressed": 10_000 - WINDOW_ERRORS_MAX}
+
+
+def test_numbers_make_no_other_line():
+    """Kafka's client puts ports and times into what it says."""
     sampler = Sampler(Clock())
-    assert all(passes(sampler, event="circuit_opened", level="error") for _ in range(20))
+    texts = (f"127.0.0.1:{port}: refused (after {port % 7}ms)" for port in range(9000, 9100))
+    passed = [passes(sampler, event="commit_unknown", error=text) for text in texts]
+    assert sum(map(bool, passed)) == WINDOW_LINES_MAX
 
 
 def test_windows_do_not_pile_up():
@@ -48,9 +65,9 @@ def test_windows_do_not_pile_up():
     clock = Clock()
     sampler = Sampler(clock)
     for number in range(1000):
-        passes(sampler, event="consumer_error", error=f"port {number}")
+        passes(sampler, event="consumer_error", error="port " + "x" * number)
         clock.now += 1
-    passes(sampler, event="consumer_error", error="port 0")
+    passes(sampler, event="consumer_error", error="port ")
     assert len(sampler._windows) < 2 * WINDOW_S
 
 
