@@ -56,6 +56,19 @@ EVENTS = (
         "nothing",
     ),
     Event(
+        "library_error",
+        "error",
+        "A library met something unexpected: `where` has its name and what it says, `exception` "
+        "the way there.",
+        "report it",
+    ),
+    Event(
+        "library_warning",
+        "warning",
+        "The same, less bad.",
+        "nothing; many: look at what `where` names",
+    ),
+    Event(
         "kafka_login_changed",
         "info",
         "The files have another name or password for Kafka: it is used from now on.",

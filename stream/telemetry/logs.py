@@ -15,8 +15,11 @@ from structlog.typing import ExcInfo
 
 from stream import __version__
 
+log = structlog.get_logger()
+
 Fields = structlog.typing.EventDict
 
+WORDS_LENGTH_MAX = 200
 WINDOW_S = 10.0
 WINDOW_LINES_MAX = 5
 WINDOW_ERRORS_MAX = 20
@@ -24,6 +27,8 @@ SAME = ("event", "level", "reason", "change", "circuit", "partition", "error", "
 """Lines that agree in these say the same; in their words ports and times count for nothing."""
 WORDS = ("reason", "error")
 _NUMBER = re.compile(r"\d+")
+_VALUE = re.compile(r"[<({\['\"]")
+"""Where a value may begin that a library has put into its text itself, as asyncio does."""
 
 
 def configure(*, level: str, as_json: bool, instance: str) -> None:
@@ -50,6 +55,24 @@ def configure(*, level: str, as_json: bool, instance: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+    logging.getLogger().handlers = [_Libraries(logging.WARNING)]
+
+
+class _Libraries(logging.Handler):
+    """Takes over what libraries log by Python's own means: as our lines, without what was put
+    into their texts, which may be a person's or a secret.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it in our log."""
+        says = _VALUE.split(str(record.msg).partition("\n")[0])[0].strip()
+        fields: dict[str, Any] = {"where": f"{record.name}: {says}"[:WORDS_LENGTH_MAX]}
+        if record.exc_info and record.exc_info[0] is not None:
+            fields |= {"error": record.exc_info[0].__name__, "exception": _way(record.exc_info)}
+        if record.levelno >= logging.ERROR:
+            log.error("library_error", **fields)
+        else:
+            log.warning("library_warning", **fields)
 
 
 class Sampler:

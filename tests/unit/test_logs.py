@@ -1,12 +1,16 @@
 """Log lines: who speaks, what is sampled, what is not."""
 
+import asyncio
 import json
 import subprocess
 import sys
 
 import structlog
+from prometheus_client import CollectorRegistry
+from stack import free_port
 
 from stream.telemetry.logs import WINDOW_ERRORS_MAX, WINDOW_LINES_MAX, WINDOW_S, Sampler
+from stream.telemetry.server import HealthServer
 
 
 class Clock:
@@ -136,3 +140,54 @@ def test_a_console_shows_no_variables_either():
     assert "LookupError" in done.stderr
     assert "secret = " not in done.stderr
     assert "locals" not in done.stderr
+
+
+LIBRARY = """
+import logging
+from stream.telemetry import logs
+logs.configure(level="INFO", as_json=True, instance="w1")
+for number in range(100):
+    try:
+        raise ValueError("hunter2")
+    except ValueError:
+        logging.getLogger("aiohttp.server").exception("Error handling %s", "192.0.2.1")
+logging.getLogger("exporter").warning("took too long: %s", "ada@example.com")
+logging.getLogger("exporter").info("nobody asked")
+logging.getLogger("asyncio").error("Task failed\\nfuture: <Task exception=ValueError('hunter2')>")
+logging.getLogger("asyncio").error("Exception in callback f('hunter2')")
+"""
+
+
+def test_what_libraries_log_is_in_our_form_and_sampled():
+    """Their exceptions' words and what they put into their texts are left out."""
+    command = [sys.executable, "-c", LIBRARY]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["event"] for line in lines] == [
+        *["library_error"] * WINDOW_ERRORS_MAX,
+        "library_warning",
+        "library_error",
+        "library_error",
+    ]
+    assert lines[-1]["where"] == "asyncio: Exception in callback f"
+    assert (lines[0]["where"], lines[0]["error"]) == (
+        "aiohttp.server: Error handling %s",
+        "ValueError",
+    )
+    assert "hunter2" not in done.stderr
+    assert "192.0.2.1" not in done.stderr
+    assert "ada@example.com" not in done.stderr
+
+
+async def test_what_is_no_http_is_nobodys_log_line(caplog):
+    """A scanner must not fill the log with what it sends."""
+    server = HealthServer(CollectorRegistry(), {"/livez": list})
+    port = free_port()
+    await server.start("127.0.0.1", port)
+    for junk in (b"GARBAGE\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: hunter2\r\n\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(junk)
+        assert b" 400 " in await reader.read()
+        writer.close()
+    await server.close()
+    assert caplog.records == []
