@@ -44,6 +44,18 @@ def test_what_is_rendered_is_what_kubernetes_expects(example):
             kubernetes_validate.validate(document, version, strict=True)
 
 
+def test_the_same_is_rendered_for_every_version_of_kubernetes():
+    """No template asks which one it is, and older ones than the schemas' are refused."""
+    assert not [path for path in (CHART / "templates").rglob("*") if asks_for_capabilities(path)]
+    for version in VERSIONS:
+        assert render("--kube-version", version) == render()
+    assert "1.30" in refusal("--kube-version", "1.29")
+
+
+def asks_for_capabilities(path: Path) -> bool:
+    return path.is_file() and ".Capabilities" in path.read_text()
+
+
 def test_both_helms_render_the_same():
     assert render(binary="helm") == render(binary="helm3")
 
