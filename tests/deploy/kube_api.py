@@ -18,7 +18,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from chart_tools import folder
+from chart_tools import MissingError, folder
 from stack import free_port
 
 SOURCE = Path(__file__).parent / "apiserver"
@@ -35,11 +35,23 @@ UP_S = 60
 
 def program() -> Path:
     """Return the API server; a test that cannot have it fails and says why."""
+    try:
+        return build()
+    except MissingError as missing:
+        pytest.fail(str(missing))
+
+
+def build() -> Path:
+    """Build it, if that was not done before.
+
+    Raises:
+        MissingError: it cannot be built here.
+    """
     kept = folder() / f"kube-apiserver-{VERSION}"
     if kept.exists():
         return kept
     if not shutil.which("go"):
-        pytest.fail("there is no go to build Kubernetes' API server; install Go 1.24 or newer")
+        raise MissingError("there is no go to build Kubernetes' API server; install Go 1.24")
     print(f"building kube-apiserver {VERSION} (once, some minutes)", file=sys.stderr)
     kept.parent.mkdir(parents=True, exist_ok=True)
     new = kept.with_suffix(".new")
@@ -52,7 +64,7 @@ def program() -> Path:
         check=False,
     )
     if done.returncode:
-        pytest.fail(f"Kubernetes' API server cannot be built here: {done.stderr[-2000:]}")
+        raise MissingError(f"Kubernetes' API server cannot be built: {done.stderr[-2000:]}")
     new.replace(kept)
     return kept
 
@@ -207,3 +219,10 @@ def _structural(schema: dict[str, Any]) -> dict[str, Any]:
         found["x-kubernetes-preserve-unknown-fields"] = True
         found.pop("required", None)
     return found
+
+
+if __name__ == "__main__":
+    try:
+        build()
+    except MissingError as missing:
+        sys.exit(str(missing))
