@@ -77,7 +77,12 @@ def _entry(
     """Yield how we are let in; return whether that suffices to look further."""
     errors: list[KafkaError] = []
     told: dict[str, Any] = {**settings.common(config), "error_cb": errors.append}
-    admin = AdminClient(told)
+    try:
+        admin = AdminClient(told)
+    except KafkaException as error:
+        mend = "mend KAFKA__PROPERTIES: librdkafka's CONFIGURATION.md has the names and values"
+        yield failed("kafka client", error.args[0].str(), mend, exit_code=CONFIGURATION)
+        return False
     login = _login(admin, errors)
     yield login
     if login.state is State.FAIL:

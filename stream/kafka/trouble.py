@@ -1,7 +1,7 @@
 """What Kafka refuses, as a message that says what to do."""
 
 import structlog
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from stream.errors import StartupError
 
@@ -23,6 +23,11 @@ GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 def noted(error: KafkaError) -> None:
     """Log what a client reports of connections and logins. It is a client's ``error_cb``."""
     log.warning("consumer_error", error=error.name(), detail=error.str())
+
+
+def explained(error: Exception) -> StartupError | None:
+    """Return what a person is to do about an exception of Kafka's client; None for others."""
+    return as_startup_error(error.args[0]) if isinstance(error, KafkaException) else None
 
 
 def as_startup_error(error: KafkaError) -> StartupError:

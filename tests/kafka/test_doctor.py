@@ -84,6 +84,7 @@ async def test_all_is_well(stack: Stack) -> None:
         ({"KAFKA__BOOTSTRAP_SERVERS": "kafka.invalid:9"}, 69, "kafka dns", "has no address"),
         ({"KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}, 69, "kafka tcp", "takes no connection"),
         ({"KAFKA__TOPIC": "nowhere"}, 78, "kafka topics", "missing"),
+        ({"KAFKA__PROPERTIES": '{"sasl.mecanism":"PLAIN"}'}, 78, "kafka client", "sasl.mecanism"),
         ({"KAFKA__SESSION_TIMEOUT_S": "2"}, 78, "kafka limits", "KAFKA__SESSION_TIMEOUT_S"),
         ({"WOOTRIC__API_URL": "http://127.0.0.1:1"}, 69, "wootric api tcp", "no connection"),
         ({"WOOTRIC__API_URL": "https://{wootric}"}, 69, "wootric api tls", "certificate"),

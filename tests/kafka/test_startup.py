@@ -100,3 +100,21 @@ async def test_publish_passes_on_all_that_is_json(stack: Stack, tmp_path: Path) 
     assert keys == {b"u1", b"m", None}
     done = run("publish", "--json", "-", env=stack.environment("w1"), stdin=b'{"type":"page"}\n')
     assert json.loads(done.stdout) == {"published": 1, "broken": 0, "first_broken": None}
+
+
+@pytest.mark.parametrize("command", ["topics check", "run", "bridge", "status", "lag-exporter"])
+def test_a_property_that_the_client_does_not_know_is_a_matter_of_settings(command: str) -> None:
+    """A line with the mend, and no traceback."""
+    wrong = {
+        "KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "KAFKA__PROPERTIES": '{"sasl.mecanism":"PLAIN"}',
+        "WOOTRIC__ACCOUNT_TOKEN": "NPS-0a1b2c3d",
+        "WOOTRIC__CLIENT_ID": "a",
+        "WOOTRIC__CLIENT_SECRET": "b",
+        "BRIDGE__SHARED_SECRET": "c",
+    }
+    done = run(*command.split(), env=wrong)
+    assert done.returncode == 78, done.stderr
+    (line,) = done.stderr.decode().splitlines()
+    assert "sasl.mecanism" in line
+    assert "check KAFKA__PROPERTIES" in line
