@@ -394,6 +394,7 @@ def test_eviction_takes_one_pod_at_a_time_and_broken_ones_always():
         ("metrics.prometheusRule.enabled=true", "WARNING: without lagExporter.enabled=true"),
         ("nameOverride=", "WARNING: nothing scrapes the metrics"),
         ("shutdown.marginSeconds=40", "time to leave      60 s"),
+        ("secrets.asFiles=false", "secrets            environment"),
     ],
 )
 def test_the_notes_say_what_is_on_and_warn(settings, said):
