@@ -27,7 +27,7 @@ check: $(READY) ## style, types and the rules of who may import whom
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-check-deploy: $(READY) ## the image, built and looked into, and the status page in a browser (Debian's buildah, mmdebstrap, chromium)
+check-deploy: $(READY) ## the image, the status page in a browser, the chart by a real API server (buildah, mmdebstrap, chromium, Go)
 	@$(BIN)/python -m pytest -m deploy $(ARGS)
 
 tools: $(READY)

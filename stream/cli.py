@@ -3,8 +3,9 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -13,6 +14,7 @@ import typer
 from stream import __version__
 from stream.errors import StartupError
 from stream.operate.cli import operate_app
+from stream.operate.options import AsJson
 from stream.terminal import EXIT_FAILED, fail, say, told
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ app.add_typer(operate_app)
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="wootric-stream")
 
 
 def _leave(code: int) -> NoReturn:
@@ -185,6 +187,8 @@ def topics_create(
     replication_factor: Annotated[
         int | None, typer.Option(min=1, help="Replicas; default: what the cluster has, up to 3.")
     ] = None,
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Create the topics that are missing; returns when all have leaders.
 
@@ -200,18 +204,18 @@ def topics_create(
             replication_factor=replication_factor,
             dedupe_window_s=window_s,
         )
-    _print(findings)
+    _print(findings, as_json=as_json)
 
 
 @topics_app.command("check")
-def topics_check() -> None:
+def topics_check(*, as_json: AsJson = False) -> None:
     """Check the topics; exit 1 if the service would refuse to start on them."""
     from stream.kafka.topics import check  # noqa: PLC0415
 
     with told():
         config, window_s = _kafka()
         findings = check(config, dedupe_window_s=window_s)
-    _print(findings)
+    _print(findings, as_json=as_json)
 
 
 @app.command()
@@ -219,6 +223,8 @@ def publish(
     file: Annotated[
         Path, typer.Argument(help="Segment events, one JSON object a line; - for stdin.")
     ],
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Publish Segment JSON events to the input topic, Avro-encoded, keyed by user.
 
@@ -234,7 +240,10 @@ def publish(
         config = kafka_config(load_kafka())
         header = asyncio.run(header_for(load_registry(), config.topic))
         report = publish_lines(config, lines, header=header, say=say)
-    typer.echo(report.published)
+    if as_json:
+        _write(asdict(report))
+    else:
+        typer.echo(report.published)
     if report.broken:
         fail(f"{report.broken} lines are not JSON, the first is line {report.first_broken}", 1)
 
@@ -266,7 +275,9 @@ def transform(
 
 @app.command()
 def emulator(
-    port: Annotated[int, typer.Option(help="Port on loopback; 0 takes a free one.")] = 8091,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on loopback; 0 takes a free one.")
+    ] = 8091,
 ) -> None:
     """Run Wootric on loopback: end users, responses, declines, pixel, OAuth, limits, faults.
 
@@ -281,7 +292,9 @@ def emulator(
 
 @app.command()
 def broker(
-    port: Annotated[int | None, typer.Option(help="Port; default: a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port; default: a free one.")
+    ] = None,
     directory: Annotated[
         Path | None, typer.Option("--dir", help="Data and logs; default: a temporary folder.")
     ] = None,
@@ -300,19 +313,31 @@ def broker(
 @app.command()
 def doctor(
     *,
+    of_bridge: Annotated[
+        bool, typer.Option("--bridge", help="Look at what the bridge needs instead.")
+    ] = False,
+    tolerant: Annotated[
+        bool,
+        typer.Option(
+            "--tolerate-outages",
+            help="Only warn while Wootric or the schema registry is away: the service waits for "
+            "them itself. What they refuse still fails.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
 ) -> None:
     """Look at everything that has to be right; each failure with its mend.
 
-    Settings, names, certificates, login, rights, topics, limits, transactions, group, Wootric's
-    token, a look-up there, the clock. It writes nothing. The exit code is that of the first
-    failure: 69 unavailable, 77 permission, 78 configuration.
+    Settings, names, certificates, login, rights, topics, limits, transactions, group, the schema
+    registry and its schemas, Wootric's token, a look-up there, the clock. It writes nothing. The
+    exit code is that of the first failure: 69 unavailable, 77 permission, 78 configuration.
     """
-    from stream.doctor import examine  # noqa: PLC0415
+    from stream.doctor import examine, examine_bridge  # noqa: PLC0415
     from stream.doctor.words import as_document, as_line  # noqa: PLC0415
 
     found = []
-    for one in examine():
+    look = examine_bridge if of_bridge else examine
+    for one in look(tolerant=tolerant):
         found.append(one)
         if not as_json:
             typer.echo(as_line(one))
@@ -374,7 +399,7 @@ def lag_exporter(
             kafka, http = settings.kafka, settings.http
             as_json = settings.log.format is LogFormat.JSON
             configure(level=settings.log.level, as_json=as_json, instance="lag-exporter")
-            exporter = LagExporter(kafka_config(kafka), every_s=every)
+            exporter = LagExporter(kafka_config(kafka, stays=True), every_s=every)
             asyncio.run(until_signal(exporter.run(http.host, http.port)))
     except typer.Exit as end:
         code = end.exit_code
@@ -391,6 +416,9 @@ def demo(
     webhooks: Annotated[
         bool, typer.Option("--bridge", help="Send the events as signed webhooks, to a bridge.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as one JSON object.")
+    ] = False,
 ) -> None:
     """Show all of it on this machine, without accounts: Kafka, Wootric's emulator, the service.
 
@@ -398,9 +426,12 @@ def demo(
     compares what went in with what Wootric holds: exit 0 only if they agree.
     """
     from stream.local.demo import run_demo  # noqa: PLC0415
+    from stream.local.report import print_document, print_report  # noqa: PLC0415
 
+    show = print_document if as_json else print_report
     with told():
-        agrees = asyncio.run(run_demo(events=events, seconds=seconds, seed=seed, webhooks=webhooks))
+        demo_run = run_demo(events=events, seconds=seconds, seed=seed, webhooks=webhooks, show=show)
+        agrees = asyncio.run(demo_run)
     raise typer.Exit(0 if agrees else EXIT_FAILED)
 
 
@@ -412,11 +443,21 @@ def _kafka() -> "tuple[KafkaConfig, int]":
     return kafka_config(kafka), kafka.dedupe_window_s
 
 
-def _print(findings: "Iterable[Finding]") -> None:
-    for finding in findings:
-        typer.echo(f"{'ok  ' if finding.ok else 'MEND'}  {finding.topic}  {finding.text}")
-    if any(not finding.ok for finding in findings):
+def _print(findings: "Sequence[Finding]", *, as_json: bool) -> None:
+    ok = all(finding.ok for finding in findings)
+    if as_json:
+        _write({"ok": ok, "findings": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok  ' if finding.ok else 'MEND'}  {finding.topic}  {finding.text}")
+    if not ok:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _write(document: dict[str, object]) -> None:
+    import orjson  # noqa: PLC0415
+
+    typer.echo(orjson.dumps(document).decode())
 
 
 @contextmanager

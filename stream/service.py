@@ -27,6 +27,7 @@ from stream.limits import Limits
 from stream.processor import Pace, Processor
 from stream.record import Record
 from stream.registry.opening import registered_schemas
+from stream.renewal import lasting
 from stream.settings import (
     InDoubtPages,
     KafkaSettings,
@@ -34,6 +35,8 @@ from stream.settings import (
     TransformSettings,
     WootricSettings,
     fingerprint,
+    load,
+    load_kafka,
 )
 from stream.telemetry import logs
 from stream.telemetry.gauges import Gauges
@@ -64,7 +67,7 @@ async def serve(settings: Settings) -> None:
     """
     stopping = _stop_on_signals()
     kafka, wootric = settings.kafka, settings.wootric
-    config = kafka_config(kafka)
+    config = kafka_config(kafka, stays=True)
     await asyncio.to_thread(preflight, config, dedupe_window_s=kafka.dedupe_window_s)
     account = wootric_account(wootric)
     metrics, vitals, flow = Metrics(), Vitals(), Flow(limits(settings))
@@ -95,7 +98,10 @@ async def serve(settings: Settings) -> None:
         in_flight_max=wootric.in_flight_max, request_timeout_s=wootric.request_timeout_s
     )
     async with session, registered_schemas(settings.schema_registry, config.topic) as schemas:
-        sink = WootricSink(account, session=session, hooks=hooks)
+        credentials = lasting(
+            lambda: wootric_account(load().wootric).credentials, first=account.credentials
+        )
+        sink = WootricSink(account, session=session, hooks=hooks, credentials=credentials)
         judge_record = judging(wootric, None if schemas is None else schemas.by_id)
         processor = Processor(
             flow=flow,
@@ -141,8 +147,10 @@ async def until_signal(work: Coroutine[None, None, None]) -> None:
         await work
 
 
-def kafka_config(kafka: KafkaSettings) -> KafkaConfig:
-    """Return what the Kafka edge is told."""
+def kafka_config(kafka: KafkaSettings, *, stays: bool = False) -> KafkaConfig:
+    """Return what the Kafka edge is told. What ``stays`` follows credentials that change."""
+    first = kafka.login
+    login = lasting(lambda: load_kafka().login, first=first) if stays else lambda: first
     return KafkaConfig(
         bootstrap_servers=kafka.bootstrap_servers,
         group_id=kafka.group_id,
@@ -154,6 +162,7 @@ def kafka_config(kafka: KafkaSettings) -> KafkaConfig:
         session_timeout_s=kafka.session_timeout_s,
         transaction_timeout_s=kafka.transaction_timeout_s,
         properties=kafka.properties,
+        login=login,
     )
 
 

@@ -1,4 +1,5 @@
-"""Everything an operator may set: ``KAFKA__GROUP_ID`` sets ``kafka.group_id``.
+"""Everything an operator may set: ``KAFKA__GROUP_ID`` sets ``kafka.group_id``, and a secret's
+``WOOTRIC__PASSWORD_FILE`` names the file that holds ``wootric.password``.
 
 Only the entry point reads the environment; a component gets its section.
 """
@@ -10,7 +11,7 @@ import os
 import socket
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -20,11 +21,18 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from sink.wootric.account import PIXEL_URL
 from stream.bridge.signature import Batches
 from stream.errors import StartupError
+from stream.secret_files import file_names, with_files
 
 DAY_S = 86_400
 
@@ -106,6 +114,24 @@ class KafkaSettings(Section):
         repr=False,
         description="JSON object passed to librdkafka: TLS, SASL and the like.",
     )
+    sasl_username: SecretStr | None = Field(
+        None, description="Name for SASL; instead of `sasl.username` among the properties."
+    )
+    sasl_password: SecretStr | None = Field(None, description="Its password.")
+
+    @model_validator(mode="after")
+    def _has_both(self) -> Self:
+        if bool(self.sasl_username) != bool(self.sasl_password):
+            raise ValueError("KAFKA__SASL_USERNAME and KAFKA__SASL_PASSWORD belong together")
+        return self
+
+    @property
+    def login(self) -> tuple[str, str] | None:
+        """Name and password for SASL, by whichever setting; None where there are none."""
+        if self.sasl_username and self.sasl_password:
+            return self.sasl_username.get_secret_value(), self.sasl_password.get_secret_value()
+        named = (self.properties.get("sasl.username"), self.properties.get("sasl.password"))
+        return (str(named[0]), str(named[1])) if all(named) else None
 
     @model_validator(mode="before")
     @classmethod
@@ -267,8 +293,16 @@ class TracingSettings(Section):
     )
 
 
-class Settings(BaseSettings):
-    """All of it."""
+class _WithFiles(EnvSettingsSource):
+    """The environment, and what lies in the files that it names."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        given, _ = with_files(os.environ, secret_names())
+        return {name.lower(): value for name, value in given.items()}
+
+
+class _Environment(BaseSettings):
+    """What is read from the environment."""
 
     model_config = SettingsConfigDict(
         env_nested_delimiter="__",
@@ -277,6 +311,22 @@ class Settings(BaseSettings):
         extra="ignore",
         hide_input_in_errors=True,
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  ours takes its place
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment with our files, and nothing else."""
+        return init_settings, _WithFiles(settings_cls)
+
+
+class Settings(_Environment):
+    """All of it."""
 
     kafka: KafkaSettings
     wootric: WootricSettings
@@ -315,6 +365,27 @@ def names() -> list[str]:
     ]
 
 
+def secret_names() -> list[str]:
+    """Return the names of the settings that may be in files: secrets, and what may hold some."""
+    return [
+        f"{section.upper()}__{name.upper()}"
+        for section, model in SECTIONS.items()
+        for name, field in model.model_fields.items()
+        if SecretStr in (field.annotation, *get_args(field.annotation)) or name == "properties"
+    ]
+
+
+def variables() -> list[str]:
+    """Return all names that are looked for in the environment."""
+    return [*names(), *file_names(secret_names())]
+
+
+def in_files() -> bool:
+    """Return whether any secret is in a file, so that it may change while we run."""
+    files = set(file_names(secret_names()))
+    return any(name.upper() in files for name in os.environ)
+
+
 def fingerprint(settings: Settings) -> str:
     """Return a hash of all that workers of a group should agree on; no secret is in it."""
     values = settings.model_dump(mode="json")
@@ -323,36 +394,28 @@ def fingerprint(settings: Settings) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-class KafkaOnly(BaseSettings):
+class KafkaOnly(_Environment):
     """What commands need that touch nothing but Kafka."""
-
-    model_config = Settings.model_config
 
     kafka: KafkaSettings
 
 
-class ExporterSettings(BaseSettings):
+class ExporterSettings(_Environment):
     """What watching the group from outside needs."""
-
-    model_config = Settings.model_config
 
     kafka: KafkaSettings
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
 
 
-class RegistryOnly(BaseSettings):
+class RegistryOnly(_Environment):
     """What reading and writing by schema ids needs."""
-
-    model_config = Settings.model_config
 
     schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
 
 
-class BridgeOnly(BaseSettings):
+class BridgeOnly(_Environment):
     """What the bridge needs."""
-
-    model_config = Settings.model_config
 
     kafka: KafkaSettings
     schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
@@ -372,10 +435,8 @@ class TransformSettings(Section):
     delete_users: bool = False
 
 
-class TransformOnly(BaseSettings):
+class TransformOnly(_Environment):
     """What the transform's preview needs."""
-
-    model_config = Settings.model_config
 
     wootric: TransformSettings = TransformSettings()
 
@@ -419,21 +480,22 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 def _load(model: type[S]) -> S:
-    problems = _unknown(os.environ)
+    given, problems = with_files(os.environ, secret_names())
+    problems += _unknown(os.environ)
     settings: S | None = None
     try:
         settings = model()
     except ValidationError as error:
-        problems += [_problem(item, os.environ) for item in error.errors()]
+        problems += [_problem(item, given) for item in error.errors()]
     except SettingsError as error:
-        problems += _no_json(os.environ) or [str(error)]
+        problems += _no_json(given) or [str(error)]
     if settings is None or problems:
         raise StartupError("the settings are not right:\n  " + "\n  ".join(problems), exit_code=78)
     return settings
 
 
 def _unknown(environment: Mapping[str, str]) -> list[str]:
-    known = names()
+    known = variables()
     prefixes = tuple(f"{section.upper()}__" for section in SECTIONS)
     problems = []
     for name in environment:

@@ -28,6 +28,15 @@ def told() -> Iterator[None]:
         fail(str(error), EXIT_TEMPORARY)
     except KeyboardInterrupt:
         fail("interrupted", 130)
+    except typer.Exit:
+        raise
+    except Exception as error:
+        from stream.kafka.trouble import explained  # noqa: PLC0415  only who has trouble pays
+
+        known = explained(error)
+        if known is None:
+            raise
+        fail(str(known), known.exit_code)
 
 
 def fail(message: str, code: int) -> NoReturn:

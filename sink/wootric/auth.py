@@ -6,6 +6,7 @@ a refresh token, client credentials give none.
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
@@ -63,10 +64,18 @@ Grant: TypeAlias = Bearer | Denied | Unavailable
 
 
 class TokenKeeper:
-    """Holds the account's token."""
+    """Holds the account's token. ``credentials`` gives the fields of a request for one, as they
+    are now: it is asked each time, since they may have been replaced meanwhile.
+    """
 
-    def __init__(self, context: Context, account: WootricAccount) -> None:
+    def __init__(
+        self,
+        context: Context,
+        account: WootricAccount,
+        credentials: Callable[[], dict[str, str]] | None = None,
+    ) -> None:
         self._account = account
+        self._credentials = credentials or (lambda: account.credentials)
         self._http = context.http
         self._clock = context.clock
         self._wall_clock = context.wall_clock
@@ -132,7 +141,7 @@ class TokenKeeper:
                 self._refresh_token = None
                 grant = None
         if grant is None:
-            grant = await self._ask(self._account.credentials)
+            grant = await self._ask(self._credentials())
         if isinstance(grant, Denied):
             self._hooks.token_refused(grant.error, grant.status)
         self._hooks.token_refreshed(isinstance(grant, Bearer))

@@ -42,7 +42,8 @@ PIXEL_FORBIDDEN = frozenset({401, 402, 403, 404})
 class WootricSink:
     """Delivers operations to one account. ``start`` it, and ``close`` it at the end.
 
-    ``clock`` gives monotonic seconds, ``wall_clock`` Unix seconds, ``random`` numbers in [0, 1).
+    ``clock`` gives monotonic seconds, ``wall_clock`` Unix seconds, ``random`` numbers in [0, 1);
+    ``credentials`` those of the account, where they may be replaced meanwhile.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class WootricSink:
         wall_clock: Callable[[], float] = time.time,
         random: Callable[[], float] | None = None,
         hooks: SinkHooks | None = None,
+        credentials: Callable[[], dict[str, str]] | None = None,
     ) -> None:
         self._context = Context(
             http=session,
@@ -66,7 +68,7 @@ class WootricSink:
         self._clock = clock
         self._efforts: set[Effort] = set()
         self._probing: asyncio.Task[None] | None = None
-        self._keeper = TokenKeeper(self._context, config)
+        self._keeper = TokenKeeper(self._context, config, credentials)
         self._requests = Requests(
             resources_url=config.resources_url,
             pixel_url=config.pixel_url,

@@ -19,8 +19,9 @@ from stream.kafka.acknowledged import AcknowledgedProducer
 from stream.kafka.preflight import preflight_bridge
 from stream.kafka.rekey import Rekeyer
 from stream.registry.opening import header_for
+from stream.renewal import lasting
 from stream.service import kafka_config
-from stream.settings import BridgeOnly, BridgeSettings
+from stream.settings import BridgeOnly, BridgeSettings, load_bridge
 from stream.telemetry.bridge_metrics import BridgeMetrics
 
 log = structlog.get_logger()
@@ -34,8 +35,9 @@ async def serve_webhook(settings: BridgeOnly) -> None:
         KafkaFailed: the producer is beyond repair.
     """
     ended = _until_signalled()
-    bridge, config = settings.bridge, kafka_config(settings.kafka)
-    verifier = Verifier(_secrets(bridge), bridge.batches)
+    bridge, config = settings.bridge, kafka_config(settings.kafka, stays=True)
+    secrets = lasting(lambda: shared_secrets(load_bridge().bridge), first=shared_secrets(bridge))
+    verifier = Verifier(secrets, bridge.batches)
     record_bytes_max = await asyncio.to_thread(preflight_bridge, config)
     header = await header_for(settings.schema_registry, config.topic)
     metrics, budget = BridgeMetrics(), Budget(bridge.in_flight_bytes_max)
@@ -82,7 +84,7 @@ async def serve_topic(settings: BridgeOnly, source: str) -> None:
     ended = _until_signalled()
     kafka = settings.kafka
     group_id = settings.bridge.group_id or f"{kafka.group_id}-bridge"
-    config = replace(kafka_config(kafka), group_id=group_id)
+    config = replace(kafka_config(kafka, stays=True), group_id=group_id)
     record_bytes_max = await asyncio.to_thread(preflight_bridge, config, source=source)
     header = await header_for(settings.schema_registry, config.topic)
     metrics = BridgeMetrics()
@@ -126,13 +128,17 @@ async def _listen(webhook: Webhook, bridge: BridgeSettings, metrics: BridgeMetri
     return listener
 
 
-def _secrets(bridge: BridgeSettings) -> list[bytes]:
+def shared_secrets(bridge: BridgeSettings) -> list[bytes]:
+    """Return the secrets that count.
+
+    Raises:
+        StartupError: there is none.
+    """
     if bridge.shared_secret is None:
-        raise StartupError(
-            "the settings are not right:\n  BRIDGE__SHARED_SECRET: Field required; Segment signs "
-            "with it",
-            exit_code=78,
+        text = (
+            "BRIDGE__SHARED_SECRET is not set. It is the secret that Segment's webhook signs with."
         )
+        raise StartupError(f"the settings are not right:\n  {text}", exit_code=78)
     given = (bridge.shared_secret, bridge.previous_secret)
     return [secret.get_secret_value().encode() for secret in given if secret is not None]
 

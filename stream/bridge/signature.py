@@ -8,7 +8,7 @@ array only the first event, as ``JSON.stringify`` writes it.
 import hmac
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from stream.bridge.refusal import Refused
@@ -27,10 +27,13 @@ class Batches(StrEnum):
 
 
 class Verifier:
-    """Checks signatures against one or two secrets: during a rotation both count."""
+    """Checks signatures against one or two secrets: during a rotation both count.
 
-    def __init__(self, secrets: Sequence[bytes], batches: Batches) -> None:
-        self._secrets = tuple(secrets)
+    ``secrets`` gives them as they are now.
+    """
+
+    def __init__(self, secrets: Callable[[], Sequence[bytes]], batches: Batches) -> None:
+        self._secrets = secrets
         self._batches = batches
 
     def check_form(self, signature: str | None) -> bytes:
@@ -70,7 +73,7 @@ class Verifier:
         """Compare with every secret, in a time that says nothing about any of them."""
         fits = [
             hmac.compare_digest(hmac.digest(secret, text, "sha1").hex().encode(), signature)
-            for secret in self._secrets
+            for secret in self._secrets()
         ]
         return any(fits)
 

@@ -1,37 +1,86 @@
 """The doctor: everything that has to be right, looked at in the order in which it is needed."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from urllib.parse import urlsplit
 
-from stream.diagnosis import CONFIGURATION, Diagnosis, State, failed, fine
+from stream.bridge.service import shared_secrets
+from stream.diagnosis import (
+    CONFIGURATION,
+    UNAVAILABLE,
+    Diagnosis,
+    State,
+    doubtful,
+    failed,
+    fine,
+)
 from stream.doctor.network import Address, look_at
+from stream.doctor.registry import look_at_registry
 from stream.doctor.version import look_at_version
 from stream.doctor.wootric import look_at_wootric
 from stream.errors import StartupError
 from stream.kafka.config import KafkaConfig
-from stream.kafka.doctor import look_at_kafka
+from stream.kafka.doctor import look_at_kafka, look_at_kafka_for_bridge
 from stream.service import kafka_config, wootric_account
-from stream.settings import Settings, load
+from stream.settings import Settings, load, load_bridge
 
 
-def examine() -> Iterator[Diagnosis]:
-    """Yield what is found, each as soon as it is known. Nothing is written to any topic, and
-    nothing at Wootric.
+def examine(*, tolerant: bool = False) -> Iterator[Diagnosis]:
+    """Yield what is found for a worker, each as soon as it is known. Nothing is written to any
+    topic, and nothing at Wootric.
+
+    ``tolerant`` takes an outage that the service waits out itself for a warning.
     """
     try:
         settings = load()
+        if any(name.upper().startswith("BRIDGE__") for name in os.environ):
+            load_bridge()
     except StartupError as error:
-        for problem in str(error).splitlines()[1:]:
-            mend = "the README lists all settings: mend the environment"
-            yield failed("settings", problem.strip(), mend, exit_code=CONFIGURATION)
+        yield from _settings(error)
         return
     yield fine("settings", "complete and within their bounds")
-    yield from _kafka(quiet(kafka_config(settings.kafka)), settings)
-    yield from _wootric(settings)
+    config = quiet(kafka_config(settings.kafka))
+    window_s = settings.kafka.dedupe_window_s
+    yield from _kafka(config, partial(look_at_kafka, config, dedupe_window_s=window_s))
+    judge = _waited_out if tolerant else _as_it_is
+    yield from map(judge, look_at_registry(settings.schema_registry, config.topic, writes=False))
+    yield from map(judge, _wootric(settings))
 
 
-def _kafka(config: KafkaConfig, settings: Settings) -> Iterator[Diagnosis]:
+def examine_bridge(*, tolerant: bool = False) -> Iterator[Diagnosis]:
+    """Yield what is found for the bridge's webhook, in the same way."""
+    try:
+        settings = load_bridge()
+        shared_secrets(settings.bridge)
+    except StartupError as error:
+        yield from _settings(error)
+        return
+    yield fine("settings", "complete and within their bounds")
+    config = quiet(kafka_config(settings.kafka))
+    yield from _kafka(config, partial(look_at_kafka_for_bridge, config))
+    judge = _waited_out if tolerant else _as_it_is
+    yield from map(judge, look_at_registry(settings.schema_registry, config.topic, writes=True))
+
+
+def _settings(error: StartupError) -> Iterator[Diagnosis]:
+    for problem in str(error).splitlines()[1:]:
+        mend = "the README lists all settings: mend the environment"
+        yield failed("settings", problem.strip(), mend, exit_code=CONFIGURATION)
+
+
+def _as_it_is(one: Diagnosis) -> Diagnosis:
+    return one
+
+
+def _waited_out(one: Diagnosis) -> Diagnosis:
+    if one.state is State.FAIL and one.exit_code == UNAVAILABLE:
+        return doubtful(one.check, one.text, f"{one.mend}; the service waits for it")
+    return one
+
+
+def _kafka(config: KafkaConfig, look: Callable[[], Iterator[Diagnosis]]) -> Iterator[Diagnosis]:
     properties = config.properties
     tls = str(properties.get("security.protocol", "plaintext")).lower() in {"ssl", "sasl_ssl"}
     reached: Address | None = None
@@ -42,7 +91,7 @@ def _kafka(config: KafkaConfig, settings: Settings) -> Iterator[Diagnosis]:
         yield from found
     if reached is not None:  # else Kafka's client would only say the same after a long wait
         yield from look_at_version(reached, tls=tls, properties=properties)
-        yield from look_at_kafka(config, dedupe_window_s=settings.kafka.dedupe_window_s)
+        yield from look()
 
 
 def _wootric(settings: Settings) -> Iterator[Diagnosis]:

@@ -74,14 +74,13 @@ def connect(
 def _certificate(
     check: str, plain: socket.socket, address: Address, properties: Mapping[str, Any]
 ) -> Diagnosis:
+    of_kafka = check.startswith("kafka")
+    trusted = "ssl.ca.location in KAFKA__PROPERTIES" if of_kafka else "SSL_CERT_FILE"
     try:
         secure = _context(properties).wrap_socket(plain, server_hostname=address.host)
     except (OSError, ValueError) as error:
         reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
-        mend = (
-            "check ssl.ca.location in KAFKA__PROPERTIES, the name in the certificate, and that "
-            "the port speaks TLS"
-        )
+        mend = f"check {trusted}, the name in the certificate, and that the port speaks TLS"
         text = f"{address} gives no trusted certificate: {reason}"
         return failed(check, text, mend, exit_code=UNAVAILABLE)
     with secure:

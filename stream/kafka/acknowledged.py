@@ -15,6 +15,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from stream.errors import KafkaFailed, StreamError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
+from stream.kafka.login import LoginWatch
+from stream.kafka.trouble import noted
 
 log = structlog.get_logger()
 
@@ -74,6 +76,7 @@ class AcknowledgedProducer:
         self._closed = threading.Event()
         own = settings.acknowledged_producer(config, record_bytes_max=record_bytes_max, ack_s=ack_s)
         self._producer = Producer({**own, "error_cb": self._error})
+        self._login = LoginWatch(config)
         self._thread = threading.Thread(target=self._poll, name="kafka-producer", daemon=True)
         self._thread.start()
 
@@ -134,6 +137,7 @@ class AcknowledgedProducer:
         while not self._closed.is_set():
             self._producer.poll(POLL_S)
             self.polled_at = time.monotonic()
+            self._login.renew((self._producer,))
             if self._finished:
                 self._loop.call_soon_threadsafe(_settle, tuple(self._finished))
                 self._finished.clear()
@@ -142,6 +146,8 @@ class AcknowledgedProducer:
         if error.fatal() or error.code() == KafkaError._FATAL:
             failure = KafkaFailed(f"the producer is beyond repair: {error.str()}")
             self._loop.call_soon_threadsafe(self._failed, failure)
+        else:
+            noted(error)
 
 
 def _settle(groups: Sequence[_Group]) -> None:

@@ -1,18 +1,23 @@
 """What our clients are told, and nothing about what they do."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 RECORD_BYTES_MAX = 10 * 1024 * 1024
 """The client's own limit; the topic's governs. A dead letter is its record and a little more."""
 
+CLIENT_LOG_LEVEL = 2
+"""Critical lines only: while the brokers are away the client writes twenty others a second, each
+client of a process its own. What they say, ``noted`` says in our log, and not as often."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaConfig:
     """Where the topics are and who we are there; times in seconds.
 
-    ``properties`` goes to librdkafka as it is, behind our own choices.
+    ``properties`` goes to librdkafka as it is, behind our own choices. ``login`` gives name and
+    password for SASL as they are now, if there are any; it is asked for each client anew.
     """
 
     bootstrap_servers: str
@@ -25,6 +30,9 @@ class KafkaConfig:
     session_timeout_s: float = 10.0
     transaction_timeout_s: float = 10.0
     properties: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    login: Callable[[], tuple[str, str] | None] = field(
+        default=lambda: None, repr=False, compare=False
+    )
 
     @property
     def transactional_id(self) -> str:
@@ -39,7 +47,15 @@ def transactional_id(group_id: str, instance_id: str) -> str:
 
 def common(config: KafkaConfig) -> dict[str, Any]:
     """Return what every client is told."""
-    return {"bootstrap.servers": config.bootstrap_servers, **config.properties}
+    login = config.login()
+    names = ("sasl.username", "sasl.password")
+    credentials = {} if login is None else dict(zip(names, login, strict=True))
+    return {
+        "bootstrap.servers": config.bootstrap_servers,
+        "log_level": CLIENT_LOG_LEVEL,
+        **config.properties,
+        **credentials,
+    }
 
 
 def consumer(config: KafkaConfig) -> dict[str, Any]:

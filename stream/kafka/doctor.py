@@ -1,6 +1,6 @@
 """Kafka, looked at as the service will use it: login, topics, rights, group, transactions."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import (
@@ -26,7 +26,7 @@ from stream.kafka import config as settings
 from stream.kafka import topics
 from stream.kafka.config import KafkaConfig, transactional_id
 from stream.kafka.lag import LagMeter
-from stream.kafka.preflight import broker_limits
+from stream.kafka.preflight import broker_limits, preflight_bridge
 
 ASK_S = 10.0
 DENIED = frozenset(
@@ -40,29 +40,61 @@ DENIED = frozenset(
     }
 )
 LOGIN_MEND = (
-    "check security.protocol, sasl.mechanism, sasl.username and sasl.password in KAFKA__PROPERTIES"
+    "check security.protocol, sasl.mechanism, sasl.username and sasl.password in "
+    "KAFKA__PROPERTIES, or KAFKA__SASL_USERNAME and KAFKA__SASL_PASSWORD"
 )
 READ, WRITE = AclOperation.READ, AclOperation.WRITE
 DESCRIBE, CONFIGS = AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS
 
 
 def look_at_kafka(config: KafkaConfig, *, dedupe_window_s: int) -> Iterator[Diagnosis]:
-    """Yield what is found; ends early where the rest would only repeat it."""
-    errors: list[KafkaError] = []
-    told: dict[str, Any] = {**settings.common(config), "error_cb": errors.append}
-    admin = AdminClient(told)
-    login = _login(admin, errors)
-    yield login
-    if login.state is State.FAIL:
-        return
-    rights = list(_rights(admin, config))
-    yield from rights
-    if any(one.state is State.FAIL for one in rights):
+    """Yield what is found for a worker; ends early where the rest would only repeat it."""
+    needs = {
+        config.topic: {READ, DESCRIBE, CONFIGS},
+        config.ledger_topic: {READ, WRITE, DESCRIBE, CONFIGS},
+        config.dead_letter_topic: {WRITE, DESCRIBE, CONFIGS},
+        config.parked_topic: {WRITE, DESCRIBE, CONFIGS},
+    }
+    may = yield from _entry(config, needs, groups=[config.group_id])
+    if not may:
         return
     yield from _asked("kafka topics", lambda: list(_topics(config, dedupe_window_s)))
     yield from _asked("kafka limits", lambda: list(_limits(config)))
     yield from _asked("kafka transactions", lambda: list(_transactions(config)))
     yield from _asked("kafka group", lambda: list(_group(config)))
+
+
+def look_at_kafka_for_bridge(config: KafkaConfig) -> Iterator[Diagnosis]:
+    """Yield what is found for the bridge, which only writes the input."""
+    may = yield from _entry(config, {config.topic: {WRITE, DESCRIBE}}, groups=[])
+    if may:
+        yield from _asked("kafka topics", lambda: [_input(config)])
+
+
+def _entry(
+    config: KafkaConfig, needs: Mapping[str, set[AclOperation]], *, groups: Sequence[str]
+) -> Generator[Diagnosis, None, bool]:
+    """Yield how we are let in; return whether that suffices to look further."""
+    errors: list[KafkaError] = []
+    told: dict[str, Any] = {**settings.common(config), "error_cb": errors.append}
+    try:
+        admin = AdminClient(told)
+    except KafkaException as error:
+        mend = "mend KAFKA__PROPERTIES: librdkafka's CONFIGURATION.md has the names and values"
+        yield failed("kafka client", error.args[0].str(), mend, exit_code=CONFIGURATION)
+        return False
+    login = _login(admin, errors)
+    yield login
+    if login.state is State.FAIL:
+        return False
+    rights = list(_rights(admin, needs, groups))
+    yield from rights
+    return all(one.state is not State.FAIL for one in rights)
+
+
+def _input(config: KafkaConfig) -> Diagnosis:
+    largest = preflight_bridge(config)
+    return fine("kafka topics", f"{config.topic}: takes records of {largest} bytes")
 
 
 def _asked(check: str, look: Any) -> Iterator[Diagnosis]:
@@ -98,14 +130,10 @@ def _login(admin: AdminClient, errors: list[KafkaError]) -> Diagnosis:
     return fine("kafka login", f"cluster {cluster.cluster_id}, {count} broker{'s'[: count > 1]}")
 
 
-def _rights(admin: AdminClient, config: KafkaConfig) -> Iterator[Diagnosis]:
+def _rights(
+    admin: AdminClient, needs: Mapping[str, set[AclOperation]], groups: Sequence[str]
+) -> Iterator[Diagnosis]:
     """Compare what we may do with what we do; the brokers tell without a right to ask for ACLs."""
-    needs = {
-        config.topic: {READ, DESCRIBE, CONFIGS},
-        config.ledger_topic: {READ, WRITE, DESCRIBE, CONFIGS},
-        config.dead_letter_topic: {WRITE, DESCRIBE, CONFIGS},
-        config.parked_topic: {WRITE, DESCRIBE, CONFIGS},
-    }
     answers = admin.describe_topics(
         TopicCollection(list(needs)), include_authorized_operations=True, request_timeout=ASK_S
     )
@@ -115,14 +143,15 @@ def _rights(admin: AdminClient, config: KafkaConfig) -> Iterator[Diagnosis]:
             yield _missing(f"topic {name}", needs[name])
         elif error is None:
             yield from _compared(f"topic {name}", answer.result(), needs[name])
-    asked = admin.describe_consumer_groups(
-        [config.group_id], include_authorized_operations=True, request_timeout=ASK_S
-    )[config.group_id]
-    error = asked.exception()
-    if isinstance(error, KafkaException) and error.args[0].code() in DENIED:
-        yield _missing(f"group {config.group_id}", {READ, DESCRIBE})
-    elif error is None:
-        yield from _compared(f"group {config.group_id}", asked.result(), {READ, DESCRIBE})
+    for group in groups:
+        asked = admin.describe_consumer_groups(
+            [group], include_authorized_operations=True, request_timeout=ASK_S
+        )[group]
+        error = asked.exception()
+        if isinstance(error, KafkaException) and error.args[0].code() in DENIED:
+            yield _missing(f"group {group}", {READ, DESCRIBE})
+        elif error is None:
+            yield from _compared(f"group {group}", asked.result(), {READ, DESCRIBE})
 
 
 def _compared(what: str, description: Any, needed: set[AclOperation]) -> Iterator[Diagnosis]:

@@ -57,6 +57,11 @@ class Group:
         self._id = config.group_id
         self._admin = AdminClient(settings.common(config))
 
+    @property
+    def clients(self) -> tuple[AdminClient, ...]:
+        """What speaks to Kafka here."""
+        return (self._admin,)
+
     def close(self) -> None:
         """Let the client go; nothing can be asked after this."""
         del self._admin

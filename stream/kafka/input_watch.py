@@ -40,6 +40,11 @@ class InputWatch:
         self._leaders_moved = False
         self._unsized = False
 
+    @property
+    def clients(self) -> tuple[AdminClient, ...]:
+        """What speaks to Kafka here."""
+        return (self._admin,)
+
     def resize(self) -> None:
         """Let the number of partitions be asked for anew."""
         self._unsized = True

@@ -21,6 +21,7 @@ from stream.errors import KafkaFailed
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.group import ASK_S, committed
+from stream.kafka.login import LoginWatch
 from stream.record import Partition
 
 LOOK_S_MAX = 5.0
@@ -81,6 +82,7 @@ class LagMeter:
         self._looker = Consumer(
             {**settings.reader(config), "client.id": "lag-times", "queued.min.messages": 1}
         )
+        self._login = LoginWatch(config)
         self._times: dict[int, tuple[int, float | None]] = {}
 
     def close(self) -> None:
@@ -95,10 +97,14 @@ class LagMeter:
         Raises:
             KafkaFailed: Kafka did not answer; partitions without a leader are only left out.
         """
+        self._login.renew((self._admin, self._reader, self._looker))
         try:
             return self._measure()
         except KafkaException as error:
-            raise KafkaFailed(f"Kafka does not say: {error.args[0].str()}") from error
+            text = (
+                f"Kafka does not say: {error.args[0].str()}; `wootric-stream doctor` looks closer"
+            )
+            raise KafkaFailed(text) from error
 
     def _measure(self) -> GroupLag:
         config = self._config

@@ -26,6 +26,7 @@ from stream.kafka.config import KafkaConfig
 from stream.kafka.group import Group
 from stream.kafka.input_watch import InputWatch
 from stream.kafka.intake import Intake
+from stream.kafka.login import LoginWatch
 from stream.kafka.messages import (
     Aborted,
     Assigned,
@@ -49,6 +50,7 @@ from stream.kafka.messages import (
 from stream.kafka.restore import Restorer
 from stream.kafka.stamp import LedgerEnds
 from stream.kafka.transactions import StaleGroup, Transactions, Unresolved
+from stream.kafka.trouble import noted
 from stream.record import Partition
 
 log = structlog.get_logger()
@@ -86,11 +88,13 @@ class GroupMember(threading.Thread):
         self._config = config
         self._tell = tell
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
-        self._consumer = Consumer(settings.consumer(config))
+        self._consumer = Consumer({**settings.consumer(config), "error_cb": noted})
         self._intake = Intake(self._consumer)
         self._watch = InputWatch(config, tell=tell)
         ends = LedgerEnds()
-        self._restorer = Restorer(config, group=Group(config), ends=ends, tell=tell)
+        self._group = Group(config)
+        self._login = LoginWatch(config)
+        self._restorer = Restorer(config, group=self._group, ends=ends, tell=tell)
         self._transactions = Transactions(config, epoch=epoch, consumer=self._consumer, ends=ends)
         self._metadata: Any = None
         self._owned: dict[Partition, int] = {}
@@ -137,10 +141,15 @@ class GroupMember(threading.Thread):
         polled = self._poll()
         self._resolve()
         self._watch.ask(self._owned)
+        self._login.renew(self._clients())
         command = self._next_command(COMMAND_WAIT_S if self.busy and not polled else 0.0)
         while command is not None and not self._leaving:
             self._do(command)
             command = self._next_command(0.0)
+
+    def _clients(self) -> list[Any]:
+        watch, group = self._watch.clients, self._group.clients
+        return [self._consumer, *watch, *group, *self._transactions.clients]
 
     def _next_command(self, wait_s: float) -> Command | None:
         try:
@@ -218,7 +227,7 @@ class GroupMember(threading.Thread):
                 f"its own ({error.str()})"
             )
         elif not error.retriable() and error.code() != KafkaError._MAX_POLL_EXCEEDED:
-            log.warning("consumer_error", error=error.str())
+            noted(error)
 
     # Commands
 

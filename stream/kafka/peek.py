@@ -45,7 +45,8 @@ class Peek:
         self._offsets.close()
         self._group.close()
         if isinstance(error, KafkaException):
-            raise KafkaFailed(f"Kafka could not be read: {error.args[0].str()}") from error
+            text = f"{error.args[0].str()}; `wootric-stream doctor` looks closer"
+            raise KafkaFailed(f"Kafka could not be read: {text}") from error
 
     def starts(self) -> dict[Partition, int]:
         """Return where a worker would begin to read: the committed offset, else the beginning.

@@ -7,6 +7,7 @@ from stream.errors import StartupError
 from stream.kafka import config as settings
 from stream.kafka import topics
 from stream.kafka.config import KafkaConfig
+from stream.kafka.trouble import as_startup_error
 
 
 def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> None:
@@ -23,6 +24,8 @@ def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> None:
         ]
         wrong += broker_limits(config)
     except KafkaException as error:
+        if error.args[0].code() == KafkaError._INVALID_ARG:
+            raise as_startup_error(error.args[0]) from error
         text = f"Kafka does not say how it is configured: {error.args[0].str()}"
         raise StartupError(text, exit_code=75) from error
     if wrong:

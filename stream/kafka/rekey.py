@@ -28,6 +28,8 @@ from stream.errors import Fenced
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.group import committed
+from stream.kafka.login import LoginWatch
+from stream.kafka.trouble import noted
 from stream.record import Partition, Record
 
 log = structlog.get_logger()
@@ -131,8 +133,9 @@ class Rekeyer(threading.Thread):
         )
         # Whatever a predecessor left open is ended before its offsets are asked for.
         producer.init_transactions(START_S)
-        consumer = Consumer(settings.consumer(self._config))
+        consumer = Consumer({**settings.consumer(self._config), "error_cb": noted})
         try:
+            login = LoginWatch(self._config)
             consumer.subscribe(
                 [self._source],
                 on_assign=self._on_assign,
@@ -142,6 +145,7 @@ class Rekeyer(threading.Thread):
             while not self._stopping.is_set():
                 messages = consumer.consume(CHUNK_RECORDS_MAX, POLL_S)
                 self.polled_at = time.monotonic()
+                login.renew((producer, consumer))
                 records = [r for m in messages if (r := self._record(m)) is not None]
                 if records:
                     self._transfer(producer, records)
@@ -179,7 +183,7 @@ class Rekeyer(threading.Thread):
         elif error.fatal() or error.code() in OURS_NO_MORE:
             raise KafkaException(error)
         elif not error.retriable():
-            log.warning("consumer_error", error=error.str())
+            noted(error)
 
     def _transfer(self, producer: Producer, records: Sequence[Record]) -> None:
         """Write what the records stand for, and their offsets, in one transaction."""

@@ -205,7 +205,7 @@ def describe(admin: AdminClient) -> ClusterMetadata:
     except KafkaException as error:
         raise StartupError(
             f"Kafka cannot be reached: {error.args[0].str()}; check KAFKA__BOOTSTRAP_SERVERS and, "
-            "for TLS and SASL, KAFKA__PROPERTIES",
+            "for TLS and SASL, KAFKA__PROPERTIES: `wootric-stream doctor` says which step fails",
             exit_code=69,
         ) from error
 

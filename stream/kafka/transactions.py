@@ -97,6 +97,11 @@ class Transactions:
         except KafkaException as error:
             self._settle(error.args[0], checkpoint, time.monotonic() - started)
 
+    @property
+    def clients(self) -> tuple[Producer, ...]:
+        """What speaks to Kafka here; none while there is no producer."""
+        return () if self._producer is None else (self._producer,)
+
     def close(self) -> None:
         """Let the producer go; an open transaction is aborted."""
         if self._producer is not None:

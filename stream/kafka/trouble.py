@@ -1,8 +1,11 @@
 """What Kafka refuses, as a message that says what to do."""
 
-from confluent_kafka import KafkaError
+import structlog
+from confluent_kafka import KafkaError, KafkaException
 
 from stream.errors import StartupError
+
+log = structlog.get_logger()
 
 DENIED = frozenset(
     {
@@ -15,6 +18,16 @@ DENIED = frozenset(
     }
 )
 GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+
+
+def noted(error: KafkaError) -> None:
+    """Log what a client reports of connections and logins. It is a client's ``error_cb``."""
+    log.warning("consumer_error", error=error.name(), detail=error.str())
+
+
+def explained(error: Exception) -> StartupError | None:
+    """Return what a person is to do about an exception of Kafka's client; None for others."""
+    return as_startup_error(error.args[0]) if isinstance(error, KafkaException) else None
 
 
 def as_startup_error(error: KafkaError) -> StartupError:
@@ -33,6 +46,6 @@ def as_startup_error(error: KafkaError) -> StartupError:
         return StartupError(text, exit_code=75)
     return StartupError(
         f"Kafka does not answer: {error.str()}; check KAFKA__BOOTSTRAP_SERVERS and, for TLS and "
-        "SASL, KAFKA__PROPERTIES",
+        "SASL, KAFKA__PROPERTIES: `wootric-stream doctor` says which step fails",
         exit_code=69,
     )

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from stream.local.traffic import Sample, traffic
 from stream.local.webhooks import DemoBridge, WebhookPublisher
 from stream.local.worker import Worker
 from stream.record import Record
+from stream.service import kafka_config
 from stream.settings import load_kafka
 from stream.transform import Deliver, Rules
 
@@ -60,10 +61,15 @@ RECOVERY_S_MAX = 30.0
 
 
 async def run_demo(
-    *, events: int, seconds: float | None, seed: int, webhooks: bool = False
+    *,
+    events: int,
+    seconds: float | None,
+    seed: int,
+    webhooks: bool = False,
+    show: Callable[[Report], bool] = print_report,
 ) -> bool:
-    """Run the demo, its events published or sent as webhooks; return whether Wootric holds
-    exactly what went in.
+    """Run the demo, its events published or sent as webhooks, and show the report; return
+    whether Wootric holds exactly what went in.
 
     Raises:
         StartupError: Kafka, the emulator or the worker cannot be started, or stand still.
@@ -80,7 +86,7 @@ async def run_demo(
             finally:
                 demo.close()
             progress.close()
-            agrees = print_report(report)
+            agrees = show(report)
     except (aiohttp.ClientError, KafkaException) as error:
         raise StartupError(f"a part of the demo went away: {error}", exit_code=69) from error
     finally:
@@ -106,6 +112,7 @@ def _config(bootstrap_servers: str, seed: int) -> KafkaConfig:
     """Return names that nobody else has: the cluster may be one that is shared."""
     name = f"demo-{seed}-{secrets.token_hex(4)}"
     topic = f"{name}.events"
+    access = kafka_config(load_kafka()) if os.environ.get(ADDRESS_VARIABLE) else None
     return KafkaConfig(
         bootstrap_servers=bootstrap_servers,
         group_id=name,
@@ -114,7 +121,8 @@ def _config(bootstrap_servers: str, seed: int) -> KafkaConfig:
         ledger_topic=f"{topic}.wootric.ledger",
         dead_letter_topic=f"{topic}.wootric.dlq",
         parked_topic=f"{topic}.wootric.parked",
-        properties=load_kafka().properties if os.environ.get(ADDRESS_VARIABLE) else {},
+        properties={} if access is None else access.properties,
+        login=(lambda: None) if access is None else access.login,
     )
 
 

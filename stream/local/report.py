@@ -1,8 +1,10 @@
 """The demo's report: what went in, what came out, what Wootric holds."""
 
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+import orjson
 from rich.console import Console
 from rich.table import Table
 
@@ -62,6 +64,20 @@ def print_report(report: Report, console: Console | None = None) -> bool:
     console.print(table)
     for line in lines(report):
         console.print(line, markup=False, soft_wrap=True)
+    return report.agrees
+
+
+def print_document(report: Report) -> bool:
+    """Print the report on stdout as one JSON object; return whether in and out agree."""
+    latencies = report.latencies_s
+    document = {
+        **asdict(report),
+        "agrees": report.agrees,
+        "verdict": verdict(report),
+        "latencies_s": {f"p{p}": quantile(latencies, p / 100) for p in (50, 99) if latencies},
+    }
+    sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+    sys.stdout.buffer.flush()
     return report.agrees
 
 

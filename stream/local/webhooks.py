@@ -21,9 +21,9 @@ from stream.kafka.survey import Survey
 from stream.local.guard import GuardedGroup
 from stream.local.publisher import CHUNK, RATE
 from stream.local.traffic import Sample
-from stream.local.worker import LOG_LINES_SHOWN
+from stream.local.worker import KAFKA_ACCESS, LOG_LINES_SHOWN
 from stream.record import Record
-from stream.settings import names
+from stream.settings import variables
 
 SENDERS = 16
 TIMEOUT_S = 5
@@ -53,8 +53,8 @@ class DemoBridge:
             "HTTP__HOST": "127.0.0.1",
             "HTTP__PORT": str(http_port),
         }
-        kept = {"KAFKA__PROPERTIES"} if config.properties else set()
-        removed = [part for name in names() if name not in kept for part in ("-u", name)]
+        kept = set(KAFKA_ACCESS) if config.properties else set()
+        removed = [part for name in variables() if name not in kept for part in ("-u", name)]
         given = [f"{name}={value}" for name, value in settings.items()]
         command = ["env", *removed, *given, sys.executable, "-m", "stream", "bridge"]
         self._process = group.start(command, log=log)

@@ -6,9 +6,13 @@ from pathlib import Path
 
 from stream.kafka.config import KafkaConfig
 from stream.local.guard import GuardedGroup
-from stream.settings import names
+from stream.settings import variables
 
-PROPERTIES = "KAFKA__PROPERTIES"
+KAFKA_ACCESS = frozenset(
+    f"KAFKA__{name}{end}"
+    for name in ("PROPERTIES", "SASL_USERNAME", "SASL_PASSWORD")
+    for end in ("", "_FILE")
+)
 STOP_S_MAX = 60
 LOG_LINES_SHOWN = 15
 
@@ -58,8 +62,8 @@ def command(config: KafkaConfig, wootric: str, http_port: int) -> list[str]:
     """Return the worker's command line.
 
     What the environment says for a real account is taken away: neither its credentials nor
-    its choices belong here. Only ``KAFKA__PROPERTIES`` stays if we use it ourselves: a password
-    in it must not be seen among the processes. The waits are short, so that a lost reply is
+    its choices belong here. Only what lets us into Kafka stays if we use it ourselves: a password
+    must not be seen among the processes. The waits are short, so that a lost reply is
     resolved at once.
     """
     settings = {
@@ -79,7 +83,7 @@ def command(config: KafkaConfig, wootric: str, http_port: int) -> list[str]:
         "HTTP__HOST": "127.0.0.1",
         "HTTP__PORT": str(http_port),
     }
-    kept = {PROPERTIES} if config.properties else set()
-    removed = [part for name in names() if name not in kept for part in ("-u", name)]
+    kept = set(KAFKA_ACCESS) if config.properties else set()
+    removed = [part for name in variables() if name not in kept for part in ("-u", name)]
     given = [f"{name}={value}" for name, value in settings.items()]
     return ["env", *removed, *given, sys.executable, "-m", "stream", "run"]

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from stream.decode import Decoder
 from stream.errors import DecodeError
@@ -21,7 +21,6 @@ from stream.settings import load_kafka, load_registry, load_transform
 from stream.terminal import say
 
 SAY_EVERY_S = 2.0
-LOG_LEVEL = 2
 """Of Kafka's client, which else prints each broken connection; what matters we say ourselves."""
 
 
@@ -88,7 +87,6 @@ def opened() -> Iterator[Desk]:
         StartupError: the settings are not right, or Kafka does not answer.
     """
     config = kafka_config(load_kafka())
-    config = replace(config, properties={"log_level": LOG_LEVEL, **config.properties})
     by_id = asked_by_id(load_registry())
     judge = judging(load_transform(), by_id)
     with surveying(config) as survey:

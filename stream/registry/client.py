@@ -4,6 +4,7 @@ Source: docs.confluent.io/platform/current/schema-registry/develop/api.html; tri
 Registry 2.6.13, which answers the same.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +26,10 @@ class RegistryUnavailable(StreamError):  # noqa: N818  (a state, not a defect)
     """No answer, or none that says anything: ask again."""
 
 
+class RegistryDenied(RegistryUnavailable):
+    """It does not let us in; somebody has to act, and until then it is as good as away."""
+
+
 class NotRegistered(StreamError):  # noqa: N818
     """The registry does not know the schema or the subject, or not yet."""
 
@@ -43,22 +48,27 @@ class Registered:
 
 
 class RegistryClient:
-    """Asks one registry; to be used as a context manager.
+    """Asks one registry; to be used as a context manager. ``password`` gives it as it is now.
 
     Every method raises RegistryUnavailable without an answer; the others as they say.
     """
 
     def __init__(
-        self, url: str, *, username: str = "", password: str = "", timeout_s: float
+        self,
+        url: str,
+        *,
+        username: str = "",
+        password: Callable[[], str] = lambda: "",
+        timeout_s: float,
     ) -> None:
         self._url = url.rstrip("/")
-        self._auth = aiohttp.BasicAuth(username, password, "utf-8") if username else None
+        self._username = username
+        self._password = password
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            auth=self._auth,
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept": CONTENT_TYPE},
@@ -90,8 +100,12 @@ class RegistryClient:
         return _registered(await self._ask("GET", f"/subjects/{_name(subject)}/versions/{number}"))
 
     async def look_up(self, subject: str, text: str) -> int:
-        """Return the id that a schema has under a subject. Raises NotRegistered."""
-        return _id(await self._ask("POST", f"/subjects/{_name(subject)}", {"schema": text}))
+        """Return the id that a schema has under a subject. Raises NotRegistered.
+
+        However it was written there: without being told to, Apicurio compares the very text.
+        """
+        path = f"/subjects/{_name(subject)}?normalize=true"
+        return _id(await self._ask("POST", path, {"schema": text}))
 
     async def register(self, subject: str, text: str) -> int:
         """Return the id of a schema, which it gets if it has none. Raises SchemaRefused."""
@@ -111,11 +125,18 @@ class RegistryClient:
     async def _ask(self, method: str, path: str, body: Any = None) -> Any:
         """Return the answer's JSON. Nobody is followed elsewhere: the credentials are for here."""
         assert self._session is not None  # noqa: S101  (entered)
+        name, password = self._username, self._password
+        auth = aiohttp.BasicAuth(name, password(), "utf-8") if name else None
         data = None if body is None else orjson.dumps(body)
         headers = None if body is None else {"Content-Type": CONTENT_TYPE}
         try:
             async with self._session.request(
-                method, f"{self._url}{path}", data=data, headers=headers, allow_redirects=False
+                method,
+                f"{self._url}{path}",
+                data=data,
+                headers=headers,
+                auth=auth,
+                allow_redirects=False,
             ) as reply:
                 text = await reply.content.read(ANSWER_BYTES_MAX)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -137,7 +158,7 @@ def _answer(status: int, text: bytes) -> Any:
     if status in (409, 422):
         raise SchemaRefused(words)
     if status in (401, 403):
-        raise RegistryUnavailable("it refuses our credentials")
+        raise RegistryDenied("it refuses our credentials")
     raise RegistryUnavailable(f"it answers with status {status}, which is no answer of a registry")
 
 

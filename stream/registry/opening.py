@@ -12,8 +12,9 @@ from stream.errors import DecodeError, StartupError
 from stream.registry.client import NotRegistered, RegistryClient, RegistryUnavailable
 from stream.registry.schemas import RegisteredSchemas, usable
 from stream.registry.startup import learn_subject, writer_header
+from stream.renewal import lasting
 from stream.segment import SEGMENT_EVENT
-from stream.settings import SchemaRegistrySettings
+from stream.settings import SchemaRegistrySettings, load_registry
 
 
 def registry_client(settings: SchemaRegistrySettings) -> RegistryClient:
@@ -21,9 +22,13 @@ def registry_client(settings: SchemaRegistrySettings) -> RegistryClient:
     return RegistryClient(
         settings.url,
         username=settings.username,
-        password="" if settings.password is None else settings.password.get_secret_value(),
+        password=lasting(lambda: _password(load_registry()), first=_password(settings)),
         timeout_s=settings.timeout_s,
     )
+
+
+def _password(settings: SchemaRegistrySettings) -> str:
+    return "" if settings.password is None else settings.password.get_secret_value()
 
 
 @asynccontextmanager

@@ -30,7 +30,7 @@ async def writer_header(client: RegistryClient, subject: str, *, register: bool)
         StartupError: the schema is not registered and shall not be, does not fit what is
             registered, or the registry does not answer.
     """
-    text = orjson.dumps(orjson.loads((FOLDER / "segment_event.avsc").read_bytes())).decode()
+    text = our_schema()
     try:
         if register:
             schema_id = await _register(client, subject, text)
@@ -48,6 +48,11 @@ async def writer_header(client: RegistryClient, subject: str, *, register: bool)
         raise StartupError(f"the schema registry: {error}", exit_code=69) from error
     log.info("schema_of_ours", subject=subject, schema_id=schema_id)
     return confluent_header(schema_id)
+
+
+def our_schema() -> str:
+    """Return the schema of what we write, as a registry is told."""
+    return orjson.dumps(orjson.loads((FOLDER / "segment_event.avsc").read_bytes())).decode()
 
 
 async def _register(client: RegistryClient, subject: str, text: str) -> int:
@@ -84,14 +89,15 @@ async def learn_subject(client: RegistryClient, schemas: RegisteredSchemas, subj
             registered = await client.version(subject, number)
             schemas.learn(registered)
             if number == numbers[-1]:
-                _check(registered, subject)
+                check_readable(registered, subject)
     except NotRegistered:
         log.info("subject_is_empty", subject=subject)
     except RegistryUnavailable as error:
         log.warning("registry_away", error=str(error))
 
 
-def _check(registered: Registered, subject: str) -> None:
+def check_readable(registered: Registered, subject: str) -> None:
+    """Raises StartupError where values of this version could not be read."""
     try:
         if registered.kind != "AVRO":
             raise DecodeError("unresolvable", "it is no Avro schema")

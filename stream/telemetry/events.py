@@ -47,13 +47,38 @@ EVENTS = (
         "credentials_refused",
         "error",
         "Wootric gives no token, for the reason `error`; `look_at` names the settings.",
-        "mend those settings, start again",
+        "mend those settings; what is in files is read again, for the environment start again",
     ),
     Event(
         "credentials_accepted",
         "info",
         "Wootric gives tokens again.",
         "nothing",
+    ),
+    Event(
+        "library_error",
+        "error",
+        "A library met something unexpected: `where` has its name and what it says, `exception` "
+        "the way there.",
+        "report it",
+    ),
+    Event(
+        "library_warning",
+        "warning",
+        "The same, less bad.",
+        "nothing; many: look at what `where` names",
+    ),
+    Event(
+        "kafka_login_changed",
+        "info",
+        "The files have another name or password for Kafka: it is used from now on.",
+        "nothing",
+    ),
+    Event(
+        "secrets_not_read",
+        "warning",
+        "The settings could not be read again (`detail`): what was read last still counts.",
+        "what `detail` says",
     ),
     Event(
         "rejected",
@@ -94,7 +119,8 @@ EVENTS = (
     Event(
         "consumer_error",
         "warning",
-        "The client reports trouble that it gets over by itself.",
+        "Kafka's client reports trouble that it gets over by itself: `error` is its word, `detail` "
+        "says where and why.",
         "nothing; for minutes: look at the brokers",
     ),
     Event(

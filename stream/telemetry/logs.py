@@ -1,22 +1,34 @@
 """Logs: one JSON object a line on stderr, without payloads. ``events`` lists what is logged."""
 
 import logging
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
+from structlog.typing import ExcInfo
 
 from stream import __version__
 
+log = structlog.get_logger()
+
 Fields = structlog.typing.EventDict
 
+WORDS_LENGTH_MAX = 200
 WINDOW_S = 10.0
 WINDOW_LINES_MAX = 5
-SAME = ("event", "reason", "change", "circuit", "partition", "error")
-"""Lines that agree in these say the same."""
+WINDOW_ERRORS_MAX = 20
+SAME = ("event", "level", "reason", "change", "circuit", "partition", "error", "where")
+"""Lines that agree in these say the same; in their words ports and times count for nothing."""
+WORDS = ("reason", "error")
+_NUMBER = re.compile(r"\d+")
+_VALUE = re.compile(r"[<({\['\"]")
+"""Where a value may begin that a library has put into its text itself, as asyncio does."""
 
 
 def configure(*, level: str, as_json: bool, instance: str) -> None:
@@ -24,7 +36,9 @@ def configure(*, level: str, as_json: bool, instance: str) -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer(serializer=_dumps)
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[
@@ -34,51 +48,71 @@ def configure(*, level: str, as_json: bool, instance: str) -> None:
             Sampler(),
             _signature(instance),
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
-            structlog.processors.dict_tracebacks if as_json else _as_it_is,
+            structlog.processors.ExceptionRenderer(_way) if as_json else _as_it_is,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+    logging.getLogger().handlers = [_Libraries(logging.WARNING)]
+
+
+class _Libraries(logging.Handler):
+    """Takes over what libraries log by Python's own means: as our lines, without what was put
+    into their texts, which may be a person's or a secret.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it in our log."""
+        says = _VALUE.split(str(record.msg).partition("\n")[0])[0].strip()
+        fields: dict[str, Any] = {"where": f"{record.name}: {says}"[:WORDS_LENGTH_MAX]}
+        if record.exc_info and record.exc_info[0] is not None:
+            fields |= {"error": record.exc_info[0].__name__, "exception": _way(record.exc_info)}
+        if record.levelno >= logging.ERROR:
+            log.error("library_error", **fields)
+        else:
+            log.warning("library_warning", **fields)
 
 
 class Sampler:
     """Lets some lines that say the same through in a while, and counts the others.
 
-    Errors always pass: each of them is a change of state. The next line that passes tells
-    how many were left out, in ``suppressed``.
+    Of errors more pass, since most of them are a change of state. The next line that passes
+    tells how many were left out, in ``suppressed``.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._windows: dict[tuple[str, ...], tuple[float, int]] = {}
+        self._windows: dict[tuple[str, ...], tuple[float, int]] = {}  # begin, lines left
 
     def __call__(self, _: object, __: str, fields: Fields) -> Fields:
         """Return the line, or drop it."""
-        if fields["level"] in {"error", "critical"}:
-            return fields
         now = self._clock()
-        key = tuple(str(fields.get(name)) for name in SAME)
+        most = WINDOW_ERRORS_MAX if fields["level"] in {"error", "critical"} else WINDOW_LINES_MAX
+        key = tuple(
+            _NUMBER.sub("#", str(fields.get(name))) if name in WORDS else str(fields.get(name))
+            for name in SAME
+        )
         with self._lock:
-            began_at, count = self._windows.get(key, (now, 0))
+            began_at, left = self._windows.get(key, (now, most))
             suppressed = 0
             if now - began_at >= WINDOW_S:
-                suppressed = max(0, count - WINDOW_LINES_MAX)
-                began_at, count = now, 0
+                suppressed = max(0, -left)
+                began_at, left = now, most
                 self._forget(now)
-            self._windows[key] = (began_at, count + 1)
-        if count >= WINDOW_LINES_MAX:
+            self._windows[key] = (began_at, left - 1)
+        if left <= 0:
             raise structlog.DropEvent
         return {**fields, "suppressed": suppressed} if suppressed else fields
 
     def _forget(self, now: float) -> None:
         """Drop windows in which nothing was left out, so that they do not pile up."""
         self._windows = {
-            key: (began_at, count)
-            for key, (began_at, count) in self._windows.items()
-            if now - began_at < WINDOW_S or count > WINDOW_LINES_MAX
+            key: (began_at, left)
+            for key, (began_at, left) in self._windows.items()
+            if now - began_at < WINDOW_S or left < 0
         }
 
 
@@ -111,6 +145,23 @@ def _signature(instance: str) -> structlog.typing.Processor:
         return {**who, **fields}
 
     return sign
+
+
+_traced = ExceptionDictTransformer(show_locals=False, use_rich=False)
+
+
+def _way(exc_info: ExcInfo) -> list[dict[str, Any]]:
+    """Return where an exception came from. Its words are left out like the variables of its
+    frames: either may hold what a person wrote, or a secret.
+    """
+    return [
+        {
+            "type": one["exc_type"],
+            "cause": one["is_cause"],
+            "frames": [f"{at['filename']}:{at['lineno']} {at['name']}" for at in one["frames"]],
+        }
+        for one in _traced(exc_info)
+    ]
 
 
 def _dumps(value: object, **_: object) -> str:

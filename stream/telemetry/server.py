@@ -1,5 +1,6 @@
 """The service's own HTTP: metrics for Prometheus, health for Kubernetes, status for people."""
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any, TypeAlias
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 
@@ -26,6 +28,16 @@ PAGE_HEADERS = {
 }
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
+
+
+def _is_a_defect(record: logging.LogRecord) -> bool:
+    """Tell what is wrong here from what somebody sent that is no HTTP."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
+
+
+_defects = logging.getLogger(__name__)
+_defects.addFilter(_is_a_defect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +83,7 @@ class HealthServer:
         app = web.Application()
         for path, handler in self.routes().items():
             app.router.add_get(path, handler)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, logger=_defects)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, host, port).start()

@@ -58,6 +58,7 @@ class Secured(Stack):
             "HTTP__PORT": str(free_port()),
             "KAFKA__BOOTSTRAP_SERVERS": self.users,
             "KAFKA__PROPERTIES": self.properties(user),
+            "BRIDGE__SHARED_SECRET": "of-tests",
         }
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
@@ -85,6 +86,8 @@ async def test_the_access_that_is_written_down_is_enough_and_less_is_not(stack: 
     code, said = await stack.run("topics", "check", user="wootric")
     assert code == 0, said
     code, said = await stack.run("doctor", user="wootric")
+    assert code == 0, said
+    code, said = await stack.run("doctor", "--bridge", user="segment")
     assert code == 0, said
     events = [
         {"type": "identify", "messageId": "m1", "userId": "u1", "traits": {"email": "a@b.co"}},

@@ -13,7 +13,7 @@ from rendering import CHART, EXAMPLES, MINIMAL, environment, helm, one, pods, re
 
 from stream import __version__, cli
 from stream.service import pace
-from stream.settings import Settings, names
+from stream.settings import Settings, names, variables
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = ("1.30", "1.32", "1.34", "1.36", "1.37")
@@ -42,6 +42,18 @@ def test_what_is_rendered_is_what_kubernetes_expects(example):
             continue
         for version in VERSIONS:
             kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_the_same_is_rendered_for_every_version_of_kubernetes():
+    """No template asks which one it is, and older ones than the schemas' are refused."""
+    assert not [path for path in (CHART / "templates").rglob("*") if asks_for_capabilities(path)]
+    for version in VERSIONS:
+        assert render("--kube-version", version) == render()
+    assert "1.30" in refusal("--kube-version", "1.29")
+
+
+def asks_for_capabilities(path: Path) -> bool:
+    return path.is_file() and ".Capabilities" in path.read_text()
 
 
 def test_both_helms_render_the_same():
@@ -236,11 +248,7 @@ def test_every_setting_that_a_pod_is_given_exists(example):
     prefixes = {name.split("__")[0] + "__" for name in names()}
     for name, pod in pods(render(values=example)).items():
         given = {key for key in environment(pod) if key.startswith(tuple(prefixes))}
-        assert given - set(names()) - UNBORN == set(), name
-
-
-UNBORN = {"BRIDGE__PORT", "BRIDGE__SHARED_SECRET"} - set(names())
-"""Of the bridge, until its command is there."""
+        assert given - set(variables()) == set(), name
 
 
 @every_example
@@ -250,7 +258,7 @@ def test_every_command_that_a_pod_runs_exists(example):
         (container,) = pod["containers"]
         words = [word for word in container["args"] if word[0].isalpha()]
         assert "command" not in container, name
-        assert " ".join(words) in known | ({"bridge", "lag-exporter"} - known), name
+        assert " ".join(words) in known, name
 
 
 def commands(group, path=()):
@@ -271,20 +279,47 @@ def test_big_numbers_stay_whole():
     assert given["WOOTRIC__LEASE_S"] == "7.5"
 
 
-def test_kafkas_properties_take_the_secrets_from_the_environment():
+def test_what_kafka_needs_comes_from_values_and_secrets():
     example = CHART / "examples" / "tls-sasl.yaml"
     given = environment(one("StatefulSet", render(values=example))["spec"]["template"]["spec"])
-    names_in_order = list(given)
     assert json.loads(given["KAFKA__PROPERTIES"]) == {
         "sasl.mechanism": "SCRAM-SHA-512",
-        "sasl.password": "$(KAFKA_SASL_PASSWORD)",
-        "sasl.username": "$(KAFKA_SASL_USERNAME)",
         "security.protocol": "SASL_SSL",
         "ssl.ca.location": "/etc/kafka-tls/ca.crt",
         "ssl.endpoint.identification.algorithm": "https",
     }
-    expanded = names_in_order.index("KAFKA__PROPERTIES")
-    assert names_in_order.index("KAFKA_SASL_PASSWORD") < expanded
+    folder = "/etc/wootric-stream/kafka-login"
+    assert given["KAFKA__SASL_USERNAME_FILE"] == f"{folder}/username"
+    assert given["KAFKA__SASL_PASSWORD_FILE"] == f"{folder}/password"
+
+
+@every_example
+def test_every_file_of_a_secret_is_mounted_where_it_is_looked_for(example):
+    """As a folder, since what is mounted by subPath never changes; and nothing else of it."""
+    for name, pod in pods(render(values=example)).items():
+        (container,) = pod["containers"]
+        mounts = {one["name"]: one for one in container["volumeMounts"]}
+        assert all("subPath" not in one for one in mounts.values()), name
+        looked_for = {value for key, value in environment(pod).items() if key.endswith("_FILE")}
+        there = {
+            f"{mounts[volume['name']]['mountPath']}/{item['path']}"
+            for volume in pod["volumes"]
+            for item in volume.get("secret", {}).get("items", ())
+        }
+        assert there == looked_for, name
+
+
+@every_example
+def test_secrets_can_be_in_the_environment_instead(example):
+    files, plain = (
+        {name: set(environment(pod)) for name, pod in pods(documents).items()}
+        for documents in (
+            render(values=example),
+            render("--set", "secrets.asFiles=false", values=example),
+        )
+    )
+    for name, variables_of_pod in files.items():
+        assert {one.removesuffix("_FILE") for one in variables_of_pod} == plain[name]
 
 
 def test_only_workers_and_the_preflight_hold_wootrics_credentials():
@@ -309,8 +344,15 @@ def test_the_preflight_logs_in_at_wootric_where_it_can():
         pod = one("Job", render(values=values), "preflight")["spec"]["template"]["spec"]
         return pod["containers"][0]["args"]
 
-    assert command(MINIMAL) == ["doctor"]
+    assert command(MINIMAL) == ["doctor", "--tolerate-outages"]
     assert command(CHART / "examples" / "trial.yaml") == ["topics", "check"]
+
+
+def test_the_bridge_has_a_preflight_of_its_own():
+    documents = render(values=CHART / "examples" / "bridge.yaml")
+    pod = one("Job", documents, "preflight-bridge")["spec"]["template"]["spec"]
+    assert pod["containers"][0]["args"] == ["doctor", "--bridge", "--tolerate-outages"]
+    assert not any(name.startswith("WOOTRIC__") for name in environment(pod))
 
 
 def test_a_new_secret_in_the_release_replaces_the_pods():
@@ -352,6 +394,7 @@ def test_eviction_takes_one_pod_at_a_time_and_broken_ones_always():
         ("metrics.prometheusRule.enabled=true", "WARNING: without lagExporter.enabled=true"),
         ("nameOverride=", "WARNING: nothing scrapes the metrics"),
         ("shutdown.marginSeconds=40", "time to leave      60 s"),
+        ("secrets.asFiles=false", "secrets            environment"),
     ],
 )
 def test_the_notes_say_what_is_on_and_warn(settings, said):

@@ -1,5 +1,6 @@
 """The demo as a person runs it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def test_the_demo_kills_a_worker_twice_and_agrees(bootstrap_servers: str) -> Non
 def test_the_demo_with_webhooks_agrees_too(bootstrap_servers: str) -> None:
     """The events go in signed, through a bridge; what lies in Kafka then decides."""
     done = subprocess.run(
-        [sys.executable, "-m", "stream", "demo", "--bridge", "--events", "200"],
+        [sys.executable, "-m", "stream", "demo", "--bridge", "--json", "--events", "200"],
         env={**os.environ, "KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers},
         capture_output=True,
         text=True,
@@ -37,6 +38,7 @@ def test_the_demo_with_webhooks_agrees_too(bootstrap_servers: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = done.stdout.splitlines()
-    assert lines[-1] == "in and out agree: 200 events, nothing lost, nothing twice"
+    report = json.loads(done.stdout)
+    assert report["verdict"] == "in and out agree: 200 events, nothing lost, nothing twice"
+    assert (report["agrees"], report["in_doubt"], report["exit_code"]) == (True, 0, 0)
     assert "the events go in as signed webhooks" in done.stderr

@@ -33,9 +33,9 @@ in_thread = asyncio.to_thread
 SECRETS = ("a-secret-of-tests", "wrong-secret", "of-the-worker")
 
 
-def doctor(environment: dict[str, str]) -> tuple[int, dict[str, list[dict[str, str]]]]:
+def doctor(environment: dict[str, str], *flags: str) -> tuple[int, dict[str, list[dict[str, str]]]]:
     """Run it; return its exit code and the findings by check."""
-    done = run("doctor", "--json", env=environment)
+    done = run("doctor", "--json", *flags, env=environment)
     document = json.loads(done.stdout)
     assert document["exit_code"] == done.returncode
     said = (done.stdout + done.stderr).decode()
@@ -84,6 +84,7 @@ async def test_all_is_well(stack: Stack) -> None:
         ({"KAFKA__BOOTSTRAP_SERVERS": "kafka.invalid:9"}, 69, "kafka dns", "has no address"),
         ({"KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}, 69, "kafka tcp", "takes no connection"),
         ({"KAFKA__TOPIC": "nowhere"}, 78, "kafka topics", "missing"),
+        ({"KAFKA__PROPERTIES": '{"sasl.mecanism":"PLAIN"}'}, 78, "kafka client", "sasl.mecanism"),
         ({"KAFKA__SESSION_TIMEOUT_S": "2"}, 78, "kafka limits", "KAFKA__SESSION_TIMEOUT_S"),
         ({"WOOTRIC__API_URL": "http://127.0.0.1:1"}, 69, "wootric api tcp", "no connection"),
         ({"WOOTRIC__API_URL": "https://{wootric}"}, 69, "wootric api tls", "certificate"),
@@ -107,6 +108,41 @@ async def test_credentials_that_wootric_refuses_are_a_matter_of_permission(stack
     code, found = await in_thread(doctor, wrong)
     assert code == 77
     assert "WOOTRIC__CLIENT_SECRET" in found["wootric token"][0]["mend"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "check", "state"),
+    [
+        ({"WOOTRIC__API_URL": "http://127.0.0.1:1"}, 0, "wootric api tcp", "warn"),
+        ({"WOOTRIC__CLIENT_SECRET": "wrong-secret"}, 77, "wootric token", "fail"),
+        ({"KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}, 69, "kafka tcp", "fail"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+async def test_an_outage_that_is_waited_out_need_not_fail(
+    stack: Stack, changes: dict[str, str], code: int, check: str, state: str
+) -> None:
+    """So that an upgrade, of which the doctor is the preflight, does not wait for Wootric."""
+    secret = stack.environment("w1")["WOOTRIC__CLIENT_SECRET"]
+    stack.wootric.behaviour = stack.wootric.behaviour.changed({"client_secret": secret})
+    given = {**stack.environment("w1"), **changes}
+    got, found = await in_thread(doctor, given, "--tolerate-outages")
+    assert (got, found[check][0]["state"]) == (code, state)
+
+
+async def test_the_bridge_has_its_own_needs(stack: Stack) -> None:
+    """None of Wootric's settings, but a shared secret and a topic."""
+    own = {n: v for n, v in stack.environment("b1").items() if not n.startswith("WOOTRIC__")}
+    code, found = await in_thread(doctor, own, "--bridge")
+    assert (code, "BRIDGE__SHARED_SECRET" in found["settings"][0]["text"]) == (78, True)
+    own["BRIDGE__SHARED_SECRET"] = "of-the-worker"
+    code, found = await in_thread(doctor, own, "--bridge")
+    assert (code, len(found["kafka topics"])) == (0, 1)
+    code, found = await in_thread(doctor, {**own, "KAFKA__TOPIC": "nowhere"}, "--bridge")
+    assert (code, found["kafka topics"][0]["state"]) == (78, "fail")
+    worker = {**stack.environment("w1"), "BRIDGE__PORT": "eight"}
+    code, found = await in_thread(doctor, worker)
+    assert (code, "BRIDGE__PORT" in found["settings"][0]["text"]) == (78, True)
 
 
 class _Late(BaseHTTPRequestHandler):

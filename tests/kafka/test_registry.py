@@ -7,6 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -16,6 +17,7 @@ from confluent_kafka import Producer
 from registry_gate import PASSWORD, RegistryGate
 from segment import Segment, bridge
 from stack import Stack, Worker
+from test_doctor import doctor, in_thread
 
 from stream.avro import FOLDER, confluent_header, confluent_id
 from stream.kafka.publish import record_of
@@ -234,3 +236,32 @@ async def refused(cases: list[tuple[Worker, int, str]]) -> None:
         process.start()
         assert await asyncio.to_thread(process.running.wait, 30) == code, process.log.read_text()
         assert says in process.log.read_text()
+
+
+async def test_the_doctor_looks_at_the_registry_too(
+    registry: LocalRegistry, gate: RegistryGate, stack: Stack
+) -> None:
+    """Whether it answers, lets us in, and has schemas that fit; nothing is registered."""
+
+    def look(*flags: str, **settings: str) -> tuple[int, list[tuple[str, str]]]:
+        environment = {**stack.environment("w1"), **settings}
+        code, found = doctor(environment, *flags)
+        return code, [(one["state"], one["text"]) for one in found.get("registry schema", ())]
+
+    subject, secret = f"{stack.config.topic}-value", {"BRIDGE__SHARED_SECRET": "a"}
+    assert await in_thread(look) == (0, [("ok", f"{subject} has no version yet")])
+    code, found = await in_thread(partial(look, "--bridge", **secret))
+    assert (code, "will be registered" in found[1][1]) == (0, True)
+    kept = {**secret, "SCHEMA_REGISTRY__REGISTER_SCHEMA": "false"}
+    assert (await in_thread(partial(look, "--bridge", **kept)))[0] == 78
+    register(registry, subject, OURS)
+    code, found = await in_thread(partial(look, "--bridge", **kept))
+    assert (code, "ours is there" in found[1][1]) == (0, True)
+    assert (await in_thread(partial(look, SCHEMA_REGISTRY__PASSWORD="wrong")))[0] == 77
+    unreadable = f"{stack.config.topic}-other"
+    register(registry, unreadable, {"type": "record", "name": "Other", "fields": []})
+    code, found = await in_thread(partial(look, SCHEMA_REGISTRY__SUBJECT=unreadable))
+    assert (code, found[0][0]) == (78, "fail")
+    gate.away = True
+    assert (await in_thread(look))[0] == 69
+    assert (await in_thread(partial(look, "--tolerate-outages")))[0] == 0

@@ -1,5 +1,6 @@
 """What the service refuses to start on, and what it says then."""
 
+import json
 import os
 import subprocess
 import sys
@@ -82,6 +83,9 @@ async def test_topics_create_can_be_repeated_and_check_agrees(stack: Stack) -> N
     missing = run("topics", "check", env={**environment, "KAFKA__TOPIC": "nowhere"})
     assert missing.returncode == 1
     assert missing.stdout.count(b"MEND") == 4
+    done = run("topics", "check", "--json", env=environment)
+    document = json.loads(done.stdout)
+    assert (document["ok"], len(document["findings"])) == (True, 4)
 
 
 async def test_publish_passes_on_all_that_is_json(stack: Stack, tmp_path: Path) -> None:
@@ -94,5 +98,23 @@ async def test_publish_passes_on_all_that_is_json(stack: Stack, tmp_path: Path) 
     assert b"line 2" in done.stderr
     keys = {message.key() for message in stack.read(stack.config.topic)}
     assert keys == {b"u1", b"m", None}
-    done = run("publish", "-", env=stack.environment("w1"), stdin=b'{"type":"page"}\n')
-    assert (done.returncode, done.stdout) == (0, b"1\n")
+    done = run("publish", "--json", "-", env=stack.environment("w1"), stdin=b'{"type":"page"}\n')
+    assert json.loads(done.stdout) == {"published": 1, "broken": 0, "first_broken": None}
+
+
+@pytest.mark.parametrize("command", ["topics check", "run", "bridge", "status", "lag-exporter"])
+def test_a_property_that_the_client_does_not_know_is_a_matter_of_settings(command: str) -> None:
+    """A line with the mend, and no traceback."""
+    wrong = {
+        "KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "KAFKA__PROPERTIES": '{"sasl.mecanism":"PLAIN"}',
+        "WOOTRIC__ACCOUNT_TOKEN": "NPS-0a1b2c3d",
+        "WOOTRIC__CLIENT_ID": "a",
+        "WOOTRIC__CLIENT_SECRET": "b",
+        "BRIDGE__SHARED_SECRET": "c",
+    }
+    done = run(*command.split(), env=wrong)
+    assert done.returncode == 78, done.stderr
+    (line,) = done.stderr.decode().splitlines()
+    assert "sasl.mecanism" in line
+    assert "check KAFKA__PROPERTIES" in line

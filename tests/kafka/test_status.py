@@ -69,6 +69,8 @@ def test_a_status_without_kafka_says_so() -> None:
     done = run("status", env={"KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"})
     assert done.returncode == 75
     assert b"Kafka does not say" in done.stderr
+    assert b"wootric-stream doctor" in done.stderr
+    assert len(done.stderr.splitlines()) == 1  # the client's own lines were twenty a second
 
 
 def test_a_shell_can_complete_the_commands() -> None:
@@ -77,6 +79,9 @@ def test_a_shell_can_complete_the_commands() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert b"complete" in done.stdout
+    words = {"COMP_WORDS": "wootric-stream dlq re", "COMP_CWORD": "2"}
+    done = run(env={**words, "_WOOTRIC_STREAM_COMPLETE": "complete_bash"})
+    assert done.stdout.split() == [b"replay"]
 
 
 def test_the_highest_value_is_the_highest_bar() -> None:

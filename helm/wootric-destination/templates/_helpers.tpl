@@ -84,7 +84,7 @@ annotations:
 
 {{/* The doctor logs in at Wootric, and runs before a secret of this release exists. */}}
 {{- define "wd.preflight" -}}
-{{- $chosen := ternary (list "doctor") (list "topics" "check") (not (empty .Values.wootric.existingSecret)) -}}
+{{- $chosen := ternary (list "doctor" "--tolerate-outages") (list "topics" "check") (not (empty .Values.wootric.existingSecret)) -}}
 {{- toYaml (default $chosen .Values.preflight.command) -}}
 {{- end -}}
 

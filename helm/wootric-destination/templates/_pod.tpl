@@ -7,20 +7,8 @@
 - name: KAFKA__BOOTSTRAP_SERVERS
   value: {{ $kafka.bootstrapServers | quote }}
 {{- if $kafka.sasl.mechanism }}
-- name: KAFKA_SASL_USERNAME
-  valueFrom:
-    secretKeyRef:
-      name: {{ $kafka.sasl.existingSecret }}
-      key: {{ $kafka.sasl.usernameKey }}
-- name: KAFKA_SASL_PASSWORD
-  valueFrom:
-    secretKeyRef:
-      name: {{ $kafka.sasl.existingSecret }}
-      key: {{ $kafka.sasl.passwordKey }}
 {{- $_ := set $properties "security.protocol" (ternary "SASL_SSL" "SASL_PLAINTEXT" $kafka.tls.enabled) }}
 {{- $_ := set $properties "sasl.mechanism" $kafka.sasl.mechanism }}
-{{- $_ := set $properties "sasl.username" "$(KAFKA_SASL_USERNAME)" }}
-{{- $_ := set $properties "sasl.password" "$(KAFKA_SASL_PASSWORD)" }}
 {{- else if $kafka.tls.enabled }}
 {{- $_ := set $properties "security.protocol" "SSL" }}
 {{- end }}
@@ -33,13 +21,7 @@
 {{- $_ := set $properties "ssl.key.location" (printf "/etc/kafka-tls/%s" $kafka.tls.keyKey) }}
 {{- end }}
 {{- end }}
-{{- if $kafka.propertiesSecret.name }}
-- name: KAFKA__PROPERTIES
-  valueFrom:
-    secretKeyRef:
-      name: {{ $kafka.propertiesSecret.name }}
-      key: {{ $kafka.propertiesSecret.key }}
-{{- else if $properties }}
+{{- if and $properties (not $kafka.propertiesSecret.name) }}
 - name: KAFKA__PROPERTIES
   value: {{ toJson $properties | quote }}
 {{- end }}
@@ -54,30 +36,59 @@
 {{- end }}
 {{- end -}}
 
-{{- define "wd.wootricEnv" -}}
-{{- $secret := include "wd.wootricSecret" . -}}
-{{- $keys := .Values.wootric.keys -}}
-{{- $names := dict -}}
-{{- if eq .Values.wootric.auth "client" -}}
+{{/* Which keys of which secrets a pod needs, by setting: root, wootric, bridge. */}}
+{{- define "wd.secrets" -}}
+{{- $values := .root.Values -}}
+{{- $kafka := $values.kafka -}}
+{{- $found := list -}}
+{{- if $kafka.propertiesSecret.name -}}
+{{- $found = append $found (dict "volume" "kafka-properties" "secret" $kafka.propertiesSecret.name "keys" (dict "KAFKA__PROPERTIES" $kafka.propertiesSecret.key)) -}}
+{{- end -}}
+{{- if $kafka.sasl.mechanism -}}
+{{- $found = append $found (dict "volume" "kafka-login" "secret" $kafka.sasl.existingSecret "keys" (dict "KAFKA__SASL_USERNAME" $kafka.sasl.usernameKey "KAFKA__SASL_PASSWORD" $kafka.sasl.passwordKey)) -}}
+{{- end -}}
+{{- if .wootric -}}
+{{- $keys := $values.wootric.keys -}}
+{{- $names := dict "WOOTRIC__ACCOUNT_TOKEN" $keys.accountToken -}}
+{{- if eq $values.wootric.auth "client" -}}
 {{- $names = merge $names (dict "WOOTRIC__CLIENT_ID" $keys.clientId "WOOTRIC__CLIENT_SECRET" $keys.clientSecret) -}}
 {{- else -}}
 {{- $names = merge $names (dict "WOOTRIC__USERNAME" $keys.username "WOOTRIC__PASSWORD" $keys.password) -}}
 {{- end -}}
-- name: WOOTRIC__ACCOUNT_TOKEN
+{{- $found = append $found (dict "volume" "wootric" "secret" (include "wd.wootricSecret" .root) "keys" $names) -}}
+{{- end -}}
+{{- if and (or .wootric .bridge) $values.schemaRegistry.existingSecret -}}
+{{- $found = append $found (dict "volume" "registry" "secret" $values.schemaRegistry.existingSecret "keys" (dict "SCHEMA_REGISTRY__PASSWORD" $values.schemaRegistry.passwordKey)) -}}
+{{- end -}}
+{{- if .bridge -}}
+{{- $names := dict "BRIDGE__SHARED_SECRET" $values.bridge.secretKey -}}
+{{- with $values.bridge.previousSecretKey -}}
+{{- $_ := set $names "BRIDGE__PREVIOUS_SECRET" . -}}
+{{- end -}}
+{{- $found = append $found (dict "volume" "bridge" "secret" $values.bridge.existingSecret "keys" $names) -}}
+{{- end -}}
+{{- toYaml $found -}}
+{{- end -}}
+
+{{- define "wd.secretEnv" -}}
+{{- $asFiles := .root.Values.secrets.asFiles -}}
+{{- range $one := fromYamlArray (include "wd.secrets" .) }}
+{{- range $setting, $key := $one.keys }}
+{{- if $asFiles }}
+- name: {{ $setting }}_FILE
+  value: /etc/wootric-stream/{{ $one.volume }}/{{ $key }}
+{{- else }}
+- name: {{ $setting }}
   valueFrom:
     secretKeyRef:
-      name: {{ $secret }}
-      key: {{ $keys.accountToken }}
-{{- range $name, $key := $names }}
-- name: {{ $name }}
-  valueFrom:
-    secretKeyRef:
-      name: {{ $secret }}
+      name: {{ $one.secret }}
       key: {{ $key }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end -}}
 
-{{/* Pod settings without containers: root, component. */}}
+{{/* Pod settings without containers: root, component, wootric, bridge. */}}
 {{- define "wd.podSpec" -}}
 {{- $root := .root -}}
 automountServiceAccountToken: false
@@ -107,6 +118,19 @@ volumes:
   - name: tmp
     emptyDir:
       sizeLimit: 64Mi
+  {{- if $root.Values.secrets.asFiles }}
+  {{- range $one := fromYamlArray (include "wd.secrets" .) }}
+  - name: {{ $one.volume }}
+    secret:
+      secretName: {{ $one.secret }}
+      defaultMode: 0440
+      items:
+        {{- range $key := values $one.keys | uniq | sortAlpha }}
+        - key: {{ $key }}
+          path: {{ $key }}
+        {{- end }}
+  {{- end }}
+  {{- end }}
   {{- if and $root.Values.kafka.tls.enabled $root.Values.kafka.tls.existingSecret }}
   - name: kafka-tls
     secret:
@@ -133,7 +157,7 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* A container without its ports and probes: root, args, resources. */}}
+{{/* A container without its ports and probes: root, args, resources, wootric, bridge. */}}
 {{- define "wd.container" -}}
 {{- $root := .root -}}
 image: {{ include "wd.image" $root }}
@@ -151,6 +175,14 @@ envFrom:
 volumeMounts:
   - name: tmp
     mountPath: /tmp
+  {{- if $root.Values.secrets.asFiles }}
+  {{- range $one := fromYamlArray (include "wd.secrets" .) }}
+  {{- /* Of the whole folder: what is mounted by subPath never changes. */}}
+  - name: {{ $one.volume }}
+    mountPath: /etc/wootric-stream/{{ $one.volume }}
+    readOnly: true
+  {{- end }}
+  {{- end }}
   {{- if and $root.Values.kafka.tls.enabled $root.Values.kafka.tls.existingSecret }}
   - name: kafka-tls
     mountPath: /etc/kafka-tls
@@ -171,9 +203,11 @@ annotations:
 {{- end -}}
 
 {{/* A Job that runs before install and upgrade. It uses what exists already: no secret and no
-     service account of this release. root, name, weight, args, env. */}}
+     service account of this release. root, name, weight, args, wootric, bridge. */}}
 {{- define "wd.hookJob" -}}
 {{- $root := .root -}}
+{{- $needs := dict "root" $root "component" .name "wootric" .wootric "bridge" .bridge -}}
+{{- $resources := dict "requests" (dict "cpu" "100m" "memory" "128Mi") "limits" (dict "memory" "256Mi") -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
@@ -186,13 +220,11 @@ spec:
       {{- include "wd.podMetadata" (dict "root" $root "component" .name) | nindent 6 }}
     spec:
       restartPolicy: Never
-      {{- include "wd.podSpec" (dict "root" $root "component" .name) | nindent 6 }}
+      {{- include "wd.podSpec" $needs | nindent 6 }}
       containers:
         - name: {{ .name }}
-          {{- include "wd.container" (dict "root" $root "args" .args "resources" (dict "requests" (dict "cpu" "100m" "memory" "128Mi") "limits" (dict "memory" "256Mi"))) | nindent 10 }}
+          {{- include "wd.container" (merge (dict "args" .args "resources" $resources) $needs) | nindent 10 }}
           env:
             {{- include "wd.kafkaEnv" $root | nindent 12 }}
-            {{- if .wootric }}
-            {{- include "wd.wootricEnv" $root | nindent 12 }}
-            {{- end }}
+            {{- include "wd.secretEnv" $needs | trim | nindent 12 }}
 {{- end -}}

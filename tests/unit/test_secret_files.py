@@ -1,0 +1,99 @@
+"""Secrets in files: what is taken, what is refused, and that nothing is quoted."""
+
+from pathlib import Path
+
+import pytest
+
+from stream import settings
+from stream.errors import StartupError
+from stream.renewal import Renewed
+from stream.secret_files import with_files
+
+SECRETS = ("WOOTRIC__CLIENT_SECRET", "KAFKA__PROPERTIES")
+NEEDED = {
+    "KAFKA__BOOTSTRAP_SERVERS": "kafka:9092",
+    "WOOTRIC__ACCOUNT_TOKEN": "NPS-0a1b2c3d",
+    "WOOTRIC__CLIENT_ID": "a-client",
+}
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    file = tmp_path / "secret"
+    file.write_text(" hunter2 \r\n")
+    return file
+
+
+def given(monkeypatch: pytest.MonkeyPatch, **more: str) -> None:
+    for name in settings.variables():
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**NEEDED, **more}.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_file_is_as_good_as_the_environment(monkeypatch, secret, tmp_path):
+    """But for the end of its line; blanks may belong to a password."""
+    properties = tmp_path / "properties.json"
+    properties.write_text('{"sasl.username": "u", "sasl.password": "p"}\n')
+    given(
+        monkeypatch,
+        WOOTRIC__CLIENT_SECRET_FILE=str(secret),
+        kafka__properties_file=str(properties),
+    )
+    loaded = settings.load()
+    assert loaded.wootric.client_secret is not None
+    assert loaded.wootric.client_secret.get_secret_value() == " hunter2 "
+    assert loaded.kafka.login == ("u", "p")
+    assert settings.in_files()
+
+
+def test_what_is_wrong_names_the_setting_and_quotes_nothing(monkeypatch, secret, tmp_path):
+    """A file that is not there, one too many, a misspelt name, and no text."""
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    given(
+        monkeypatch,
+        WOOTRIC__CLIENT_SECRET_FILE=str(secret),
+        WOOTRIC__CLIENT_SECRET="hunter2",
+        WOOTRIC__PASSWORD_FILE="hunter2",
+        WOOTRIC__USERNAME_FILE=str(binary),
+        WOOTRIC__CLIENT_SECRT_FILE="hunter2",
+    )
+    with pytest.raises(StartupError) as caught:
+        settings.load()
+    text = str(caught.value)
+    assert "WOOTRIC__CLIENT_SECRET and WOOTRIC__CLIENT_SECRET_FILE are both set" in text
+    assert "WOOTRIC__PASSWORD_FILE cannot be read: No such file" in text
+    assert "WOOTRIC__USERNAME_FILE cannot be read: it is no text" in text
+    assert "did you mean WOOTRIC__CLIENT_SECRET_FILE?" in text
+    assert "hunter2" not in text
+
+
+def test_a_login_for_kafka_is_whole(monkeypatch):
+    given(monkeypatch, WOOTRIC__CLIENT_SECRET="s", KAFKA__SASL_PASSWORD="hunter2")
+    with pytest.raises(StartupError, match="KAFKA__SASL_USERNAME") as caught:
+        settings.load()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_empty_variable_leaves_the_file_alone(secret):
+    found, problems = with_files(
+        {"WOOTRIC__CLIENT_SECRET": "", "WOOTRIC__CLIENT_SECRET_FILE": str(secret)}, SECRETS
+    )
+    assert (found["WOOTRIC__CLIENT_SECRET"], problems) == (" hunter2 ", [])
+
+
+def test_what_cannot_be_read_for_a_moment_changes_nothing():
+    """A secret that is deleted too early must not end what works."""
+    now, answers = [0.0], ["first", "second"]
+
+    def read() -> str:
+        if not answers:
+            raise StartupError("gone", exit_code=78)
+        return answers.pop(0)
+
+    value = Renewed(read, first="start", every_s=5.0, clock=lambda: now[0])
+    seen = []
+    for now[0] in (1.0, 5.0, 9.0, 10.0, 15.0, 20.0):
+        seen.append(value())
+    assert seen == ["start", "first", "first", "second", "second", "second"]
