@@ -20,7 +20,7 @@ from sink.classify import (
     Verdict,
     classify,
 )
-from sink.delivery import Deferred, InDoubt, Rejected
+from sink.delivery import Deferred, InDoubt
 from sink.http import Request
 from sink.retry import backoff_s
 from sink.wootric.auth import BARE_HEADERS, Bearer, Denied, TokenKeeper, Unavailable
@@ -86,7 +86,7 @@ class Upstream:
                     if self._trial is effort:
                         self.host.close()
                     return _read(verdict)
-                await self._react(verdict, bearer, effort)
+                await self._react(verdict, request, bearer, effort)
         finally:
             if self._trial is effort:
                 self._end_trial()
@@ -184,6 +184,7 @@ class Upstream:
     async def _react(
         self,
         verdict: Forbidden | Unauthorized | Throttled | NotExecuted | Ambiguous | OutOfLease,
+        request: Request,
         bearer: Bearer | None,
         effort: Effort,
     ) -> None:
@@ -196,7 +197,7 @@ class Upstream:
             case NotExecuted(reason):
                 await self._retry(reason, effort)
             case Forbidden():
-                self._forbid(verdict, effort)
+                self._forbid(verdict, request, effort)
             case Ambiguous(reason):
                 self.host.failed()
                 raise Ended(self.in_doubt(reason, effort))
@@ -232,7 +233,7 @@ class Upstream:
         effort.resent = True
         self._keeper.discard(bearer)
 
-    def _forbid(self, verdict: Forbidden, effort: Effort) -> NoReturn:
+    def _forbid(self, verdict: Forbidden, request: Request, effort: Effort) -> NoReturn:
         """Open the circuit, unless just this delivery is what is forbidden.
 
         The circuit is closed here only if something else passed since it was opened: what
@@ -240,13 +241,10 @@ class Upstream:
         """
         personal = verdict.personal and effort.delivery.refused > 0
         if personal and not self._circuit.is_open:
+            said = f"status {verdict.status}, again, while other requests pass"
+            looking = not request.writes
             raise Ended(
-                Rejected(
-                    reason="forbidden",
-                    detail=f"status {verdict.status}, again, while other requests pass",
-                    status=verdict.status,
-                    attempts=effort.attempts,
-                )
+                effort.turned_away("forbidden", said, status=verdict.status, looking=looking)
             )
         self.host.open(verdict.reason)
         raise Ended(effort.deferred(verdict.reason, self._after_probe(), refused=verdict.personal))
