@@ -91,9 +91,10 @@ class Upstream:
             if self._trial is effort:
                 self._end_trial()
 
-    def not_now(self, reason: str, effort: Effort) -> Deferred:
+    def not_now(self, reason: str, effort: Effort, *, refused: bool = False) -> Deferred:
         """Return the outcome of a delivery that has a better chance a little later."""
-        return effort.deferred(reason, self._clock() + RETRY_INITIAL_S)
+        wait_s = RETRY_MAX_S if refused else RETRY_INITIAL_S
+        return effort.deferred(reason, self._clock() + wait_s, refused=refused)
 
     def in_doubt(self, reason: str, effort: Effort) -> InDoubt:
         """Return the outcome of a delivery that was or may have been executed just now."""
