@@ -279,6 +279,16 @@ async def test_a_survey_that_is_not_found_for_an_end_user_who_is_does_not_go_rou
         assert outcome.reason == "record_not_found"
 
 
+async def test_an_end_user_created_for_a_survey_and_not_found_yet_is_not_created_again() -> None:
+    async with world() as here:
+        here.wootric.on("POST", "/v1/end_users", Answer(status=201, effect=True))
+        missing = Answer(status=404)
+        here.wootric.on("GET", "/v1/end_users/{id}", missing, times=2)
+        assert isinstance(await here.deliver(RESPONSE), InDoubt)
+        assert isinstance(await here.deliver(RESPONSE, in_doubt=True), Delivered)
+        assert here.effects() == ["create_end_user", "create_response"]
+
+
 async def test_a_survey_of_nobody_is_rejected(here: World) -> None:
     outcome = await here.deliver(CreateResponse(score=1))
     assert isinstance(outcome, Rejected)
