@@ -40,7 +40,7 @@ class Users:
         differs is sent again. Nor is an absence that was found long ago.
         """
         entry = self._entry(operation)
-        if entry is None:
+        if entry is None or not entry.sent_at_ms:
             return None
         fades = isinstance(operation, UpsertEndUser) or entry.id is None
         if fades and self._old(entry, now_ms):
@@ -66,6 +66,7 @@ class Users:
         entry = self._entry(page)
         return (
             entry is not None
+            and entry.sent_at_ms > 0
             and bool(entry.email)
             and all(_keeps_person(operation, entry) for operation in earlier)
         )
@@ -79,7 +80,7 @@ class Users:
             return
         if end_user is None:
             if not isinstance(operation, PageView):
-                self.forget(operation)
+                self.forget(operation, work.members)
             return
         key = user_key(operation)
         if key is None:
@@ -108,10 +109,25 @@ class Users:
         if entry.newest_event_at_ms is None or entry.newest_event_at_ms < event.time_ms:
             self._unsaved.put(key, encode(replace(entry, newest_event_at_ms=event.time_ms)))
 
-    def forget(self, operation: Operation | None) -> None:
-        """Know nothing of the user, so that the next operation looks."""
+    def forget(self, operation: Operation | None, members: Iterable[Pending] = ()) -> None:
+        """Know nothing of the user, so that the next operation looks.
+
+        Except for the time of their newest event, these ``members`` included: a replay of an
+        older one would win over it.
+        """
         key = None if operation is None else user_key(operation)
-        if key is not None and self._unsaved.get(key) is not None:
+        if operation is None or key is None:
+            return
+        entry = self._entry(operation)
+        newest_ms = None if entry is None else entry.newest_event_at_ms
+        times_ms = [newest_ms or 0, *(member.time_ms for member in members)]
+        if any(times_ms):
+            # Found by e-mail, an entry counts only with that e-mail.
+            email = operation.email if operation.external_id is None else None
+            newest_ms = max(times_ms)
+            bare = UserEntry(id=None, email=email, sent_at_ms=0, newest_event_at_ms=newest_ms)
+            self._unsaved.put(key, encode(bare))
+        elif self._unsaved.get(key) is not None:
             self._unsaved.put(key, None)
 
     def _old(self, entry: UserEntry, now_ms: int) -> bool:
