@@ -83,6 +83,16 @@ def test_a_refused_merge_is_split_and_each_event_has_its_own_verdict() -> None:
     assert driver.settled["delivered", ""] == 2
 
 
+def test_what_was_forbidden_together_was_forbidden_to_each() -> None:
+    """Else each of them would open the circuit for all others, and be asked of by a probe."""
+    driver = Driver()
+    driver.feed(identify(a=1))
+    driver.feed(identify(a=2))
+    driver.settle(driver.one(), Deferred(reason="forbidden", retry_at=driver.now, refused=True))
+    driver.settle(driver.one(), REJECTED)
+    assert driver.delivery(driver.one()).refused == 1
+
+
 def test_split_works_do_not_merge_again_with_what_came_meanwhile() -> None:
     driver = Driver()
     driver.feed(identify(a=1))
