@@ -131,7 +131,8 @@ class Users:
             self._unsaved.put(key, None)
 
     def _old(self, entry: UserEntry, now_ms: int) -> bool:
-        return now_ms - entry.sent_at_ms >= self._resend_after_s * 1000
+        # As long ahead of now, it was written by a clock that was wrong: it would never age.
+        return abs(now_ms - entry.sent_at_ms) >= self._resend_after_s * 1000
 
     def _entry(self, operation: Operation) -> UserEntry | None:
         """Return the entry of the operation's user; asked again, it is not decoded again."""

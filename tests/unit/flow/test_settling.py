@@ -252,3 +252,15 @@ def test_the_letter_of_a_replay_says_whose_replay_it_was() -> None:
     driver.flow.admit([event], driver.now_ms)
     (letter,) = driver.checkpoint().shares[PARTITION].dead_letters
     assert letter.replay == "3-14"
+
+
+def test_what_a_clock_far_ahead_wrote_is_not_believed_for_ever() -> None:
+    """Nobody there, it says, and no page view would be sent until that year has come."""
+    driver = Driver(now=100.0 + 10 * LIMITS.unchanged_resend_after_s)
+    absent = EndUser(id=None, external_id="ann")
+    driver.feed(page())
+    driver.settle(driver.one(), Skipped(reason="no_email", end_user=absent))
+    driver.turn()
+    driver.now = 100.0
+    driver.feed(page())
+    assert driver.one().known is None
