@@ -16,6 +16,8 @@ from stream.ledger_codec import UserEntry, encode
 from stream.unsaved import Unsaved
 from stream.work import Pending, Work
 
+ENTRY_BYTES_MAX = 256 * 1024
+"""A profile that makes a larger entry is not kept but looked up: the ledger would refuse it."""
 UNCHANGED = "unchanged"
 STALE = "stale"
 
@@ -99,7 +101,10 @@ class Users:
             sent_at_ms=now_ms,
             newest_event_at_ms=max(times_ms, default=None),
         )
-        self._unsaved.put(key, encode(entry))
+        value = encode(entry)
+        if len(value) > ENTRY_BYTES_MAX:
+            value = encode(replace(entry, properties=None))
+        self._unsaved.put(key, value)
 
     def touch(self, operation: Operation, event: Pending) -> None:
         """Note an event that changed nothing: a replay of an older one is stale from now on."""

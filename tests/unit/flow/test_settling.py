@@ -10,6 +10,7 @@ from stream.judge import Judged, Refuse
 from stream.ledger import EVENT, REPLAY_HEADER, read_event
 from stream.record import Record
 from stream.transform import Skip
+from stream.users import ENTRY_BYTES_MAX
 
 REJECTED = Rejected(reason="invalid", detail="no", status=422)
 PARKED = Parked(reason="two_candidates", detail="two")
@@ -264,3 +265,16 @@ def test_what_a_clock_far_ahead_wrote_is_not_believed_for_ever() -> None:
     driver.now = 100.0
     driver.feed(page())
     assert driver.one().known is None
+
+
+def test_a_profile_too_large_for_the_ledger_is_looked_up_instead() -> None:
+    """Refused by the topic, it would make every transaction fail, and the worker stand still."""
+    driver = Driver()
+    for number in range(40):
+        driver.feed(identify(**{f"text{number}": "x" * 250_000}))
+        driver.through()
+    assert len(driver.state.get("user/ann") or b"") < ENTRY_BYTES_MAX
+    driver.feed(identify(a=1))
+    known = driver.one().known
+    assert known is not None
+    assert (known.id, known.properties) == (1, None)
