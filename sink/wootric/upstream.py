@@ -173,12 +173,13 @@ class Upstream:
                 headers = bearer.read_headers if bearer else BARE_HEADERS
                 evidence = await self._http.send(request, headers)
             verdict = classify(evidence, writes=request.writes, forbidden=self._forbidden)
+            # Before anything else that may fail: a defect after this leaves a doubt.
+            if request.writes and not isinstance(verdict, NotExecuted | Throttled | OutOfLease):
+                effort.attempts += 1
             self.host.mind_allowance(evidence, number=number)
         finally:
             took_s = self._clock() - began_at
             self.host.finished(request.name, verdict, took_s)
-        if request.writes and not isinstance(verdict, NotExecuted | Throttled | OutOfLease):
-            effort.attempts += 1
         self._hooks.request_finished(request.name, verdict.word, verdict.status, took_s)
         return verdict
 

@@ -9,7 +9,9 @@ import pytest
 from sink_world import AT, DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, World, world
 
 from sink.delivery import Deferred, Delivered, EndUser, InDoubt, Parked, Rejected, Skipped
+from sink.http import Evidence
 from sink.wootric.emulator import Answer, Behaviour, Delay, Drop, LateEffect, Truncate
+from sink.wootric.host import Host
 from sink.wootric.operations import CreateDecline, CreateResponse, Operation, UpsertEndUser
 
 CASES: dict[str, tuple[Operation, bool]] = {
@@ -348,4 +350,23 @@ async def test_what_can_not_be_looked_for_is_no_rejection(
         outcome = await here.deliver(CASES[kind][0], in_doubt=True, refused=refused)
         assert isinstance(outcome, Parked)
         assert outcome.reason == reason
+        assert here.effects() == [kind]
+
+
+@pytest.mark.parametrize("kind", CASES)
+async def test_a_defect_of_ours_after_the_answer_is_a_doubt(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was executed must not count as never sent."""
+    async with world() as here:
+        known, mind = known_for(here, kind), Host.mind_allowance
+
+        def fail(host: Host, evidence: Evidence, *, number: int) -> None:
+            mind(host, evidence, number=number)
+            if here.effects():
+                raise ZeroDivisionError
+
+        monkeypatch.setattr(Host, "mind_allowance", fail)
+        outcome = await here.deliver(CASES[kind][0], known=known)
+        assert isinstance(outcome, InDoubt)
         assert here.effects() == [kind]
