@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sink.retry import http_date, rate_reset_s
+from sink.retry import WAIT_S_MAX, http_date, rate_reset_s
 
 SPREAD_BELOW = 0.5
 """From this part of the allowance on, what is left is spread until it is renewed: the first half
@@ -30,7 +30,8 @@ class Allowance:
 def read_allowance(headers: Mapping[str, str], *, unix_now: float) -> Allowance | None:
     """Return what the ``X-Rate-Limit`` headers say; None where there are none, or only garbage.
 
-    The reset is measured against the reply's own ``Date``, as in ``retry.demanded_wait_s``.
+    The reset is measured against the reply's own ``Date``, as in ``retry.demanded_wait_s``, and
+    bounded like there: one in milliseconds would shut the gate for ever.
     """
     remaining = _count(headers.get("X-Rate-Limit-Remaining", ""))
     if remaining is None:
@@ -40,6 +41,7 @@ def read_allowance(headers: Mapping[str, str], *, unix_now: float) -> Allowance 
     reset_s = rate_reset_s(headers.get("X-Rate-Limit-Reset", ""), unix_now=now)
     if reset_s is None:
         return None
+    reset_s = min(reset_s, WAIT_S_MAX)
     return Allowance(remaining, reset_s, _count(headers.get("X-Rate-Limit-Limit", "")))
 
 

@@ -13,7 +13,8 @@ from stream.record import Partition, Record
 
 TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 DETAIL_LENGTH_MAX = 2_000
-"""In characters; ``topics check`` reckons with 64 KiB for all headers."""
+"""In characters; ``topics check`` reckons with 64 KiB for all headers. What is cut of a messageId
+is in the value: whole, a record's largest field would be in the letter twice."""
 
 NOTE_HEADER = "x-note-on"
 """A record with this header is no letter: it notes what a person has done about an earlier one
@@ -51,7 +52,9 @@ class DeadLetter:
             "x-origin-topic": self.origin.topic,
             "x-origin-partition": self.origin.number,
             "x-origin-offset": self.offset,
-            "x-message-id": self.message_id,
+            "x-message-id": None
+            if self.message_id is None
+            else self.message_id[:DETAIL_LENGTH_MAX],
             "x-http-status": self.http_status,
             "x-attempts": self.attempts,
             "x-failed-at": self.failed_at_ms,

@@ -72,8 +72,11 @@ def event_time_ms(event: Event | None, record: Record, *, replayed: bool) -> int
     """Return when the event happened; the record's own time where it does not say.
 
     A replay's own time is that of the replay: an event that does not say when it happened
-    counts as older than anything that is known.
+    counts as older than anything that is known. Nothing happens after it was written down: a
+    device whose clock is years ahead would make everything else stale.
     """
     if event is not None and event.timestamp_ms is not None:
-        return event.timestamp_ms
+        written_ms = record.timestamp_ms
+        if written_ms <= 0 or event.timestamp_ms <= written_ms:
+            return event.timestamp_ms
     return 0 if replayed else record.timestamp_ms

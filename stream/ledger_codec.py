@@ -72,7 +72,8 @@ class IntentEntry:
 class UserEntry:
     """An end user as the last settled request left them.
 
-    ``id`` is None when a look-up found nobody, ``properties`` when they are not known.
+    ``id`` is None when a look-up found nobody, ``properties`` when they are not known. Nothing
+    is known but the newest event where ``sent_at_ms`` is 0.
     ``created_at`` is in Unix seconds.
     """
 

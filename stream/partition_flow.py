@@ -336,7 +336,7 @@ class PartitionFlow:
 
     def _deliver(self, work: Work, outcome: Delivered, now_ms: int) -> None:
         if isinstance(work.operation, DeleteEndUser):
-            self._users.forget(work.operation)
+            self._users.forget(work.operation, work.members)
         else:
             self._users.remember(work, outcome.end_user, now_ms)
         for member in work.members:

@@ -116,6 +116,7 @@ class Processor:
             clock=clock,
             now_ms=self._now_ms,
             settled=self._wake,
+            failed=self._fail,
         )
         self._assignments: dict[Partition, int] = {}
         self._input_partitions = 0
@@ -139,11 +140,11 @@ class Processor:
 
     def hear(self, notice: Notice) -> None:
         """Take a notice over from the member's thread."""
-        self._loop.call_soon_threadsafe(self._on, notice)
+        self._loop.call_soon_threadsafe(self._guarded, self._on, notice)
 
     def schemas_changed(self) -> None:
         """Go on with the partitions whose first message waits no longer."""
-        self._pauses.release(self._admit)
+        self._guarded(self._pauses.release, self._admit)
         self._wake()
 
     def schema_waits(self, waiting: Waiting) -> None:
@@ -303,7 +304,8 @@ class Processor:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_at = when
-            self._timer = self._loop.call_later(max(0.0, when - self._clock()), self._turn)
+            wait_s = max(0.0, when - self._clock())
+            self._timer = self._loop.call_later(wait_s, self._guarded, self._turn)
 
     def _turn(self) -> None:
         """Commit if there is something to say, or a fence is due; else wait for it."""
@@ -348,7 +350,10 @@ class Processor:
         self, partitions: tuple[Partition, ...], wait_s: float, answer: Release | Leave
     ) -> None:
         if self._leaving:
-            self._command(Release())
+            # The answer is to leave: once these went, no commit would be taken for the others.
+            assert self._drain is not None  # noqa: S101
+            self._drain.deadline = min(self._drain.deadline, self._clock() + wait_s)
+            self._wake()
             return
         self._flow.stop_releasing(partitions)
         self._drain = Drain(partitions, self._clock() + wait_s, answer)
@@ -369,6 +374,19 @@ class Processor:
             self._drain = None
 
     # Small steps
+
+    def _guarded(self, step: Callable[..., None], *args: Any) -> None:
+        """Take a step. A defect in it ends the worker: to go on would be to commit past what it
+        left half done, records among it that nobody took over.
+        """
+        try:
+            step(*args)
+        except Exception as error:  # noqa: BLE001  the loop would log it and go on
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self._command(Leave())
 
     def _command(self, command: Commit | Read | Release | Leave) -> None:
         if self._member is not None:

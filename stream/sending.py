@@ -25,8 +25,11 @@ class Sending:
         clock: Callable[[], float],
         now_ms: Callable[[], int],
         settled: Callable[[], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
-        """``look_ahead_s`` is how long before it can begin a request is worth a release."""
+        """``look_ahead_s`` is how long before it can begin a request is worth a release;
+        ``failed`` is told of a defect: the work that met it would never end.
+        """
         self._flow = flow
         self._sink = sink
         self._observer = observer
@@ -35,6 +38,7 @@ class Sending:
         self._clock = clock
         self._now_ms = now_ms
         self._settled = settled
+        self._failed = failed
         self._places = asyncio.Semaphore(in_flight_max)
         self._tasks: set[asyncio.Task[None]] = set()
         self._queued = 0
@@ -44,7 +48,7 @@ class Sending:
         """Deliver a work as soon as there is a place."""
         self._queued += 1
         self._queued_requests += work.requests
-        task = asyncio.create_task(self._deliver(work))
+        task = asyncio.create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -66,6 +70,12 @@ class Sending:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _guarded(self, work: Work) -> None:
+        try:
+            await self._deliver(work)
+        except Exception as error:  # noqa: BLE001  nobody awaits the task
+            self._failed(error)
 
     async def _deliver(self, work: Work) -> None:
         flow = self._flow.partitions.get(work.lane.partition)

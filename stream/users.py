@@ -16,6 +16,8 @@ from stream.ledger_codec import UserEntry, encode
 from stream.unsaved import Unsaved
 from stream.work import Pending, Work
 
+ENTRY_BYTES_MAX = 256 * 1024
+"""A profile that makes a larger entry is not kept but looked up: the ledger would refuse it."""
 UNCHANGED = "unchanged"
 STALE = "stale"
 
@@ -40,7 +42,7 @@ class Users:
         differs is sent again. Nor is an absence that was found long ago.
         """
         entry = self._entry(operation)
-        if entry is None:
+        if entry is None or not entry.sent_at_ms:
             return None
         fades = isinstance(operation, UpsertEndUser) or entry.id is None
         if fades and self._old(entry, now_ms):
@@ -66,6 +68,7 @@ class Users:
         entry = self._entry(page)
         return (
             entry is not None
+            and entry.sent_at_ms > 0
             and bool(entry.email)
             and all(_keeps_person(operation, entry) for operation in earlier)
         )
@@ -79,7 +82,7 @@ class Users:
             return
         if end_user is None:
             if not isinstance(operation, PageView):
-                self.forget(operation)
+                self.forget(operation, work.members)
             return
         key = user_key(operation)
         if key is None:
@@ -98,7 +101,10 @@ class Users:
             sent_at_ms=now_ms,
             newest_event_at_ms=max(times_ms, default=None),
         )
-        self._unsaved.put(key, encode(entry))
+        value = encode(entry)
+        if len(value) > ENTRY_BYTES_MAX:
+            value = encode(replace(entry, properties=None))
+        self._unsaved.put(key, value)
 
     def touch(self, operation: Operation, event: Pending) -> None:
         """Note an event that changed nothing: a replay of an older one is stale from now on."""
@@ -108,14 +114,30 @@ class Users:
         if entry.newest_event_at_ms is None or entry.newest_event_at_ms < event.time_ms:
             self._unsaved.put(key, encode(replace(entry, newest_event_at_ms=event.time_ms)))
 
-    def forget(self, operation: Operation | None) -> None:
-        """Know nothing of the user, so that the next operation looks."""
+    def forget(self, operation: Operation | None, members: Iterable[Pending] = ()) -> None:
+        """Know nothing of the user, so that the next operation looks.
+
+        Except for the time of their newest event, these ``members`` included: a replay of an
+        older one would win over it.
+        """
         key = None if operation is None else user_key(operation)
-        if key is not None and self._unsaved.get(key) is not None:
+        if operation is None or key is None:
+            return
+        entry = self._entry(operation)
+        newest_ms = None if entry is None else entry.newest_event_at_ms
+        times_ms = [newest_ms or 0, *(member.time_ms for member in members)]
+        if any(times_ms):
+            # Found by e-mail, an entry counts only with that e-mail.
+            email = operation.email if operation.external_id is None else None
+            newest_ms = max(times_ms)
+            bare = UserEntry(id=None, email=email, sent_at_ms=0, newest_event_at_ms=newest_ms)
+            self._unsaved.put(key, encode(bare))
+        elif self._unsaved.get(key) is not None:
             self._unsaved.put(key, None)
 
     def _old(self, entry: UserEntry, now_ms: int) -> bool:
-        return now_ms - entry.sent_at_ms >= self._resend_after_s * 1000
+        # As long ahead of now, it was written by a clock that was wrong: it would never age.
+        return abs(now_ms - entry.sent_at_ms) >= self._resend_after_s * 1000
 
     def _entry(self, operation: Operation) -> UserEntry | None:
         """Return the entry of the operation's user; asked again, it is not decoded again."""

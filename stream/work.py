@@ -88,9 +88,18 @@ class Work:
         self.request_id = digest.hexdigest()
 
     def split(self) -> list["Work"]:
-        """Return one work an event, none of which merges again."""
+        """Return one work an event, none of which merges again.
+
+        What was forbidden together was forbidden to each: else each opened the circuit for all.
+        """
         return [
-            Work(lane=self.lane, operation=member.operation, members=[member], alone=True)
+            Work(
+                lane=self.lane,
+                operation=member.operation,
+                members=[member],
+                alone=True,
+                refused=self.refused,
+            )
             for member in self.members
         ]
 

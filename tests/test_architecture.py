@@ -228,6 +228,8 @@ def reasons_in_code() -> set[tuple[str, str]]:
             found |= {("skipped", text) for text in texts(reason)}
         elif name == "Parked" and reason:
             found |= {("parked", text) for text in texts(reason)}
+        elif name == "turned_away" and reason:
+            found |= {(end, text) for end in ("rejected", "parked") for text in texts(reason)}
         elif name == "rejected" and len(args) > 1:
             found |= {("rejected", text) for text in texts(args[1])}
         elif name in {"_done", "count"} and len(args) > 1:

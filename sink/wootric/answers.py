@@ -44,16 +44,20 @@ def identifier(value: Any) -> int | None:
 
 
 def whole(value: Any) -> int | None:
-    """Return a whole number, written as one or as text."""
+    """Return a whole number, written as one or as text; one beyond 64 bits is none.
+
+    The ledger could not hold it, and Python does not even read some thousands of digits.
+    """
     match value:
         case bool():
             return None
         case int():
-            return value
-        case str() if value.isascii() and value.removeprefix("-").isdigit():
-            return int(value)
+            number = value
+        case str() if value.isascii() and value.removeprefix("-").isdigit() and len(value) <= 20:
+            number = int(value)
         case _:
             return None
+    return number if -(2**63) <= number < 2**63 else None
 
 
 def seconds(value: Any) -> int | None:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from sink.classify import Refused
-from sink.delivery import Deferred, Delivery, Outcome, Rejected
+from sink.delivery import Deferred, Delivery, Outcome, Parked, Rejected
 from sink.wootric.expense import api_requests
 from sink.wootric.refusals import detail
 
@@ -60,3 +60,14 @@ class Effort:
             status=answer.status,
             attempts=self.attempts,
         )
+
+    def turned_away(
+        self, reason: str, said: str, *, status: int, looking: bool
+    ) -> Rejected | Parked:
+        """Return the outcome of what will never be let through.
+
+        Who cannot look for an earlier attempt's effect must not say that there is none.
+        """
+        if looking and self.delivery.in_doubt:
+            return Parked(reason=reason, detail=said, attempts=self.attempts)
+        return Rejected(reason=reason, detail=said, status=status, attempts=self.attempts)

@@ -98,8 +98,9 @@ class EndUsers:
             raise Ended(outcome)
         created = outcome.end_user or await self._find(wanted, effort)
         if created is None:
-            # It was created just now, in an answer that could not be read: it will be found.
-            raise Ended(self._api.not_now("created user not found yet", effort))
+            # It was created just now, in an answer that could not be read: it will be found. Not
+            # before it can be, or whoever has no e-mail is created once more.
+            raise Ended(self._api.in_doubt("created user not found yet", effort))
         return created
 
     async def _find(self, wanted: UpsertEndUser, effort: Effort) -> EndUser | None:

@@ -8,7 +8,7 @@ from sink.http import Request
 from sink.wootric.answers import document, end_user
 from sink.wootric.effort import Effort, Ended
 from sink.wootric.operations import UpsertEndUser
-from sink.wootric.refusals import is_absent, reason
+from sink.wootric.refusals import detail, is_absent, reason
 from sink.wootric.request import Requests
 from sink.wootric.upstream import Answer, Upstream
 
@@ -101,4 +101,9 @@ class Lookup:
             case Refused(status, body):
                 if is_absent(status, body):
                     return None
-                raise Ended(effort.rejected(answer, f"lookup_{reason(status, body)}"))
+                said = detail(body)
+                raise Ended(
+                    effort.turned_away(
+                        f"lookup_{reason(status, body)}", said, status=status, looking=True
+                    )
+                )

@@ -72,9 +72,13 @@ def is_error(body: bytes | None) -> bool:
     if body is None or (b'"error' not in body and not taken(body)):
         return False
     value = document(body)
-    if isinstance(value, dict):
-        return bool(value.get("error") or value.get("errors"))
-    return taken(body)
+    match value:
+        case dict():
+            return bool(value.get("error") or value.get("errors"))
+        case list():  # of messages; in a list of things the words are a person's
+            return any(isinstance(one, str) and taken(one.encode()) for one in value)
+        case _:
+            return taken(body)
 
 
 def reason(status: int, body: bytes | None) -> str:

@@ -50,9 +50,17 @@ class Surveys:
         wanted = UpsertEndUser(email=survey.email, external_id=survey.external_id)
         found = await self._end_users.identify(wanted, effort)
         outcome = None if found.id is None else await self._record(survey, found, found.id, effort)
-        if outcome is None:
-            raise Ended(self._api.not_now("end user is gone", effort))
-        return outcome
+        return outcome or self._nowhere(effort)
+
+    def _nowhere(self, effort: Effort) -> Outcome:
+        """Return the outcome where an end user who was just found is said not to be there.
+
+        It may have been deleted in between. Said again, it is the survey that has no place there.
+        """
+        if not effort.delivery.refused:
+            return self._api.not_now("end user is gone", effort, refused=True)
+        said = "the end user is found, but not for this"
+        return effort.turned_away("record_not_found", said, status=404, looking=True)
 
     async def _record(
         self, survey: Survey, known: EndUser, end_user_id: int, effort: Effort
@@ -77,14 +85,14 @@ class Surveys:
             case Executed(status, body):
                 if properties:
                     self._known.wrote(known, survey)
-                created = document(body)
-                if not isinstance(created, dict):
+                remote_id = identifier(document(body))
+                if remote_id is None:
                     # It exists, and which one it is will be seen: a receipt without its id
                     # would leave it to be taken for the effect of one that is just like it.
-                    raise Ended(self._api.in_doubt("the answer broke off", effort))
+                    raise Ended(self._api.in_doubt("the answer names no id", effort))
                 return Delivered(
                     end_user=after,
-                    remote_id=identifier(created),
+                    remote_id=remote_id,
                     status=status,
                     attempts=effort.attempts,
                 )
@@ -128,7 +136,7 @@ class Surveys:
 
         The end is a page with nothing new, not a short one: a server may give fewer than asked.
         """
-        listed: dict[int, Mapping[str, Any]] = {}
+        listed: dict[int | None, Mapping[str, Any]] = {}
         page = 1
         while True:
             request = self._requests.list_surveys(end_user_id, survey, page=page)
@@ -137,16 +145,19 @@ class Surveys:
                 if is_absent(answer.status, answer.body):
                     return None
                 # Not all can be seen (pages end at 30, for one): the effect may be beyond.
-                detail = f"page {page}: {reason(answer.status, answer.body)}"
-                raise Ended(Parked(reason="list_incomplete", detail=detail, attempts=0))
+                raise _incomplete(page, reason(answer.status, answer.body))
             value = document(answer.body)
-            items = value if isinstance(value, list) else []
-            new = {
-                identity: item
-                for item in items
-                if (identity := identifier(item)) is not None and identity not in listed
-            }
-            if not new:
+            if not isinstance(value, list):
+                raise _incomplete(page, "no list")
+            new = {identifier(item): item for item in value}
+            if None in new:
+                raise _incomplete(page, "what is listed has no id")
+            if new.keys() <= listed.keys():
                 return list(listed.values())
-            listed |= new
+            listed = new | listed
             page += 1
+
+
+def _incomplete(page: int, why: str) -> Ended:
+    """Return the end of a delivery whose effect may be where nobody can look."""
+    return Ended(Parked(reason="list_incomplete", detail=f"page {page}: {why}", attempts=0))

@@ -20,7 +20,7 @@ from sink.classify import (
     Verdict,
     classify,
 )
-from sink.delivery import Deferred, InDoubt, Rejected
+from sink.delivery import Deferred, InDoubt
 from sink.http import Request
 from sink.retry import backoff_s
 from sink.wootric.auth import BARE_HEADERS, Bearer, Denied, TokenKeeper, Unavailable
@@ -86,14 +86,15 @@ class Upstream:
                     if self._trial is effort:
                         self.host.close()
                     return _read(verdict)
-                await self._react(verdict, bearer, effort)
+                await self._react(verdict, request, bearer, effort)
         finally:
             if self._trial is effort:
                 self._end_trial()
 
-    def not_now(self, reason: str, effort: Effort) -> Deferred:
+    def not_now(self, reason: str, effort: Effort, *, refused: bool = False) -> Deferred:
         """Return the outcome of a delivery that has a better chance a little later."""
-        return effort.deferred(reason, self._clock() + RETRY_INITIAL_S)
+        wait_s = RETRY_MAX_S if refused else RETRY_INITIAL_S
+        return effort.deferred(reason, self._clock() + wait_s, refused=refused)
 
     def in_doubt(self, reason: str, effort: Effort) -> InDoubt:
         """Return the outcome of a delivery that was or may have been executed just now."""
@@ -172,18 +173,20 @@ class Upstream:
                 headers = bearer.read_headers if bearer else BARE_HEADERS
                 evidence = await self._http.send(request, headers)
             verdict = classify(evidence, writes=request.writes, forbidden=self._forbidden)
+            # Before anything else that may fail: a defect after this leaves a doubt.
+            if request.writes and not isinstance(verdict, NotExecuted | Throttled | OutOfLease):
+                effort.attempts += 1
             self.host.mind_allowance(evidence, number=number)
         finally:
             took_s = self._clock() - began_at
             self.host.finished(request.name, verdict, took_s)
-        if request.writes and not isinstance(verdict, NotExecuted | Throttled | OutOfLease):
-            effort.attempts += 1
         self._hooks.request_finished(request.name, verdict.word, verdict.status, took_s)
         return verdict
 
     async def _react(
         self,
         verdict: Forbidden | Unauthorized | Throttled | NotExecuted | Ambiguous | OutOfLease,
+        request: Request,
         bearer: Bearer | None,
         effort: Effort,
     ) -> None:
@@ -196,7 +199,7 @@ class Upstream:
             case NotExecuted(reason):
                 await self._retry(reason, effort)
             case Forbidden():
-                self._forbid(verdict, effort)
+                self._forbid(verdict, request, effort)
             case Ambiguous(reason):
                 self.host.failed()
                 raise Ended(self.in_doubt(reason, effort))
@@ -232,7 +235,7 @@ class Upstream:
         effort.resent = True
         self._keeper.discard(bearer)
 
-    def _forbid(self, verdict: Forbidden, effort: Effort) -> NoReturn:
+    def _forbid(self, verdict: Forbidden, request: Request, effort: Effort) -> NoReturn:
         """Open the circuit, unless just this delivery is what is forbidden.
 
         The circuit is closed here only if something else passed since it was opened: what
@@ -240,13 +243,10 @@ class Upstream:
         """
         personal = verdict.personal and effort.delivery.refused > 0
         if personal and not self._circuit.is_open:
+            said = f"status {verdict.status}, again, while other requests pass"
+            looking = not request.writes
             raise Ended(
-                Rejected(
-                    reason="forbidden",
-                    detail=f"status {verdict.status}, again, while other requests pass",
-                    status=verdict.status,
-                    attempts=effort.attempts,
-                )
+                effort.turned_away("forbidden", said, status=verdict.status, looking=looking)
             )
         self.host.open(verdict.reason)
         raise Ended(effort.deferred(verdict.reason, self._after_probe(), refused=verdict.personal))

@@ -60,6 +60,7 @@ def plans(config: KafkaConfig, *, dedupe_window_s: int, record_bytes_max: int) -
             {
                 "cleanup.policy": "compact,delete",
                 "retention.ms": str(dedupe_window_s * 1000),
+                "retention.bytes": "-1",  # a cluster may have a default
                 "segment.ms": str(HOUR_MS),
                 "max.message.bytes": str(LEDGER_BYTES_MAX),
             },
@@ -185,6 +186,9 @@ def _check_configs(
         and 0 <= int(ledger["retention.ms"]) < dedupe_window_s * 1000
     ):
         text = "ledger: retention.ms is shorter than KAFKA__DEDUPE_WINDOW_S"
+        findings.append(Finding(config.ledger_topic, False, text))
+    if "delete" in ledger["cleanup.policy"] and int(ledger["retention.bytes"]) >= 0:
+        text = "ledger: retention.bytes may end it before KAFKA__DEDUPE_WINDOW_S; set it to -1"
         findings.append(Finding(config.ledger_topic, False, text))
     need = int(source["max.message.bytes"]) + HEADROOM_BYTES
     for name in (config.dead_letter_topic, config.parked_topic):

@@ -118,17 +118,23 @@ def _entry(entry: UserEntry | None) -> dict[str, Any] | None:
 def _known(entry: UserEntry | None, now: int) -> list[str]:
     if entry is None:
         return ["the ledger holds no entry of theirs: the next event looks them up at Wootric"]
+    if not entry.sent_at_ms:
+        return [
+            "nothing is certain of them: the next event looks them up at Wootric",
+            *_newest(entry),
+        ]
     who = "nobody at Wootric" if entry.id is None else f"Wootric's end user {entry.id}"
     email = masked(entry.email) or "no e-mail"
     names = "unknown" if entry.properties is None else ", ".join(sorted(entry.properties)) or "none"
     confirmed = f"confirmed {ago(now - entry.sent_at_ms)} ago"
-    lines = [f"they are {who}, {email}, {confirmed}; properties: {names}"]
-    if entry.newest_event_at_ms is not None:
-        lines.append(
-            f"their newest event happened at {when(entry.newest_event_at_ms)}: a replayed identify "
-            "of before is stale"
-        )
-    return lines
+    return [f"they are {who}, {email}, {confirmed}; properties: {names}", *_newest(entry)]
+
+
+def _newest(entry: UserEntry) -> list[str]:
+    if entry.newest_event_at_ms is None:
+        return []
+    at = when(entry.newest_event_at_ms)
+    return [f"their newest event happened at {at}: a replayed identify of before is stale"]
 
 
 def _open(one: OpenIntent, now: int) -> str:

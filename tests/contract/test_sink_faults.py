@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 from sink_world import AT, DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, World, world
 
-from sink.delivery import Deferred, Delivered, EndUser, InDoubt, Rejected, Skipped
+from sink.delivery import Deferred, Delivered, EndUser, InDoubt, Parked, Rejected, Skipped
+from sink.http import Evidence
 from sink.wootric.emulator import Answer, Behaviour, Delay, Drop, LateEffect, Truncate
+from sink.wootric.host import Host
 from sink.wootric.operations import CreateDecline, CreateResponse, Operation, UpsertEndUser
 
 CASES: dict[str, tuple[Operation, bool]] = {
@@ -330,3 +332,41 @@ async def test_a_merge_under_way_twice_ends_in_the_same_state() -> None:
         assert here.user().external_created_at == AT
         again = await here.deliver(UPSERT)
         assert isinstance(again, Skipped)
+
+
+@pytest.mark.parametrize(
+    ("status", "refused", "reason"), [(400, 0, "lookup_bad_request"), (403, 1, "forbidden")]
+)
+@pytest.mark.parametrize("kind", OBSERVABLE)
+async def test_what_can_not_be_looked_for_is_no_rejection(
+    kind: str, status: int, refused: int, reason: str
+) -> None:
+    """Its effect may be there: replayed as a dead letter it would be there twice."""
+    async with world() as here:
+        known = known_for(here, kind)
+        here.wootric.on(*WRITES[kind], Drop(effect=True))
+        assert isinstance(await here.deliver(CASES[kind][0], known=known), InDoubt)
+        here.wootric.on("GET", "/v1/end_users/{id}", Answer(status=status), always=True)
+        outcome = await here.deliver(CASES[kind][0], in_doubt=True, refused=refused)
+        assert isinstance(outcome, Parked)
+        assert outcome.reason == reason
+        assert here.effects() == [kind]
+
+
+@pytest.mark.parametrize("kind", CASES)
+async def test_a_defect_of_ours_after_the_answer_is_a_doubt(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was executed must not count as never sent."""
+    async with world() as here:
+        known, mind = known_for(here, kind), Host.mind_allowance
+
+        def fail(host: Host, evidence: Evidence, *, number: int) -> None:
+            mind(host, evidence, number=number)
+            if here.effects():
+                raise ZeroDivisionError
+
+        monkeypatch.setattr(Host, "mind_allowance", fail)
+        outcome = await here.deliver(CASES[kind][0], known=known)
+        assert isinstance(outcome, InDoubt)
+        assert here.effects() == [kind]

@@ -17,7 +17,8 @@ from sink_world import (
     world,
 )
 
-from sink.delivery import Delivered, EndUser, Parked, Rejected, Skipped
+from sink.delivery import Deferred, Delivered, EndUser, InDoubt, Parked, Rejected, Skipped
+from sink.wootric.emulator import Answer
 from sink.wootric.operations import CreateResponse, DeleteEndUser, PageView, UpsertEndUser
 
 
@@ -230,6 +231,62 @@ async def test_a_list_that_cannot_be_seen_to_its_end_is_parked(here: World) -> N
     assert isinstance(outcome, Parked)
     assert outcome.reason == "list_incomplete"
     assert here.effects() == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"responses":[{"id":1}]}', "<html>", "", "null", '[{"id":null}]', '[{"id":"r-1"}]', "[7]"],
+)
+async def test_a_list_of_another_shape_says_nothing_of_what_is_not_in_it(body: str) -> None:
+    """Taken for an empty one, the response would be sent a second time."""
+    async with world() as here:
+        known = here.hold()
+        await here.deliver(RESPONSE, known=known)
+        here.wootric.on("GET", "/v1/end_users/{id}/responses", Answer(status=200, body=body))
+        outcome = await here.deliver(RESPONSE, in_doubt=True)
+        assert isinstance(outcome, Parked)
+        assert outcome.reason == "list_incomplete"
+        assert here.effects("create_response") == ["create_response"]
+
+
+@pytest.mark.parametrize("body", ["{}", '{"id":null}', '{"response":{"id":1}}', "[]", "created"])
+async def test_a_survey_whose_id_is_not_told_is_looked_for(body: str) -> None:
+    """Without it, one just like it could be taken for its effect."""
+    async with world() as here:
+        known = here.hold()
+        answer = Answer(status=201, body=body, effect=True)
+        here.wootric.on("POST", "/v1/end_users/{id}/responses", answer)
+        assert isinstance(await here.deliver(RESPONSE, known=known), InDoubt)
+        outcome = await here.deliver(RESPONSE, in_doubt=True)
+        assert isinstance(outcome, Delivered)
+        assert outcome.remote_id is not None
+        assert here.effects("create_response") == ["create_response"]
+
+
+@pytest.mark.parametrize(("in_doubt", "end"), [(False, Rejected), (True, Parked)])
+async def test_a_survey_that_is_not_found_for_an_end_user_who_is_does_not_go_round_for_ever(
+    end: type, *, in_doubt: bool
+) -> None:
+    async with world() as here:
+        here.hold()
+        path = "/v1/end_users/{id}/responses"
+        here.wootric.on("*", path, Answer(status=404), always=True)
+        outcome = await here.deliver(RESPONSE, in_doubt=in_doubt)
+        assert isinstance(outcome, Deferred)
+        assert outcome.refused
+        outcome = await here.deliver(RESPONSE, in_doubt=in_doubt, refused=1)
+        assert isinstance(outcome, end)
+        assert outcome.reason == "record_not_found"
+
+
+async def test_an_end_user_created_for_a_survey_and_not_found_yet_is_not_created_again() -> None:
+    async with world() as here:
+        here.wootric.on("POST", "/v1/end_users", Answer(status=201, effect=True))
+        missing = Answer(status=404)
+        here.wootric.on("GET", "/v1/end_users/{id}", missing, times=2)
+        assert isinstance(await here.deliver(RESPONSE), InDoubt)
+        assert isinstance(await here.deliver(RESPONSE, in_doubt=True), Delivered)
+        assert here.effects() == ["create_end_user", "create_response"]
 
 
 async def test_a_survey_of_nobody_is_rejected(here: World) -> None:

@@ -19,6 +19,7 @@ from stream.kafka.messages import Commit
 from stream.ledger import EVENT
 from stream.partition_flow import PartitionFlow
 from stream.processor import Processor
+from stream.sending import Sending
 from stream.unsaved import Unsaved
 from stream.work import Lane, Pending, Work, merged, merges
 
@@ -150,7 +151,7 @@ def no_merge_barrier(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_commit_before_sending(patch: pytest.MonkeyPatch) -> None:
-    command, send = Processor._command, Processor._send
+    command, send = Processor._command, Sending.send
     early: set[Work] = set()
 
     def hasty(processor: Processor, order: Any) -> None:
@@ -159,16 +160,16 @@ def no_commit_before_sending(patch: pytest.MonkeyPatch) -> None:
             for share in order.checkpoint.shares.values():
                 for work in [work for work in share.releases if work not in early]:
                     early.add(work)
-                    send(processor, work)
+                    send(processor._sending, work)
 
-    def unless_sent(processor: Processor, work: Work) -> None:
+    def unless_sent(sending: Sending, work: Work) -> None:
         if work in early:
             early.discard(work)
         else:
-            send(processor, work)
+            send(sending, work)
 
     patch.setattr(Processor, "_command", hasty)
-    patch.setattr(Processor, "_send", unless_sent)
+    patch.setattr(Sending, "send", unless_sent)
     patch.setattr(
         Flow,
         "may_send",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from stream.avro import FOLDER, Schema, encode_single_object, packaged, read
 from stream.dead_letter import DETAIL_LENGTH_MAX, DeadLetter, trace_headers
 from stream.errors import DecodeError
+from stream.kafka.topics import HEADROOM_BYTES
 from stream.record import Partition
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -54,6 +55,13 @@ def without(name: str) -> list[tuple[str, bytes]]:
 @given(letters)
 def test_a_letter_comes_back_from_its_headers(letter):
     assert DeadLetter.from_headers(letter.key, letter.value, letter.headers()) == letter
+
+
+def test_headers_stay_within_what_the_topic_allows_beside_the_record():
+    """Else one record would make every transaction fail, and the worker stand still for ever."""
+    letter = replace(FULL, message_id="\N{EURO SIGN}" * 500_000, detail="\N{EURO SIGN}" * 500_000)
+    size = sum(len(name) + len(value) for name, value in letter.headers())
+    assert size < HEADROOM_BYTES
 
 
 def test_headers_are_the_schemas_fields():

@@ -104,9 +104,14 @@ def test_after_doubt_the_user_is_not_taken_for_known() -> None:
     driver.feed(identify(a=1))
     driver.through()
     driver.feed(identify(a=2))
-    driver.settle(driver.one(), doubt(driver))
-    driver.turn()
-    assert driver.state.get("user/ann") is None
+    work = driver.one()
+    driver.settle(work, doubt(driver))
+    driver.feed(page())
+    driver.now += LIMITS.quiet_s
+    assert driver.turn() == [work]
+    assert driver.delivery(work).known is None
+    driver.settle(work, Delivered(end_user=None))
+    assert driver.one().known is None
 
 
 # The lease

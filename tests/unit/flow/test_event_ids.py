@@ -60,6 +60,14 @@ def test_a_replay_that_does_not_say_when_it_happened_is_older_than_all_that_is_k
     assert judged(dated, at_ms=9_000, x_replay="0-7").time_ms == 5_000
 
 
+def test_a_clock_that_is_years_ahead_makes_nothing_else_stale() -> None:
+    """Nothing happens after it was written down; a replay that says so does not say when it did."""
+    dated = identify(timestamp="2099-01-01T00:00:00.000Z")
+    assert judged(dated, at_ms=9_000).time_ms == 9_000
+    assert judged(dated, at_ms=9_000, x_replay="0-7").time_ms == 0
+    assert judged(dated).time_ms > 9_000, "the record has no time"
+
+
 def test_a_forced_identify_is_another_event_than_its_replay_that_was_stale() -> None:
     document = identify(messageId="m1")
     forced = judged(document, x_replay="0-7", x_replay_force="true")

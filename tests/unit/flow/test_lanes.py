@@ -3,7 +3,7 @@
 import pytest
 from flow_driver import Driver, decline, delete, identify, names, page, response
 
-from sink.delivery import Deferred
+from sink.delivery import Deferred, Delivered, EndUser, Outcome, Parked, Rejected
 from sink.wootric.operations import Operation, UpsertEndUser
 from stream.limits import Capacity
 
@@ -163,6 +163,32 @@ def test_a_replayed_identify_is_stale_after_a_newer_one_that_changed_nothing() -
     driver.feed(identify(plan="old"), time_ms=2_000, replayed=True)
     assert driver.turn() == []
     assert driver.settled["skipped", "stale"] == 1
+
+
+@pytest.mark.parametrize(
+    ("operation", "outcome"),
+    [
+        (response(), Rejected(reason="invalid", detail="no")),
+        (response(), Parked(reason="two_candidates", detail="")),
+        (identify(plan="team"), Rejected(reason="invalid", detail="no")),
+        (identify(plan="team"), Delivered(end_user=None)),
+        (delete(), Delivered(end_user=EndUser(id=None, external_id="ann"))),
+    ],
+)
+def test_a_replayed_identify_is_stale_where_nothing_else_is_known_of_its_user_any_more(
+    operation: Operation, outcome: Outcome
+) -> None:
+    driver = Driver()
+    driver.feed(identify(plan="pro"), time_ms=2_000)
+    driver.through()
+    driver.feed(operation, time_ms=3_000)
+    driver.settle(driver.one(), outcome)
+    driver.turn()
+    driver.feed(identify(plan="old"), time_ms=500, replayed=True)
+    assert driver.turn() == []
+    assert driver.settled["skipped", "stale"] == 1
+    driver.feed(identify(plan="pro"), time_ms=4_000)
+    assert driver.one().known is None
 
 
 def test_a_forced_replay_wins_over_what_is_newer() -> None:

@@ -10,6 +10,7 @@ from stream.judge import Judged, Refuse
 from stream.ledger import EVENT, REPLAY_HEADER, read_event
 from stream.record import Record
 from stream.transform import Skip
+from stream.users import ENTRY_BYTES_MAX
 
 REJECTED = Rejected(reason="invalid", detail="no", status=422)
 PARKED = Parked(reason="two_candidates", detail="two")
@@ -81,6 +82,16 @@ def test_a_refused_merge_is_split_and_each_event_has_its_own_verdict() -> None:
     assert sent == [["e0"], ["e1"], ["e2"]]
     assert driver.letters == ["e1"]
     assert driver.settled["delivered", ""] == 2
+
+
+def test_what_was_forbidden_together_was_forbidden_to_each() -> None:
+    """Else each of them would open the circuit for all others, and be asked of by a probe."""
+    driver = Driver()
+    driver.feed(identify(a=1))
+    driver.feed(identify(a=2))
+    driver.settle(driver.one(), Deferred(reason="forbidden", retry_at=driver.now, refused=True))
+    driver.settle(driver.one(), REJECTED)
+    assert driver.delivery(driver.one()).refused == 1
 
 
 def test_split_works_do_not_merge_again_with_what_came_meanwhile() -> None:
@@ -242,3 +253,28 @@ def test_the_letter_of_a_replay_says_whose_replay_it_was() -> None:
     driver.flow.admit([event], driver.now_ms)
     (letter,) = driver.checkpoint().shares[PARTITION].dead_letters
     assert letter.replay == "3-14"
+
+
+def test_what_a_clock_far_ahead_wrote_is_not_believed_for_ever() -> None:
+    """Nobody there, it says, and no page view would be sent until that year has come."""
+    driver = Driver(now=100.0 + 10 * LIMITS.unchanged_resend_after_s)
+    absent = EndUser(id=None, external_id="ann")
+    driver.feed(page())
+    driver.settle(driver.one(), Skipped(reason="no_email", end_user=absent))
+    driver.turn()
+    driver.now = 100.0
+    driver.feed(page())
+    assert driver.one().known is None
+
+
+def test_a_profile_too_large_for_the_ledger_is_looked_up_instead() -> None:
+    """Refused by the topic, it would make every transaction fail, and the worker stand still."""
+    driver = Driver()
+    for number in range(40):
+        driver.feed(identify(**{f"text{number}": "x" * 250_000}))
+        driver.through()
+    assert len(driver.state.get("user/ann") or b"") < ENTRY_BYTES_MAX
+    driver.feed(identify(a=1))
+    known = driver.one().known
+    assert known is not None
+    assert (known.id, known.properties) == (1, None)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from sink.delivery import EndUser
 from sink.wootric import answers
+from stream.ledger_codec import EventEntry, EventOutcome, encode
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,19 @@ def test_an_end_user_is_read_whole() -> None:
 @pytest.mark.parametrize("value", [None, [], {}, "x", {"id": None}, {"id": True}, {"id": "x"}])
 def test_without_an_id_there_is_no_end_user(value: object) -> None:
     assert answers.end_user(value) is None
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30, "9" * 19, "9" * 20, "1" * 5000])
+def test_a_number_that_the_ledger_can_not_hold_is_none(number: int | str) -> None:
+    """The outcome could not be written down: its lane would stand still, and nobody would know."""
+    assert answers.identifier({"id": number}) is None
+    assert answers.seconds(number) is None
+
+
+def test_the_largest_number_that_the_ledger_can_hold_is_one() -> None:
+    for number in (2**63 - 1, -(2**63)):
+        assert answers.whole(number) == answers.whole(str(number)) == number
+        encode(EventEntry(outcome=EventOutcome.DELIVERED, offset=0, at_ms=0, remote_id=number))
 
 
 @pytest.mark.parametrize("body", [None, b"", b"{", b"<html>", b"\xff"])

@@ -264,6 +264,17 @@ def test_a_wrong_clock_here_does_not_matter(skew_s: int) -> None:
     assert read_allowance(headers, unix_now=NOW + skew_s) == Allowance(7, 30.0)
 
 
+@pytest.mark.parametrize("reset", [f"{NOW + 60}000", "1e308", str(NOW + 86_400)])
+def test_an_allowance_in_a_strange_unit_shuts_the_gate_for_an_hour_at_most(reset: str) -> None:
+    headers = {"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": reset, "Date": DATE}
+    allowance = read_allowance(headers, unix_now=NOW)
+    assert allowance is not None
+    gate = RateGate()
+    gate.heed(allowance, uncounted=0, now=0.0)
+    assert 0 < gate.closed_s(0.0) <= 3600
+    assert gate.reserve(3600.0, patience_s=0.0) == 0.0
+
+
 @dataclass
 class Account:
     """An account that allows so much a minute, and workers before it."""

@@ -121,6 +121,8 @@ def test_a_taken_value_is_told_by_its_words() -> None:
         (b'{"errors":[],"id":7}', False),
         (b'{"id":7,"properties":{"error":"x"}}', False),
         (b'{"id":7,"text":"my name has already been taken"}', False),
+        (b'[{"id":7,"text":"my name has already been taken"}]', False),
+        (b'["Email has already been taken"]', True),
         (b'{"message":"done"}', False),
         (b"[]", False),
         (b"", False),

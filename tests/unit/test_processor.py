@@ -1,0 +1,158 @@
+"""The loop where something goes wrong in it, or two endings meet."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+sys.path.append(str(Path(__file__).parent / "flow"))
+sys.path.append(str(Path(__file__).parents[1] / "simulation"))
+
+import pytest
+from flow_driver import LIMITS, PARTITION
+from simulated_member import Message
+
+from sink.http import HttpSession
+from sink.wootric.account import WootricAccount
+from sink.wootric.sink import WootricSink
+from stream.flow import Flow
+from stream.judge import Judged, Refuse
+from stream.kafka.member import GroupMember
+from stream.kafka.messages import (
+    Assigned,
+    Command,
+    Commit,
+    Committed,
+    Leave,
+    Left,
+    Records,
+    Release,
+    Restored,
+    Revoking,
+)
+from stream.ledger import MemoryState
+from stream.processor import Pace, Processor
+from stream.record import Partition, Record
+from stream.telemetry.gauges import Gauges
+from stream.telemetry.metrics import Metrics
+from stream.telemetry.observer import Observer
+from stream.telemetry.vitals import Vitals
+
+OTHER = Partition(PARTITION.topic, 1)
+PACE = Pace(
+    cycle_max_s=0.05,
+    in_flight_max=4,
+    unsettled_records_max=100,
+    dead_letter_pause_s=60.0,
+    revoke_wait_s=5.0,
+    drain_wait_s=5.0,
+)
+
+
+class Member:
+    """Keeps what it is told; leaves when it is told to."""
+
+    def __init__(self) -> None:
+        self.room, self.taken, self.busy = 0, 0, False
+        self.commands: list[Command] = []
+        self.tell: Callable[[Any], None] = lambda _: None
+
+    def start(self) -> None:
+        """Join."""
+
+    def command(self, command: Command) -> None:
+        self.commands.append(command)
+        if command == Leave():
+            self.tell(Left())
+
+    def told(self, kind: type) -> list[Any]:
+        return [command for command in self.commands if isinstance(command, kind)]
+
+
+class Worker:
+    """A processor that owns two partitions; ``judge`` says what becomes of their records."""
+
+    def __init__(self, judge: Callable[[Record], Judged]) -> None:
+        metrics, vitals, flow = Metrics(), Vitals(), Flow(LIMITS)
+        gauges = Gauges(metrics, vitals, flow, in_flight_limit=100, polled_at=lambda: 0.0)
+        session = HttpSession(in_flight_max=4, request_timeout_s=1.0)
+        self.processor = Processor(
+            flow=flow,
+            sink=WootricSink(WootricAccount(account_token="NPS-1"), session=session),
+            judge=judge,
+            pace=PACE,
+            observer=Observer(metrics, vitals, gauges),
+        )
+        self.member = Member()
+        self.member.tell = self.processor.hear
+        self.run = asyncio.create_task(self.processor.run(cast(GroupMember, self.member)))
+
+    async def begin(self) -> None:
+        self.processor.hear(Assigned([PARTITION, OTHER], 1))
+        for partition in (PARTITION, OTHER):
+            restored = Restored(
+                partition=partition,
+                assignment=1,
+                state=MemoryState(),
+                next_offset=0,
+                entries=0,
+                took_s=0.0,
+            )
+            self.processor.hear(restored)
+        await asyncio.sleep(0)
+
+    def read(self, *offsets: int) -> None:
+        records = [Record(PARTITION, offset, 0, b"key", b"value") for offset in offsets]
+        self.processor.hear(
+            Records([Message(PARTITION, record.offset, record) for record in records])
+        )
+
+    async def told(self, kind: type) -> Any:
+        """Return the last command of a kind, once there is one."""
+        async with asyncio.timeout(5):
+            while not (found := self.member.told(kind)):
+                await asyncio.sleep(0.001)
+        return found[-1]
+
+
+def refuse(record: Record) -> Judged:
+    return Judged(record=record, event_id=f"e{record.offset}", verdict=Refuse("undecodable", ""))
+
+
+async def test_a_defect_ends_the_worker_before_anything_is_committed_past_it() -> None:
+    """The records of its chunk were read, and nobody has them: the next owner reads them again."""
+
+    def judge(record: Record) -> Judged:
+        if record.offset == 1:
+            raise ZeroDivisionError
+        return refuse(record)
+
+    worker = Worker(judge)
+    await worker.begin()
+    worker.read(0, 1, 2)
+    worker.read(3)
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(worker.run, 5)
+    offsets = [one.checkpoint.shares[PARTITION].offset for one in worker.member.told(Commit)]
+    assert max(offsets, default=0) == 0
+
+
+async def test_who_leaves_commits_what_ended_before_a_partition_goes() -> None:
+    """Released first, the partition would not be ours any more: every commit would be refused."""
+    worker = Worker(refuse)
+    await worker.begin()
+    worker.read(0)
+    commit = await worker.told(Commit)
+    worker.processor.stop()
+    worker.processor.hear(Revoking([OTHER]))
+    worker.read(1)
+    await asyncio.sleep(0.01)
+    assert worker.member.told(Release) == worker.member.told(Leave) == []
+    while not worker.run.done():
+        commit = worker.member.told(Commit)[-1]
+        committed = Committed(checkpoint=commit.checkpoint, started_at=0.0, took_s=0.0)
+        worker.processor.hear(committed)
+        await asyncio.sleep(0.01)
+    assert commit.checkpoint.shares[PARTITION].offset == 2
+    assert worker.member.told(Release) == []
