@@ -215,6 +215,7 @@ class Processor:
                 self._observer.kept(retention_ms)
             case Failed(error):
                 self._failure = error
+                self._command(Leave())  # who tells of it may not be who has to end
             case Left():
                 if not self._ended.done():
                     self._ended.set_result(None)
