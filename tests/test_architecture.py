@@ -48,6 +48,7 @@ EDGES = {
     "stream.sending",
     "stream.service",
     "stream.settings",
+    "stream.store",
     "stream.telemetry",
     "stream.terminal",
 }

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from stream.diagnosis import CONFIGURATION, Diagnosis, State, failed, fine
 from stream.doctor.network import Address, look_at
+from stream.doctor.state import look_at_state
 from stream.doctor.version import look_at_version
 from stream.doctor.wootric import look_at_wootric
 from stream.errors import StartupError
@@ -27,6 +28,7 @@ def examine() -> Iterator[Diagnosis]:
             yield failed("settings", problem.strip(), mend, exit_code=CONFIGURATION)
         return
     yield fine("settings", "complete and within their bounds")
+    yield from look_at_state(settings.state.dir)
     yield from _kafka(quiet(kafka_config(settings.kafka)), settings)
     yield from _wootric(settings)
 
