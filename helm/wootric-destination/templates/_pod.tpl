@@ -107,6 +107,11 @@ volumes:
   - name: tmp
     emptyDir:
       sizeLimit: 64Mi
+  {{- if and (eq .component "worker") (eq $root.Values.state.kind "emptyDir") }}
+  - name: state
+    emptyDir:
+      sizeLimit: {{ $root.Values.state.size }}
+  {{- end }}
   {{- if and $root.Values.kafka.tls.enabled $root.Values.kafka.tls.existingSecret }}
   - name: kafka-tls
     secret:
@@ -151,6 +156,10 @@ envFrom:
 volumeMounts:
   - name: tmp
     mountPath: /tmp
+  {{- if and .state (ne $root.Values.state.kind "memory") }}
+  - name: state
+    mountPath: /state
+  {{- end }}
   {{- if and $root.Values.kafka.tls.enabled $root.Values.kafka.tls.existingSecret }}
   - name: kafka-tls
     mountPath: /etc/kafka-tls
