@@ -4,8 +4,8 @@ The sink makes attempts and says what is known afterwards. It never decides what
 becomes of the event: that is the flow's part.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from sink.wootric.operations import Operation, Scalar
@@ -33,7 +33,7 @@ class Delivery:
 
     ``known`` is the end user as the last settled operation left it; None means look up.
     ``in_doubt`` says that an earlier attempt may have been executed: look before writing.
-    ``claimed`` holds the ids of responses and declines that other receipts already name.
+    ``claimed`` tells of an id of a response or decline whether another receipt names it.
     ``refused`` counts how often Wootric forbade just this operation while a probe was fine.
     ``may_send`` is the lease: asked immediately before bytes that may have an effect leave.
     """
@@ -44,7 +44,7 @@ class Delivery:
     known: EndUser | None = None
     in_doubt: bool = False
     refused: int = 0
-    claimed: frozenset[int] = field(default=frozenset())
+    claimed: Container[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,10 @@ class KafkaFailed(StreamError):  # noqa: N818
     """A client is beyond repair: end, and let the supervisor start again."""
 
 
+class StateFailed(StreamError):  # noqa: N818
+    """What is known of a partition cannot be read any more: end, and restore it from the ledger."""
+
+
 class StartupError(StreamError):
     """The service cannot start; the message says what to do.
 

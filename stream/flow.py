@@ -6,7 +6,8 @@ It knows no clock, socket or Kafka. One object holds what is under way: there is
 second buffer to flush when a partition moves.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from sink.delivery import Outcome
 from stream.checkpoint import Checkpoint, Share
@@ -21,6 +22,7 @@ from stream.work import Lane, Work
 
 RELEASES_PER_TURN_MAX = 2_000
 """Bounds how long one turn of the loop may take."""
+NOWHERE: Mapping[Partition, int] = MappingProxyType({})
 
 
 class Flow:
@@ -133,14 +135,21 @@ class Flow:
             return True
         return any(flow.has_news() for flow in self._partitions.values())
 
-    def committed(self, checkpoint: Checkpoint, started_at: float) -> list[Work]:
+    def committed(
+        self,
+        checkpoint: Checkpoint,
+        started_at: float,
+        ledger_ends: Mapping[Partition, int] = NOWHERE,
+    ) -> list[Work]:
         """Take a checkpoint as committed; return what may be sent from now on.
 
         ``started_at`` is when its transaction began: the lease counts from then.
+        ``ledger_ends`` says where the ledgers ended then, at the least.
         """
         sendable: list[Work] = []
         for partition, share in self.held(checkpoint).items():
-            sendable += self._partitions[partition].committed(share, started_at)
+            flow = self._partitions[partition]
+            sendable += flow.committed(share, started_at, ledger_ends.get(partition))
         return sendable
 
     def held(self, checkpoint: Checkpoint) -> dict[Partition, Share]:

@@ -6,7 +6,8 @@ from the fold and nothing else.
 """
 
 import hashlib
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
 
 from sink.wootric.operations import Operation, UpsertEndUser
 from stream.errors import DecodeError
@@ -21,6 +22,9 @@ USER = "user/"
 REMOTE_ID_HEADER = "remote-id"
 REPLAY_HEADER = "x-replay"
 FORCE_HEADER = "x-replay-force"
+
+RawEntry: TypeAlias = tuple[bytes, bytes | None, int | None]
+"""A ledger record as it is read: key, value, and the id that its receipt names."""
 
 EVENT_ID_LENGTH_MAX = 256
 """Segment's limit is 100 characters; what is longer goes by its hash."""
@@ -38,11 +42,38 @@ class State(Protocol):
     def intents(self) -> dict[str, bytes]:
         """Return the open intents by lane."""
 
-    def claimed(self) -> frozenset[int]:
-        """Return the ids of responses and declines that receipts name."""
+    def claims(self, remote_id: int) -> bool:
+        """Whether a receipt names this response or decline."""
+
+    def fold(self, entries: Sequence[RawEntry], covered: int) -> None:
+        """Take over committed ledger records as they are read, in order, before the first put.
+
+        What was folded before may come again. ``covered`` is as for ``save``.
+        """
+
+    def save(self, covered: int | None) -> None:
+        """Note that what was put since the last time is committed, all of it or nothing.
+
+        ``covered`` is the ledger's offset before which nothing is left to be taken over; None
+        where nobody knows it.
+        """
+
+    def trim(self, begin: int) -> None:
+        """Note that the ledger has nothing before this offset any more: nor need the state."""
+
+    def close(self) -> None:
+        """Let go of what is held outside of memory. Nothing is put after this."""
+
+    @property
+    def disk_bytes(self) -> int:
+        """What it takes on disk."""
+
+    @property
+    def unwritten(self) -> int:
+        """How many keys a disk has refused and memory holds instead."""
 
     def __len__(self) -> int:
-        """Return the number of keys that are held."""
+        """Return the number of keys that are held, about."""
 
 
 class MemoryState:
@@ -73,9 +104,33 @@ class MemoryState:
             if key.startswith(INTENT)
         }
 
-    def claimed(self) -> frozenset[int]:
-        """Return the ids of responses and declines that receipts name."""
-        return frozenset(self._claimed)
+    def claims(self, remote_id: int) -> bool:
+        """Whether a receipt names this response or decline."""
+        return remote_id in self._claimed
+
+    def fold(self, entries: Sequence[RawEntry], covered: int) -> None:  # noqa: ARG002
+        """Take over committed ledger records as they are read, in order."""
+        for key, value, remote_id in entries:
+            self.put(key.decode(), value, remote_id)
+
+    def save(self, covered: int | None) -> None:
+        """Do nothing: memory is gone with its worker, and nobody asks how far it reached."""
+
+    def trim(self, begin: int) -> None:
+        """Do nothing: memory is emptied by the next restore."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    @property
+    def disk_bytes(self) -> int:
+        """Nothing is on disk."""
+        return 0
+
+    @property
+    def unwritten(self) -> int:
+        """Nothing is refused."""
+        return 0
 
     def __len__(self) -> int:
         """Return the number of keys that are held."""

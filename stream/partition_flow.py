@@ -449,17 +449,23 @@ class PartitionFlow:
         """Return this partition's part of the next transaction."""
         return self.unsaved.share(self.offsets.watermark, self.opening)
 
-    def committed(self, share: Share, started_at: float) -> Sequence[Work]:
-        """Take the share as committed; return the works that may be sent."""
+    def committed(
+        self, share: Share, started_at: float, covered: int | None = None
+    ) -> Sequence[Work]:
+        """Take the share as committed; return the works that may be sent.
+
+        ``covered`` is where this partition's ledger ended at the least, if that is known.
+        """
         self.fenced_at = started_at
         self.committed_offset = share.offset
-        self.unsaved.committed(share)
+        self.unsaved.committed(share, covered)
         return share.releases
 
     def close(self) -> int:
         """Forget everything; return how many consumed events were not settled."""
         self.closed = True
         self.fenced_at = NEVER
+        self.unsaved.state.close()
         return self.unsettled
 
     # Small steps

@@ -23,6 +23,7 @@ from stream.kafka.member import GroupMember
 from stream.kafka.messages import (
     Aborted,
     Assigned,
+    Begun,
     Commit,
     Committed,
     End,
@@ -39,6 +40,7 @@ from stream.kafka.messages import (
     Records,
     Release,
     Restored,
+    Restoring,
     Revoking,
     Sized,
 )
@@ -163,6 +165,8 @@ class Processor:
             await self._ended
         finally:
             await self._sending.end()
+            for partition in tuple(self._flow.partitions):
+                self._flow.close(partition)
         if self._failure is not None:
             raise self._failure
 
@@ -200,8 +204,14 @@ class Processor:
             case Sized(partitions=count):
                 self._input_partitions = count
                 self._share()
+            case Restoring(partition, entries, left):
+                if partition in self._assignments:
+                    self._observer.restoring(partition, entries, left)
             case Restored():
                 self._open(notice)
+            case Begun(partition, offset):
+                if partition in self._flow.partitions:
+                    self._flow.partitions[partition].unsaved.state.trim(offset)
             case Revoking(partitions):
                 self._observer.rebalanced("revoked", len(self._assignments) - len(partitions))
                 self._begin_drain(tuple(partitions), self._pace.revoke_wait_s, Release())
@@ -216,6 +226,7 @@ class Processor:
                 self._observer.kept(retention_ms)
             case Failed(error):
                 self._failure = error
+                self._command(Leave())  # who tells of it may not be who has to end
             case Left():
                 if not self._ended.done():
                     self._ended.set_result(None)
@@ -226,6 +237,7 @@ class Processor:
     def _open(self, restored: Restored) -> None:
         partition = restored.partition
         if self._assignments.get(partition) != restored.assignment or self._leaving:
+            restored.state.close()
             return
         try:
             self._flow.open(
@@ -271,7 +283,7 @@ class Processor:
         with self._observer.busy("settle"):
             self._committing = None
             self._aborts = 0
-            works = self._flow.committed(checkpoint, notice.started_at)
+            works = self._flow.committed(checkpoint, notice.started_at, notice.ledger_ends)
             shares = self._flow.held(checkpoint).values()
             self._observer.committed(checkpoint, shares, notice.took_s)
             for work in works:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,7 +22,9 @@ from stream.errors import StartupError
 from stream.flow import Flow
 from stream.judge import Judged, judge
 from stream.kafka.config import KafkaConfig
+from stream.kafka.keeper import Keeper
 from stream.kafka.member import GroupMember
+from stream.kafka.messages import Failed
 from stream.kafka.preflight import preflight
 from stream.limits import Limits
 from stream.processor import Pace, Processor
@@ -113,7 +116,12 @@ async def serve(settings: Settings) -> None:
         )
         if schemas is not None:
             schemas.changed, schemas.waiting = processor.schemas_changed, processor.schema_waits
-        member = GroupMember(config, epoch=time.time_ns() // 1_000_000, tell=processor.hear)
+        member = GroupMember(
+            config,
+            epoch=time.time_ns() // 1_000_000,
+            tell=processor.hear,
+            keeper=stores(settings, processor),
+        )
         await asyncio.to_thread(member.start_transactions)
         status = StatusServer(
             metrics,
@@ -229,6 +237,15 @@ def judging(
 def decoder(by_id: ById | None = None) -> Decoder:
     """Return what reads the values of the input; ``by_id`` is the schema registry's."""
     return Decoder(all_packaged(), by_id)
+
+
+def stores(settings: Settings, processor: Processor) -> Keeper | None:
+    """Return what keeps the ledger on disk, or None: then nothing of RocksDB is loaded."""
+    if not settings.state.dir:
+        return None
+    from stream.store.stores import Stores  # noqa: PLC0415  it takes a moment, and not all need it
+
+    return Stores(Path(settings.state.dir), failed=lambda failure: processor.hear(Failed(failure)))
 
 
 def tracing(settings: Settings) -> "Tracer | None":

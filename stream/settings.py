@@ -265,6 +265,16 @@ class BridgeSettings(Section):
     )
 
 
+class StateSettings(Section):
+    """Where what the ledger says is kept beside Kafka."""
+
+    dir: str = Field(
+        "",
+        description="Directory for a copy of the ledger on disk, this worker's or shared; empty: "
+        "it is held in memory.",
+    )
+
+
 class HttpSettings(Section):
     """The service's own HTTP server."""
 
@@ -331,6 +341,7 @@ class Settings(_Environment):
     kafka: KafkaSettings
     wootric: WootricSettings
     schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
+    state: StateSettings = StateSettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
@@ -350,6 +361,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "wootric": WootricSettings,
     "schema_registry": SchemaRegistrySettings,
     "bridge": BridgeSettings,
+    "state": StateSettings,
     "http": HttpSettings,
     "log": LogSettings,
     "tracing": TracingSettings,
@@ -389,7 +401,7 @@ def in_files() -> bool:
 def fingerprint(settings: Settings) -> str:
     """Return a hash of all that workers of a group should agree on; no secret is in it."""
     values = settings.model_dump(mode="json")
-    del values["kafka"]["instance_id"]
+    del values["kafka"]["instance_id"], values["state"]
     values["kafka"]["properties"] = sorted(values["kafka"]["properties"])
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 

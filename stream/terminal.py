@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from stream.errors import Fenced, KafkaFailed, StartupError
+from stream.errors import Fenced, KafkaFailed, StartupError, StateFailed
 
 EXIT_FAILED = 1
 EXIT_TEMPORARY = 75
@@ -24,7 +24,7 @@ def told() -> Iterator[None]:
         yield
     except StartupError as error:
         fail(str(error), error.exit_code)
-    except (Fenced, KafkaFailed) as error:
+    except (Fenced, KafkaFailed, StateFailed) as error:
         fail(str(error), EXIT_TEMPORARY)
     except KeyboardInterrupt:
         fail("interrupted", 130)

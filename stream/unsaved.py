@@ -1,11 +1,26 @@
 """What is decided in a partition and not yet committed."""
 
 from collections import Counter
+from collections.abc import Container
+from dataclasses import dataclass
 
 from stream.checkpoint import LedgerRecord, Share
 from stream.dead_letter import DeadLetter
 from stream.ledger import State
 from stream.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The ids that receipts name, committed or about to be."""
+
+    state: State
+    unsaved: frozenset[int]
+
+    def __contains__(self, remote_id: object) -> bool:
+        return isinstance(remote_id, int) and (
+            remote_id in self.unsaved or self.state.claims(remote_id)
+        )
 
 
 class Unsaved:
@@ -49,10 +64,10 @@ class Unsaved:
         self.counts[outcome, reason] += 1
         self._events += 1
 
-    def claimed(self) -> frozenset[int]:
-        """Return the ids of responses and declines that receipts name."""
+    def claimed(self) -> Container[int]:
+        """Return the ids of responses and declines that receipts name: to be asked, not counted."""
         unsaved = (record.remote_id for record in self._ledger.values())
-        return self.state.claimed() | {number for number in unsaved if number is not None}
+        return Claimed(self.state, frozenset(one for one in unsaved if one is not None))
 
     def share(self, offset: int, opening: int) -> Share:
         """Return all of it, with the offset to commit."""
@@ -66,12 +81,16 @@ class Unsaved:
             settled=self.counts.copy(),
         )
 
-    def committed(self, share: Share) -> None:
-        """Hand what the share held over to the state; what came since stays."""
+    def committed(self, share: Share, covered: int | None = None) -> None:
+        """Hand what the share held over to the state; what came since stays.
+
+        ``covered`` is where the ledger ended at the least when that was committed.
+        """
         for record in share.ledger:
             self.state.put(record.key, record.value, record.remote_id)
             if self._ledger.get(record.key) is record:
                 del self._ledger[record.key]
+        self.state.save(covered)
         del self.dead_letters[: len(share.dead_letters)]
         del self.parked[: len(share.parked)]
         del self.releases[: len(share.releases)]

@@ -145,7 +145,7 @@ class Users:
         if key is None:
             return None
         value = self._unsaved.get(key)
-        if self._last is None or self._last[0] is not operation or self._last[1] is not value:
+        if self._last is None or self._last[0] is not operation or self._last[1] != value:
             self._last = (operation, value, read_user(value, operation))
         return self._last[2]
 

@@ -51,6 +51,7 @@ EDGES = {
     "stream.sending",
     "stream.service",
     "stream.settings",
+    "stream.store",
     "stream.telemetry",
     "stream.terminal",
 }

@@ -106,9 +106,18 @@ EXACTLY_ONCE = Dashboard(
             ),
             Panel(
                 title="Ledger entries",
-                says="Keys in memory: the dedupe window's events and all known users.",
+                says="Keys: the dedupe window's events and all known users; what a disk refused.",
                 unit="short",
-                queries={"{{instance}}": "wootric_ledger_entries{$scope}"},
+                queries={
+                    "{{instance}}": "wootric_ledger_entries{$scope}",
+                    "{{instance}} not on disk": "wootric_state_unwritten_entries{$scope}",
+                },
+            ),
+            Panel(
+                title="State on disk",
+                says="Size of the stores below STATE__DIR; nothing where state is in memory.",
+                unit="bytes",
+                queries={"{{instance}}": "wootric_state_disk_bytes{$scope}"},
             ),
         ],
     ],

@@ -95,5 +95,19 @@ PARTITIONS = Dashboard(
                 queries={"{{instance}}": "wootric_restore_duration_seconds{$scope}"},
             ),
         ],
+        [
+            Panel(
+                title="Restores under way",
+                says="Records of the ledger that are still to be read.",
+                unit="short",
+                queries={"{{instance}}": "wootric_restore_left_records{$scope}"},
+            ),
+            Panel(
+                title="Restores",
+                says="Warm ones read what a store on disk does not have, cold ones all.",
+                unit="reqps",
+                queries={"{{start}}": rate("wootric_restores_total", "start")},
+            ),
+        ],
     ],
 )

@@ -1,6 +1,6 @@
 """Whether a listed response or decline is the one that an operation would have made. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from sink.wootric.answers import identifier, seconds, whole
@@ -11,11 +11,11 @@ def candidates(
     listed: Iterable[Mapping[str, Any]],
     operation: CreateResponse | CreateDecline,
     *,
-    claimed: frozenset[int],
+    claimed: Container[int],
 ) -> list[Mapping[str, Any]]:
     """Return what may be the effect of ``operation``, without what others have ``claimed``."""
     return [
-        item for item in listed if identifier(item) not in claimed and is_effect_of(item, operation)
+        item for item in listed if is_effect_of(item, operation) and identifier(item) not in claimed
     ]
 
 

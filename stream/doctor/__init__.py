@@ -18,6 +18,7 @@ from stream.diagnosis import (
 )
 from stream.doctor.network import Address, look_at
 from stream.doctor.registry import look_at_registry
+from stream.doctor.state import look_at_state
 from stream.doctor.version import look_at_version
 from stream.doctor.wootric import look_at_wootric
 from stream.errors import StartupError
@@ -41,6 +42,7 @@ def examine(*, tolerant: bool = False) -> Iterator[Diagnosis]:
         yield from _settings(error)
         return
     yield fine("settings", "complete and within their bounds")
+    yield from look_at_state(settings.state.dir)
     config = quiet(kafka_config(settings.kafka))
     window_s = settings.kafka.dedupe_window_s
     yield from _kafka(config, partial(look_at_kafka, config, dedupe_window_s=window_s))

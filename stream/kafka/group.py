@@ -8,6 +8,7 @@ from confluent_kafka import (
     IsolationLevel,
     KafkaError,
     KafkaException,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import (
@@ -103,6 +104,11 @@ class Group:
     def cluster_id(self) -> str:
         """Return the id of the cluster."""
         return str(self._admin.list_topics(timeout=ASK_S).cluster_id)
+
+    def topic_id(self, topic: str) -> str:
+        """Return the id of a topic: another one with the same name has another."""
+        answers = self._admin.describe_topics(TopicCollection([topic]), request_timeout=ASK_S)
+        return str(answers[topic].result().topic_id)
 
     def settings_of(self, topic: str) -> dict[str, str]:
         """Return a topic's configuration."""

@@ -1,4 +1,4 @@
-"""What Kafka says of the input beside its records: its ends, its retention, its size."""
+"""What Kafka says beside records: the input's ends, retention and size, the ledger's beginning."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ from confluent_kafka.admin import (
 
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
-from stream.kafka.messages import End, Kept, Sized
+from stream.kafka.messages import Begun, End, Kept, Sized
 from stream.record import Partition
 
 ENDS_EVERY_S = 1.0
@@ -31,8 +31,17 @@ ASK_S = 5.0
 class InputWatch:
     """Asks without waiting: ``tell`` gets the answers, from a thread of the client's."""
 
-    def __init__(self, config: KafkaConfig, *, tell: Callable[[End | Kept | Sized], None]) -> None:
+    def __init__(
+        self,
+        config: KafkaConfig,
+        *,
+        tell: Callable[[End | Kept | Sized | Begun], None],
+        trims: bool = False,
+    ) -> None:
+        """``trims``: whether it matters where the ledger begins."""
         self._topic = config.topic
+        self._ledger_topic = config.ledger_topic
+        self._trims = trims
         self._tell = tell
         self._admin = AdminClient(settings.common(config))
         self._ends_at = 0.0
@@ -64,6 +73,8 @@ class InputWatch:
         if now >= self._retention_at:
             self._retention_at = now + RETENTION_EVERY_S
             self._ask_for_retention()
+            if self._trims:
+                self._ask_for_begins(owned)
 
     def _ask_for_ends(self, owned: Iterable[Partition]) -> None:
         futures = self._admin.list_offsets(
@@ -80,6 +91,18 @@ class InputWatch:
             self._tell(End(partition, answer.result().offset))
         else:
             self._leaders_moved = True
+
+    def _ask_for_begins(self, owned: Iterable[Partition]) -> None:
+        asked = (TopicPartition(self._ledger_topic, number) for _, number in owned)
+        futures = self._admin.list_offsets(
+            dict.fromkeys(asked, OffsetSpec.earliest()), request_timeout=ASK_S
+        )
+        for one, future in futures.items():
+            future.add_done_callback(partial(self._begun, Partition(self._topic, one.partition)))
+
+    def _begun(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
+        if answer.exception() is None and answer.result().offset >= 0:
+            self._tell(Begun(partition, answer.result().offset))
 
     def _ask_for_retention(self) -> None:
         asked = ConfigResource(ResourceType.TOPIC, self._topic)

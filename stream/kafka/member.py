@@ -26,6 +26,7 @@ from stream.kafka.config import KafkaConfig
 from stream.kafka.group import Group
 from stream.kafka.input_watch import InputWatch
 from stream.kafka.intake import Intake
+from stream.kafka.keeper import Keeper
 from stream.kafka.login import LoginWatch
 from stream.kafka.messages import (
     Aborted,
@@ -79,7 +80,15 @@ class GroupMember(threading.Thread):
     messages it has taken over in all, and ``busy`` says that a commit is likely to follow soon.
     """
 
-    def __init__(self, config: KafkaConfig, *, epoch: int, tell: Callable[[Notice], None]) -> None:
+    def __init__(
+        self,
+        config: KafkaConfig,
+        *,
+        epoch: int,
+        tell: Callable[[Notice], None],
+        keeper: Keeper | None = None,
+    ) -> None:
+        """``keeper`` opens what holds a partition's fold; memory, if there is none."""
         super().__init__(name="kafka-member", daemon=True)
         self.room = CHUNK_RECORDS_MAX
         self.taken = 0
@@ -90,11 +99,11 @@ class GroupMember(threading.Thread):
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._consumer = Consumer({**settings.consumer(config), "error_cb": noted})
         self._intake = Intake(self._consumer)
-        self._watch = InputWatch(config, tell=tell)
-        ends = LedgerEnds()
+        self._watch = InputWatch(config, tell=tell, trims=keeper is not None)
+        self._ends = ends = LedgerEnds()
         self._group = Group(config)
         self._login = LoginWatch(config)
-        self._restorer = Restorer(config, group=self._group, ends=ends, tell=tell)
+        self._restorer = Restorer(config, group=self._group, ends=ends, tell=tell, keeper=keeper)
         self._transactions = Transactions(config, epoch=epoch, consumer=self._consumer, ends=ends)
         self._metadata: Any = None
         self._owned: dict[Partition, int] = {}
@@ -295,7 +304,10 @@ class GroupMember(threading.Thread):
 
     def _committed(self, checkpoint: Checkpoint, started_at: float) -> None:
         took_s = time.monotonic() - started_at
-        self._tell(Committed(checkpoint=checkpoint, started_at=started_at, took_s=took_s))
+        ends = {partition: self._ends.of(partition.number) for partition in checkpoint.shares}
+        self._tell(
+            Committed(checkpoint=checkpoint, started_at=started_at, took_s=took_s, ledger_ends=ends)
+        )
 
     # Rebalances: called by the client, in this thread, from within poll
 

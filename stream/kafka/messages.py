@@ -1,7 +1,7 @@
 """What the member's thread and the event loop tell each other."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -35,9 +35,21 @@ class Sized:
     partitions: int
 
 
+@dataclass(frozen=True, slots=True)
+class Restoring:
+    """So many records of a partition's ledger are folded, and about so many are left."""
+
+    partition: Partition
+    entries: int
+    left: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """The ledger of a partition is folded up to its barrier; reading may begin."""
+    """The ledger of a partition is folded up to its barrier; reading may begin.
+
+    ``entries`` records of it were read; ``warm`` says that a store had the others.
+    """
 
     partition: Partition
     assignment: int
@@ -45,6 +57,15 @@ class Restored:
     next_offset: int
     entries: int
     took_s: float
+    warm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Where the ledger of a partition begins: what lay before is forgotten."""
+
+    partition: Partition
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +91,15 @@ class Lost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
-    """The checkpoint is committed; its transaction began at ``started_at`` (monotonic)."""
+    """The checkpoint is committed; its transaction began at ``started_at`` (monotonic).
+
+    ``ledger_ends`` says behind which record of ours each partition's ledger ended then.
+    """
 
     checkpoint: Checkpoint
     started_at: float
     took_s: float
+    ledger_ends: Mapping[Partition, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +162,9 @@ Notice: TypeAlias = (
     Joined
     | Assigned
     | Sized
+    | Restoring
     | Restored
+    | Begun
     | Records
     | Revoking
     | Lost

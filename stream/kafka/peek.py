@@ -1,6 +1,8 @@
 """What a worker would begin with, read as a member of no group. Nothing is written or committed."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -9,8 +11,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from stream.errors import KafkaFailed, StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
+from stream.kafka.folding import fold
 from stream.kafka.group import ASK_S, Group, committed
-from stream.kafka.restore import fold
 from stream.ledger import MemoryState
 from stream.record import Partition, Record
 
@@ -78,8 +80,9 @@ class Peek:
         states = {partition: MemoryState() for partition in partitions}
         by_number = {partition.number: state for partition, state in states.items()}
         numbers = by_number.keys() & set(self._group.partitions(topic))
-        for message in self._read(topic, self._group.ends(topic, numbers, earliest=True)):
-            fold(by_number[message.partition() or 0], message)
+        messages = self._read(topic, self._group.ends(topic, numbers, earliest=True))
+        while some := list(islice(messages, CHUNK_RECORDS_MAX)):
+            fold(by_number, some, Counter())
         return states
 
     def records(self, starts: Mapping[Partition, int]) -> Iterator[Record]:

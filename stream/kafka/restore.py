@@ -6,27 +6,30 @@ every intent and receipt that was committed before the offset is in the fold, an
 every intent that a predecessor may still send for.
 """
 
+import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import structlog
 from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
-    Message,
 )
 
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
+from stream.kafka.folding import fold
 from stream.kafka.group import ASK_S, Group, committed
-from stream.kafka.messages import Failed, Halted, HaltReason, Restored
+from stream.kafka.keeper import Keeper, LedgerPart, Opened
+from stream.kafka.messages import Failed, Halted, HaltReason, Restored, Restoring
 from stream.kafka.reading import chunks
 from stream.kafka.stamp import LedgerEnds, Stamp
 from stream.kafka.transactions import fence
-from stream.ledger import REMOTE_ID_HEADER, MemoryState, State
+from stream.ledger import MemoryState
 from stream.record import Partition
 
 log = structlog.get_logger()
@@ -49,13 +52,24 @@ LEDGER_BEHIND = (
 STABLE_S = 0.3
 """How long an offset may stay unstable before anything else is tried."""
 
-Tell = Callable[[Restored | Halted | Failed], None]
+PROGRESS_S = 1.0
+
+Tell = Callable[[Restored | Restoring | Halted | Failed], None]
 
 
 class Restorer:
     """Restores assignments, each in a thread of its own; other partitions flow meanwhile."""
 
-    def __init__(self, config: KafkaConfig, *, group: Group, ends: LedgerEnds, tell: Tell) -> None:
+    def __init__(
+        self,
+        config: KafkaConfig,
+        *,
+        group: Group,
+        ends: LedgerEnds,
+        tell: Tell,
+        keeper: Keeper | None = None,
+    ) -> None:
+        self._keeper = keeper
         self._config = config
         self._group = group
         self._ends = ends
@@ -82,6 +96,9 @@ class Restorer:
         """Give up what is being restored."""
         self._closed.set()
 
+    def _is_wanted(self, assignment: int, partition: Partition) -> bool:
+        return self._wanted.get(partition) == assignment and not self._closed.is_set()
+
     def _run(self, left: list[Partition], assignment: int) -> None:
         attempt = 0
         halted: set[Partition] = set()
@@ -98,7 +115,8 @@ class Restorer:
                     group=self._group,
                     ends=self._ends,
                     tell=self._tell,
-                    closed=self._closed,
+                    wanted=partial(self._is_wanted, assignment),
+                    keeper=self._keeper,
                 )
             except Exception as error:  # noqa: BLE001  settings that the client refuses
                 self._tell(Failed(error))
@@ -133,20 +151,24 @@ class Restore:
         group: Group,
         ends: LedgerEnds,
         tell: Tell,
-        closed: threading.Event,
+        wanted: Callable[[Partition], bool],
+        keeper: Keeper | None = None,
     ) -> None:
         self._config = config
         self._assignment = assignment
         self._tell = tell
-        self._closed = closed
-        self._reader = Consumer(settings.reader(config))
+        self._wanted = wanted
+        self._keeper = keeper
+        self._reader = Consumer(settings.restorer(config))
         self._group = group
         self._ends = ends
         self._began_at = time.monotonic()
         self._partitions = {partition.number: partition for partition in partitions}
         self._starts: dict[int, int] = {}
         self._barriers: dict[int, int] = {}
-        self._states: dict[int, State] = {}
+        self._opened: dict[int, Opened] = {}
+        self._entries: Counter[int] = Counter()
+        self._told_at = self._began_at
         self._ghosts_fenced = False
         self.missing: list[Partition] = []
         """Partitions of the input that the ledger does not have."""
@@ -180,7 +202,6 @@ class Restore:
             elif lows[number] <= start <= highs[number]:
                 self._starts[number] = start
                 self._barriers[number] = barrier
-                self._states[number] = MemoryState()
                 self._ends.reached(number, barrier)
             else:
                 where = f"{start}, not within {lows[number]} to {highs[number]}"
@@ -194,8 +215,19 @@ class Restore:
             self.missing.append(self._partitions.pop(number))
 
     def close(self) -> None:
-        """Close the clients."""
+        """Close the client, and what was not handed over."""
         self._reader.close()
+        for number in list(self._opened):
+            self._opened.pop(number).state.close()
+
+    def _give_up_unwanted(self) -> None:
+        """Let go of partitions that are not ours any more: somebody may wait for their stores."""
+        for number, partition in list(self._partitions.items()):
+            if not self._wanted(partition):
+                del self._partitions[number]
+                opened = self._opened.pop(number, None)
+                if opened is not None:
+                    opened.state.close()
 
     def _committed(self) -> dict[int, tuple[int, Stamp | None]]:
         """Return the stable committed offsets with their stamps.
@@ -208,7 +240,8 @@ class Restore:
             try:
                 found = committed(self._reader, self._partitions.values(), timeout_s=STABLE_S)
             except KafkaException as error:
-                if error.args[0].code() != KafkaError._TIMED_OUT or self._closed.is_set():
+                gone = not any(self._wanted(partition) for partition in self._partitions.values())
+                if error.args[0].code() != KafkaError._TIMED_OUT or gone:
                     raise
                 if time.monotonic() - began_at > GHOST_WAIT_S:
                     self._fence_ghosts()
@@ -222,35 +255,77 @@ class Restore:
     def _fold(self) -> None:
         topic = self._config.ledger_topic
         begins = self._group.ends(topic, self._barriers, earliest=True)
-        entries = 0
+        self._open(begins)
+        places = {number: opened.covered for number, opened in self._opened.items()}
+        barriers = {number: self._barriers[number] for number in places}
         last_progress_at = time.monotonic()
-        for chunk in chunks(self._reader, topic, begins, self._barriers):
-            if self._closed.is_set():
+        for chunk in chunks(self._reader, topic, places, barriers):
+            self._give_up_unwanted()
+            if not self._partitions:
                 return
-            for message in chunk.messages:
-                entries += 1
-                fold(self._states[message.partition() or 0], message)
+            states = {number: opened.state for number, opened in self._opened.items()}
+            places.update(fold(states, chunk.messages, self._entries))
             for number in chunk.reached:
-                self._reached(number, entries)
+                self._reached(number)
+            self._tell_progress(places)
             if chunk.messages or chunk.reached:
                 last_progress_at = time.monotonic()
             elif time.monotonic() - last_progress_at > GHOST_WAIT_S:
                 self._fence_ghosts()
                 last_progress_at = time.monotonic()
 
-    def _reached(self, number: int, entries: int) -> None:
+    def _open(self, begins: dict[int, int]) -> None:
+        """Open what holds the partitions, each with the offset from which it lacks the ledger."""
+        self._give_up_unwanted()
+        begins = {number: begin for number, begin in begins.items() if number in self._partitions}
+        if self._keeper is None:
+            for number, begin in begins.items():
+                self._opened[number] = Opened(MemoryState(), begin, warm=False)
+            return
+        cluster_id = self._group.cluster_id()
+        topic_id = self._group.topic_id(self._config.ledger_topic)
+        settings_ = self._group.settings_of(self._config.ledger_topic)
+        kept_ms = int(settings_["retention.ms"])
+        for number, begin in begins.items():
+            part = LedgerPart(
+                cluster_id=cluster_id,
+                topic_id=topic_id,
+                number=number,
+                begin=begin,
+                end=self._barriers[number],
+                tombstones_kept_s=int(settings_["delete.retention.ms"]) / 1000,
+                kept_s=math.inf if kept_ms < 0 else kept_ms / 1000,
+            )
+            self._opened[number] = self._keeper.open(part)
+
+    def _reached(self, number: int) -> None:
         """Hand a partition over once its ledger was read up to the barrier."""
-        partition = self._partitions.pop(number)
+        partition = self._partitions.pop(number, None)
+        if partition is None:
+            return
+        state, _, warm = self._opened[number]
+        state.save(self._barriers[number])
+        del self._opened[number]
         self._tell(
             Restored(
                 partition=partition,
                 assignment=self._assignment,
-                state=self._states.pop(number),
+                state=state,
                 next_offset=self._starts[number],
-                entries=entries,
+                entries=self._entries[number],
+                warm=warm,
                 took_s=time.monotonic() - self._began_at,
             )
         )
+
+    def _tell_progress(self, places: Mapping[int, int]) -> None:
+        now = time.monotonic()
+        if now < self._told_at + PROGRESS_S:
+            return
+        self._told_at = now
+        for number, partition in self._partitions.items():
+            left = max(0, self._barriers[number] - places[number])
+            self._tell(Restoring(partition, self._entries[number], left))
 
     def _fence_ghosts(self) -> None:
         """End the open transactions of instances that are not in the group any more.
@@ -272,13 +347,3 @@ class Restore:
             log.info("fencing_instance_that_is_gone", gone=ghost)
             fence(self._config, ghost)
         self._ghosts_fenced = bool(ghosts)
-
-
-def fold(state: State, message: Message) -> None:
-    """Take one ledger record over into the state."""
-    key = message.key()
-    if not isinstance(key, bytes):
-        return
-    headers: Any = message.headers() or ()
-    remote_ids = [int(value) for name, value in headers if name == REMOTE_ID_HEADER]
-    state.put(key.decode(), message.value(), remote_ids[0] if remote_ids else None)

@@ -130,6 +130,50 @@ EVENTS = (
         "nothing; for minutes: look at the brokers and at rights",
     ),
     Event(
+        "restoring",
+        "info",
+        "A ledger is being read: `entries` so far, about `left` to go.",
+        "nothing",
+    ),
+    Event(
+        "state_store_fresh",
+        "warning",
+        "A store below STATE__DIR is no use and is made anew: it is `corrupt`, `foreign`, "
+        "`ahead`, `behind` or `stale` (`reason`).",
+        "nothing: the ledger is read from its beginning; often `corrupt`: look at the disk",
+    ),
+    Event(
+        "state_store_locked",
+        "warning",
+        "Another process has a partition's store open: a spare one is used.",
+        "nothing; for long: who still uses this STATE__DIR?",
+    ),
+    Event(
+        "state_store_removed",
+        "info",
+        "A store that nobody has, and that is older than what the ledger keeps, was removed.",
+        "nothing",
+    ),
+    Event(
+        "state_store_unusable",
+        "warning",
+        "No store can be opened below STATE__DIR (`error`): the partition is held in memory.",
+        "mend the directory or its disk, restart",
+    ),
+    Event(
+        "state_not_written",
+        "warning",
+        "The disk takes nothing (`error`): what comes is held in memory, and tried again.",
+        "make room, or mend the disk",
+    ),
+    Event("state_written_again", "info", "The disk has taken what was held in memory.", "nothing"),
+    Event(
+        "state_unreadable",
+        "error",
+        "A store cannot be read (`error`): the worker ends with 75, and makes it anew.",
+        "nothing; again: replace the disk",
+    ),
+    Event(
         "fencing_instance_that_is_gone",
         "info",
         "A dead worker's open transaction is ended, so that nobody waits for it.",

@@ -23,8 +23,8 @@ class Gauges:
 
     ``polled_at`` gives when the group was last polled (monotonic seconds). What the flow does
     not know is told by whoever does: ``ends`` has the last stable offsets, ``retention_ms`` is
-    the input's, negative where nothing is ever deleted, and ``stepped_s`` is the time that
-    was spent in the loop's own steps since the last refresh.
+    the input's, negative where nothing is ever deleted, ``stepped_s`` is the time that was spent
+    in the loop's own steps since the last refresh, and ``restoring`` what restores have to read.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Gauges:
         self.ends: dict[Partition, int] = {}
         self.retention_ms: int | None = None
         self.stepped_s = 0.0
+        self.restoring: dict[Partition, int] = {}
         self._loop_until = time.perf_counter()
         self._cpu_until = time.thread_time()
         self._behind_since: dict[Partition, float] = {}
@@ -58,7 +59,11 @@ class Gauges:
             vitals.consumed - vitals.settled.total() - vitals.relinquished - vitals.in_flight
         )
         metrics.requests_in_flight.set(flow.under_way)
-        metrics.ledger_entries.set(sum(len(p.unsaved.state) for p in flow.partitions.values()))
+        states = [part.unsaved.state for part in flow.partitions.values()]
+        metrics.ledger_entries.set(sum(map(len, states)))
+        metrics.state_bytes.set(sum(state.disk_bytes for state in states))
+        metrics.state_unwritten.set(sum(state.unwritten for state in states))
+        metrics.restore_left.set(sum(self.restoring.values()))
         metrics.polled.set(time.time() - (now - self._polled_at()))
         self._doubt(now)
         self._budget()

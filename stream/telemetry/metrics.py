@@ -43,6 +43,8 @@ class Metrics:
             self.circuit_open.labels(circuit).set(0)
         for resolution in RESOLUTIONS:
             self.in_doubt_resolved.labels(resolution)
+        for start in ("cold", "warm"):
+            self.restores.labels(start)
         for renewal in ("granted", "refused"):
             self.tokens.labels(renewal)
         for kind in Conflict:
@@ -222,9 +224,26 @@ class Metrics:
             "Looks at what was in doubt, by what came of them; in_doubt and deferred: not yet.",
             "resolution",
         )
-        self.ledger_entries = self._gauge("ledger_entries", "Keys of the ledger held in memory.")
+        self.ledger_entries = self._gauge(
+            "ledger_entries",
+            "Keys of the ledger that are held; about as many where STATE__DIR is set.",
+        )
+        self.restores = self._counter(
+            "restores",
+            "Ledgers of partitions that were read, by how: cold (all of it), warm (what a store on "
+            "disk did not have).",
+            "start",
+        )
         self.restore_seconds = self._gauge(
             "restore_duration_seconds", "Time of the last restore of a partition's ledger."
+        )
+        self.restore_left = self._gauge(
+            "restore_left_records", "Records of the ledger that restores under way have to read."
+        )
+        self.state_bytes = self._gauge("state_disk_bytes", "What the stores below STATE__DIR take.")
+        self.state_unwritten = self._gauge(
+            "state_unwritten_entries",
+            "Keys that the disk has refused and memory holds instead. Worry above 0.",
         )
 
     def _describe_process(self) -> None:

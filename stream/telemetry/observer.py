@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 UNTRACED = nullcontext()
+RESTORING_EVERY_S = 5.0
 RESOLUTION: dict[type[Outcome], str] = {
     Delivered: "delivered",
     Skipped: "skipped",
@@ -54,6 +55,7 @@ class Observer:
         self._metrics = metrics
         self._vitals = vitals
         self._gauges = gauges
+        self._restoring_at: dict[Partition, float] = {}
         self._consumed: dict[Partition, Any] = {}
         self._settled: dict[tuple[str, str], Any] = {}
         self._loop_seconds = {state: metrics.loop_seconds.labels(state) for state in LOOP_STATES}
@@ -171,8 +173,18 @@ class Observer:
         self._metrics.partitions.set(owned)
         log.info("rebalanced", change=event, owned=owned)
 
+    def restoring(self, partition: Partition, entries: int, left: int) -> None:
+        """Note how far a restore is; say so now and then."""
+        self._gauges.restoring[partition] = left
+        now = time.monotonic()
+        if now >= self._restoring_at.get(partition, 0.0) + RESTORING_EVERY_S:
+            self._restoring_at[partition] = now
+            log.info("restoring", partition=partition.number, entries=entries, left=left)
+
     def restored(self, restored: Restored, flow: PartitionFlow) -> None:
         """Note that a partition was opened."""
+        self._gauges.restoring.pop(restored.partition, None)
+        self._metrics.restores.labels("warm" if restored.warm else "cold").inc()
         self._metrics.restore_seconds.set(restored.took_s)
         self.released(restored.partition)
         log.info(
@@ -181,12 +193,14 @@ class Observer:
             partition=restored.partition.number,
             offset=restored.next_offset,
             entries=restored.entries,
+            warm=restored.warm,
             in_doubt=len(flow.in_doubt),
             took_s=round(restored.took_s, 3),
         )
 
     def closed(self, partition: Partition, relinquished: int) -> None:
         """Note that a partition is not ours any more."""
+        self._gauges.restoring.pop(partition, None)
         self._metrics.records_relinquished.inc(relinquished)
         self._vitals.relinquished += relinquished
         self.released(partition)

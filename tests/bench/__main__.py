@@ -14,15 +14,16 @@ from typing import Any
 from rich.console import Console
 
 from stream.local.broker import broker
-from tests.bench import economy, speed, webhooks
+from tests.bench import economy, speed, state, webhooks
 
-PARTS = ("speed", "idle", "economy", "bridge")
+PARTS = ("speed", "idle", "economy", "bridge", "state")
 
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--only", choices=PARTS, help="run this part alone; economy needs no Kafka")
     parser.add_argument("--events", type=int, default=20_000, help="events of each run for speed")
+    parser.add_argument("--entries", type=int, default=1_000_000, help="of the ledger for state")
     parser.add_argument("--rounds", type=int, default=1, help="rounds, for medians; 3 or more")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     return parser.parse_args()
@@ -46,6 +47,10 @@ async def on_kafka(wanted: argparse.Namespace, out: Console) -> dict[str, Any]:
             idle = partial(speed.measure_idle, servers, Path(folder))
             found["idle_ms"] = await speed.twice_at_most(idle)
             speed.show_idle(found["idle_ms"], out)
+        if wanted.only == "state":
+            measured = await state.measure(servers, Path(folder), wanted.entries)
+            state.show(measured, out)
+            found["state"] = state.as_json(measured)
     return found
 
 
@@ -60,7 +65,7 @@ def main() -> None:
         rows = economy.run(speed.talk)
         economy.show(rows, out)
         found["economy"] = economy.as_json(rows)
-    if wanted.only in (None, "speed", "idle"):
+    if wanted.only in (None, "speed", "idle", "state"):
         found |= asyncio.run(on_kafka(wanted, out))
     if wanted.only in (None, "bridge"):
         found["webhooks"] = asyncio.run(webhooks.main(wanted.events))

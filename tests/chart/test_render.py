@@ -410,6 +410,27 @@ def test_a_production_install_gets_no_warning():
     assert "WARNING" not in helm(*options).stdout
 
 
+@pytest.mark.parametrize("kind", ["memory", "emptyDir", "volume"])
+def test_state_lies_where_it_is_told_to(kind):
+    """Only workers have it, below one path; a claim goes with its worker."""
+    settings = f"state.kind={kind},state.size=3Gi,state.storageClassName=fast"
+    documents = render("--set", settings)
+    worker = one("StatefulSet", documents)["spec"]
+    (container,) = worker["template"]["spec"]["containers"]
+    said = {entry["name"]: entry.get("value") for entry in container["env"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in worker["template"]["spec"]["volumes"]}
+    claims = worker.get("volumeClaimTemplates", [])
+    assert said.get("STATE__DIR") == mounts.get("state") == (None if kind == "memory" else "/state")
+    assert volumes.get("state", {}).get("emptyDir") == (
+        {"sizeLimit": "3Gi"} if kind == "emptyDir" else None
+    )
+    assert [claim["spec"]["storageClassName"] for claim in claims] == ["fast"] * (kind == "volume")
+    others = [pod for name, pod in pods(documents).items() if "StatefulSet" not in name]
+    assert others
+    assert all("state" not in str(pod.get("volumes")) for pod in others)
+
+
 # What is made of values.yaml
 
 

@@ -29,6 +29,7 @@ from stream import ledger, ledger_codec
 from stream.avro import Schema
 from stream.kafka import group, member, restore, transactions
 from stream.kafka.config import KafkaConfig
+from stream.store import engine, state
 
 FAULTS: dict[str, tuple[int, str]] = {
     name: (hit, action)
@@ -65,6 +66,9 @@ BOTH_SIDES = (
     *REQUESTS,
 )
 
+IN_STORE = ("open store", "scan store", "write store", "flush store", "close store")
+"""Edges that only a worker with STATE__DIR has."""
+
 STALL_S = int(os.environ.get("STALL_S", "1"))
 """How long a call blocks that stalls, or hogs the interpreter."""
 
@@ -79,6 +83,12 @@ def points() -> Iterator[str]:
         if name in REQUESTS:
             yield f"bytes of {name}"
         yield f"after {name}"
+
+
+def store_points() -> Iterator[str]:
+    """The names of those that a store on disk adds."""
+    for name in IN_STORE:
+        yield from (f"before {name}", f"after {name}")
 
 
 def reached(point: str) -> None:
@@ -193,6 +203,12 @@ def name_all() -> None:
     restore.fold = named("fold", restore.fold)
     restore.Restore._reached = named("ledger reached", restore.Restore._reached)
     ledger.MemoryState.put = named("state", ledger.MemoryState.put)
+    engine.Engine.open = named("open store", engine.Engine.open)
+    engine.Database.items = named("scan store", engine.Database.items)
+    engine.Database.write = named("write store", engine.Database.write)
+    engine.Database.flush = named("flush store", engine.Database.flush)
+    engine.Database.close = named("close store", engine.Database.close)
+    state.StoredState.put = named("state", state.StoredState.put)
     name_requests()
 
 

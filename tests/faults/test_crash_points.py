@@ -174,6 +174,15 @@ async def test_a_kill_while_it_leaves(stack: Stack, point: str) -> None:
     await end_well(stack)
 
 
+async def test_a_restore_that_breaks_ends_its_worker(stack: Stack) -> None:
+    """The thread that restores tells of what it cannot react to; nobody may wait for ever."""
+    worker = breaking(stack, {"before fold": (1, "break")})
+    await publish(stack, mixed(people(3)))
+    await end_well(stack)
+    worker.start()
+    assert await asyncio.to_thread(worker.running.wait, 30) == 1
+
+
 def test_every_point_is_in_a_test() -> None:
     """A new edge call is killed somewhere, or said to be unreachable."""
     tested = {point for chain in CHAINS for point in chain} | ELSEWHERE

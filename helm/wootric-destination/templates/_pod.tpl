@@ -131,6 +131,11 @@ volumes:
         {{- end }}
   {{- end }}
   {{- end }}
+  {{- if and (eq .component "worker") (eq $root.Values.state.kind "emptyDir") }}
+  - name: state
+    emptyDir:
+      sizeLimit: {{ $root.Values.state.size }}
+  {{- end }}
   {{- if and $root.Values.kafka.tls.enabled $root.Values.kafka.tls.existingSecret }}
   - name: kafka-tls
     secret:
@@ -182,6 +187,10 @@ volumeMounts:
     mountPath: /etc/wootric-stream/{{ $one.volume }}
     readOnly: true
   {{- end }}
+  {{- end }}
+  {{- if and .state (ne $root.Values.state.kind "memory") }}
+  - name: state
+    mountPath: /state
   {{- end }}
   {{- if and $root.Values.kafka.tls.enabled $root.Values.kafka.tls.existingSecret }}
   - name: kafka-tls

@@ -347,7 +347,7 @@ def test_the_next_owner_holds_what_was_in_doubt_and_looks_before_it_sends() -> N
     (following,) = heir.commit()
     assert not following.in_doubt
     assert heir.receipt("m0").remote_id == 3
-    assert 3 in heir.state.claimed()
+    assert heir.state.claims(3)
 
 
 def test_a_page_view_of_a_dead_worker_is_parked_at_once() -> None:

@@ -1,0 +1,59 @@
+"""kill -9 of a process that writes a store: what is left is right as of the offset it names."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+from common_store import PART, World
+from writer import KEYS, RECORDS, expected
+
+from stream.ledger import State
+
+KILLS = 6
+PART_OF_MUCH = replace(PART, end=10**9)
+WRITER = Path(__file__).with_name("writer.py")
+
+
+def writing(directory: Path) -> "subprocess.Popen[bytes]":
+    paths = os.pathsep.join(sys.path)
+    process = subprocess.Popen(
+        [sys.executable, str(WRITER), str(directory)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"opened\n"
+    return process
+
+
+def differing(state: State, covered: int) -> list[int]:
+    """The keys that are not as they are after so many batches."""
+    return [
+        key for key in range(KEYS) if state.get(f"event/{key}") != expected(key, covered // RECORDS)
+    ]
+
+
+def test_a_store_that_was_killed_at_any_moment_is_right(tmp_path: Path) -> None:
+    """Batches are there whole or not at all, none is missing before one that is there."""
+    dice = Random(11)
+    world = World(tmp_path)
+    reached = [0]
+    for _ in range(KILLS):
+        process = writing(tmp_path)
+        time.sleep(dice.uniform(0.2, 1.0))
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+        opened = world.stores().open(PART_OF_MUCH)
+        reached.append(opened.covered)
+        assert differing(opened.state, opened.covered) == []
+        assert opened.state.claims(opened.covered) == (opened.covered > 0)
+        assert not opened.state.claims(opened.covered + RECORDS)
+        opened.state.close()
+    assert reached == sorted(reached)
+    assert reached[-1] > 0

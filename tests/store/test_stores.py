@@ -1,0 +1,351 @@
+"""A store that is no use is replaced by a fresh one, with a warning, and nothing ever fails."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from common_store import PART, World
+from structlog.testing import capture_logs
+
+from stream.errors import StateFailed
+from stream.kafka.keeper import LedgerPart
+from stream.ledger import MemoryState
+from stream.store.state import RETRY_S, StoredState
+
+DAY_S = 86_400
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def damage(pattern: str) -> Callable[[World], None]:
+    """Overwrite the middle of the largest file of a kind."""
+
+    def act(world: World) -> None:
+        file = max((world.folder / "db").glob(pattern), key=lambda path: path.stat().st_size)
+        content = file.read_bytes()
+        middle = len(content) // 2
+        file.write_bytes(content[: middle - 8] + b"\xa5" * 16 + content[middle + 8 :])
+
+    return act
+
+
+def remove(pattern: str) -> Callable[[World], None]:
+    def act(world: World) -> None:
+        for file in (world.folder / "db").glob(pattern):
+            file.unlink()
+
+    return act
+
+
+def cut(world: World) -> None:
+    """Leave half of the newest table, as a disk that lost its end."""
+    for file in (world.folder / "db").glob("*.sst"):
+        os.truncate(file, file.stat().st_size // 2)
+
+
+def of_another_format(world: World) -> None:
+    (world.folder / "identity").write_bytes(b'[0, "a-cluster", "a-topic", 3]')
+
+
+def nothing(world: World) -> None:
+    """The store is as it was left."""
+
+
+AT_900 = replace(PART, begin=10, end=1_500)
+
+
+@pytest.mark.parametrize(
+    ("happens", "part", "later_s", "reason"),
+    [
+        (remove("CURRENT"), AT_900, 0, "corrupt"),
+        (remove("*.sst"), AT_900, 0, "corrupt"),
+        (damage("MANIFEST*"), AT_900, 0, "corrupt"),
+        (cut, AT_900, 0, "corrupt"),
+        (of_another_format, AT_900, 0, "foreign"),
+        (nothing, replace(AT_900, end=899), 0, "ahead"),
+        (nothing, replace(AT_900, begin=901), 0, "behind"),
+        (nothing, AT_900, DAY_S / 2 + 1, "stale"),
+        (nothing, AT_900, -301, "stale"),
+        (nothing, replace(AT_900, tombstones_kept_s=10), 6, "stale"),
+    ],
+)
+def test_a_store_that_is_no_use_is_made_anew(
+    world: World, happens: Callable[[World], None], part: LedgerPart, later_s: float, reason: str
+) -> None:
+    """The ledger is read from its beginning, and somebody is told why."""
+    world.written().state.close()
+    happens(world)
+    world.now += later_s
+    with capture_logs() as logs:
+        state, covered, warm = world.open(part)
+    assert [(line["event"], line.get("reason")) for line in logs] == [("state_store_fresh", reason)]
+    assert (covered, warm) == (part.begin, False)
+    assert [state.get("event/a"), state.intents(), state.claims(7)] == [None, {}, False]
+    state.fold([(b"event/b", b"B", None)], 1_500)
+    state.save(1_500)
+    state.close()
+    state, covered, warm = world.open(replace(part, end=1_500))
+    assert (covered, warm, state.get("event/b")) == (1_500, True, b"B")
+    state.close()
+
+
+@pytest.mark.parametrize(
+    ("part", "later_s"),
+    [
+        (AT_900, 0),
+        (AT_900, DAY_S / 2 - 1),
+        (AT_900, -299),
+        (replace(AT_900, end=901), 6 * DAY_S),
+        (replace(AT_900, begin=900, end=900), 6 * DAY_S),
+    ],
+)
+def test_a_store_that_fits_is_taken_as_it_is(
+    world: World, part: LedgerPart, later_s: float
+) -> None:
+    """What lies behind its offset is read; where nothing does, its age is no matter."""
+    world.written().state.close()
+    world.now += later_s
+    with capture_logs() as logs:
+        state, covered, warm = world.open(part)
+    assert (logs, covered, warm) == ([], 900, True)
+    assert [state.get("event/a"), state.intents(), state.claims(7)] == [b"A", {"l": b"I"}, True]
+    state.close()
+
+
+@pytest.mark.parametrize("change", [{"cluster_id": "b"}, {"topic_id": "b"}, {"number": 4}])
+def test_another_ledger_has_another_store(world: World, change: dict[str, object]) -> None:
+    """A topic that was made again has the same name and another id."""
+    world.written().state.close()
+    other = world.open(replace(AT_900, **change))  # type: ignore[arg-type]
+    assert (other.covered, other.state.get("event/a")) == (10, None)
+    other.state.close()
+    own = world.open(AT_900)
+    assert own.state.get("event/a") == b"A"
+    own.state.close()
+
+
+def test_what_is_older_than_the_ledger_is_removed_at_the_start(world: World) -> None:
+    """It is people's data; what somebody has, or may go on with, stays."""
+    for number in (4, 5, 6):
+        world.written(replace(PART, number=number)).state.close()
+    other = world.stores()
+    held = other.open(replace(AT_900, number=5)).state
+    for name in ("4", "5"):
+        folder = world.folder.with_name(name)
+        for file in (folder, *folder.rglob("*")):
+            os.utime(file, (world.now - 7 * DAY_S - 1,) * 2)
+    world.open(AT_900).state.close()
+    assert sorted(path.name for path in world.folder.parent.iterdir()) == ["3", "5", "6"]
+    held.close()
+
+
+def test_a_first_start_warns_of_nothing(world: World) -> None:
+    with capture_logs() as logs:
+        state, covered, warm = world.open(AT_900)
+    assert (logs, covered, warm) == ([], 10, False)
+    state.close()
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from common_store import World
+state = World(Path(sys.argv[1])).written().state
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_store_that_another_process_has_is_left_to_it(world: World) -> None:
+    """A spare one is used meanwhile, and removed when the partition is back in its place."""
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(world.directory)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    with capture_logs() as logs:
+        spare, covered, warm = world.open(AT_900)
+    assert [(line["event"], line["place"]) for line in logs] == [("state_store_locked", 0)]
+    assert (covered, warm, spare.get("event/a")) == (10, False, None)
+    spare.fold([(b"event/b", b"B", None)], 1_000)
+    assert spare.get("event/b") == b"B"
+    spare.save(1_000)
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    spare.close()
+    state, covered, _ = world.open(AT_900)
+    assert (covered, state.get("event/a")) == (900, b"A")
+    assert sorted(path.name for path in world.folder.parent.iterdir()) == ["3"]
+    state.close()
+
+
+def test_an_earlier_assignment_of_our_own_is_waited_for(world: World) -> None:
+    """A partition that goes and comes back finds its store closed, if only a moment later."""
+    import threading  # noqa: PLC0415
+
+    stores = world.stores()
+    first = stores.open(AT_900).state
+    first.put("event/a", b"A")
+    first.save(900)
+    threading.Timer(0.3, first.close).start()
+    state, covered, warm = stores.open(AT_900)
+    assert (covered, warm, state.get("event/a")) == (900, True, b"A")
+    state.close()
+
+
+def test_a_directory_that_cannot_be_written_leaves_memory(world: World) -> None:
+    """The worker goes on as without STATE__DIR, and says so."""
+    (world.directory / "a-cluster").write_text("a file where a folder has to be")
+    with capture_logs() as logs:
+        state, covered, warm = world.open(AT_900)
+    assert [line["event"] for line in logs] == ["state_store_unusable"]
+    assert isinstance(state, MemoryState)
+    assert (covered, warm) == (10, False)
+
+
+def test_damage_that_shows_later_ends_the_worker_and_makes_the_store_anew(world: World) -> None:
+    """A block whose checksum is wrong is never taken for an answer."""
+    state = world.open(AT_900).state
+    state.fold([(f"event/{n}".encode(), os.urandom(200), None) for n in range(5_000)], 900)
+    state.save(900)
+    state.close()
+    damage("*.sst")(world)
+    with capture_logs() as logs:
+        state = world.open(AT_900).state
+        with pytest.raises(StateFailed):
+            [state.get(f"event/{n}") for n in range(5_000)]
+        state.close()
+        again = world.open(AT_900)
+    assert [line["event"] for line in logs] == ["state_unreadable", "state_store_fresh"]
+    assert len(world.failures) == 1
+    assert (again.covered, again.warm) == (10, False)
+    again.state.close()
+
+
+def test_intents_that_cannot_all_be_read_are_no_answer(world: World) -> None:
+    """A scan that stops early would forget requests that may have been sent."""
+    state = world.open(AT_900).state
+    state.fold([(f"intent/{n}".encode(), os.urandom(200), None) for n in range(5_000)], 900)
+    state.save(900)
+    state.close()
+    damage("*.sst")(world)
+    state = world.open(AT_900).state
+    with pytest.raises(StateFailed):
+        state.intents()
+    state.close()
+
+
+class Refusing:
+    """A disk that takes nothing for a while; all else is the real database's."""
+
+    def __init__(self, state: StoredState) -> None:
+        self.database = state._database
+        self.refuses = True
+        state._database = self  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.database, name)
+
+    def write(self, *arguments: object) -> None:
+        if self.refuses:
+            raise OSError("IO error: No space left on device")
+        self.database.write(*arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("during", ["a restore", "the work"])
+def test_what_a_full_disk_refuses_is_held_in_memory_until_it_has_room(
+    world: World, during: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers stay right, somebody is told, and nothing is missing on disk afterwards."""
+    state = world.written().state
+    assert isinstance(state, StoredState)
+    disk = Refusing(state)
+    with capture_logs() as logs:
+        if during == "a restore":
+            state.fold([(b"event/b", b"B", 8), (b"intent/l", None, None)], 910)
+            state.fold([(b"event/c", b"C", None)], 920)
+        else:
+            state.save(900)
+            state.put("event/b", b"B", 8)
+            state.put("intent/l", None)
+            state.save(910)
+            state.put("event/c", b"C")
+        state.save(920)
+        assert [state.get("event/b"), state.get("event/c")] == [b"B", b"C"]
+        assert [state.claims(7), state.claims(8), state.intents()] == [True, True, {}]
+        assert state.unwritten == 3
+        disk.refuses = False
+        later = state._refused_at or 0
+        monkeypatch.setattr("stream.store.state.time.monotonic", lambda: later + RETRY_S + 1)
+        state.save(930)
+    assert [line["event"] for line in logs] == ["state_not_written", "state_written_again"]
+    assert state.unwritten == 0
+    state.close()
+    state, covered, _ = world.open(AT_900)
+    assert (covered, state.get("event/c"), state.intents()) == (930, b"C", {})
+    state.close()
+
+
+def test_a_full_disk_at_the_end_costs_a_longer_restore_only(world: World) -> None:
+    state = world.written().state
+    assert isinstance(state, StoredState)
+    state.save(900)
+    Refusing(state)
+    state.put("event/b", b"B")
+    state.save(950)
+    state.close()
+    state, covered, warm = world.open(AT_900)
+    assert (covered, warm, state.get("event/b")) == (900, True, None)
+    state.close()
+
+
+def test_what_the_ledger_has_forgotten_is_forgotten_but_open_intents(world: World) -> None:
+    """No clock says so, only the offset at which the ledger begins."""
+    state = world.written().state
+    state.save(900)
+    state.trim(901)
+    for number in range(2_000):
+        state.put(f"event/{number}", b"new")
+        if number % 100 == 99:
+            state.save(1_000 + number)
+    assert [state.get("event/a"), state.get("user/u"), state.claims(7)] == [None, None, False]
+    assert state.get("intent/l") == b"I"
+    assert all(state.get(f"event/{number}") == b"new" for number in range(2_000))
+    state.close()
+
+
+def test_what_is_new_is_not_forgotten_where_its_offset_is_not_known(world: World) -> None:
+    """Of a record that Kafka got twice nobody learns the offset; nor is the store's own lost."""
+    state = world.written().state
+    state.save(900)
+    state.trim(950)
+    for number in range(2_000):
+        state.put(f"event/{number}", b"new")
+        if number % 100 == 99:
+            state.save(None)
+    assert state.get("event/a") is None
+    assert all(state.get(f"event/{number}") == b"new" for number in range(2_000))
+    state.close()
+    opened = world.open(AT_900)
+    assert (opened.covered, opened.warm) == (900, True)
+    opened.state.close()
+
+
+def test_nobody_else_can_read_what_lies_on_disk(world: World) -> None:
+    """It is personal data."""
+    world.written().state.close()
+    for folder in (world.folder, world.folder.parent, world.folder.parent.parent):
+        assert folder.stat().st_mode & 0o077 == 0
+    shutil.rmtree(world.directory)
