@@ -82,7 +82,8 @@ async def soak(minutes: float, seed: int, rate: int, folder: Path) -> Findings:
     events = round(minutes * 60 * rate)
     with LocalBroker(nodes=3, directory=folder / "kafka", say=say) as brokers:
         async with Emulator(journal=False) as wootric:
-            stack = Stack(brokers.bootstrap_servers, wootric, folder, PARTITIONS, SETTINGS)
+            settings = {**SETTINGS, "STATE__DIR": str(folder / "state")}
+            stack = Stack(brokers.bootstrap_servers, wootric, folder, PARTITIONS, settings)
             await asyncio.to_thread(stack.create_topics)
             try:
                 return await _soak(stack, wootric, brokers, events, seed, rate)
