@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from random import Random
 
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from stack import Stack
 
 from stream.ledger_codec import EventEntry, EventOutcome, IntentEntry
@@ -104,6 +106,38 @@ async def test_bad_records_become_dead_letters_and_the_stream_flows_on(stack: St
     metrics = await worker.metrics()
     assert metrics['wootric_values_left_out_total{note="invalid_created_at"}'] == 1
     assert metrics['wootric_records_settled_total{outcome="skipped",reason="tombstone"}'] == 1
+    assert worker.stop() == 0
+
+
+async def test_many_large_dead_letters_at_once_fit_into_their_topic(stack: Stack) -> None:
+    """The topic's bound is on a batch of them: refused once, it would be refused for ever."""
+    bounds = {stack.config.topic: 400_000, stack.config.dead_letter_topic: 400_000 + 65_536}
+    bounds[stack.config.parked_topic] = bounds[stack.config.dead_letter_topic]
+    changes = [
+        ConfigResource(
+            ResourceType.TOPIC,
+            topic,
+            incremental_configs=[
+                ConfigEntry(
+                    "max.message.bytes",
+                    str(size),
+                    incremental_operation=AlterConfigOpType.SET,
+                )
+            ],
+        )
+        for topic, size in bounds.items()
+    ]
+    for answer in stack.admin.incremental_alter_configs(changes).values():
+        answer.result()
+    bad = [Random(number).randbytes(250_000) for number in range(6 * stack.partitions)]
+    for value in bad:
+        stack.publish([value])
+    worker = stack.worker(KAFKA__DEAD_LETTERS_MAX="0")
+    worker.start()
+    await stack.until_caught_up()
+    letters = stack.read(stack.config.dead_letter_topic)
+    assert sorted(letter.value() or b"" for letter in letters) == sorted(bad)
+    assert "MSG_SIZE_TOO_LARGE" not in worker.log.read_text()
     assert worker.stop() == 0
 
 
