@@ -80,6 +80,11 @@ class Prometheus:
         """Return the samples of an instant query."""
         return self._get("query", query=expression)["result"]
 
+    def query_range(self, expression: str, start: float, end: float) -> list[dict[str, Any]]:
+        """Return the series of a query between two moments, a point a second."""
+        span = {"start": str(start), "end": str(end), "step": "1"}
+        return self._get("query_range", query=expression, **span)["result"]
+
     def rules(self) -> list[dict[str, Any]]:
         """Return every rule with its health."""
         return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
