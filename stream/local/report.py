@@ -72,6 +72,8 @@ def print_document(report: Report) -> bool:
     latencies = report.latencies_s
     document = {
         **asdict(report),
+        "outcomes": dict(report.outcomes),  # asdict makes another Counter's keys of the pairs
+        "skips": dict(report.skips),
         "agrees": report.agrees,
         "verdict": verdict(report),
         "latencies_s": {f"p{p}": quantile(latencies, p / 100) for p in (50, 99) if latencies},

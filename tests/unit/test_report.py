@@ -13,7 +13,7 @@ from stream.decode import Decoder
 from stream.judge import Judged, judge
 from stream.kafka.publish import record_of
 from stream.local.expectation import compare, differences, expect
-from stream.local.report import Report, lines, print_report
+from stream.local.report import Report, lines, print_document, print_report
 from stream.local.traffic import traffic
 from stream.local.world import User, World
 from stream.record import Partition, Record
@@ -135,3 +135,14 @@ def test_whatever_is_left_open_does_not_agree(change):
     console = Console(file=io.StringIO())
     assert print_report(report, console) is False
     assert "IN AND OUT DIFFER" in lines(report)[-1]
+
+
+def test_a_program_can_read_it_too(judged, capsysbinary):
+    """With what a run really counts."""
+    expected = expect(judged)
+    report = replace(AGREES, outcomes=expected.outcomes, skips=expected.skips)
+    assert print_document(report) is True
+    document = orjson.loads(capsysbinary.readouterr().out)
+    assert document["agrees"] is True
+    assert document["latencies_s"] == {"p50": 0.2, "p99": 0.2}
+    assert sum(document["outcomes"].values()) == sum(expected.outcomes.values())
