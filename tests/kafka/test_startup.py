@@ -102,7 +102,7 @@ async def test_publish_passes_on_all_that_is_json(stack: Stack, tmp_path: Path) 
     assert json.loads(done.stdout) == {"published": 1, "broken": 0, "first_broken": None}
 
 
-@pytest.mark.parametrize("command", ["topics check", "run", "bridge", "status", "lag-exporter"])
+@pytest.mark.parametrize("command", ["topics check", "run", "status"])
 def test_a_property_that_the_client_does_not_know_is_a_matter_of_settings(command: str) -> None:
     """A line with the mend, and no traceback."""
     wrong = {
