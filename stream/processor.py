@@ -183,9 +183,7 @@ class Processor:
     def _on(self, notice: Notice) -> None:  # noqa: C901, PLR0912  one case a notice
         match notice:
             case Records(messages):
-                if self._member is not None:
-                    self._member.taken += len(messages)
-                self._admit(messages)
+                self._take(messages)
             case Committed(checkpoint=checkpoint):
                 self._committed(notice, checkpoint)
             case Aborted(reason=reason):
@@ -233,6 +231,12 @@ class Processor:
             case _:
                 assert_never(notice)
         self._wake()
+
+    def _take(self, messages: list[Any]) -> None:
+        if self._member is not None:
+            self._member.busy = True  # before they count as taken, or it sleeps on them
+            self._member.taken += len(messages)
+        self._admit(messages)
 
     def _open(self, restored: Restored) -> None:
         partition = restored.partition

@@ -6,7 +6,6 @@ from typing import Any
 
 RECORD_BYTES_MAX = 10 * 1024 * 1024
 """The client's own limit; the topic's governs. A dead letter is its record and a little more."""
-BATCH_BYTES_MAX = 64 * 1024
 
 CLIENT_LOG_LEVEL = 2
 """Critical lines only: while the brokers are away the client writes twenty others a second, each
@@ -137,9 +136,6 @@ def producer(config: KafkaConfig, *, transactional_id: str) -> dict[str, Any]:
     ``retry.backoff.ms``: the coordinator answers CONCURRENT_TRANSACTIONS until the markers
     of the transaction before are written, and the client waits the whole backoff: 94 ms a
     transaction with the default, 5 ms with 5. Measured on Apache Kafka 4.1.1.
-
-    ``batch.size``: a topic's bound is on a batch, of which nobody makes two once it is refused.
-    What is larger goes alone, and every topic of letters has room for 64 KiB and more.
     """
     return {
         **common(config),
@@ -151,7 +147,6 @@ def producer(config: KafkaConfig, *, transactional_id: str) -> dict[str, Any]:
         "compression.type": "lz4",
         "acks": "all",
         "linger.ms": 0,
-        "batch.size": BATCH_BYTES_MAX,
         "retry.backoff.ms": 5,
         "retry.backoff.max.ms": 100,
         "partitioner": "murmur2_random",

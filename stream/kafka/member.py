@@ -151,7 +151,7 @@ class GroupMember(threading.Thread):
         self._resolve()
         self._watch.ask(self._owned)
         self._login.renew(self._clients())
-        command = self._next_command(COMMAND_WAIT_S if self.busy and not polled else 0.0)
+        command = self._next_command(COMMAND_WAIT_S if self._expects and not polled else 0.0)
         while command is not None and not self._leaving:
             self._do(command)
             command = self._next_command(0.0)
@@ -159,6 +159,11 @@ class GroupMember(threading.Thread):
     def _clients(self) -> list[Any]:
         watch, group = self._watch.clients, self._group.clients
         return [self._consumer, *watch, *group, *self._transactions.clients]
+
+    @property
+    def _expects(self) -> bool:
+        """Whether a commit may follow: of what is under way, or of what was just handed over."""
+        return self.busy or self._handed > self.taken
 
     def _next_command(self, wait_s: float) -> Command | None:
         try:
@@ -176,7 +181,8 @@ class GroupMember(threading.Thread):
         if room > 0:
             self._unhold()
         # While a commit may follow at any moment it is the commands that are waited for.
-        first = self._consumer.poll(0.0 if self.busy and not self._intake.held else POLL_IDLE_S)
+        expects = self._expects and not self._intake.held
+        first = self._consumer.poll(0.0 if expects else POLL_IDLE_S)
         self.polled_at = time.monotonic()
         if first is not None:
             messages = [first]

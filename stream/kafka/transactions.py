@@ -164,12 +164,6 @@ class Transactions:
     ) -> None:
         topic = self._config.ledger_topic
         last = records[-1] if records else None
-
-        def delivered(error: object, message: Any) -> None:
-            # What a producer that was given up says late is behind what another has written since.
-            if producer is self._producer:
-                self._ends.delivered(error, message)
-
         for record in records:
             headers = (
                 None
@@ -183,7 +177,7 @@ class Transactions:
                 key=record.key.encode(),
                 value=record.value,
                 headers=headers,
-                **({"on_delivery": delivered} if record is last else {}),
+                **({"on_delivery": self._ends.delivered} if record is last else {}),
             )
 
     def _produce_letters(

@@ -108,7 +108,7 @@ def _entry(entry: UserEntry | None) -> dict[str, Any] | None:
         "phone_number": masked(entry.phone_number),
         "external_id_known": entry.external_id is not None,
         "properties": sorted(entry.properties) if entry.properties is not None else None,
-        "confirmed_at": when(entry.sent_at_ms) if entry.sent_at_ms else None,
+        "confirmed_at": when(entry.sent_at_ms),
         "newest_event_at": None
         if entry.newest_event_at_ms is None
         else when(entry.newest_event_at_ms),

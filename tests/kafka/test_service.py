@@ -1,13 +1,14 @@
 """The service as a process, on a real Kafka, against the emulator."""
 
 import asyncio
+import sys
 import time
-from random import Random
+from pathlib import Path
 
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from stack import Stack
 
 from stream.ledger_codec import EventEntry, EventOutcome, IntentEntry
+from stream.local.traffic import distinct
 
 SESSION_S = 10.0
 """For so long a group stands still for a member that died, unless it comes back as itself."""
@@ -109,38 +110,6 @@ async def test_bad_records_become_dead_letters_and_the_stream_flows_on(stack: St
     assert worker.stop() == 0
 
 
-async def test_many_large_dead_letters_at_once_fit_into_their_topic(stack: Stack) -> None:
-    """The topic's bound is on a batch of them: refused once, it would be refused for ever."""
-    bounds = {stack.config.topic: 400_000, stack.config.dead_letter_topic: 400_000 + 65_536}
-    bounds[stack.config.parked_topic] = bounds[stack.config.dead_letter_topic]
-    changes = [
-        ConfigResource(
-            ResourceType.TOPIC,
-            topic,
-            incremental_configs=[
-                ConfigEntry(
-                    "max.message.bytes",
-                    str(size),
-                    incremental_operation=AlterConfigOpType.SET,
-                )
-            ],
-        )
-        for topic, size in bounds.items()
-    ]
-    for answer in stack.admin.incremental_alter_configs(changes).values():
-        answer.result()
-    bad = [Random(number).randbytes(250_000) for number in range(6 * stack.partitions)]
-    for value in bad:
-        stack.publish([value])
-    worker = stack.worker(KAFKA__DEAD_LETTERS_MAX="0")
-    worker.start()
-    await stack.until_caught_up()
-    letters = stack.read(stack.config.dead_letter_topic)
-    assert sorted(letter.value() or b"" for letter in letters) == sorted(bad)
-    assert "MSG_SIZE_TOO_LARGE" not in worker.log.read_text()
-    assert worker.stop() == 0
-
-
 async def test_lag_reaches_zero_and_the_counters_add_up(stack: Stack) -> None:
     """Consumed is settled plus in flight, and an idle worker reports no lag at all."""
     worker = stack.worker()
@@ -212,3 +181,17 @@ async def test_a_killed_worker_sends_again_before_its_session_is_over(stack: Sta
     while len(stack.wootric.state.end_users) < 2:
         assert time.monotonic() - began_at < SESSION_S
         await asyncio.sleep(0.01)
+
+
+async def test_no_event_waits_for_the_poll_that_follows_it(stack: Stack) -> None:
+    """Its commit comes as a command, which nobody hears who waits for records."""
+    launcher = Path(__file__).with_name("watched_polls.py")
+    worker = stack.worker(command=(sys.executable, str(launcher)))
+    worker.start()
+    await worker.until_ready()
+    for document in distinct(30, 1):
+        stack.publish([document])
+        await asyncio.sleep(0.03)
+    await stack.until_caught_up()
+    assert worker.stop() == 0
+    assert "slept on what was handed over" not in worker.log.read_text()
