@@ -5,6 +5,7 @@ What somebody would write in an afternoon, with the same libraries and settings 
 
 import asyncio
 import os
+import resource
 import sys
 import time
 
@@ -61,7 +62,9 @@ async def main(bootstrap_servers: str, topic: str, pixel: str, in_flight: int, e
         took_s, cpu_s = time.monotonic() - began[0], time.process_time() - began[1]
         for task in tasks:
             task.cancel()
-    sys.stdout.write(orjson.dumps({"took_s": took_s, "cpu_s": cpu_s}).decode())
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    figures = {"took_s": took_s, "cpu_s": cpu_s, "peak_mb": peak_mb}
+    sys.stdout.write(orjson.dumps(figures).decode())
 
 
 if __name__ == "__main__":

@@ -5,290 +5,285 @@ import json
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
-import aiohttp
-import psutil
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.table import Table
 
-from stream.kafka.publish import record_of
-from stream.local.traffic import distinct, traffic
-from tests.stack import Stack, Worker, free_port
+from tests.bench.ground import WITHOUT_TRANSACTIONS, Ground, follow, say, worker_of
+from tests.bench.native import Native
+from tests.bench.traces import Trace, encoded, publish
+from tests.stack import RUN, Stack
 
-PARTITIONS = 6
-SAMPLE_S = 0.05
-RUN_S_MAX = 120.0
-IDLE_EVENTS = 200
-IDLE_PAUSE_S = 0.02
-
+LEDGER_DIFFERS_MAX = 0.1
 T = TypeVar("T")
-talk = Console(stderr=True, highlight=False)
+
+
+class Subject(StrEnum):
+    """Who does the work."""
+
+    BARE = "bare loop"
+    SERVICE = "service"
+    PLAIN = "service, no transactions"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """One row: what runs, on which traffic, against which reply time."""
 
-    subject: str
-    trace: str
+    subject: Subject
+    trace: Trace
     reply_ms: int
     in_flight: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What one run showed; ``latencies_ms`` only of the idle case."""
+    """What one run showed; CPU in microseconds an event."""
 
     events_per_s: float
     cpu_us: float
-    rss_mb: float = 0.0
-    requests_per_event: float = 1.0
+    broker_us: float = 0.0
+    server_us: float = 0.0
+    peak_mb: float
+    requests_per_event: float
+    api_requests_per_event: float
+    order_violations: int
+    duplicates: int
+    ledger_per_event: float = 0.0
+    others: float = 0.0
+    """Cores that were not ours."""
 
 
 CASES = (
-    Case("bare loop", "distinct", 0, 64),
-    Case("service", "distinct", 0, 64),
-    Case("service, no transactions", "distinct", 0, 64),
-    Case("bare loop", "distinct", 20, 256),
-    Case("service", "distinct", 20, 256),
-    Case("service", "realistic", 0, 64),
-    Case("service, no transactions", "realistic", 0, 64),
-    Case("service", "realistic", 20, 256),
+    Case(Subject.BARE, Trace.DISTINCT, 0, 64),
+    Case(Subject.SERVICE, Trace.DISTINCT, 0, 64),
+    Case(Subject.SERVICE, Trace.HOT, 0, 64),
+    Case(Subject.PLAIN, Trace.DISTINCT, 0, 64),
+    Case(Subject.BARE, Trace.DISTINCT, 20, 256),
+    Case(Subject.SERVICE, Trace.DISTINCT, 20, 256),
+    Case(Subject.SERVICE, Trace.HOT, 20, 256),
+    Case(Subject.SERVICE, Trace.REALISTIC, 0, 64),
+    Case(Subject.PLAIN, Trace.REALISTIC, 0, 64),
+    Case(Subject.SERVICE, Trace.REALISTIC, 20, 256),
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a Wootric of another process listens."""
-
-    url: str
-    pixel_url: str
+WARM_UP = Case(Subject.SERVICE, Trace.DISTINCT, 0, 64)
+WARM_UP_EVENTS = 10_000
+"""The broker's first transactions wait for its compiler."""
 
 
-@contextmanager
-def served(case: Case) -> Iterator[Address]:
-    """A server of its own process: the cheap one for pixels, the emulator for the rest."""
-    port = free_port()
-    delay_s = case.reply_ms / 1000
-    if case.trace == "distinct":
-        command = [sys.executable, "-m", "tests.bench.server", str(port), str(delay_s)]
-    else:
-        command = [sys.executable, "-m", "stream", "emulator", "--port", str(port)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        yield Address(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}/pixel.gif")
-    finally:
-        process.terminate()
-        process.wait()
+async def measure(ground: Ground, case: Case, events: int) -> Result:
+    """Let one case drain a topic that is full already."""
+    with ground.laid(delay_ms=case.reply_ms) as (stack, server):
+        records = encoded(case.trace, events)
+        await asyncio.to_thread(publish, stack.bootstrap_servers, stack.config.topic, records)
+        match case.subject:
+            case Subject.BARE:
+                return await _bare(stack, server, case, events)
+            case Subject.SERVICE | Subject.PLAIN:
+                return await _service(stack, server, case, events)
 
 
-async def ready(address: Address, case: Case) -> None:
-    behaviour = {"behaviour": {"reply_delay_s": case.reply_ms / 1000}}
-    async with aiohttp.ClientSession() as session:
-        for _ in range(100):
-            try:
-                async with session.get(address.pixel_url) as reply:
-                    await reply.read()
-                break
-            except aiohttp.ClientConnectionError:
-                await asyncio.sleep(0.05)
-        if case.trace == "realistic":
-            url = f"{address.url}/_emulator/faults"
-            async with session.post(url, json=behaviour) as reply:
-                reply.raise_for_status()
-
-
-def values(case: Case, events: int) -> list[Any]:
-    if case.trace == "distinct":
-        return list(distinct(events, 1))
-    return [sample.value for sample in traffic(events=events, seed=1)]
-
-
-async def measure(bootstrap_servers: str, case: Case, events: int, folder: Path) -> Result:
-    with served(case) as address:
-        await ready(address, case)
-        stack = Stack(bootstrap_servers, address, folder, partitions=PARTITIONS)  # type: ignore[arg-type]
-        stack.create_topics()
-        stack.publish(values(case, events))
-        if case.subject == "bare loop":
-            return await measure_bare(stack, case, events)
-        return await measure_service(stack, case, events)
-
-
-async def measure_bare(stack: Stack, case: Case, events: int) -> Result:
+async def _bare(stack: Stack, server: Native, case: Case, events: int) -> Result:
     command = [sys.executable, "-m", "tests.bench.bare", stack.bootstrap_servers]
-    command += [stack.config.topic, stack.wootric.pixel_url, str(case.in_flight), str(events)]
+    command += [stack.config.topic, server.pixel_url, str(case.in_flight), str(events)]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True)
     figures = json.loads(done.stdout)
-    return Result(events / figures["took_s"], figures["cpu_s"] / events * 1e6)
-
-
-async def measure_service(stack: Stack, case: Case, events: int) -> Result:
-    worker = stack.worker(f"bench{time.time_ns()}", WOOTRIC__IN_FLIGHT_MAX=str(case.in_flight))
-    start(worker, plain="no transactions" in case.subject)
-    process = psutil.Process(worker.running.pid)
-    began: tuple[float, int, float] | None = None
-    rss = 0
-    deadline = time.monotonic() + RUN_S_MAX
-    while True:
-        rss = max(rss, process.memory_info().rss)
-        status = await status_of(worker)
-        cpu = process.cpu_times()
-        done = sum(sum(by.values()) for by in status.get("settled", {}).values())
-        if began is None and status.get("consumed"):
-            began = (time.monotonic(), done, cpu.user + cpu.system)
-        if done >= events:
-            break
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"not done: {status}")
-        await asyncio.sleep(SAMPLE_S)
-    assert began is not None
-    took_s, count = time.monotonic() - began[0], events - began[1]
-    cpu_s = cpu.user + cpu.system - began[2]
-    metrics = await worker.metrics()
-    requests = sum(v for k, v in metrics.items() if k.startswith("wootric_sink_requests_total"))
-    worker.stop()
-    return Result(count / took_s, cpu_s / count * 1e6, rss / 1e6, requests / events)
-
-
-def start(worker: Worker, *, plain: bool) -> None:
-    if not plain:
-        worker.start()
-        return
-    with worker.log.open("ab") as log:
-        worker.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.without_transactions", "run"],
-            env=worker._environment,
-            stderr=log,
-        )
-
-
-async def status_of(worker: Worker) -> dict[str, Any]:
-    try:
-        return json.loads((await worker.get("/status"))[1])
-    except aiohttp.ClientConnectionError:
-        if worker.running.poll() is not None:
-            raise RuntimeError(worker.log.read_text()[-2000:]) from None
-        return {}
-
-
-async def measure_idle(bootstrap_servers: str, folder: Path) -> list[float]:
-    """From a record's production to its request at Wootric, in ms, one event at a time."""
-    case = Case("service", "realistic", 0, 64)
-    with served(case) as address:
-        await ready(address, case)
-        stack = Stack(bootstrap_servers, address, folder, partitions=PARTITIONS)  # type: ignore[arg-type]
-        stack.create_topics()
-        worker = stack.worker("idle")
-        worker.start()
-        documents = list(distinct(IDLE_EVENTS + 1, 2))
-        stack.publish(documents[:1])
-        await stack.until_caught_up()
-        producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 0})
-        sent: dict[str, float] = {}
-        for document in documents[1:]:
-            key, value = record_of(json.dumps(document).encode())
-            sent[document["properties"]["url"] + document["context"]["traits"]["email"]] = (
-                time.time()
-            )
-            producer.produce(stack.config.topic, key=key, value=value)
-            producer.poll(0)
-            await asyncio.sleep(IDLE_PAUSE_S)
-        producer.flush()
-        await stack.until_caught_up()
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"{address.url}/_emulator/state") as reply,
-        ):
-            views = (await reply.json())["page_views"]
-        worker.stop()
-        return sorted(
-            (view["at"] - sent[f"{view['url']}{view['email']}"]) * 1000
-            for view in views
-            if f"{view['url']}{view['email']}" in sent
-        )
-
-
-def show(results: dict[Case, list[Result]], out: Console) -> None:
-    table = Table(title="events from Kafka to Wootric and back into Kafka")
-    for name in ("", "traffic", "reply", "in flight", "events/s", "spread", "CPU µs/event"):
-        table.add_column(name, justify="left" if name in ("", "traffic") else "right")
-    table.add_column("peak MB", justify="right")
-    table.add_column("requests/event", justify="right")
-    for case, rounds in results.items():
-        rates = [one.events_per_s for one in rounds]
-        table.add_row(
-            case.subject,
-            case.trace,
-            f"{case.reply_ms} ms",
-            str(case.in_flight),
-            f"{statistics.median(rates):,.0f}",
-            f"{min(rates):,.0f} to {max(rates):,.0f}",
-            f"{statistics.median(one.cpu_us for one in rounds):.0f}",
-            f"{max(one.rss_mb for one in rounds):.0f}" if rounds[0].rss_mb else "",
-            f"{statistics.median(one.requests_per_event for one in rounds):.2f}",
-        )
-    out.print(table)
-    rate = {
-        (case.subject, case.trace, case.reply_ms): statistics.median(r.events_per_s for r in rounds)
-        for case, rounds in results.items()
-    }
-    for trace, reply in (("distinct", 0), ("distinct", 20)):
-        if ("service", trace, reply) in rate and ("bare loop", trace, reply) in rate:
-            ratio = rate["service", trace, reply] / rate["bare loop", trace, reply]
-            out.print(f"service to bare loop, {trace}, {reply} ms: {ratio:.2f}")
-    for trace in ("distinct", "realistic"):
-        plain = rate.get(("service, no transactions", trace, 0))
-        if plain:
-            cost = 1 - rate["service", trace, 0] / plain
-            out.print(f"cost of exactly-once, {trace}, 0 ms: {cost:.0%} of the rate")
-
-
-def show_idle(idle_ms: list[float], out: Console) -> None:
-    p50, p99 = (idle_ms[min(len(idle_ms) - 1, int(len(idle_ms) * q))] for q in (0.5, 0.99))
-    out.print(
-        f"one event at a time, record to Wootric: p50 {p50:.0f} ms, p99 {p99:.0f} ms "
-        f"({len(idle_ms)} events)"
+    return Result(
+        events_per_s=events / figures["took_s"],
+        cpu_us=figures["cpu_s"] / events * 1e6,
+        peak_mb=figures["peak_mb"],
+        **_seen(server, events),
     )
 
 
-async def twice_at_most(run: Callable[[], Awaitable[T]]) -> T:
-    """Run something, and once more, and say so, if Kafka was not ready for it.
+async def _service(stack: Stack, server: Native, case: Case, events: int) -> Result:
+    plain = case.subject is Subject.PLAIN
+    command = WITHOUT_TRANSACTIONS if plain else RUN
+    worker = worker_of(stack, command=command, WOOTRIC__IN_FLIGHT_MAX=str(case.in_flight))
+    worker.start()
+    course = await follow([worker], server, events)
+    worker.stop()
+    ledger = await asyncio.to_thread(stack.read, stack.config.ledger_topic)
+    ends = sum(stack.ends(stack.config.ledger_topic).values())
+    if plain is not (ends == len(ledger)):  # every transaction leaves a marker
+        raise RuntimeError(f"transactions were {'on' if plain else 'off'}")
+    return Result(
+        events_per_s=course.rate,
+        **{f"{key}_us": course.cpu[name] / course.settled * 1e6 for key, name in _CPU.items()},
+        peak_mb=course.peak_mb,
+        ledger_per_event=len(ledger) / events,
+        others=course.others,
+        **_seen(server, events),
+    )
 
-    A broker with hundreds of partitions may still be looking for leaders of the newest.
-    """
+
+_CPU = {"cpu": "worker", "broker": "broker", "server": "server"}
+
+
+def _seen(server: Native, events: int) -> dict[str, Any]:
+    counts = server.counts()
+    return {
+        "requests_per_event": counts["requests"] / events,
+        "api_requests_per_event": counts["api_requests"] / events,
+        "order_violations": counts["order_violations"],
+        "duplicates": counts["duplicates"],
+    }
+
+
+async def twice_at_most(run: Callable[[], Awaitable[T]]) -> T:
+    """Run something, and once more, and say so, if Kafka was not ready for it."""
     try:
         return await run()
     except (KafkaException, AssertionError, RuntimeError) as error:
-        talk.print(f"  failed, once more: {str(error)[-500:]}", markup=False)
+        say(f"  failed, once more: {str(error)[-500:]}")
         return await run()
 
 
-async def measure_all(
-    bootstrap_servers: str, folder: Path, *, events: int, rounds: int
-) -> dict[Case, list[Result]]:
-    """Run every case once a round, so that what changes on the machine changes for all."""
+async def measure_all(ground: Ground, *, events: int, rounds: int) -> dict[Case, list[Result]]:
+    """Run every case once a round, to and fro, so that what changes here changes for all."""
+    say("warming up")
+    await twice_at_most(partial(measure, ground, WARM_UP, WARM_UP_EVENTS))
     results: dict[Case, list[Result]] = {case: [] for case in CASES}
     for number in range(rounds):
-        for place, case in enumerate(CASES, 1):
-            talk.print(
+        for place, case in enumerate(CASES if number % 2 == 0 else CASES[::-1], 1):
+            say(
                 f"round {number + 1} of {rounds}, run {place} of {len(CASES)}: {case.subject}, "
                 f"{case.trace}, {case.reply_ms} ms"
             )
-            run = partial(measure, bootstrap_servers, case, events, folder)
-            result = await twice_at_most(run)
-            talk.print(f"  {result.events_per_s:,.0f} events/s")
+            result = await twice_at_most(partial(measure, ground, case, events))
+            say(f"  {result.events_per_s:,.0f} events/s")
             results[case].append(result)
     return results
 
 
-def as_json(results: dict[Case, list[Result]]) -> list[dict[str, Any]]:
-    return [{**asdict(case), **asdict(one)} for case, many in results.items() for one in many]
+def rows(results: dict[Case, list[Result]]) -> list[dict[str, Any]]:
+    """Return a row a case: medians, how far the rounds lie apart, and faults of all rounds."""
+    return [
+        {
+            **asdict(case),
+            "events_per_s": median([one.events_per_s for one in rounds]),
+            "spread": [min(r.events_per_s for r in rounds), max(r.events_per_s for r in rounds)],
+            **{
+                name: median([getattr(one, name) for one in rounds])
+                for name in (
+                    *("cpu_us", "broker_us", "server_us"),
+                    *("requests_per_event", "api_requests_per_event", "ledger_per_event"),
+                )
+            },
+            "peak_mb": max(one.peak_mb for one in rounds),
+            "order_violations": sum(one.order_violations for one in rounds),
+            "duplicates": sum(one.duplicates for one in rounds),
+            "others": max(one.others for one in rounds),
+            "rounds": [one.events_per_s for one in rounds],
+        }
+        for case, rounds in results.items()
+    ]
+
+
+def median(values: Sequence[float]) -> float:
+    return float(statistics.median(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Two rows of the same round, divided."""
+
+    name: str
+    over: tuple[Subject, Trace, int]
+    under: tuple[Subject, Trace, int]
+
+    def of(self, table: Sequence[dict[str, Any]]) -> list[float]:
+        """Return the ratio of each round."""
+        over, under = (_row(table, *one)["rounds"] for one in (self.over, self.under))
+        return [a / b for a, b in zip(over, under, strict=True)]
+
+
+def _row(table: Sequence[dict[str, Any]], subject: str, trace: str, ms: int) -> dict[str, Any]:
+    wanted = (subject, trace, ms)
+    return next(row for row in table if (row["subject"], row["trace"], row["reply_ms"]) == wanted)
+
+
+RATIOS = {
+    "bare_0": Ratio(
+        "service to bare loop, distinct, 0 ms",
+        (Subject.SERVICE, Trace.DISTINCT, 0),
+        (Subject.BARE, Trace.DISTINCT, 0),
+    ),
+    "bare_20": Ratio(
+        "service to bare loop, distinct, 20 ms",
+        (Subject.SERVICE, Trace.DISTINCT, 20),
+        (Subject.BARE, Trace.DISTINCT, 20),
+    ),
+    "hot_0": Ratio(
+        "one partition to six, distinct, 0 ms",
+        (Subject.SERVICE, Trace.HOT, 0),
+        (Subject.SERVICE, Trace.DISTINCT, 0),
+    ),
+    "hot_20": Ratio(
+        "one partition to six, distinct, 20 ms",
+        (Subject.SERVICE, Trace.HOT, 20),
+        (Subject.SERVICE, Trace.DISTINCT, 20),
+    ),
+    "exactly_once_distinct": Ratio(
+        "exactly-once on to off, distinct, 0 ms",
+        (Subject.SERVICE, Trace.DISTINCT, 0),
+        (Subject.PLAIN, Trace.DISTINCT, 0),
+    ),
+    "exactly_once_realistic": Ratio(
+        "exactly-once on to off, realistic, 0 ms",
+        (Subject.SERVICE, Trace.REALISTIC, 0),
+        (Subject.PLAIN, Trace.REALISTIC, 0),
+    ),
+}
+
+
+def figures(results: dict[Case, list[Result]]) -> dict[str, Any]:
+    """Return rows and ratios, for JSON and for people."""
+    table = rows(results)
+    return {"rows": table, "ratios": {key: ratio.of(table) for key, ratio in RATIOS.items()}}
+
+
+def show(found: dict[str, Any], out: Console) -> None:
+    columns = ("events/s", "spread", "µs/event", "broker µs", "server µs", "peak MB")
+    table = Table(title="events from Kafka to Wootric and back into Kafka")
+    for name in ("", "traffic", "reply", "in flight", *columns, "requests", "disorder", "twice"):
+        table.add_column(name, justify="left" if name in ("", "traffic") else "right")
+    for row in found["rows"]:
+        low, high = row["spread"]
+        table.add_row(
+            row["subject"],
+            row["trace"],
+            f"{row['reply_ms']} ms",
+            str(row["in_flight"]),
+            f"{row['events_per_s']:,.0f}",
+            f"{low:,.0f} to {high:,.0f}",
+            f"{row['cpu_us']:.0f}",
+            *(f"{row[name]:.0f}" if row[name] else "" for name in ("broker_us", "server_us")),
+            f"{row['peak_mb']:.0f}",
+            f"{row['requests_per_event']:.2f}",
+            str(row["order_violations"]),
+            str(row["duplicates"]),
+        )
+    out.print(table)
+    others = [row["others"] for row in found["rows"]]
+    out.print(f"cores that other processes had meanwhile, at the most: {max(others):.2f}")
+    for key, ratios in found["ratios"].items():
+        low, high = min(ratios), max(ratios)
+        out.print(f"{RATIOS[key].name}: {median(ratios):.2f} ({low:.2f} to {high:.2f})")
+    for trace in (Trace.DISTINCT, Trace.REALISTIC):
+        on, off = (
+            _row(found["rows"], subject, trace, 0)["ledger_per_event"]
+            for subject in (Subject.SERVICE, Subject.PLAIN)
+        )
+        apart = abs(on - off) / on > LEDGER_DIFFERS_MAX
+        out.print(
+            f"ledger records an event, {trace}: {on:.2f} with exactly-once, {off:.2f} without"
+            f"{': NOT THE SAME WRITES' if apart else ''}"
+        )

@@ -1,11 +1,12 @@
 """The service without exactly-once: the same ledger records, no transactions, no fence.
 
-Only to measure what they cost. The service itself has no such switch.
+Only to measure what they cost. The service itself has no such switch. The benchmark compares
+what both leave in the ledger: the same records, with a transaction's markers or without.
 """
 
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 
 from stream.checkpoint import Checkpoint
 from stream.cli import main
@@ -16,11 +17,14 @@ from stream.kafka import member, transactions
 class PlainCommits(transactions.Transactions):
     """Produces the same records idempotently and commits offsets by themselves."""
 
-    consumer: Consumer
+    def _new_producer(self, wait_s: float = 0.0) -> Producer:  # noqa: ARG002
+        plain = settings.plain_producer(self._config)
+        tuned = ("linger.ms", "retry.backoff.ms", "retry.backoff.max.ms")
+        return Producer(plain | {name: self._producer_settings[name] for name in tuned})
 
-    def _new_producer(self) -> Producer:
-        plain = settings.plain_producer(self._config) | {"linger.ms": 0}
-        return Producer(plain)
+    @property
+    def _producer_settings(self) -> dict[str, Any]:
+        return settings.producer(self._config, transactional_id=self._config.transactional_id)
 
     def _transact(self, checkpoint: Checkpoint, group_metadata: Any) -> None:  # noqa: ARG002
         producer = self._producer
@@ -31,18 +35,10 @@ class PlainCommits(transactions.Transactions):
             self._produce_letters(producer, self._config.parked_topic, share.parked)
         producer.flush()
         offsets = [TopicPartition(*p, share.offset) for p, share in checkpoint.shares.items()]
-        self.consumer.commit(offsets=offsets, asynchronous=True)
-
-
-class PlainMember(member.GroupMember):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._transactions.consumer = self._consumer
+        self._consumer.commit(offsets=offsets, asynchronous=True)
 
 
 if __name__ == "__main__":
+    assert hasattr(member, "Transactions")  # this is where the service takes it from
     member.Transactions = PlainCommits
-    import stream.service
-
-    stream.service.GroupMember = PlainMember
     main()

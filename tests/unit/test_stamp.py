@@ -1,16 +1,10 @@
 """What an offset's metadata says, and when the ledger is known to have lost records."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass
 
 import pytest
-from confluent_kafka import Consumer, Producer
 
-from stream.checkpoint import LedgerRecord
-from stream.kafka.config import KafkaConfig
 from stream.kafka.stamp import LedgerEnds, Stamp
-from stream.kafka.transactions import Transactions
 
 
 @dataclass
@@ -63,39 +57,3 @@ def test_a_record_below_the_known_end_means_that_records_are_gone() -> None:
     ends.delivered(None, Report(11))
     assert ends.lost is not None
     assert ends.of(0) == 12
-
-
-@dataclass
-class Client:
-    """Keeps whom to tell that a record was taken."""
-
-    reports: list[Callable[[object, Any], None]] = field(default_factory=list)
-
-    def produce(self, *, on_delivery: Callable[[object, Any], None], **_: object) -> None:
-        self.reports.append(on_delivery)
-
-
-def test_what_a_producer_that_was_given_up_says_late_shows_no_loss() -> None:
-    """Its answer was long on its way, and another has written to the partition since."""
-    ends = LedgerEnds()
-    config = KafkaConfig(
-        bootstrap_servers="",
-        group_id="group",
-        instance_id="w1",
-        topic="events",
-        ledger_topic="ledger",
-        dead_letter_topic="dlq",
-        parked_topic="parked",
-    )
-    transactions = Transactions(config, epoch=1, consumer=cast(Consumer, None), ends=ends)
-    old, new = Client(), Client()
-    for client in (old, new):
-        transactions._producer = cast(Producer, client)
-        records = [LedgerRecord("event/m1", b"value")]
-        transactions._produce_ledger(cast(Producer, client), 0, records)
-    new.reports[0](None, Report(160))
-    old.reports[0](None, Report(150))
-    assert ends.lost is None
-    assert ends.of(0) == 161
-    new.reports[0](None, Report(150))
-    assert ends.lost is not None

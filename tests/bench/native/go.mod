@@ -1,0 +1,3 @@
+module wootric-bench
+
+go 1.21
