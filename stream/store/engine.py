@@ -14,6 +14,7 @@ from rocksdict import (
     BlockBasedOptions,
     Cache,
     DBCompressionType,
+    MemtableFactory,
     Options,
     Rdict,
     WriteBatch,
@@ -46,9 +47,16 @@ class Engine:
         self._cache = Cache(CACHE_BYTES)
         self._buffers = WriteBufferManager(BUFFERS_BYTES, allow_stall=False)
 
-    def open(self, folder: Path) -> "Database":
-        """Open a database, or make it. Raises ``Exception`` with RocksDB's words."""
+    def open(self, folder: Path, *, bulk: bool = False) -> "Database":
+        """Open a database, or make it; in ``bulk`` it is quick to write and slow to read.
+
+        Raises:
+            Exception: with RocksDB's words.
+        """
         options = self._options()
+        if bulk:  # what is written is sorted by the thread that flushes it, not one by one
+            options.set_memtable_factory(MemtableFactory.vector())
+            options.set_allow_concurrent_memtable_write(False)
         # Without column families it would take the options that the last one was opened with.
         return Database(Rdict(str(folder), options, column_families={"default": options}))
 

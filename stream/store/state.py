@@ -44,8 +44,11 @@ class StoredState:
         partition: int,
         failed: Callable[[StateFailed], None],
         closed: Callable[[], None],
+        reopen: Callable[[], Database] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """``reopen`` opens a database anew that was opened for the bulk of a restore."""
+        self._reopen = reopen
         self._database = database
         self._cover = cover
         self._partition = partition
@@ -60,7 +63,7 @@ class StoredState:
         self._pending: dict[bytes, bytes | None] = {}
         self._claims: set[int] = set()
         self._refused_at: float | None = None
-        self._sweeper = Sweeper(database)
+        self._sweeper = Sweeper()
 
     # What is held
 
@@ -150,6 +153,8 @@ class StoredState:
         if self._restoring:
             self._restoring = False
             self._cover = Cover(self._cover.offset, self._opened_at)
+        if self._reopen is not None and self._may_try():
+            self._end_bulk(self._reopen)
         news = self._pending or self._claims or self._cover.offset != before
         if self._refused_at is not None:
             self._retry()
@@ -200,9 +205,26 @@ class StoredState:
         while self._database.is_behind() and time.monotonic() < until:
             time.sleep(BEHIND_WAIT_S)
 
+    def _end_bulk(self, reopen: Callable[[], Database]) -> None:
+        """Open the database for what comes now. What cannot be flushed must not be closed."""
+        try:
+            self._database.flush()
+        except Exception as error:  # noqa: BLE001  as above
+            self._refused(error)
+            return
+        self._reopen = None
+        try:
+            self._database.close()
+            self._database = reopen()
+        except Exception as error:
+            raise self._unreadable(error) from error
+
+    def _may_try(self) -> bool:
+        return self._refused_at is None or time.monotonic() - self._refused_at >= RETRY_S
+
     def _retry(self) -> None:
         """Try again to write what was refused, now and then."""
-        if self._refused_at is None or time.monotonic() - self._refused_at >= RETRY_S:
+        if self._may_try():
             self._write()
 
     def _write(self) -> None:
@@ -222,7 +244,7 @@ class StoredState:
         self._pending.clear()
         self._claims.clear()
         try:
-            self._sweeper.go_on(len(entries))
+            self._sweeper.go_on(self._database, len(entries))
         except Exception as error:
             raise self._unreadable(error) from error
 

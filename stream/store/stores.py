@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -19,6 +20,8 @@ log = structlog.get_logger()
 
 PLACES_MAX = 4
 """Where a partition's store may be: one place, and spare ones while another process has that."""
+BULK_MIN = 100_000
+"""A ledger of fewer records is read before a database could be opened twice."""
 RELEASE_S_MAX = 10.0
 """How long an earlier assignment of our own may take to let a store go."""
 
@@ -85,6 +88,7 @@ class Stores:
             self._released.notify_all()
 
     def _open(self, store: Place, part: LedgerPart) -> Opened:
+        bulk = False
         database, cover, reason = self._look(store, part)
         if reason is not None:
             log.warning("state_store_fresh", partition=part.number, reason=reason.value)
@@ -92,7 +96,8 @@ class Stores:
                 database.close()
         if database is None or reason is not None:
             store.empty()
-            database, cover = self._engine.open(store.database), None
+            bulk = part.end - part.begin >= BULK_MIN
+            database, cover = self._engine.open(store.database, bulk=bulk), None
             store.name(identity(part))
         warm = cover is not None
         began = Cover(part.begin, self._clock()) if cover is None else cover
@@ -102,6 +107,7 @@ class Stores:
             partition=part.number,
             failed=lambda failure: self._give_up(store, failure),
             closed=store.release,
+            reopen=partial(self._engine.open, store.database) if bulk else None,
             clock=self._clock,
         )
         state.trim(part.begin)
@@ -126,7 +132,10 @@ class Stores:
             cover = None if covered is None else Cover.unpack(covered)
         except Exception:  # noqa: BLE001  as above
             return database, None, Unusable.CORRUPT
-        return database, cover, None if cover is None else why_not(cover, part, self._clock())
+        if cover is None:  # killed before anything was flushed
+            database.close()
+            return None, None, None
+        return database, cover, why_not(cover, part, self._clock())
 
     def _give_up(self, store: Place, failure: StateFailed) -> None:
         store.spoil()

@@ -11,10 +11,9 @@ DUE_MIN = 500
 
 
 class Sweeper:
-    """Passes through a database; ``begin`` is where the ledger begins, as far as is known."""
+    """A pass through a database; ``begin`` is where the ledger begins, as far as is known."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self) -> None:
         self.begin = 0
         self._swept_to = 0
         self._sweep_to = 0
@@ -25,7 +24,7 @@ class Sweeper:
         """Note that the ledger has nothing before this offset any more."""
         self.begin = max(self.begin, begin)
 
-    def go_on(self, written: int) -> None:
+    def go_on(self, database: Database, written: int) -> None:
         """Go on with a pass, if there is anything to forget, for so many entries written.
 
         An open intent is kept: only its tombstone says that it is settled.
@@ -44,7 +43,7 @@ class Sweeper:
         begin, intent = prefix(self._sweep_to), INTENT.encode()
         gone = []
         last = b""
-        for key, value in self._database.items(self._from or CLAIM):
+        for key, value in database.items(self._from or CLAIM):
             last = key
             if value[:OFFSET_BYTES] < begin and not key.startswith(intent):
                 gone.append(key)
@@ -52,7 +51,7 @@ class Sweeper:
             if due <= 0:
                 break
         if gone:
-            self._database.delete(gone)
+            database.delete(gone)
         if due > 0:
             self._swept_to, last = self._sweep_to, b""
         self._from = last

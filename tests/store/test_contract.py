@@ -68,5 +68,5 @@ class SameAnswers(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-SameAnswers.TestCase.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
+SameAnswers.TestCase.settings = settings(max_examples=12, stateful_step_count=15, deadline=None)
 TestSameAnswers = SameAnswers.TestCase

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 from common_store import PART, World
@@ -14,7 +15,7 @@ from structlog.testing import capture_logs
 
 from stream.errors import StateFailed
 from stream.kafka.keeper import LedgerPart
-from stream.ledger import MemoryState
+from stream.ledger import MemoryState, State
 from stream.store.state import RETRY_S, StoredState
 
 DAY_S = 86_400
@@ -263,6 +264,11 @@ class Refusing:
             raise OSError("IO error: No space left on device")
         self.database.write(*arguments)  # type: ignore[arg-type]
 
+    def flush(self, **options: bool) -> None:
+        if self.refuses:
+            raise OSError("IO error: No space left on device")
+        self.database.flush(**options)
+
 
 @pytest.mark.parametrize("during", ["a restore", "the work"])
 def test_what_a_full_disk_refuses_is_held_in_memory_until_it_has_room(
@@ -349,3 +355,75 @@ def test_nobody_else_can_read_what_lies_on_disk(world: World) -> None:
     for folder in (world.folder, world.folder.parent, world.folder.parent.parent):
         assert folder.stat().st_mode & 0o077 == 0
     shutil.rmtree(world.directory)
+
+
+MUCH = replace(PART, end=1_000_000)
+
+
+def much(count: int) -> list[tuple[bytes, bytes | None, int | None]]:
+    """Keys that come again, changed or deleted, with claims in between."""
+    dice = Random(3)
+    return [
+        (
+            f"event/{dice.randrange(count // 3)}".encode(),
+            None if number % 5 == 0 else b"%d" % number,
+            number if number % 7 == 0 else None,
+        )
+        for number in range(count)
+    ]
+
+
+def fold_much(state: State, records: list[tuple[bytes, bytes | None, int | None]]) -> None:
+    for at in range(0, len(records), 700):
+        state.fold(records[at : at + 700], min(at + 700, len(records)))
+
+
+@pytest.mark.parametrize("killed_at", [None, 30_000])
+def test_the_bulk_of_a_restore_is_the_same_fold(world: World, killed_at: int | None) -> None:
+    """A large ledger is written in another way until its end, and read as ever after it."""
+    records, memory = much(60_000), MemoryState()
+    fold_much(memory, records)
+    state = world.open(MUCH).state
+    if killed_at is not None:
+        fold_much(state, records[:killed_at])
+        state.close()
+        opened = world.open(MUCH)
+        assert opened.warm
+        assert opened.covered >= killed_at
+        state = opened.state
+    fold_much(state, records)
+    state.save(60_000)
+    keys = [f"event/{number}" for number in range(20_000)]
+    assert [state.get(key) for key in keys] == [memory.get(key) for key in keys]
+    assert all(state.claims(number) == memory.claims(number) for number in range(500))
+    state.close()
+    opened = world.open(MUCH)
+    assert opened.covered == 60_000
+    opened.state.close()
+
+
+def test_what_cannot_be_flushed_at_the_end_of_a_restore_is_not_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database that has it stays open until the disk has room."""
+    state = world.open(MUCH).state
+    assert isinstance(state, StoredState)
+    disk = Refusing(state)
+    disk.refuses = False
+    fold_much(state, [(b"event/%d" % number, b"x", None) for number in range(7_000)])
+    disk.refuses = True
+    state.save(7_000)
+    assert state.get("event/6999") == b"x"
+    state.put("event/new", b"y")
+    state.save(7_010)
+    assert [state.get("event/0"), state.get("event/new"), state.unwritten] == [b"x", b"y", 1]
+    disk.refuses = False
+    later = state._refused_at or 0
+    monkeypatch.setattr("stream.store.state.time.monotonic", lambda: later + RETRY_S + 1)
+    state.save(7_020)
+    assert [state.get("event/0"), state.get("event/new"), state.unwritten] == [b"x", b"y", 0]
+    assert state._database is not disk
+    state.close()
+    opened = world.open(MUCH)
+    assert [opened.covered, opened.state.get("event/6999")] == [7_020, b"x"]
+    opened.state.close()

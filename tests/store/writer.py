@@ -10,6 +10,8 @@ from common_store import PART, World
 KEYS = 400
 RECORDS = 100
 """Of a batch; the offset after batch n is n * RECORDS."""
+RESTORED = 150
+"""So many batches are folded as a restore does it, before the first commit."""
 NOISE = Random(1).randbytes(4096)
 
 
@@ -36,11 +38,11 @@ def main(directory: Path) -> None:
     world = World(directory)
     state, covered, _ = world.open(replace(PART, end=10**9))
     print("opened", flush=True)
-    batch = covered // RECORDS
+    batch = first = covered // RECORDS
     while True:
         end = (batch + 1) * RECORDS
         records = [(f"event/{key}", value(key, batch)) for key in keys(batch)]
-        if batch % 2:
+        if batch % 2 or batch < first + RESTORED:
             raw = [(name.encode(), data, end) for name, data in records]
             state.fold(raw, end)
         else:
