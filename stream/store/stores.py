@@ -119,18 +119,15 @@ class Stores:
         """Open the database, if there is one, and judge it: what it covers, or why it is no use."""
         if store.identity is None:
             return None, None, None
-        if store.identity != identity(part):
-            return None, None, Unusable.FOREIGN
-        if store.spoilt or not (store.database / "CURRENT").exists():
-            return None, None, Unusable.CORRUPT
+        reason = _unfit(store, part)
+        if reason is not None:
+            return None, None, reason
+        database = None
         try:
             database = self._engine.open(store.database)
-        except Exception:  # noqa: BLE001  RocksDB's errors have no class of their own
-            return None, None, Unusable.CORRUPT
-        try:
             covered = database.get(COVERED)
             cover = None if covered is None else Cover.unpack(covered)
-        except Exception:  # noqa: BLE001  as above
+        except Exception:  # noqa: BLE001  RocksDB's errors have no class of their own
             return database, None, Unusable.CORRUPT
         if cover is None:  # killed before anything was flushed
             database.close()
@@ -163,6 +160,14 @@ class Stores:
                 spare = self._take(folder)
                 if spare is not None:
                     spare.remove()
+
+
+def _unfit(store: Place, part: LedgerPart) -> Unusable | None:
+    """Return why a store need not even be opened."""
+    if store.identity != identity(part):
+        return Unusable.FOREIGN
+    fine = not store.spoilt and (store.database / "CURRENT").exists()
+    return None if fine else Unusable.CORRUPT
 
 
 def _changed_at(folder: Path) -> float:
