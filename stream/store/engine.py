@@ -134,9 +134,9 @@ class Database:
         place.status()  # an end that is none raises
 
     def is_behind(self) -> bool:
-        """Whether one more full buffer would make writes wait for the disk."""
+        """Whether a few more full buffers would make writes wait for the disk."""
         waiting = self._rocks.property_int_value("rocksdb.num-immutable-mem-table") or 0
-        return waiting >= BUFFERS_MAX - 1
+        return waiting >= BUFFERS_MAX - 2
 
     def entries(self) -> int:
         """Return the number of keys, as it is estimated."""

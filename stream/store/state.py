@@ -28,6 +28,8 @@ more, and a few of them are merged with everything.
 RETRY_S = 5.0
 BEHIND_WAIT_S = 0.005
 BEHIND_S_MAX = 10.0
+STALLED = "Write stall"
+"""RocksDB's word for a write that it would have let wait."""
 
 
 class StoredState:
@@ -131,10 +133,9 @@ class StoredState:
             self._advance(covered, self._cover.as_of_s)
             self._retry()
             return
-        self._wait_for_the_disk()
         self._advance(covered, self._cover.as_of_s)
         try:
-            self._database.write(entries, self._prefix(), self._cover.pack())
+            self._write_in_time(entries)
         except Exception as error:  # noqa: BLE001  RocksDB's errors have no class of their own
             for key, value, remote_id in entries:
                 self._hold(key, value, remote_id)
@@ -199,11 +200,20 @@ class StoredState:
         """
         return prefix(max(self._cover.offset, self._sweeper.begin))
 
-    def _wait_for_the_disk(self) -> None:
+    def _write_in_time(self, entries: Sequence[RawEntry]) -> None:
         """Let a restore be no faster than the disk; a disk that stands still refuses the rest."""
         until = time.monotonic() + BEHIND_S_MAX
-        while self._database.is_behind() and time.monotonic() < until:
-            time.sleep(BEHIND_WAIT_S)
+        while True:
+            while self._database.is_behind() and time.monotonic() < until:
+                time.sleep(BEHIND_WAIT_S)
+            try:
+                self._database.write(entries, self._prefix(), self._cover.pack())
+            except Exception as error:
+                if STALLED not in str(error) or time.monotonic() >= until:
+                    raise
+                time.sleep(BEHIND_WAIT_S)
+            else:
+                return
 
     def _end_bulk(self, reopen: Callable[[], Database]) -> None:
         """Open the database for what comes now. What cannot be flushed must not be closed."""

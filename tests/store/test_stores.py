@@ -251,9 +251,12 @@ def test_intents_that_cannot_all_be_read_are_no_answer(world: World) -> None:
 class Refusing:
     """A disk that takes nothing for a while; all else is the real database's."""
 
-    def __init__(self, state: StoredState) -> None:
+    def __init__(
+        self, state: StoredState, why: str = "IO error: No space left on device", times: int = 0
+    ) -> None:
         self.database = state._database
         self.refuses = True
+        self.why, self.times = why, times
         state._database = self  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> object:
@@ -261,12 +264,14 @@ class Refusing:
 
     def write(self, *arguments: object) -> None:
         if self.refuses:
-            raise OSError("IO error: No space left on device")
+            self.times -= 1
+            self.refuses = self.times != 0
+            raise OSError(self.why)
         self.database.write(*arguments)  # type: ignore[arg-type]
 
     def flush(self, **options: bool) -> None:
         if self.refuses:
-            raise OSError("IO error: No space left on device")
+            raise OSError(self.why)
         self.database.flush(**options)
 
 
@@ -427,3 +432,16 @@ def test_what_cannot_be_flushed_at_the_end_of_a_restore_is_not_lost(
     opened = world.open(MUCH)
     assert [opened.covered, opened.state.get("event/6999")] == [7_020, b"x"]
     opened.state.close()
+
+
+def test_a_restore_waits_for_a_disk_that_is_behind(world: World) -> None:
+    """What RocksDB would have let wait is written a moment later, and nobody is told."""
+    state = world.open(MUCH).state
+    assert isinstance(state, StoredState)
+    disk = Refusing(state, "Result incomplete: Write stall", times=3)
+    with capture_logs() as logs:
+        state.fold([(b"event/a", b"A", None)], 10)
+    assert (logs, disk.times, state.unwritten) == ([], 0, 0)
+    state.save(10)
+    assert state.get("event/a") == b"A"
+    state.close()
