@@ -33,6 +33,8 @@ BUFFERS_MAX = 4
 BLOCK_BYTES = 8 * 1024
 FILTER_BITS = 10
 OPEN_FILES_MAX = 128
+BULK_TABLES_MAX = 24
+"""So many tables of 16 MB may lie side by side before they are merged, while a restore goes on."""
 NEVER_STALL = 1 << 30
 """Writes never wait within the library, where nothing else could happen: they are refused."""
 COVERED = b"\0at"
@@ -57,6 +59,7 @@ class Engine:
         if bulk:  # what is written is sorted by the thread that flushes it, not one by one
             options.set_memtable_factory(MemtableFactory.vector())
             options.set_allow_concurrent_memtable_write(False)
+            options.set_level_zero_file_num_compaction_trigger(BULK_TABLES_MAX)
         # Without column families it would take the options that the last one was opened with.
         return Database(Rdict(str(folder), options, column_families={"default": options}))
 
