@@ -17,6 +17,7 @@ from sink.wootric.account import WootricAccount
 from sink.wootric.sink import WootricSink
 from stream import __version__
 from stream.avro import all_packaged
+from stream.collector import collect_regularly
 from stream.decode import ById, Decoder
 from stream.errors import StartupError
 from stream.flow import Flow
@@ -135,12 +136,14 @@ async def serve(settings: Settings) -> None:
             await asyncio.wait_for(sink.authorize(), AUTHORIZE_S_MAX)
         await sink.start()
         pulse = Pulse(metrics.loop_lag)
+        collecting = asyncio.create_task(collect_regularly())
         stopping.begin_drain = partial(_drain, processor, vitals)
         log.info("started", version=__version__, group=config.group_id, topic=config.topic)
         try:
             await processor.run(member)
         finally:
             pulse.close()
+            collecting.cancel()
             await sink.close()
             await status.close()
             if tracer is not None:

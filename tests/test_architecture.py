@@ -37,6 +37,7 @@ EDGES = {
     "stream.__main__",
     "stream.bridge",
     "stream.cli",
+    "stream.collector",
     "stream.doctor",
     "stream.dry_run",
     "stream.kafka",
