@@ -119,7 +119,7 @@ async def test_a_transaction_that_nobody_ends_holds_up_for_seconds_only(stack: S
 async def test_a_transaction_that_timed_out_is_said_again(stack: Stack) -> None:
     """Frozen inside it for longer than the broker waits, within its session: it goes on itself."""
     faults = json.dumps({"before commit": (9, "stop")})
-    times = {"KAFKA__SESSION_TIMEOUT_S": "30", "KAFKA__TRANSACTION_TIMEOUT_S": "2"}
+    times = {"KAFKA__SESSION_TIMEOUT_S": "30", "KAFKA__TRANSACTION_TIMEOUT_S": "5"}
     worker = stack.worker("w1", command=COMMAND, FAULTS=faults, **times)
     worker.start()
     await worker.until_ready()
@@ -367,7 +367,7 @@ async def test_a_revoke_does_not_wait_for_a_slow_wootric(stack: Stack) -> None:
     first, second = stack.worker("w1", **bounded), stack.worker("w2", **bounded)
     first.start()
     await first.until_logged("partition_opened")
-    await publish(stack, 120, 30)
+    await publish(stack, 600, 30)  # some 14 s of work: the other one has started long before
     await until(lambda: len(stack.wootric.state.effects) > 0, "some effects")
     second.start()
     await second.until_logged("partition_opened")
