@@ -123,8 +123,8 @@ class Api:
     async def _resource(self, api_version: str, kind: str) -> tuple[str, bool]:
         if (api_version, kind) not in self._resources:
             async with self._session.get(_group(api_version)) as reply:
-                listed = (await reply.json()).get("resources", ())
-            for one in listed:
+                found = await reply.json() if reply.status == 200 else {}  # 404: not served yet
+            for one in found.get("resources", ()):
                 if "/" not in one["name"]:
                     self._resources[api_version, one["kind"]] = (one["name"], one["namespaced"])
         return self._resources[api_version, kind]
