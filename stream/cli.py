@@ -3,11 +3,12 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
@@ -20,6 +21,10 @@ from stream.terminal import EXIT_FAILED, fail, say, told
 if TYPE_CHECKING:
     from stream.kafka.config import KafkaConfig
     from stream.kafka.topics import Finding
+    from stream.settings import BridgeOnly, Settings
+
+
+S = TypeVar("S", "Settings", "BridgeOnly")
 
 app = typer.Typer(
     name="wootric-stream",
@@ -100,11 +105,18 @@ def run(
         return
     if limit is not None:
         raise typer.BadParameter("--limit goes with --dry-run")
-    import uvloop  # noqa: PLC0415  only the service pays for what it loads
+    from stream.service import serve  # noqa: PLC0415  only the service pays for what it loads
+    from stream.settings import load  # noqa: PLC0415
+
+    _serve(load, serve)
+
+
+def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, None]]) -> NoReturn:
+    """Run a service with the settings that ``load`` gives, and end the process."""
+    import uvloop  # noqa: PLC0415
 
     from stream.collector import collect_rarely  # noqa: PLC0415
-    from stream.service import serve  # noqa: PLC0415
-    from stream.settings import LogFormat, load  # noqa: PLC0415
+    from stream.settings import LogFormat  # noqa: PLC0415
     from stream.telemetry.logs import configure  # noqa: PLC0415
 
     code = 0
@@ -156,27 +168,12 @@ def bridge(
     SIGTERM finishes what was accepted: exit 0. Exit 78: the settings, the topics or the schema
     are not right; 69 and 75: Kafka, the registry or a port is unavailable, start again.
     """
-    import uvloop  # noqa: PLC0415  only the service pays for what it loads
-
     from stream.bridge.service import serve_topic, serve_webhook  # noqa: PLC0415
-    from stream.collector import collect_rarely  # noqa: PLC0415
-    from stream.settings import LogFormat, load_bridge  # noqa: PLC0415
-    from stream.telemetry.logs import configure  # noqa: PLC0415
+    from stream.settings import load_bridge  # noqa: PLC0415
 
-    code = 0
-    try:
-        with told():
-            settings = load_bridge()
-            configure(
-                level=settings.log.level,
-                as_json=settings.log.format is LogFormat.JSON,
-                instance=settings.kafka.instance_id,
-            )
-            collect_rarely()
-            uvloop.run(serve_topic(settings, from_topic) if from_topic else serve_webhook(settings))
-    except typer.Exit as end:
-        code = end.exit_code
-    _leave(code)
+    if from_topic:
+        _serve(load_bridge, partial(serve_topic, source=from_topic))
+    _serve(load_bridge, serve_webhook)
 
 
 @topics_app.command("create")

@@ -8,15 +8,14 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Self
+from types import MappingProxyType
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from stream.errors import StartupError
 from stream.local import Say, silent
-from stream.local.guard import GuardedGroup
+from stream.local.guard import Child, GuardedGroup
 from stream.local.jars import KAFKA_VERSION, distribution
 from stream.local.node import HOST, Endpoint, Listener, Node, free_ports, server_properties
 
@@ -25,7 +24,7 @@ POLL_S = 0.05
 NO_PROPERTIES: Mapping[str, str] = MappingProxyType({})
 
 
-class LocalBroker:
+class LocalBroker(Child):
     """Apache Kafka as child processes: one node, or three.
 
     Without ``directory`` its data lives in a temporary folder that is removed at the end;
@@ -55,22 +54,6 @@ class LocalBroker:
         self._group: GuardedGroup | None = None
         self._cluster_id = ""
         self.bootstrap_servers = ",".join(f"{HOST}:{e.client_port}" for e in self._cluster)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def node(self, number: int) -> Node:
         """Return node ``number``, from 1."""

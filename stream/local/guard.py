@@ -1,8 +1,11 @@
 """Processes that do not outlive the one that started them, whatever becomes of it."""
 
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 # The guard leads the group. Its standard input is a pipe that only the starting process holds:
 # the kernel closes it even after SIGKILL. `kill 0` means the whole group, guard included.
@@ -44,3 +47,31 @@ class GuardedGroup:
         assert self._guard.stdin is not None  # noqa: S101  (for the type checker: a pipe)
         self._guard.stdin.close()
         self._guard.wait()
+
+
+class Child(ABC):
+    """What runs for as long as its ``with`` block does; stopped too where the start fails."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End it, however far its start has come; also if it has ended already."""
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()

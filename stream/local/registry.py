@@ -9,13 +9,11 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.request import urlopen
 
 from stream.errors import StartupError
 from stream.local import Say, silent
-from stream.local.guard import GuardedGroup
+from stream.local.guard import Child, GuardedGroup
 from stream.local.jars import alone, cache, find_java, run_maven
 from stream.local.node import HOST, QUICK_START, free_ports
 
@@ -26,7 +24,7 @@ LOG_LINES_SHOWN = 25
 API = "/apis/ccompat/v7"
 
 
-class LocalRegistry:
+class LocalRegistry(Child):
     """Apicurio Registry as a child process; what is registered is gone when it ends.
 
     It ends with this process, even if that is killed.
@@ -39,22 +37,6 @@ class LocalRegistry:
         self._group: GuardedGroup | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"http://{HOST}:{self._port}{API}"
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     @property
     def pid(self) -> int:

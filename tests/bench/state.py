@@ -24,6 +24,7 @@ from stream.kafka.keeper import LedgerPart, Memory, Opened
 from stream.ledger import EVENT, USER
 from stream.ledger_codec import EventEntry, EventOutcome, UserEntry, encode
 from stream.store.stores import Stores
+from tests.bench.ground import talk
 from tests.stack import Stack, Worker
 
 PARTITIONS = 6
@@ -35,8 +36,6 @@ TELL_EVERY_S = 5.0
 LOOKUPS = 100_000
 HELD = 200_000
 BATCH = 400
-
-talk = Console(stderr=True, highlight=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from sink.wootric.emulator import Emulator
 from stream.local.cluster import LocalBroker
 from stream.local.report import quantile
 from stream.local.traffic import traffic
+from tests.bench.ground import talk
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fuzz import assail
@@ -43,8 +44,6 @@ AWAY_S = 60
 BAD_REQUESTS = 100_000
 SENDERS = 4
 WARM_UP = 20
-
-talk = Console(stderr=True, highlight=False)
 
 
 @dataclass(frozen=True, slots=True)
