@@ -52,6 +52,7 @@ BOTH_SIDES = (
     "produce to parked",
     "send offsets",
     "commit",
+    "flush",
     "abort",
     "assign",
     "seek",
@@ -139,6 +140,7 @@ class Producer(confluent_kafka.Producer):
     send_offsets_to_transaction = named(
         "send offsets", confluent_kafka.Producer.send_offsets_to_transaction
     )
+    flush = named("flush", confluent_kafka.Producer.flush)
     commit_transaction = named("commit", confluent_kafka.Producer.commit_transaction)
     abort_transaction = named("abort", confluent_kafka.Producer.abort_transaction)
 

@@ -403,6 +403,20 @@ async def test_a_call_that_never_returns_is_given_up(stack: Stack) -> None:
     await end_well(stack, worker)
 
 
+@together()
+async def test_a_client_that_breaks_in_a_transaction_leaves_its_commit_unknown(
+    stack: Stack,
+) -> None:
+    """Seen while brokers failed: a delivery report met another error, and flushing raised."""
+    faults = json.dumps({"before flush": (8, "break")})
+    worker = stack.worker("w1", command=COMMAND, FAULTS=faults, **SHORT)
+    worker.start()
+    await publish(stack, 300, 46)
+    await stack.until_caught_up()
+    assert "commit_unknown" in worker.log.read_text()
+    await end_well(stack, worker)
+
+
 @together(cases={"a blocking call": "stall", "a call that hogs the interpreter": "hog"})
 async def test_an_event_loop_that_stands_still_sends_nothing_late(stack: Stack, how: str) -> None:
     """Twice the lease long: what was released has to be fenced anew; the group never moves."""
