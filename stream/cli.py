@@ -115,7 +115,7 @@ def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, Non
     """Run a service with the settings that ``load`` gives, and end the process."""
     import uvloop  # noqa: PLC0415
 
-    from stream.collector import collect_rarely  # noqa: PLC0415
+    from stream.memory import keep_little  # noqa: PLC0415
     from stream.settings import LogFormat  # noqa: PLC0415
     from stream.telemetry.logs import configure  # noqa: PLC0415
 
@@ -128,7 +128,7 @@ def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, Non
                 as_json=settings.log.format is LogFormat.JSON,
                 instance=settings.kafka.instance_id,
             )
-            collect_rarely()
+            keep_little()
             with suppress(asyncio.CancelledError):  # told to stop before it had begun
                 uvloop.run(serve(settings))
     except typer.Exit as end:
@@ -281,9 +281,9 @@ def emulator(
     State, journal and faults to order are under /_emulator/.
     """
     from sink.wootric.emulator import serve  # noqa: PLC0415
-    from stream.collector import collect_rarely  # noqa: PLC0415
+    from stream.memory import keep_little  # noqa: PLC0415
 
-    collect_rarely()
+    keep_little()
     serve(port)
 
 

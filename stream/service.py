@@ -17,7 +17,6 @@ from sink.wootric.account import WootricAccount
 from sink.wootric.sink import WootricSink
 from stream import __version__
 from stream.avro import all_packaged
-from stream.collector import collect_regularly
 from stream.decode import ById, Decoder
 from stream.errors import StartupError
 from stream.flow import Flow
@@ -28,6 +27,7 @@ from stream.kafka.member import GroupMember
 from stream.kafka.messages import Failed
 from stream.kafka.preflight import preflight
 from stream.limits import Limits
+from stream.memory import tidy_regularly
 from stream.processor import Pace, Processor
 from stream.record import Record
 from stream.registry.opening import registered_schemas
@@ -136,14 +136,14 @@ async def serve(settings: Settings) -> None:
             await asyncio.wait_for(sink.authorize(), AUTHORIZE_S_MAX)
         await sink.start()
         pulse = Pulse(metrics.loop_lag)
-        collecting = asyncio.create_task(collect_regularly())
+        tidying = asyncio.create_task(tidy_regularly())
         stopping.begin_drain = partial(_drain, processor, vitals)
         log.info("started", version=__version__, group=config.group_id, topic=config.topic)
         try:
             await processor.run(member)
         finally:
             pulse.close()
-            collecting.cancel()
+            tidying.cancel()
             await sink.close()
             await status.close()
             if tracer is not None:

@@ -37,7 +37,7 @@ EDGES = {
     "stream.__main__",
     "stream.bridge",
     "stream.cli",
-    "stream.collector",
+    "stream.memory",
     "stream.doctor",
     "stream.dry_run",
     "stream.kafka",

@@ -8,6 +8,7 @@ record, or later: what the ledger itself has forgotten is told by it, without a 
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from random import uniform
 
 import structlog
 
@@ -21,9 +22,10 @@ log = structlog.get_logger()
 
 SAVE_S_MAX = 60.0
 """Without news the time until which a store is known to be complete is noted this often."""
-FLUSH_S = 300.0
+FLUSH_S = (150.0, 300.0)
 """A kill costs what was not flushed: it is read from the ledger again. Each flush is a small table
-more, and a few of them are merged with everything.
+more, and a few of them are merged with everything. By chance, so that the buffers of all
+partitions do not grow and go together.
 """
 RETRY_S = 5.0
 BEHIND_WAIT_S = 0.005
@@ -59,7 +61,7 @@ class StoredState:
         self._clock = clock
         self._opened_at = clock()
         self._saved_at = 0.0
-        self._flushed_at = -FLUSH_S
+        self._flush_at = 0.0
         self._restoring = True
         self._closed = False
         self._pending: dict[bytes, bytes | None] = {}
@@ -260,8 +262,8 @@ class StoredState:
 
     def _flush_now_and_then(self) -> None:
         now = time.monotonic()
-        if now - self._flushed_at >= FLUSH_S and not self._database.is_behind():
-            self._flushed_at = now
+        if now >= self._flush_at and not self._database.is_behind():
+            self._flush_at = now + uniform(*FLUSH_S)  # noqa: S311
             self._database.flush(wait=False)
 
     def _refused(self, error: Exception) -> None:
