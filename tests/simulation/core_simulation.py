@@ -281,7 +281,8 @@ def judge(world: World, users: dict[str, object], surveys: list[Survey]) -> None
     check("users [2]", users, expected.users)
     check("responses and declines [2]", Counter(map(name_of, surveys)), expected.surveys)
     check("views or parked, lost [1]", expected.views - views.keys() - parked, set())
-    check("views of nobody [2]", views.keys() - expected.views, set())
+    # One that was parked may have happened, and found its person there by then.
+    check("views of nobody [2]", views.keys() - expected.views - parked, set())
     check("parked, not views [2]", witness.parked.total() - len(parked), 0)
     check("dead letters [7]", witness.letters, expected.letters)
     check("receipts [1]", receipts, expected.receipts)

@@ -116,24 +116,29 @@ async def joined(world: World, dice: Random) -> None:
 # Wootric
 
 
+async def hold(world: World, dice: Random) -> None:
+    """Leave what was ordered in force for a while, then lift it, met or not."""
+    await asyncio.sleep(dice.uniform(2, 6))
+    world.wootric.faults.calm()
+
+
 async def lost_replies(world: World, dice: Random) -> None:
     """A quarter of the effects happen and nobody is told."""
     world.wootric.at_random(LostReplies(probability=0.25, seed=dice.randrange(10**6)))
-    await asyncio.sleep(dice.uniform(2, 6))
-    world.wootric.faults.calm()
+    await hold(world, dice)
 
 
 async def lost_requests(world: World, dice: Random) -> None:
     """A quarter of the requests get lost."""
     world.wootric.at_random(LostRequests(probability=0.25, seed=dice.randrange(10**6)))
-    await asyncio.sleep(dice.uniform(2, 6))
-    world.wootric.faults.calm()
+    await hold(world, dice)
 
 
 async def throttled(world: World, dice: Random) -> None:
     """429, with Retry-After in seconds, with garbage, and without."""
     headers = dice.choice([{"Retry-After": "2"}, {"Retry-After": "soon"}, {}])
     world.wootric.on("*", EVERYTHING, Answer(status=429, headers=headers), times=20)
+    await hold(world, dice)
 
 
 async def server_errors(world: World, dice: Random) -> None:
@@ -141,12 +146,14 @@ async def server_errors(world: World, dice: Random) -> None:
     for _ in range(20):
         answer = Answer(status=dice.choice([500, 502, 503, 504]), effect=dice.random() < 0.5)
         world.wootric.on("*", dice.choice([EVERYTHING, PIXEL]), answer)
+    await hold(world, dice)
 
 
-async def revoked(world: World, _: Random) -> None:
+async def revoked(world: World, dice: Random) -> None:
     """Every token is worth nothing, and the token endpoint is down for a moment."""
     world.wootric.on("POST", "/oauth/token", Answer(status=503), times=3)
     world.wootric.revoke_tokens()
+    await hold(world, dice)
 
 
 async def slow(world: World, dice: Random) -> None:
@@ -154,7 +161,7 @@ async def slow(world: World, dice: Random) -> None:
     world.wootric.on("*", EVERYTHING, Delay(after_s=3), times=10)
     before = world.wootric.behaviour
     world.wootric.behaviour = before.changed({"reply_delay_s": dice.uniform(0.2, 0.8)})
-    await asyncio.sleep(dice.uniform(2, 6))
+    await hold(world, dice)
     world.wootric.behaviour = before
 
 
@@ -164,6 +171,7 @@ async def broken_replies(world: World, dice: Random) -> None:
         late = LateEffect(after_s=dice.uniform(0, LATE_S_MAX))
         fault = dice.choice([Truncate(keep_bytes=dice.randrange(20)), Drop(effect=True), late])
         world.wootric.on("*", dice.choice([EVERYTHING, PIXEL]), fault)
+    await hold(world, dice)
 
 
 # Kafka

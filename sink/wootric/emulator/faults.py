@@ -139,7 +139,8 @@ class Faults:
         self._random.append((fault, _pattern(fault.scope), dice))
 
     def calm(self) -> None:
-        """Let no request meet a random fault any more."""
+        """Let no request meet a fault any more, ordered or random."""
+        self._orders.clear()
         self._random.clear()
 
     def unused(self) -> list[Order]:
