@@ -1,0 +1,86 @@
+"""What the service does with memory that is not in use, in a process of its own each."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ARENAS = """
+import ctypes, re, sys, threading
+from stream.memory import keep_little
+if sys.argv[1] == "kept":
+    keep_little()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.fopen.restype = ctypes.c_void_p, ctypes.c_void_p
+together = threading.Barrier(12)
+def take():
+    together.wait()
+    libc.malloc(1000)
+    together.wait()
+threads = [threading.Thread(target=take) for _ in range(12)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+file = libc.fopen(sys.argv[2].encode(), b"w")
+libc.malloc_info(0, ctypes.c_void_p(file))
+libc.fclose(ctypes.c_void_p(file))
+print(len(re.findall("<heap nr=", open(sys.argv[2]).read())))
+"""
+
+CYCLES = """
+import asyncio, gc, weakref
+from stream import memory
+class Knot: pass
+async def main():
+    memory.keep_little()
+    knot = Knot()
+    knot.itself, left = knot, weakref.ref(knot)
+    del knot
+    memory.TIDY_EVERY_S = 0.05
+    tidying = asyncio.create_task(memory.tidy_regularly())
+    assert left() is not None
+    while left() is not None:
+        await asyncio.sleep(0.01)
+    tidying.cancel()
+asyncio.run(asyncio.wait_for(main(), 20))
+"""
+
+GIVEN_BACK = """
+import ctypes
+from stream import memory
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+blocks = [libc.malloc(10_000) for _ in range(5_000)]
+for block in blocks:
+    ctypes.memset(block, 1, 10_000)
+for block in blocks[:-1]:  # the last one keeps the heap from shrinking by itself
+    libc.free(block)
+before = resident()
+memory.tidy()
+print(before - resident())
+"""
+
+
+def _run(program: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_many_threads_share_two_arenas(tmp_path: Path) -> None:
+    kept = int(_run(ARENAS, "kept", str(tmp_path / "kept")))
+    assert kept <= 2 < int(_run(ARENAS, "usual", str(tmp_path / "usual")))
+
+
+def test_garbage_in_cycles_is_collected_before_long() -> None:
+    _run(CYCLES)
+
+
+def test_free_pages_go_back_to_the_system() -> None:
+    assert float(_run(GIVEN_BACK)) > 40
