@@ -34,7 +34,7 @@ from stream.record import Partition
 
 log = structlog.get_logger()
 
-GHOST_WAIT_S = 1.0
+GHOST_WAIT_S = 0.5
 """How long an open transaction may hold things up before its owner is looked for."""
 LEDGER_LOOK_S = 5.0
 LEDGER_MISSING = (
