@@ -56,7 +56,7 @@ for block in blocks:
 for block in blocks[:-1]:  # the last one keeps the heap from shrinking by itself
     libc.free(block)
 before = resident()
-memory.tidy()
+memory.give_back()
 print(before - resident())
 """
 
