@@ -1,4 +1,4 @@
-"""`make bench`: speed, scaling, recovery, endurance, state, economy, the bridge; and the goals."""
+"""`make bench`: speed and where it goes, scaling, recovery, endurance, state, economy, bridge."""
 
 import argparse
 import asyncio
@@ -21,6 +21,7 @@ from tests.bench import (
     idle,
     markdown,
     peers,
+    profile,
     recovery,
     scaling,
     speed,
@@ -36,6 +37,10 @@ Found: TypeAlias = dict[str, Figures]
 async def _speed(ground: Ground, wanted: argparse.Namespace) -> Figures:
     results = await speed.measure_all(ground, events=wanted.events, rounds=wanted.rounds)
     return speed.figures(results)
+
+
+async def _profile(ground: Ground, _: argparse.Namespace) -> Figures:
+    return await profile.measure(ground)
 
 
 async def _idle(ground: Ground, _: argparse.Namespace) -> Figures:
@@ -73,6 +78,7 @@ Show: TypeAlias = Callable[[Figures, Console], None]
 
 ON_KAFKA: dict[str, tuple[Measure, Show]] = {
     "speed": (_speed, speed.show),
+    "profile": (_profile, profile.show),
     "peers": (_peers, peers.show),
     "idle": (_idle, idle.show),
     "scaling": (_scaling, scaling.show),
@@ -160,7 +166,7 @@ def main() -> None:
     else:
         chosen = [*(wanted.only or USUAL), *(["peers"] if wanted.peers else [])]
         run(chosen, wanted, book, out)
-    goals.show(book.found, out)
+    goals.show(book.found, out, measured_only=bool(wanted.only))
     if wanted.markdown:
         print(*markdown.tables(book.found), sep="\n\n")
     if wanted.plot:

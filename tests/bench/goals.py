@@ -239,11 +239,14 @@ def judged(found: Found) -> list[dict[str, Any]]:
     return [goal.judged(found) for goal in GOALS]
 
 
-def show(found: Found, out: Console) -> None:
+def show(found: Found, out: Console, *, measured_only: bool) -> None:
+    rows = [row for row in judged(found) if row["figure"] or not measured_only]
+    if not rows:
+        return
     table = Table(title="goals")
     for name in ("", "goal", "measured", ""):
         table.add_column(name, justify="right" if name == "measured" else "left")
     words = {True: "reached", False: "not reached", None: "not measured in this run"}
-    for row in judged(found):
+    for row in rows:
         table.add_row(row["goal"], row["wanted"], row["figure"] or "", words[row["reached"]])
     out.print(table)
