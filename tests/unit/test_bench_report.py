@@ -90,7 +90,10 @@ def test_the_tables_show_what_was_found_and_the_picture_is_the_same_for_the_same
     out = Console(file=text, width=200)
     for part, show in (("speed", speed), ("scaling", scaling), ("recovery", recovery)):
         show.show(figures[part], out)
-    goals.show(figures, out)
+    goals.show(figures, out, measured_only=True)
+    assert "not measured" not in text.getvalue()
+    goals.show(figures, out, measured_only=False)
+    assert "not measured in this run" in text.getvalue()
     assert "service to bare loop, distinct, 0 ms: 0.50 (0.50 to 0.50)" in text.getvalue()
     tables = "\n".join(markdown.tables(figures))
     assert "| service | `distinct` | 20 ms | 256 | 8,000 | 6,000 to 10,000 | 100 |" in tables
