@@ -2,7 +2,7 @@
 
 A stage's time is CPU time of the thread that it runs in, without the stages within it. Counting
 begins with the first records and ends with SIGTERM; the file that BENCH_STAGES names then holds
-seconds by stage. The timers themselves cost some 15 %, spread over what is called most.
+seconds by stage. The timers themselves cost a third, spread over what is called most.
 """
 
 import json
