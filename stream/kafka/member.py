@@ -5,10 +5,11 @@ transaction must be seen at one moment. The thread hands chunks over and does no
 else with records, so that the event loop never waits for Kafka.
 """
 
+import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, assert_never
 
 import structlog
@@ -62,6 +63,8 @@ IN_TRANSIT_MAX = 500
 POLL_IDLE_S = 0.05
 COMMAND_WAIT_S = 0.005
 FULL_WAIT_S = 0.005
+JOIN_ANEW_S_MIN = 30.0
+"""A worker that is refused twice within this time has a double, and ends instead."""
 FULL_S_MAX = 1.0
 """How long nothing is polled while there is no room, before the partitions are paused:
 a pause throws away what was fetched ahead."""
@@ -70,6 +73,10 @@ OUT_OF_RANGE = (
     "the next offset is not in the topic any more: records were deleted before they were read; "
     "check the topic's retention, then run `wootric-stream replay --to-earliest` for this one"
 )
+
+
+class Refused(Exception):  # noqa: N818  (a state, not a defect)
+    """The group will not have this client any more; another one may join."""
 
 
 class GroupMember(threading.Thread):
@@ -97,20 +104,21 @@ class GroupMember(threading.Thread):
         self._config = config
         self._tell = tell
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
-        self._consumer = Consumer({**settings.consumer(config), "error_cb": noted})
+        self._consumer = self._new_consumer()
         self._intake = Intake(self._consumer)
         self._watch = InputWatch(config, tell=tell, trims=keeper is not None)
         self._ends = ends = LedgerEnds()
         self._group = Group(config)
         self._login = LoginWatch(config)
         self._restorer = Restorer(config, group=self._group, ends=ends, tell=tell, keeper=keeper)
-        self._transactions = Transactions(config, epoch=epoch, consumer=self._consumer, ends=ends)
+        self._transactions = Transactions(config, epoch=epoch, ends=ends)
         self._metadata: Any = None
         self._owned: dict[Partition, int] = {}
         self._assignments = 0
         self._moved = 0
         self._revoking = False
         self._leaving = False
+        self._refused_at = -math.inf
         self._full_since: float | None = None
         self._handed = 0
         self._unresolved: tuple[Checkpoint, float] | None = None
@@ -131,12 +139,7 @@ class GroupMember(threading.Thread):
     def run(self) -> None:
         """Take part in the group until told to leave, or until that cannot go on."""
         try:
-            self._consumer.subscribe(
-                [self._config.topic],
-                on_assign=self._on_assign,
-                on_revoke=self._on_revoke,
-                on_lost=self._on_lost,
-            )
+            self._join()
             while not self._leaving:
                 self._turn()
         except KafkaException as error:
@@ -147,7 +150,11 @@ class GroupMember(threading.Thread):
             self._close()
 
     def _turn(self) -> None:
-        polled = self._poll()
+        try:
+            polled = self._poll()
+        except Refused as refused:
+            self._join_anew(str(refused))
+            return
         self._resolve()
         self._watch.ask(self._owned)
         self._login.renew(self._clients())
@@ -236,13 +243,49 @@ class GroupMember(threading.Thread):
                 self._intake.forget(partition)
                 self._tell(Halted(partition, HaltReason.OFFSET_OUT_OF_RANGE, OUT_OF_RANGE))
         elif error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID) or error.fatal():
-            raise Fenced(
-                f"the group refuses us as {self._config.instance_id}: its coordinator failed while "
-                "we joined, or another worker has the same KAFKA__INSTANCE_ID; every worker needs "
-                f"its own ({error.str()})"
-            )
+            raise Refused(error.str())
         elif not error.retriable() and error.code() != KafkaError._MAX_POLL_EXCEEDED:
             noted(error)
+
+    # The client
+
+    def _new_consumer(self) -> Consumer:
+        return Consumer({**settings.consumer(self._config), "error_cb": noted})
+
+    def _join(self) -> None:
+        self._consumer.subscribe(
+            [self._config.topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def _join_anew(self, why: str) -> None:
+        """Join with another client; what was ours is lost until the group gives it again.
+
+        A coordinator that fails between taking a static member in and telling it so refuses it
+        from then on, and the client cannot get over that.
+        """
+        now = time.monotonic()
+        if now - self._refused_at < JOIN_ANEW_S_MIN:
+            raise Fenced(
+                f"the group refuses us as {self._config.instance_id} again and again: another "
+                f"worker has the same KAFKA__INSTANCE_ID; every worker needs its own ({why})"
+            )
+        self._refused_at = now
+        log.warning("joining_anew", error=why)
+        self._lose(list(self._owned))
+        self._let_go(self._consumer.close)
+        self._consumer = self._new_consumer()
+        self._intake = Intake(self._consumer)
+        self._full_since = None
+        self._join()
+
+    def _let_go(self, close: Callable[[], object]) -> None:
+        try:
+            close()
+        except Exception as error:  # noqa: BLE001  a client in a bad state raises anything
+            log.warning("close_failed", error=str(error))
 
     # Commands
 
@@ -337,7 +380,7 @@ class GroupMember(threading.Thread):
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         self._capture()
         self._moved += 1
-        partitions = [Partition(p.topic, p.partition) for p in revoked]
+        partitions = self._ours(revoked)
         if partitions and not self._leaving:
             self._revoking = True
             self._tell(Revoking(partitions))
@@ -350,11 +393,17 @@ class GroupMember(threading.Thread):
         consumer.incremental_unassign(revoked)
 
     def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
+        self._lose(self._ours(lost))
+        consumer.incremental_unassign(lost)
+
+    def _ours(self, named: Iterable[TopicPartition]) -> list[Partition]:
+        """Return those that are ours still: a client that is let go tells of them once more."""
+        return [p for p in (Partition(n.topic, n.partition) for n in named) if p in self._owned]
+
+    def _lose(self, partitions: Sequence[Partition]) -> None:
         self._metadata = None
         self._moved += 1
-        partitions = [Partition(p.topic, p.partition) for p in lost]
         self._disown(partitions)
-        consumer.incremental_unassign(lost)
         self._tell(Lost(partitions))
 
     def _disown(self, partitions: Sequence[Partition]) -> None:
@@ -371,9 +420,6 @@ class GroupMember(threading.Thread):
     def _close(self) -> None:
         self._leaving = True
         self._restorer.close()
-        for close in (self._transactions.close, self._consumer.close):
-            try:
-                close()
-            except Exception as error:  # noqa: BLE001  a client in a bad state raises anything
-                log.warning("close_failed", error=str(error))
+        self._let_go(self._transactions.close)
+        self._let_go(self._consumer.close)
         self._tell(Left())

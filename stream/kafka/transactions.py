@@ -23,6 +23,7 @@ from stream.kafka.config import KafkaConfig
 from stream.kafka.group import committed
 from stream.kafka.stamp import LedgerEnds, Stamp
 from stream.ledger import REMOTE_ID_HEADER
+from stream.record import Partition
 
 log = structlog.get_logger()
 
@@ -55,12 +56,9 @@ class Transactions:
     ledger is known to reach.
     """
 
-    def __init__(
-        self, config: KafkaConfig, *, epoch: int, consumer: Consumer, ends: LedgerEnds
-    ) -> None:
+    def __init__(self, config: KafkaConfig, *, epoch: int, ends: LedgerEnds) -> None:
         self._config = config
         self._epoch = epoch
-        self._consumer = consumer
         self._ends = ends
         self._producer: Producer | None = None
         self._bounded = Bounded()
@@ -235,7 +233,7 @@ class Transactions:
             if old is not None:
                 _discard(old)
             self._producer = self._new_producer(READ_BACK_S)
-            found = committed(self._consumer, checkpoint.shares)
+            found = self._committed(checkpoint.shares)
         except KafkaException as failed:
             raise Unresolved(checkpoint, failed.args[0].str()) from failed
         stamp = self._stamp(checkpoint)
@@ -250,6 +248,14 @@ class Transactions:
             CommitAborted: nothing of it was committed.
         """
         self._read_back(KafkaError(KafkaError._TIMED_OUT), checkpoint)
+
+    def _committed(self, partitions: Iterable[Partition]) -> list[TopicPartition]:
+        """Ask by a client of its own: the member's may be one that the group refuses."""
+        reader = Consumer(settings.reader(self._config))
+        try:
+            return committed(reader, partitions)
+        finally:
+            reader.close()
 
     def _stamp(self, checkpoint: Checkpoint, number: int | None = None) -> Stamp:
         end = 0 if number is None else self._ends.of(number)

@@ -124,6 +124,14 @@ EVENTS = (
         "nothing; for minutes: look at the brokers",
     ),
     Event(
+        "joining_anew",
+        "warning",
+        "The group refuses the worker's client for good (`error`): another one joins, and its "
+        "partitions are restored.",
+        "nothing; it ends with 75 soon after: look for a second process with this "
+        "KAFKA__INSTANCE_ID",
+    ),
+    Event(
         "restore_failed",
         "warning",
         "A ledger could not be read; it is tried again.",

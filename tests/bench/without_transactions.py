@@ -4,10 +4,12 @@ Only to measure what they cost. The service itself has no such switch. The bench
 what both leave in the ledger: the same records, with a transaction's markers or without.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
+from stream import service
 from stream.checkpoint import Checkpoint
 from stream.cli import main
 from stream.kafka import config as settings
@@ -16,6 +18,9 @@ from stream.kafka import member, transactions
 
 class PlainCommits(transactions.Transactions):
     """Produces the same records idempotently and commits offsets by themselves."""
+
+    consumer: Callable[[], Consumer]
+    """The group takes offsets from its members only."""
 
     def _new_producer(self, wait_s: float = 0.0) -> Producer:  # noqa: ARG002
         plain = settings.plain_producer(self._config)
@@ -35,10 +40,21 @@ class PlainCommits(transactions.Transactions):
             self._produce_letters(producer, self._config.parked_topic, share.parked)
         producer.flush()
         offsets = [TopicPartition(*p, share.offset) for p, share in checkpoint.shares.items()]
-        self._consumer.commit(offsets=offsets, asynchronous=True)
+        self.consumer().commit(offsets=offsets, asynchronous=True)
+
+
+class PlainMember(member.GroupMember):
+    """Lets the plain commits have its client."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        assert isinstance(self._transactions, PlainCommits)
+        self._transactions.consumer = lambda: self._consumer
 
 
 if __name__ == "__main__":
-    assert hasattr(member, "Transactions")  # this is where the service takes it from
-    member.Transactions = PlainCommits
+    # These are the places where the service takes them from.
+    assert hasattr(member, "Transactions")
+    assert hasattr(service, "GroupMember")
+    member.Transactions, service.GroupMember = PlainCommits, PlainMember
     main()

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from common import (
     COMMAND,
@@ -19,12 +20,13 @@ from common import (
     total,
     until,
 )
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import NewPartitions
 from crowd import crowd, together
 from stack import Stack
 
 from sink.wootric.emulator import Emulator
+from stream.kafka import config as settings
 from stream.local.cluster import LocalBroker
 
 __all__ = ["crowd"]
@@ -278,6 +280,64 @@ async def test_two_workers_with_one_identity_end_as_one(stack: Stack) -> None:
     assert first.running.returncode == 75
     assert "KAFKA__INSTANCE_ID" in first.log.read_text()
     await end_well(stack, second)
+
+
+async def join_as_w1(stack: Stack) -> None:
+    """Be w1's double for a moment: the group knows the worker's own client no longer.
+
+    The same is left by a coordinator that takes a static member in and dies before it says so.
+    """
+    config = replace(stack.config, instance_id="w1")
+    double = Consumer(settings.consumer(config))
+    joined: list[object] = []
+    double.subscribe([config.topic], on_assign=lambda _, found: joined.append(found))
+
+    def is_in() -> bool:
+        double.poll(0)
+        return bool(joined)
+
+    await until(is_in, "the double is in")
+    await asyncio.to_thread(double.close)
+
+
+@together()
+async def test_a_worker_that_the_group_refuses_joins_anew(stack: Stack) -> None:
+    """In the same process, by another client; what was under way is there once."""
+    slow(stack, 0.02)
+    worker = stack.worker("w1", **SHORT)
+    worker.start()
+    await worker.until_logged("partition_opened")
+    publishing = asyncio.create_task(flow(stack, 400, 45))
+    await until(lambda: len(stack.wootric.state.effects) > 20, "some effects")
+    await join_as_w1(stack)
+    await publishing
+    await worker.until_logged("joining_anew")
+    await stack.until_caught_up()
+    assert worker.running.poll() is None
+    await end_well(stack, worker)
+
+
+@together()
+async def test_a_worker_that_is_refused_again_and_again_ends(stack: Stack) -> None:
+    """Then it has a double, and one of them has to leave."""
+    worker = stack.worker("w1", **SHORT)
+    worker.start()
+    await worker.until_logged("partition_opened")
+    await join_as_w1(stack)
+    await worker.until_logged("joining_anew")
+
+    def is_back() -> bool:
+        events = [line["event"] for line in worker.logged()]
+        return "partition_opened" in events[events.index("joining_anew") :]
+
+    await until(is_back, "it has partitions again")
+    await join_as_w1(stack)
+    await until(lambda: worker.running.poll() is not None, "the worker ends")
+    assert worker.running.returncode == 75
+    assert "KAFKA__INSTANCE_ID" in worker.log.read_text()
+    worker.start()
+    await publish(stack, 50, 46)
+    await end_well(stack, worker)
 
 
 @together()
