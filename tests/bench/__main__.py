@@ -1,4 +1,6 @@
-"""`make bench`: speed and where it goes, scaling, recovery, endurance, state, economy, bridge."""
+"""`make bench`: speed and where it goes, scaling, recovery, endurance, random records,
+state, economy, bridge.
+"""
 
 import argparse
 import asyncio
@@ -22,6 +24,7 @@ from tests.bench import (
     markdown,
     peers,
     profile,
+    random_records,
     recovery,
     scaling,
     speed,
@@ -60,6 +63,10 @@ async def _endurance(ground: Ground, wanted: argparse.Namespace) -> Figures:
     return await endurance.measure(ground, wanted.minutes)
 
 
+async def _random(ground: Ground, wanted: argparse.Namespace) -> Figures:
+    return await random_records.measure(ground, wanted.records)
+
+
 async def _state(ground: Ground, wanted: argparse.Namespace) -> Figures:
     found = await state.measure(ground.bootstrap_servers, ground.folder, wanted.entries)
     return state.as_json(found)
@@ -84,6 +91,7 @@ ON_KAFKA: dict[str, tuple[Measure, Show]] = {
     "scaling": (_scaling, scaling.show),
     "recovery": (_recovery, recovery.show),
     "endurance": (_endurance, endurance.show),
+    "random": (_random, random_records.show),
     "state": (_state, _show_state),
 }
 PARTS = (*ON_KAFKA, "economy", "bridge")
@@ -100,6 +108,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="rounds, for medians")
     parser.add_argument("--trials", type=int, default=recovery.TRIALS, help="deaths of each kind")
     parser.add_argument("--entries", type=int, default=1_000_000, help="of the ledger for state")
+    parser.add_argument("--records", type=int, default=10_000_000, help="random ones")
     parser.add_argument("--minutes", type=float, default=60, help="how long endurance takes")
     parser.add_argument(
         "--json", type=Path, help="write the figures here; parts that are in it already stay"

@@ -8,8 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.economy import OWN_PACE
+from tests.bench.random_records import astray
 from tests.bench.speed import Subject, median
 from tests.bench.traces import Trace
+
+RANDOM_RECORDS = 10_000_000
 
 Found = Mapping[str, Any]
 
@@ -78,6 +81,13 @@ def _hour(found: Found) -> dict[str, float]:
     if endurance["minutes"] < 60:
         raise KeyError("minutes")
     return endurance
+
+
+def _astray(found: Found) -> float:
+    """Return how many random records are astray, if there were enough of them."""
+    if found["random"]["records"] < RANDOM_RECORDS:
+        raise KeyError("records")
+    return float(astray(found["random"]))
 
 
 def _violations(found: Found) -> float:
@@ -190,6 +200,12 @@ def _goals() -> Iterator[Goal]:
         "80 % of capacity for an hour: in doubt at the end",
         "none",
         lambda found: _hour(found)["in_doubt"],
+        at_most=0,
+    )
+    yield Goal(
+        "10 million random records: lost, or there twice",
+        "none",
+        _astray,
         at_most=0,
     )
     yield from _of_state()

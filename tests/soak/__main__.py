@@ -40,6 +40,8 @@ PATIENCE_S = 300.0
 SLOPE_MB_MAX = 1.0
 SLOPE_S_MIN = 300.0
 """In less time than this a slope says more about one fault than about memory."""
+LASTING = 3
+"""A soak of so many times that has a life that is long enough, or it says nothing of memory."""
 EVERY_S = 5.0
 SETTINGS = {
     "KAFKA__SESSION_TIMEOUT_S": f"{SESSION_S:g}",
@@ -75,6 +77,8 @@ class Findings:
             found.append(f"back to normal only {self.recovery_s:.0f} s after the last fault")
         if self.long_enough and self.slope_mb > SLOPE_MB_MAX:
             found.append(f"memory grows by {self.slope_mb:.2f} MB a minute")
+        if not self.long_enough and self.memory.watched_s > LASTING * SLOPE_S_MIN:
+            found.append("no life was long enough to tell whether memory is flat")
         return found
 
 

@@ -42,8 +42,14 @@ class Memory:
 
     @property
     def span_s(self) -> float:
-        """Seconds between the first and the last sample."""
+        """Seconds between the first and the last sample of the longest life."""
         return self._samples[-1][0] - self._samples[0][0]
+
+    @property
+    def watched_s(self) -> float:
+        """Seconds between the first and the last sample of all lives."""
+        times = [at for life in self._lives.values() for at, _ in life]
+        return max(times) - min(times)
 
     @property
     def peak(self) -> float:
