@@ -153,7 +153,8 @@ class GroupMember(threading.Thread):
         try:
             polled = self._poll()
         except Refused as refused:
-            self._join_anew(str(refused))
+            if not self._leaving:
+                self._join_anew(str(refused))
             return
         self._resolve()
         self._watch.ask(self._owned)
@@ -269,8 +270,9 @@ class GroupMember(threading.Thread):
         now = time.monotonic()
         if now - self._refused_at < JOIN_ANEW_S_MIN:
             raise Fenced(
-                f"the group refuses us as {self._config.instance_id} again and again: another "
-                f"worker has the same KAFKA__INSTANCE_ID; every worker needs its own ({why})"
+                f"the group refuses us as {self._config.instance_id} again and again: its "
+                "coordinator fails, or another worker has the same KAFKA__INSTANCE_ID; every "
+                f"worker needs its own ({why})"
             )
         self._refused_at = now
         log.warning("joining_anew", error=why)
@@ -404,7 +406,8 @@ class GroupMember(threading.Thread):
         self._metadata = None
         self._moved += 1
         self._disown(partitions)
-        self._tell(Lost(partitions))
+        if partitions:
+            self._tell(Lost(partitions))
 
     def _disown(self, partitions: Sequence[Partition]) -> None:
         for partition in partitions:

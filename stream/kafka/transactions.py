@@ -255,7 +255,7 @@ class Transactions:
         try:
             return committed(reader, partitions)
         finally:
-            reader.close()
+            _discard(reader)
 
     def _stamp(self, checkpoint: Checkpoint, number: int | None = None) -> Stamp:
         end = 0 if number is None else self._ends.of(number)
@@ -281,14 +281,14 @@ def _produce(producer: Producer, **record: Any) -> None:
             return
 
 
-def _discard(producer: Producer) -> None:
-    """Close a producer that may hang, without waiting for it; what it says does not matter."""
+def _discard(client: Producer | Consumer) -> None:
+    """Close a client that may hang, without waiting for it; what it says does not matter."""
 
     def close() -> None:
         with suppress(KafkaException):
-            producer.close()
+            client.close()
 
-    threading.Thread(target=close, name="discarded-producer", daemon=True).start()
+    threading.Thread(target=close, name="discarded-client", daemon=True).start()
 
 
 def fence_instances(config: KafkaConfig, metadata: Iterable[str]) -> None:
