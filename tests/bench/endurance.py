@@ -34,7 +34,6 @@ EVENTS = 20_000
 NUMBERS = 1_000_000
 """By so much the numbers rise from one time to the next."""
 EVERY_S = 10.0
-WARM_UP_S = 60.0
 INPUT_RETENTION_MS = 15 * 60_000
 TIME, NUMBER, ID_LETTERS = b"at=", b"bench=", 8
 
@@ -148,7 +147,6 @@ async def measure(ground: Ground, minutes: float) -> dict[str, Any]:
         "minutes": minutes,
         "events": player.count,
         "events_per_s": player.count / (minutes * 60),
-        "slope_mb": memory.slope(min(WARM_UP_S, minutes * 20)),
         "peak_mb": memory.peak,
         "in_doubt": open_intents,
         "order_violations": counts["order_violations"],
@@ -188,21 +186,29 @@ async def _sample(
 
 
 def drift(samples: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return the latency of the first and the last third, leaving out the first sample."""
+    """Return latency and memory of the first and the last third, leaving out the first sample.
+
+    And how memory grows in MB a minute, by least squares, once the first third is over: caches
+    and buffers that have a bound fill in the beginning.
+    """
     seen = [one for one in samples[1:] if "p99_ms" in one]
     third = max(1, len(seen) // 3)
+    later = seen[third:]
+    times = [one["at_s"] / 60 for one in later]
     return {
         f"{name}_{when}": statistics.median(one[name] for one in some)
-        for name in ("p50_ms", "p99_ms")
+        for name in ("p50_ms", "p99_ms", "mb")
         for when, some in (("first", seen[:third]), ("last", seen[-third:]))
-    }
+    } | {"slope_mb": statistics.linear_regression(times, [one["mb"] for one in later]).slope}
 
 
 def show(found: dict[str, Any], out: Console) -> None:
     out.print(
         f"{found['minutes']:g} minutes at {found['events_per_s']:,.0f} events/s, "
         f"{SHARE:.0%} of {found['capacity']:,.0f}: {found['events']:,} events\n"
-        f"  memory: peak {found['peak_mb']:.0f} MB, slope {found['slope_mb']:+.2f} MB a minute\n"
+        f"  memory: {found['mb_first']:.0f} MB in the first third, {found['mb_last']:.0f} MB in "
+        f"the last, peak {found['peak_mb']:.0f} MB; {found['slope_mb']:+.2f} MB a minute behind "
+        "the first third\n"
         f"  record to Wootric: p50 {found['p50_ms_first']:.0f} ms in the first third, "
         f"{found['p50_ms_last']:.0f} ms in the last; p99 {found['p99_ms_first']:.0f} ms, "
         f"{found['p99_ms_last']:.0f} ms\n"

@@ -189,7 +189,7 @@ def _goals() -> Iterator[Goal]:
         at_most=0,
     )
     yield Goal(
-        "80 % of capacity for an hour: memory",
+        "80 % of capacity for an hour: memory, once its caches are full",
         "at most 1 MB a minute",
         lambda found: _hour(found)["slope_mb"],
         at_most=1,

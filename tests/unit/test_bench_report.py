@@ -3,6 +3,7 @@
 import io
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from tests.bench import endurance, goals, markdown, plot, recovery, scaling, speed
@@ -77,11 +78,37 @@ def test_the_state_s_goals_are_judged_of_ten_million_entries_only():
         {"what": "warm, after kill -9", "entries": 12, "seconds": 6.0, "rss_mb": 300.0},
     ]
     figures: dict[str, Any] = {"state": {"starts": starts}}
-    judged = [row["reached"] for row in goals.judged(figures) if "10 million" in row["goal"]]
+    judged = [
+        row["reached"] for row in goals.judged(figures) if "10 million entries" in row["goal"]
+    ]
     assert judged == [True, False, True]
     starts[0]["entries"] = 1_000_000
-    judged = [row["reached"] for row in goals.judged(figures) if "10 million" in row["goal"]]
+    judged = [
+        row["reached"] for row in goals.judged(figures) if "10 million entries" in row["goal"]
+    ]
     assert judged == [None, None, None]
+
+
+def test_a_random_record_that_is_astray_is_seen_of_ten_million_only():
+    well = {
+        "records": 10_000_000,
+        "settled": {"delivered": 4_000_000, "rejected": 6_000_000},
+        "reasons": {"undecodable": 6_000_000},
+        **dict.fromkeys(("letters_twice", "good_missing", "good_twice"), 0),
+    }
+    wrongs: tuple[dict[str, Any], ...] = (
+        {"settled": {"delivered": 3_999_999, "rejected": 6_000_000}},
+        {"reasons": {"undecodable": 5_999_999}},
+        *({name: 1} for name in ("letters_twice", "good_missing", "good_twice")),
+    )
+
+    def judged(figures: dict[str, Any]) -> list[bool | None]:
+        rows = goals.judged({"random": figures})
+        return [row["reached"] for row in rows if "random records" in row["goal"]]
+
+    assert judged(well) == [True]
+    assert [judged({**well, **wrong}) for wrong in wrongs] == [[False]] * len(wrongs)
+    assert judged({**well, "records": 1_000_000}) == [None]
 
 
 def test_the_tables_show_what_was_found_and_the_picture_is_the_same_for_the_same_figures(tmp_path):
@@ -119,6 +146,17 @@ def test_a_trace_that_is_played_again_has_new_ids_and_higher_numbers():
     assert f"00000002{identity}".encode() in second
     number = int(event["properties"]["url"].rpartition("=")[2])
     assert f"bench={number + 2 * endurance.NUMBERS:010d}&at=1800000000007".encode() in second
+
+
+def test_memory_that_fills_in_the_first_third_and_not_afterwards_does_not_grow():
+    def sample(minute: int, mb: float) -> dict[str, float]:
+        return {"at_s": 60.0 * minute, "mb": mb, "p50_ms": 5.0, "p99_ms": 9.0 + minute}
+
+    filling = [sample(minute, 100.0 + min(minute, 10)) for minute in range(31)]
+    growing = [sample(minute, 100.0 + 2 * minute) for minute in range(31)]
+    assert endurance.drift(filling)["slope_mb"] == pytest.approx(0.0, abs=0.01)
+    assert endurance.drift(growing)["slope_mb"] == pytest.approx(2.0)
+    assert endurance.drift(growing)["p99_ms_last"] > endurance.drift(growing)["p99_ms_first"]
 
 
 def test_every_case_has_its_ratio():
