@@ -16,17 +16,24 @@ ARENAS_MAX = 2
 """glibc makes up to eight arenas a core and gives none of them back. Kafka's client and RocksDB
 have forty threads, and each would leave the most that it ever held in an arena of its own.
 Source: mallopt(3)."""
+M_MMAP_THRESHOLD = -3
+MAPPED_BYTES_MIN = 128 * 1024
+"""What is larger has pages of its own and gives them back when it is freed: buffers of fetched
+records, of RocksDB's tables. By itself glibc raises this bound up to 32 MB with the first such
+block that is freed, and the next ones lie between what stays. Source: mallopt(3).
+"""
 
 _libc = ctypes.CDLL(None)
 
 
 def keep_little() -> None:
-    """Leave what is loaded out of every collection, let those be rare; let arenas be few.
+    """Leave what is loaded out of every collection, let those be rare; let arenas be few and small.
 
     To be called once, when everything is imported.
     """
     if hasattr(_libc, "mallopt"):
         _libc.mallopt(M_ARENA_MAX, ARENAS_MAX)
+        _libc.mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES_MIN)
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_MAX, *OLDER_EVERY)

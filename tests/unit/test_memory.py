@@ -60,6 +60,23 @@ memory.give_back()
 print(before - resident())
 """
 
+LARGE = """
+import ctypes, sys
+from stream.memory import keep_little
+if sys.argv[1] == "kept":
+    keep_little()
+class Info(ctypes.Structure):
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+libc.free(libc.malloc(4_000_000))
+before = libc.mallinfo2().hblks
+block = libc.malloc(4_000_000)
+print(libc.mallinfo2().hblks - before)
+"""
+
 
 def _run(program: str, *arguments: str) -> str:
     done = subprocess.run(
@@ -84,3 +101,8 @@ def test_garbage_in_cycles_is_collected_before_long() -> None:
 
 def test_free_pages_go_back_to_the_system() -> None:
     assert float(_run(GIVEN_BACK)) > 40
+
+
+def test_a_large_block_has_pages_of_its_own_also_after_the_first() -> None:
+    assert int(_run(LARGE, "usual")) == 0
+    assert int(_run(LARGE, "kept")) == 1
