@@ -37,8 +37,12 @@ class Noise:
         self.good: list[Document] = []
         """The good ones so far."""
         self._coming = good
-        documents = (sample.value for sample in traffic(events=BASES, seed=seed))
-        self._bases = [json.dumps(one) for one in documents if isinstance(one, dict)]
+        # Of the same seed, their ids would be those of some good ones, which were duplicates then.
+        self._bases = [
+            json.dumps({**sample.value, "messageId": f"noise-{number}"})
+            for number, sample in enumerate(traffic(events=BASES, seed=seed))
+            if isinstance(sample.value, dict)
+        ]
         self._encoded = [record_of(one.encode()) for one in self._bases]
         self._makers: tuple[Callable[[], Encoded], ...] = (
             self.any_bytes,
