@@ -265,7 +265,8 @@ class GroupMember(threading.Thread):
         """Join with another client; what was ours is lost until the group gives it again.
 
         A coordinator that fails between taking a static member in and telling it so refuses it
-        from then on, and the client cannot get over that.
+        from then on, and the client cannot get over that. When it is closed it tells of no loss
+        (confluent-kafka 2.16.1, measured).
         """
         now = time.monotonic()
         if now - self._refused_at < JOIN_ANEW_S_MIN:
@@ -364,7 +365,7 @@ class GroupMember(threading.Thread):
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self._capture()
-        partitions = [Partition(p.topic, p.partition) for p in assigned]
+        partitions = _partitions(assigned)
         self._assignments += 1
         for partition in partitions:
             self._owned[partition] = self._assignments
@@ -382,7 +383,7 @@ class GroupMember(threading.Thread):
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         self._capture()
         self._moved += 1
-        partitions = self._ours(revoked)
+        partitions = _partitions(revoked)
         if partitions and not self._leaving:
             self._revoking = True
             self._tell(Revoking(partitions))
@@ -395,12 +396,8 @@ class GroupMember(threading.Thread):
         consumer.incremental_unassign(revoked)
 
     def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
-        self._lose(self._ours(lost))
+        self._lose(_partitions(lost))
         consumer.incremental_unassign(lost)
-
-    def _ours(self, named: Iterable[TopicPartition]) -> list[Partition]:
-        """Return those that are ours still: a client that is let go tells of them once more."""
-        return [p for p in (Partition(n.topic, n.partition) for n in named) if p in self._owned]
 
     def _lose(self, partitions: Sequence[Partition]) -> None:
         self._metadata = None
@@ -426,3 +423,7 @@ class GroupMember(threading.Thread):
         self._let_go(self._transactions.close)
         self._let_go(self._consumer.close)
         self._tell(Left())
+
+
+def _partitions(named: Iterable[TopicPartition]) -> list[Partition]:
+    return [Partition(one.topic, one.partition) for one in named]

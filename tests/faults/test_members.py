@@ -302,9 +302,12 @@ async def join_as_w1(stack: Stack) -> None:
 
 @together()
 async def test_a_worker_that_the_group_refuses_joins_anew(stack: Stack) -> None:
-    """In the same process, by another client; what was under way is there once."""
+    """In the same process, by another client; what was under way is there once.
+
+    And what it knew lies where it was: nobody still has the store.
+    """
     slow(stack, 0.02)
-    worker = stack.worker("w1", **SHORT)
+    worker = stack.worker("w1", **SHORT, STATE__DIR=str(stack.folder / "state"))
     worker.start()
     await worker.until_logged("partition_opened")
     publishing = asyncio.create_task(flow(stack, 400, 45))
@@ -315,6 +318,7 @@ async def test_a_worker_that_the_group_refuses_joins_anew(stack: Stack) -> None:
     await stack.until_caught_up()
     assert worker.running.poll() is None
     await end_well(stack, worker)
+    assert "state_store_locked" not in worker.log.read_text()
 
 
 @together()
