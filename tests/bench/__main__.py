@@ -108,7 +108,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="rounds, for medians")
     parser.add_argument("--trials", type=int, default=recovery.TRIALS, help="deaths of each kind")
     parser.add_argument("--entries", type=int, default=1_000_000, help="of the ledger for state")
-    parser.add_argument("--records", type=int, default=10_000_000, help="random ones")
+    parser.add_argument("--records", type=int, default=random_records.RECORDS, help="random ones")
     parser.add_argument("--minutes", type=float, default=60, help="how long endurance takes")
     parser.add_argument(
         "--json", type=Path, help="write the figures here; parts that are in it already stay"

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import psutil
-from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from rich.console import Console
 
@@ -23,8 +22,8 @@ from stream.local.traffic import Document
 from tests.bench.ground import Ground, say, status_of, worker_of
 from tests.bench.speed import Case, Subject
 from tests.bench.speed import measure as measure_case
-from tests.bench.traces import SEED, Trace, realistic
-from tests.soak.watch import Memory
+from tests.bench.traces import SEED, Trace, producer, realistic
+from tests.soak.watch import Memory, growth
 from tests.stack import Stack, Worker
 
 SHARE = 0.8
@@ -95,25 +94,18 @@ class Player(threading.Thread):
         self._ending = threading.Event()
 
     def run(self) -> None:
-        producer = Producer(
-            {
-                "bootstrap.servers": self._stack.bootstrap_servers,
-                "partitioner": "murmur2_random",
-                "enable.idempotence": True,
-                "linger.ms": 2,
-            }
-        )
+        publishing = producer(self._stack.bootstrap_servers, linger_ms=2)
         began, topic = time.monotonic(), self._stack.config.topic
         while not self._ending.is_set():
             now_ms = time.time_ns() // 1_000_000
             while self.count < (time.monotonic() - began) * self._rate:
                 cycle, place = divmod(self.count, len(self._templates))
                 one = self._templates[place]
-                producer.produce(topic, one.filled(cycle + 1, now_ms), one.key)
+                publishing.produce(topic, one.filled(cycle + 1, now_ms), one.key)
                 self.count += 1
-            producer.poll(0)
+            publishing.poll(0)
             self._ending.wait(0.004)
-        producer.flush(30)
+        publishing.flush(30)
 
     def end(self) -> None:
         self._ending.set()
@@ -193,13 +185,11 @@ def drift(samples: Sequence[dict[str, float]]) -> dict[str, float]:
     """
     seen = [one for one in samples[1:] if "p99_ms" in one]
     third = max(1, len(seen) // 3)
-    later = seen[third:]
-    times = [one["at_s"] / 60 for one in later]
     return {
         f"{name}_{when}": statistics.median(one[name] for one in some)
         for name in ("p50_ms", "p99_ms", "mb")
         for when, some in (("first", seen[:third]), ("last", seen[-third:]))
-    } | {"slope_mb": statistics.linear_regression(times, [one["mb"] for one in later]).slope}
+    } | {"slope_mb": growth([(one["at_s"], one["mb"]) for one in seen[third:]])}
 
 
 def show(found: dict[str, Any], out: Console) -> None:

@@ -8,11 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.economy import OWN_PACE
-from tests.bench.random_records import astray
+from tests.bench.random_records import RECORDS, astray
 from tests.bench.speed import Subject, median
 from tests.bench.traces import Trace
-
-RANDOM_RECORDS = 10_000_000
 
 Found = Mapping[str, Any]
 
@@ -85,7 +83,7 @@ def _hour(found: Found) -> dict[str, float]:
 
 def _astray(found: Found) -> float:
     """Return how many random records are astray, if there were enough of them."""
-    if found["random"]["records"] < RANDOM_RECORDS:
+    if found["random"]["records"] < RECORDS:
         raise KeyError("records")
     return float(astray(found["random"]))
 

@@ -88,6 +88,11 @@ async def status_of(worker: Worker) -> dict[str, Any]:
         return {}
 
 
+def settled_in(status: dict[str, Any]) -> int:
+    """Return how many records a worker has settled, by its status."""
+    return sum(sum(by.values()) for by in status.get("settled", {}).values())
+
+
 def brokers() -> list[psutil.Process]:
     """Return the Kafka nodes that this process has started."""
     children = psutil.Process().children(recursive=True)
@@ -150,7 +155,7 @@ async def follow(workers: Sequence[Worker], server: Native, events: int) -> Cour
         statuses = [await status_of(worker) for worker in workers]
         now, used = time.monotonic(), {name: cpu_s(some) for name, some in parties.items()}
         used["machine"] = machine_s()
-        done = sum(sum(by.values()) for one in statuses for by in one.get("settled", {}).values())
+        done = sum(map(settled_in, statuses))
         if began is None and any(one.get("consumed") for one in statuses):
             began = (now, done, used)
         if began is not None and done >= events:

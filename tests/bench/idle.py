@@ -12,7 +12,7 @@ from rich.console import Console
 
 from stream.kafka.publish import record_of
 from tests.bench.ground import Ground, worker_of
-from tests.bench.traces import distinct
+from tests.bench.traces import distinct, named
 
 EVENTS = 300
 PAUSE_S = (0.04, 0.12)
@@ -30,9 +30,8 @@ async def measure(ground: Ground) -> dict[str, Any]:
         sent: dict[tuple[str, int], float] = {}
         for position, document in enumerate(islice(distinct(EVENTS + 20, 2), EVENTS + 20)):
             key, value = record_of(json.dumps(document).encode())
-            number = int(document["properties"]["url"].rpartition("=")[2])
             if position >= 20:  # the first ones open connections
-                sent[document["context"]["traits"]["email"], number] = time.time()
+                sent[named(document)] = time.time()
             producer.produce(stack.config.topic, key=key, value=value)
             producer.poll(0)
             await asyncio.sleep(dice.uniform(*PAUSE_S))

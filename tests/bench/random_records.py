@@ -11,18 +11,18 @@ from collections import Counter
 from typing import Any
 
 import psutil
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
 from stream.dead_letter import DeadLetter
-from stream.kafka import config as settings
-from tests.bench.ground import Ground, peak_mb, say, status_of, worker_of
+from stream.kafka.survey import surveying
+from tests.bench.ground import Ground, peak_mb, say, settled_in, status_of, worker_of
 from tests.bench.native import Native
-from tests.bench.traces import SEED, distinct
+from tests.bench.traces import SEED, distinct, named, producer
 from tests.noise import Noise
 from tests.stack import Stack, Worker
 
+RECORDS = 10_000_000
 AHEAD_MAX = 200_000
 """So many records are published at most before they are settled."""
 EVERY_S = 10.0
@@ -39,15 +39,7 @@ class Publisher:
         self.noise = Noise(SEED, distinct(records, SEED))
         self._records = records
         self._topic = stack.config.topic
-        self._producer = Producer(
-            {
-                "bootstrap.servers": stack.bootstrap_servers,
-                "partitioner": "murmur2_random",
-                "enable.idempotence": True,
-                "linger.ms": 5,
-                "queue.buffering.max.messages": 2 * AHEAD_MAX,
-            }
-        )
+        self._producer = producer(stack.bootstrap_servers)
 
     def run(self) -> None:
         for number in range(self._records):
@@ -108,15 +100,15 @@ async def _settled(
     began = moved_at = said_at = time.monotonic()
     while True:
         await asyncio.sleep(0.5)
-        settled = (await status_of(worker)).get("settled", {})
-        count = sum(sum(by.values()) for by in settled.values())
+        status = await status_of(worker)
+        count = settled_in(status)
         now = time.monotonic()
         if count > publisher.settled:
             publisher.settled, moved_at = count, now
         if publishing.done():
             await publishing
             if count >= records:
-                return settled
+                return dict(status["settled"])
         if now - moved_at > STANDSTILL_S_MAX:
             raise RuntimeError(f"the stream stands still at {count} of {records}")
         if now - said_at > EVERY_S:
@@ -130,25 +122,14 @@ async def _settled(
 
 def read_letters(stack: Stack) -> tuple[Counter[str], int]:
     """Return how many dead letters there are for each reason, and how many places came twice."""
-    config = stack.config
-    consumer = Consumer(settings.reader(config))
-    topic = config.dead_letter_topic
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(stack.partitions)])
-    seen = {number: bytearray(end) for number, end in stack.ends(config.topic).items()}
-    reasons, twice, left = Counter[str](), 0, stack.partitions
-    while left:
-        for message in consumer.consume(10_000, 1.0):
-            error = message.error()
-            if error is None:
-                letter = DeadLetter.from_headers(None, None, message.headers())
-                reasons[letter.reason] += 1
-                twice += seen[letter.origin.number][letter.offset]
-                seen[letter.origin.number][letter.offset] = 1
-            elif error.code() == KafkaError._PARTITION_EOF:
-                left -= 1
-            elif not error.retriable():
-                raise KafkaException(error)
-    consumer.close()
+    seen = {number: bytearray(end) for number, end in stack.ends(stack.config.topic).items()}
+    reasons, twice = Counter[str](), 0
+    with surveying(stack.config) as survey:
+        for record in survey.read(stack.config.dead_letter_topic):
+            letter = DeadLetter.from_headers(record.key, record.value, record.headers)
+            reasons[letter.reason] += 1
+            twice += seen[letter.origin.number][letter.offset]
+            seen[letter.origin.number][letter.offset] = 1
     return reasons, twice
 
 
@@ -156,10 +137,7 @@ def _good(publisher: Publisher, server: Native) -> dict[str, int]:
     """Return how many good records there were between, how many are missing at the server, how
     many came twice.
     """
-    expected = Counter(
-        (one["context"]["traits"]["email"], int(one["properties"]["url"].rpartition("=")[2]))
-        for one in publisher.noise.good
-    )
+    expected = Counter(map(named, publisher.noise.good))
     arrived = Counter((user, number) for _, user, number in server.arrivals())
     return {
         "good": expected.total(),

@@ -105,6 +105,12 @@ def realistic(events: int, seed: int) -> Iterator[Document | bytes | None]:
         yield document
 
 
+def named(page: Document) -> tuple[str, int]:
+    """Return whose page view of ``distinct`` it is, and which of theirs."""
+    number = page["properties"]["url"].rpartition("=")[2]
+    return page["context"]["traits"]["email"], int(number)
+
+
 def _addressed(document: Document, number: int) -> Document:
     """Return the document with a number in the address that it names."""
     url = document["properties"]["url"]
@@ -125,17 +131,22 @@ def _records(values: Iterable[Document | bytes | None]) -> Iterator[Encoded]:
             yield Encoded(None, value)
 
 
-def publish(bootstrap_servers: str, topic: str, records: tuple[Encoded, ...]) -> None:
-    """Put the records into Kafka, in order; return once it has them all."""
-    producer = Producer(
+def producer(bootstrap_servers: str, *, linger_ms: int = 5) -> Producer:
+    """Return what publishes records: in order, by their keys, up to a million ahead."""
+    return Producer(
         {
             "bootstrap.servers": bootstrap_servers,
             "partitioner": "murmur2_random",
             "enable.idempotence": True,
-            "linger.ms": 5,
+            "linger.ms": linger_ms,
             "queue.buffering.max.messages": 1_000_000,
         }
     )
+
+
+def publish(bootstrap_servers: str, topic: str, records: tuple[Encoded, ...]) -> None:
+    """Put the records into Kafka, in order; return once it has them all."""
+    publishing = producer(bootstrap_servers)
     for record in records:
-        producer.produce(topic, record.value, record.key, record.partition)
-    assert producer.flush(60) == 0
+        publishing.produce(topic, record.value, record.key, record.partition)
+    assert publishing.flush(60) == 0

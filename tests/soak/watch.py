@@ -35,10 +35,7 @@ class Memory:
     def slope(self, warm_up_s: float) -> float:
         """Return the growth in MB a minute, by least squares, leaving out the first seconds."""
         since = self._samples[0][0] + warm_up_s
-        times = [at / 60 for at, _ in self._samples if at >= since]
-        return statistics.linear_regression(
-            times, [size for at, size in self._samples if at >= since]
-        ).slope
+        return growth([(at, size) for at, size in self._samples if at >= since])
 
     @property
     def span_s(self) -> float:
@@ -55,6 +52,12 @@ class Memory:
     def peak(self) -> float:
         """The largest sample, in MB."""
         return max(size for _, size in self._samples)
+
+
+def growth(samples: Sequence[tuple[float, float]]) -> float:
+    """Return the growth in MB a minute, by least squares, of samples in seconds and MB."""
+    times, sizes = zip(*samples, strict=True)
+    return statistics.linear_regression([at / 60 for at in times], sizes).slope
 
 
 class CommittedReader(threading.Thread):
