@@ -136,18 +136,29 @@ def named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 class Producer(confluent_kafka.Producer):
     """The transactional producer; what it produces is named by the topic."""
 
-    begin_transaction = named("begin transaction", confluent_kafka.Producer.begin_transaction)
+    _has_entries = False
+    """Whether the open transaction has records of the ledger."""
+
     send_offsets_to_transaction = named(
         "send offsets", confluent_kafka.Producer.send_offsets_to_transaction
     )
     flush = named("flush", confluent_kafka.Producer.flush)
-    commit_transaction = named("commit", confluent_kafka.Producer.commit_transaction)
     abort_transaction = named("abort", confluent_kafka.Producer.abort_transaction)
+
+    def begin_transaction(self) -> None:
+        self._has_entries = False
+        named("begin transaction", super().begin_transaction)()
 
     def produce(self, *, topic: str, **record: Any) -> None:
         kinds = {"ledger": "ledger", "dlq": "dead letters", "parked": "parked"}
-        name = f"produce to {kinds[topic.rsplit('.', 1)[-1]]}"
-        named(name, super().produce)(topic=topic, **record)
+        kind = kinds[topic.rsplit(".", 1)[-1]]
+        self._has_entries |= kind == "ledger"
+        named(f"produce to {kind}", super().produce)(topic=topic, **record)
+
+    def commit_transaction(self, wait_s: float) -> None:
+        if self._has_entries:
+            reached("before commit of entries")
+        named("commit", super().commit_transaction)(wait_s)
 
 
 class Consumer(confluent_kafka.Consumer):

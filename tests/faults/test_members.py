@@ -120,7 +120,7 @@ async def test_a_transaction_that_nobody_ends_holds_up_for_seconds_only(stack: S
 @together(on="three_brokers")
 async def test_a_transaction_that_timed_out_is_said_again(stack: Stack) -> None:
     """Frozen inside it for longer than the broker waits, within its session: it goes on itself."""
-    faults = json.dumps({"before commit": (9, "stop")})
+    faults = json.dumps({"before commit of entries": (6, "stop")})
     times = {"KAFKA__SESSION_TIMEOUT_S": "30", "KAFKA__TRANSACTION_TIMEOUT_S": "5"}
     worker = stack.worker("w1", command=COMMAND, FAULTS=faults, **times)
     worker.start()
