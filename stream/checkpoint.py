@@ -26,6 +26,7 @@ class LedgerRecord:
 class Share:
     """A partition's part of a checkpoint. ``offset`` is the next one to read.
 
+    ``settled`` counts the events that it settles, ``settled_bytes`` are those of their records.
     ``opening`` is the number of the assignment that it speaks for: it tells this ownership
     of the partition from earlier and later ones.
     """
@@ -37,6 +38,7 @@ class Share:
     parked: Sequence[DeadLetter] = ()
     releases: Sequence[Work] = ()
     settled: Mapping[tuple[str, str], int] = field(default_factory=Counter)
+    settled_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,7 +80,8 @@ class Rehearsing:
         self._now = 0.0
         self._details: dict[str, str] = {}
         self._waiting: dict[tuple[int, int], Pending] = {}
-        self._at_most = settings.kafka.unsettled_records_max
+        self._records_max = settings.kafka.unsettled_records_max
+        self._bytes_max = settings.kafka.unsettled_bytes_max
         self._judge = judging(settings.wootric, asked_by_id(settings.schema_registry))
         self._flow = Flow(limits(settings), settled=self._settled)
         self._rehearsal = Rehearsal()
@@ -101,7 +102,8 @@ class Rehearsing:
                 break
             self.summary.events += 1
             self._admit(self._judge(record))
-            if self._flow.unsettled >= self._at_most:
+            flow = self._flow
+            if flow.unsettled >= self._records_max or flow.unsettled_bytes >= self._bytes_max:
                 await self._deliver()
         for partition, part in self._flow.partitions.items():
             self._flow.reached(partition, part.offsets.next_offset)

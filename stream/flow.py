@@ -49,6 +49,11 @@ class Flow:
         return sum(partition.unsettled for partition in self._partitions.values())
 
     @property
+    def unsettled_bytes(self) -> int:
+        """How many bytes their records have."""
+        return sum(partition.unsettled_bytes for partition in self._partitions.values())
+
+    @property
     def under_way(self) -> int:
         """How many operations were released and have no outcome yet."""
         return sum(partition.under_way for partition in self._partitions.values())

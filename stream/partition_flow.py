@@ -72,6 +72,8 @@ class PartitionFlow:
         self.fenced_at = NEVER
         self.brake = Brake(limits.dead_letters_max)
         self.under_way = 0
+        self.unsettled_bytes = 0
+        """The bytes of the records that no committed transaction has settled."""
         self._users = Users(self.unsaved, unchanged_resend_after_s=limits.unchanged_resend_after_s)
         self._limits = limits
         self.committed_offset: int | None = None
@@ -137,6 +139,7 @@ class PartitionFlow:
         if record.offset < self.offsets.next_offset:
             return []
         self.offsets.add(record.offset, record.timestamp_ms)
+        self.unsettled_bytes += record.size
         pending = Pending(
             record=record,
             event_id=event.event_id,
@@ -458,6 +461,7 @@ class PartitionFlow:
         """
         self.fenced_at = started_at
         self.committed_offset = share.offset
+        self.unsettled_bytes -= share.settled_bytes
         self.unsaved.committed(share, covered)
         return share.releases
 
@@ -508,7 +512,7 @@ class PartitionFlow:
             self._count(twin, "duplicate", "message_id")
 
     def _count(self, event: Pending, outcome: str, reason: str) -> None:
-        self.unsaved.count(outcome, reason)
+        self.unsaved.count(outcome, reason, event.record.size)
         if self._settled is not None:
             self._settled(event, outcome, reason)
 

@@ -36,6 +36,7 @@ class Pauses:
         observer: Observer,
         *,
         unsettled_records_max: int,
+        unsettled_bytes_max: int,
         dead_letter_pause_s: float,
         missing: Missing | None,
         clock: Callable[[], float],
@@ -43,6 +44,7 @@ class Pauses:
         self._flow = flow
         self._observer = observer
         self._unsettled_records_max = unsettled_records_max
+        self._unsettled_bytes_max = unsettled_bytes_max
         self._dead_letter_pause_s = dead_letter_pause_s
         self._clock = clock
         self._holds = Holds(missing)
@@ -88,7 +90,7 @@ class Pauses:
         """Say how much room there is, pause what has gone too far, let go on what may again."""
         if self.reader is None:
             return
-        room = self._unsettled_records_max - self._flow.unsettled - len(self._holds)
+        room = self._room()
         if any(flow.awaiting for flow in self._flow.partitions.values()):
             room = max(room, AWAITING_ROOM)
         self.reader.room = 0 if leaving else room
@@ -106,6 +108,14 @@ class Pauses:
                 flow.brake.release()
                 self._observer.released(partition)
                 self._read_on(partition)
+
+    def _room(self) -> int:
+        """Return how many records more may be held, if they are as large as those that are."""
+        records, size = self._flow.unsettled, self._flow.unsettled_bytes
+        room = self._unsettled_records_max - records - len(self._holds)
+        if size == 0:
+            return room
+        return min(room, (self._unsettled_bytes_max - size) * records // size)
 
     def _pause(self, partition: Partition, until: float) -> None:
         self._paused[partition] = until

@@ -71,6 +71,7 @@ class Pace:
     cycle_max_s: float
     in_flight_max: int
     unsettled_records_max: int
+    unsettled_bytes_max: int
     dead_letter_pause_s: float
     revoke_wait_s: float
     drain_wait_s: float
@@ -126,6 +127,7 @@ class Processor:
             flow,
             observer,
             unsettled_records_max=pace.unsettled_records_max,
+            unsettled_bytes_max=pace.unsettled_bytes_max,
             dead_letter_pause_s=pace.dead_letter_pause_s,
             missing=missing,
             clock=clock,

@@ -26,3 +26,8 @@ class Record:
     def next_offset(self) -> int:
         """The offset to commit once this record and all before it are settled."""
         return self.offset + 1
+
+    @property
+    def size(self) -> int:
+        """The bytes of its key and its value."""
+        return len(self.key or b"") + len(self.value or b"")

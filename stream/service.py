@@ -80,7 +80,8 @@ async def serve(settings: Settings) -> None:
         metrics,
         vitals,
         flow,
-        in_flight_limit=kafka.unsettled_records_max,
+        records_limit=kafka.unsettled_records_max,
+        bytes_limit=kafka.unsettled_bytes_max,
         polled_at=lambda: member.polled_at,
     )
     tracer = tracing(settings)
@@ -223,6 +224,7 @@ def pace(settings: Settings) -> Pace:
         cycle_max_s=settings.kafka.cycle_max_s,
         in_flight_max=settings.wootric.in_flight_max,
         unsettled_records_max=settings.kafka.unsettled_records_max,
+        unsettled_bytes_max=settings.kafka.unsettled_bytes_max,
         dead_letter_pause_s=settings.kafka.dead_letter_pause_s,
         revoke_wait_s=settings.kafka.revoke_wait_s,
         drain_wait_s=settings.wootric.request_timeout_s + settings.kafka.transaction_timeout_s,

@@ -92,6 +92,11 @@ class KafkaSettings(Section):
     unsettled_records_max: int = Field(
         10_000, ge=100, description="Events in memory, over all partitions."
     )
+    unsettled_bytes_max: int = Field(
+        32 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Bytes of their records; what is made of them takes several times as much.",
+    )
     unsettled_span_max: int = Field(
         100_000,
         ge=100,

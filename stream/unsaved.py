@@ -38,6 +38,7 @@ class Unsaved:
         self.counts: Counter[tuple[str, str]] = Counter()
         self._ledger: dict[str, LedgerRecord] = {}
         self._events = 0
+        self._bytes = 0
 
     def __bool__(self) -> bool:
         """Whether there is anything to commit."""
@@ -59,10 +60,11 @@ class Unsaved:
         """Let a ledger record be in the next transaction; None is a tombstone."""
         self._ledger[key] = LedgerRecord(key, value, remote_id)
 
-    def count(self, outcome: str, reason: str) -> None:
-        """Count one settled event."""
+    def count(self, outcome: str, reason: str, size: int) -> None:
+        """Count one settled event, whose record has so many bytes."""
         self.counts[outcome, reason] += 1
         self._events += 1
+        self._bytes += size
 
     def claimed(self) -> Container[int]:
         """Return the ids of responses and declines that receipts name: to be asked, not counted."""
@@ -79,6 +81,7 @@ class Unsaved:
             parked=tuple(self.parked),
             releases=tuple(self.releases),
             settled=self.counts.copy(),
+            settled_bytes=self._bytes,
         )
 
     def committed(self, share: Share, covered: int | None = None) -> None:
@@ -96,3 +99,4 @@ class Unsaved:
         del self.releases[: len(share.releases)]
         self.counts -= Counter(share.settled)
         self._events -= sum(share.settled.values())
+        self._bytes -= share.settled_bytes

@@ -32,11 +32,13 @@ RUNTIME = Dashboard(
             ),
             Panel(
                 title="Room for records",
-                says="In flight over the limit; at 1 a worker reads no further.",
+                says="In flight over the limit; at 1 of either a worker reads no further.",
                 unit="percentunit",
                 queries={
-                    "{{instance}}": "wootric_records_in_flight{$scope} "
-                    "/ wootric_records_in_flight_limit{$scope}"
+                    "{{instance}} by number": "wootric_records_in_flight{$scope} "
+                    "/ wootric_records_in_flight_limit{$scope}",
+                    "{{instance}} by bytes": "wootric_records_in_flight_bytes{$scope} "
+                    "/ wootric_records_in_flight_bytes_limit{$scope}",
                 },
             ),
             Panel(

@@ -33,7 +33,8 @@ class Gauges:
         vitals: Vitals,
         flow: Flow,
         *,
-        in_flight_limit: int,
+        records_limit: int,
+        bytes_limit: int,
         polled_at: Callable[[], float],
     ) -> None:
         self._metrics = metrics
@@ -47,7 +48,8 @@ class Gauges:
         self._loop_until = time.perf_counter()
         self._cpu_until = time.thread_time()
         self._behind_since: dict[Partition, float] = {}
-        metrics.records_in_flight_limit.set(in_flight_limit)
+        metrics.records_in_flight_limit.set(records_limit)
+        metrics.bytes_in_flight_limit.set(bytes_limit)
 
     def refresh(self) -> None:
         """Take everything anew."""
@@ -55,6 +57,7 @@ class Gauges:
         now = time.monotonic()
         vitals.in_flight = flow.unsettled
         metrics.records_in_flight.set(vitals.in_flight)
+        metrics.bytes_in_flight.set(flow.unsettled_bytes)
         metrics.records_unaccounted.set(
             vitals.consumed - vitals.settled.total() - vitals.relinquished - vitals.in_flight
         )

@@ -75,6 +75,12 @@ class Metrics:
         self.records_in_flight_limit = self._gauge(
             "records_in_flight_limit", "Records in flight at which reading stops for a while."
         )
+        self.bytes_in_flight = self._gauge(
+            "records_in_flight_bytes", "Bytes of the records in flight."
+        )
+        self.bytes_in_flight_limit = self._gauge(
+            "records_in_flight_bytes_limit", "Bytes of them at which it stops as well."
+        )
         self.records_unaccounted = self._gauge(
             "records_unaccounted",
             "Consumed less settled less relinquished less in flight. Always 0; anything else is a "

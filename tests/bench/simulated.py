@@ -273,7 +273,7 @@ class World:
 
         metrics, vitals = Metrics(), Vitals()
         flow = Flow(limits(settings), settled=settled)
-        gauges = Gauges(metrics, vitals, flow, in_flight_limit=0, polled_at=loop.time)
+        gauges = Gauges(metrics, vitals, flow, records_limit=0, bytes_limit=0, polled_at=loop.time)
         sink = WootricSink(
             wootric_account(settings.wootric),
             session=SimulatedHttp(self.api),

@@ -14,11 +14,12 @@ Series = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """The alert is looked at after so many minutes."""
+    """The alert is looked at after so many minutes, and fires so many times then."""
 
     fires: Series
     silent: Series
     at_min: int = 30
+    times: int = 1
 
 
 def steady(value: float, steps: int = 60) -> str:
@@ -246,14 +247,19 @@ CASES: dict[str, Case] = {
     ),
     "WootricBackpressured": Case(
         {
-            "wootric_records_in_flight": steady(9_990),
-            "wootric_records_in_flight_limit": steady(10_000),
+            'wootric_records_in_flight{instance="by-number"}': steady(9_990),
+            'wootric_records_in_flight_limit{instance="by-number"}': steady(10_000),
+            'wootric_records_in_flight_bytes{instance="by-bytes"}': steady(33_000_000),
+            'wootric_records_in_flight_bytes_limit{instance="by-bytes"}': steady(32 * 2**20),
         },
         {
             "wootric_records_in_flight": steady(5_000),
             "wootric_records_in_flight_limit": steady(10_000),
+            "wootric_records_in_flight_bytes": steady(16 * 2**20),
+            "wootric_records_in_flight_bytes_limit": steady(32 * 2**20),
         },
         at_min=50,
+        times=2,
     ),
     "WootricEventLoopSlow": Case(
         {LOOP_LAG + '{le="0.5"}': growing(50), LOOP_LAG + '{le="1.0"}': growing(100)}

@@ -67,7 +67,7 @@ def written(folder: Path, alert: str, worlds: list[dict[str, object]]) -> str:
 def world(alert: str, case: Case, *, fires: bool) -> dict[str, object]:
     series = case.fires if fires else case.silent
     firing = f'count by (alertname) (ALERTS{{alertname="{alert}",alertstate="firing"}})'
-    expected = [{"labels": f'{{alertname="{alert}"}}', "value": 1}] if fires else []
+    expected = [{"labels": f'{{alertname="{alert}"}}', "value": case.times}] if fires else []
     return {
         "name": f"{alert} {'fires' if fires else 'is silent'}",
         "interval": "1m",

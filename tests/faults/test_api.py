@@ -5,8 +5,19 @@ import json
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
+from typing import Any
 
-from common import COMMAND, IMPATIENT, TROUBLE_S, end_well, publish, seen_in_trouble
+import psutil
+from common import (
+    COMMAND,
+    IMPATIENT,
+    IN_TRANSIT,
+    MEMORY_MB_MAX,
+    TROUBLE_S,
+    end_well,
+    publish,
+    seen_in_trouble,
+)
 from crowd import crowd, together
 from stack import Stack
 
@@ -17,6 +28,9 @@ __all__ = ["crowd"]
 
 EVENTS = 300
 EVERYTHING = ("/v1/*", "/pixel.gif")
+
+LARGE, LARGE_BYTES = 4_000, 32_000
+"""120 MB of records that are as large as Segment lets them be; in Python several times that."""
 
 REFUSALS = {
     "429 for seconds": Answer(status=429, headers={"Retry-After": "1"}),
@@ -43,6 +57,19 @@ TOKEN_TROUBLE: Mapping[str, tuple[Fault, int]] = {
 }
 
 
+def large(number: int) -> dict[str, Any]:
+    """Return an identify of a user of its own."""
+    return {
+        "type": "identify",
+        "messageId": f"large-{number}",
+        "userId": f"large-{number}",
+        "traits": {
+            "email": f"large-{number}@example.com",
+            **{f"trait{n}": f"{number} {n} ".ljust(290, "x") for n in range(100)},
+        },
+    }
+
+
 @together(cases=REFUSALS)
 async def test_wootric_that_refuses_everything_loses_nothing(stack: Stack, answer: Answer) -> None:
     """Lag grows and is seen, nothing becomes a dead letter, and it recovers by itself."""
@@ -67,6 +94,31 @@ async def test_wootric_that_refuses_everything_loses_nothing(stack: Stack, answe
         assert await asyncio.to_thread(worker.stop) == 0
         worker.start()
         await worker.until_ready()
+    await end_well(stack, worker)
+
+
+@together()
+async def test_large_events_are_held_by_their_bytes(stack: Stack) -> None:
+    """Nothing can be delivered: not all that is read is in memory."""
+    limit = 8 * 2**20
+    worker = stack.worker("w1", KAFKA__UNSETTLED_BYTES_MAX=str(limit))
+    worker.start()
+    await worker.until_logged("partition_opened")
+    healthy = stack.wootric.faults
+    for path in EVERYTHING:
+        stack.wootric.on("*", path, Answer(status=503), always=True)
+    for first in range(0, LARGE, 500):
+        some = [large(number) for number in range(first, first + 500)]
+        await asyncio.to_thread(stack.publish, some)
+    held, moved_at = 0.0, time.monotonic()
+    while time.monotonic() - moved_at < 2:
+        metrics = await worker.metrics()
+        if metrics["wootric_records_in_flight_bytes"] > held:
+            held, moved_at = metrics["wootric_records_in_flight_bytes"], time.monotonic()
+        await asyncio.sleep(0.1)
+    assert limit / 2 < held < limit + IN_TRANSIT * LARGE_BYTES
+    assert psutil.Process(worker.running.pid).memory_info().rss < MEMORY_MB_MAX * 1e6
+    stack.wootric.faults = type(healthy)()
     await end_well(stack, worker)
 
 

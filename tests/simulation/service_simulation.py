@@ -37,6 +37,7 @@ PACE = Pace(
     cycle_max_s=0.5,
     in_flight_max=3,
     unsettled_records_max=50,
+    unsettled_bytes_max=1_000_000,
     dead_letter_pause_s=1.0,
     revoke_wait_s=2.0,
     drain_wait_s=3.0,
@@ -84,7 +85,8 @@ class ServiceWorker:
             METRICS,
             self.vitals,
             self.flow,
-            in_flight_limit=PACE.unsettled_records_max,
+            records_limit=PACE.unsettled_records_max,
+            bytes_limit=PACE.unsettled_bytes_max,
             polled_at=lambda: world.now,
         )
         observer = Observer(METRICS, self.vitals, gauges)

@@ -28,7 +28,12 @@ class Watched:
     def __init__(self) -> None:
         self.metrics, self.vitals, self.flow = Metrics(), Vitals(), Flow(LIMITS)
         self.gauges = Gauges(
-            self.metrics, self.vitals, self.flow, in_flight_limit=100, polled_at=lambda: 0.0
+            self.metrics,
+            self.vitals,
+            self.flow,
+            records_limit=100,
+            bytes_limit=10_000,
+            polled_at=lambda: 0.0,
         )
         self.observer = Observer(self.metrics, self.vitals, self.gauges)
         self.flow.open(PARTITION, MemoryState(), 0, 0.0, opening=1)

@@ -44,6 +44,7 @@ PACE = Pace(
     cycle_max_s=0.05,
     in_flight_max=4,
     unsettled_records_max=100,
+    unsettled_bytes_max=10_000,
     dead_letter_pause_s=60.0,
     revoke_wait_s=5.0,
     drain_wait_s=5.0,
@@ -75,7 +76,9 @@ class Worker:
 
     def __init__(self, judge: Callable[[Record], Judged]) -> None:
         metrics, vitals, flow = Metrics(), Vitals(), Flow(LIMITS)
-        gauges = Gauges(metrics, vitals, flow, in_flight_limit=100, polled_at=lambda: 0.0)
+        gauges = Gauges(
+            metrics, vitals, flow, records_limit=100, bytes_limit=10_000, polled_at=lambda: 0.0
+        )
         session = HttpSession(in_flight_max=4, request_timeout_s=1.0)
         self.processor = Processor(
             flow=flow,
@@ -102,8 +105,8 @@ class Worker:
             self.processor.hear(restored)
         await asyncio.sleep(0)
 
-    def read(self, *offsets: int) -> None:
-        records = [Record(PARTITION, offset, 0, b"key", b"value") for offset in offsets]
+    def read(self, *offsets: int, value: bytes = b"value") -> None:
+        records = [Record(PARTITION, offset, 0, b"key", value) for offset in offsets]
         self.processor.hear(
             Records([Message(PARTITION, record.offset, record) for record in records])
         )
@@ -136,6 +139,26 @@ async def test_a_defect_ends_the_worker_before_anything_is_committed_past_it() -
         await asyncio.wait_for(worker.run, 5)
     offsets = [one.checkpoint.shares[PARTITION].offset for one in worker.member.told(Commit)]
     assert max(offsets, default=0) == 0
+
+
+async def test_large_records_leave_room_for_fewer() -> None:
+    """As many more as there are bytes left, if they are as large; and all of it afterwards."""
+    worker = Worker(refuse)
+    await worker.begin()
+    worker.read(0, 1, value=b"v" * 1_997)
+    await asyncio.sleep(0.01)
+    assert worker.member.room == 3
+    worker.read(2, 3, 4, 5, value=b"v" * 1_997)
+    await asyncio.sleep(0.01)
+    assert worker.member.room <= 0
+    for _ in range(2):
+        commit = await worker.told(Commit)
+        worker.member.commands.clear()
+        committed = Committed(checkpoint=commit.checkpoint, started_at=0.0, took_s=0.0)
+        worker.processor.hear(committed)
+    await asyncio.sleep(0.01)
+    assert worker.member.room == PACE.unsettled_records_max
+    worker.run.cancel()
 
 
 async def test_who_leaves_commits_what_ended_before_a_partition_goes() -> None:

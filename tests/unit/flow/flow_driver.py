@@ -24,6 +24,7 @@ from stream.work import Work
 
 PARTITION = Partition("segment.events", 0)
 ROOM = Capacity(api=100, pages=100)
+KEY, VALUE = b"key", b"value"
 LIMITS = Limits(
     lease_s=5,
     takeover_wait_s=75,
@@ -101,7 +102,7 @@ class Driver:
             verdict = Deliver(operation=what, lane=lane)
         before = self.part.unsettled
         event = Judged(
-            record=Record(PARTITION, offset, time_ms, b"key", b"value"),
+            record=Record(PARTITION, offset, time_ms, KEY, VALUE),
             event_id=name or f"e{offset}",
             message_id=name or f"e{offset}",
             verdict=verdict,
@@ -170,8 +171,12 @@ class Driver:
         return Driver(self.limits, self.state, at, self.now)
 
     def conserved(self) -> bool:
-        """Whether every consumed event is settled or under way."""
-        return self.consumed == self.settled.total() + self.flow.unsettled
+        """Whether every consumed event is settled or under way, and so are its bytes."""
+        unsettled = self.flow.unsettled
+        return (
+            self.consumed == self.settled.total() + unsettled
+            and self.flow.unsettled_bytes == len(KEY + VALUE) * unsettled
+        )
 
 
 def names(work: Work) -> list[str]:
