@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from stream.errors import DecodeError
@@ -43,6 +43,18 @@ class DeadLetter:
     app_version: str
     replay: str | None = None
     trace: tuple[tuple[str, bytes], ...] = ()
+
+    def fitting(self, bytes_max: int) -> Self:
+        """Return the letter; without key and value, where these have more than so many bytes.
+
+        A topic bounds what is compressed. What its producer compressed better than we do might
+        not be taken here, ever, and nothing that comes after it would be committed.
+        """
+        size = len(self.key or b"") + len(self.value or b"")
+        if size <= bytes_max:
+            return self
+        detail = f"its {size:,} bytes are too many for a letter; {self.detail}"
+        return replace(self, key=None, value=None, detail=detail)
 
     def headers(self) -> list[tuple[str, bytes]]:
         """Return the headers of the record; what is None has none."""

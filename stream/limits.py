@@ -12,7 +12,7 @@ class Limits:
     ``quiet_s``: the same after an attempt of our own, from the last moment it was sent.
     ``unsettled_span_max``: how far offsets may run ahead of the lowest unsettled one.
     ``dead_letters_max``: how many dead letters, among the last twice as many events, stop a
-    partition; 0 is never.
+    partition; 0 is never. ``letter_bytes_max``: what a dead letter may hold of its record.
     """
 
     lease_s: float
@@ -21,6 +21,7 @@ class Limits:
     unchanged_resend_after_s: float
     unsettled_span_max: int
     dead_letters_max: int
+    letter_bytes_max: int
     resend_pages: bool
     app_version: str
     instance: str

@@ -555,4 +555,4 @@ class PartitionFlow:
             app_version=self._limits.app_version,
             replay=replay_of(event.record),
             trace=trace_headers(event.record.headers),
-        )
+        ).fitting(self._limits.letter_bytes_max)

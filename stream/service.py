@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from stream.decode import ById, Decoder
 from stream.errors import StartupError
 from stream.flow import Flow
 from stream.judge import Judged, judge
-from stream.kafka.config import KafkaConfig
+from stream.kafka.config import LETTER_BYTES_DEFAULT, KafkaConfig
 from stream.kafka.keeper import Keeper
 from stream.kafka.member import GroupMember
 from stream.kafka.messages import Failed
@@ -72,9 +73,12 @@ async def serve(settings: Settings) -> None:
     stopping = _stop_on_signals()
     kafka, wootric = settings.kafka, settings.wootric
     config = kafka_config(kafka, stays=True)
-    await asyncio.to_thread(preflight, config, dedupe_window_s=kafka.dedupe_window_s)
+    letter_bytes_max = await asyncio.to_thread(
+        preflight, config, dedupe_window_s=kafka.dedupe_window_s
+    )
+    config = replace(config, letter_bytes_max=letter_bytes_max)
     account = wootric_account(wootric)
-    metrics, vitals, flow = Metrics(), Vitals(), Flow(limits(settings))
+    metrics, vitals, flow = Metrics(), Vitals(), Flow(limits(settings, letter_bytes_max))
     metrics.config_info.labels(fingerprint(settings)).set(1)
     gauges = Gauges(
         metrics,
@@ -202,7 +206,7 @@ def wootric_account(wootric: WootricSettings) -> WootricAccount:
     )
 
 
-def limits(settings: Settings) -> Limits:
+def limits(settings: Settings, letter_bytes_max: int = LETTER_BYTES_DEFAULT) -> Limits:
     """Return the flow's bounds."""
     wootric = settings.wootric
     return Limits(
@@ -212,6 +216,7 @@ def limits(settings: Settings) -> Limits:
         unchanged_resend_after_s=wootric.unchanged_resend_after_s,
         unsettled_span_max=settings.kafka.unsettled_span_max,
         dead_letters_max=settings.kafka.dead_letters_max,
+        letter_bytes_max=letter_bytes_max,
         resend_pages=wootric.in_doubt_pages is InDoubtPages.RESEND,
         app_version=__version__,
         instance=settings.kafka.instance_id,

@@ -202,12 +202,17 @@ class Stack:
         return worker
 
     def publish(
-        self, documents: Iterable[Mapping[str, Any] | bytes | None], *, partition: int = -1
+        self,
+        documents: Iterable[Mapping[str, Any] | bytes | None],
+        *,
+        partition: int = -1,
+        producer: Producer | None = None,
     ) -> int:
         """Publish Segment events, and raw values as they are; return how many.
 
-        Without ``partition`` the key chooses it.
+        Without ``partition`` the key chooses it, without ``producer`` our own is taken.
         """
+        producer = producer or self._producer
         count = 0
 
         def acknowledged(key: bytes | None, value: bytes | None, error: Any, at: Message) -> None:
@@ -224,7 +229,7 @@ class Stack:
                 value = document
             while True:
                 try:
-                    self._producer.produce(
+                    producer.produce(
                         self.config.topic,
                         key=key,
                         value=value,
@@ -232,11 +237,11 @@ class Stack:
                         on_delivery=partial(acknowledged, key, value),
                     )
                 except BufferError:
-                    self._producer.poll(0.1)
+                    producer.poll(0.1)
                 else:
                     break
             count += 1
-        assert self._producer.flush(30) == 0
+        assert producer.flush(30) == 0
         if any(record.offset is None for record in self.published):
             self.published = self._read_input()
         return count

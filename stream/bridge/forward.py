@@ -8,15 +8,18 @@ from stream.json_value import parse
 from stream.record import Record
 
 
-def forward(record: Record, header: bytes, now_ms: int) -> Arrival | DeadLetter | None:
+def forward(
+    record: Record, header: bytes, now_ms: int, *, bytes_max: int
+) -> Arrival | DeadLetter | None:
     """Return what is to be written for a record: keyed by user and encoded, or a dead letter.
 
-    None for a record without a value. What is an event, however incomplete, is passed on.
+    None for a record without a value. What is an event, however incomplete, is passed on,
+    if it has no more than ``bytes_max`` bytes.
     """
     if record.value is None:
         return None
     try:
-        return arrival(_document(record.value), header)
+        return _bounded(arrival(_document(record.value), header), bytes_max)
     except DecodeError as error:
         return DeadLetter(
             key=record.key,
@@ -27,7 +30,13 @@ def forward(record: Record, header: bytes, now_ms: int) -> Arrival | DeadLetter 
             offset=record.offset,
             failed_at_ms=now_ms,
             app_version=__version__,
-        )
+        ).fitting(bytes_max)
+
+
+def _bounded(found: Arrival, bytes_max: int) -> Arrival:
+    if len(found.key or b"") + len(found.value) > bytes_max:
+        raise DecodeError("too_large", f"the event has more than {bytes_max:,} bytes")
+    return found
 
 
 def _document(value: bytes) -> dict[str, object]:

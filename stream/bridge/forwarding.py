@@ -16,9 +16,9 @@ from stream.telemetry.bridge_metrics import BridgeMetrics
 log = structlog.get_logger()
 
 
-def convert(record: Record, header: bytes) -> Output:
+def convert(record: Record, header: bytes, bytes_max: int) -> Output:
     """Return what is written for a record."""
-    found = forward(record, header, int(time.time() * 1000))
+    found = forward(record, header, int(time.time() * 1000), bytes_max=bytes_max)
     return found if found is None or isinstance(found, DeadLetter) else (found.key, found.value)
 
 

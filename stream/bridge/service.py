@@ -93,7 +93,7 @@ async def serve_topic(settings: BridgeOnly, source: str) -> None:
         config,
         source=source,
         record_bytes_max=record_bytes_max,
-        convert=partial(convert, header=header),
+        convert=partial(convert, header=header, bytes_max=record_bytes_max),
         observer=Forwarding(metrics, standing),
         ended=partial(asyncio.get_running_loop().call_soon_threadsafe, _end, ended),
     )

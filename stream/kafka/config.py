@@ -6,6 +6,11 @@ from typing import Any
 
 RECORD_BYTES_MAX = 10 * 1024 * 1024
 """The client's own limit; the topic's governs. A dead letter is its record and a little more."""
+LETTER_BYTES_DEFAULT = 1024 * 1024
+BATCH_BYTES_MAX = 1_000_000
+"""A topic bounds whole batches: one of many small letters must not be larger than the largest."""
+SMALL_BATCH_BYTES_MAX = 64 * 1024
+"""For who does not know what the topic takes."""
 
 CLIENT_LOG_LEVEL = 2
 """Critical lines only: while the brokers are away the client writes twenty others a second, each
@@ -16,8 +21,10 @@ client of a process its own. What they say, ``noted`` says in our log, and not a
 class KafkaConfig:
     """Where the topics are and who we are there; times in seconds.
 
-    ``properties`` goes to librdkafka as it is, behind our own choices. ``login`` gives name and
-    password for SASL as they are now, if there are any; it is asked for each client anew.
+    ``letter_bytes_max`` is how many bytes of a record a dead letter may hold: what is larger may
+    not be taken, and would hold up everything. ``properties`` goes to librdkafka as it is, behind
+    our own choices. ``login`` gives name and password for SASL as they are now, if there are any;
+    it is asked for each client anew.
     """
 
     bootstrap_servers: str
@@ -29,6 +36,7 @@ class KafkaConfig:
     parked_topic: str
     session_timeout_s: float = 10.0
     transaction_timeout_s: float = 10.0
+    letter_bytes_max: int = LETTER_BYTES_DEFAULT
     properties: Mapping[str, Any] = field(default_factory=dict, repr=False)
     login: Callable[[], tuple[str, str] | None] = field(
         default=lambda: None, repr=False, compare=False
@@ -144,6 +152,7 @@ def producer(config: KafkaConfig, *, transactional_id: str) -> dict[str, Any]:
         "transaction.timeout.ms": round(config.transaction_timeout_s * 1000),
         "message.timeout.ms": round(config.transaction_timeout_s * 800),
         "message.max.bytes": RECORD_BYTES_MAX,
+        "batch.size": min(BATCH_BYTES_MAX, config.letter_bytes_max),
         "compression.type": "lz4",
         "acks": "all",
         "linger.ms": 0,
@@ -161,6 +170,7 @@ def plain_producer(config: KafkaConfig) -> dict[str, Any]:
         "enable.idempotence": True,
         "acks": "all",
         "message.max.bytes": RECORD_BYTES_MAX,
+        "batch.size": SMALL_BATCH_BYTES_MAX,
         "compression.type": "lz4",
         "linger.ms": 5,
         "partitioner": "murmur2_random",
@@ -179,6 +189,7 @@ def acknowledged_producer(
         **plain_producer(config),
         "client.id": f"{config.instance_id}-bridge",
         "message.max.bytes": record_bytes_max,
+        "batch.size": BATCH_BYTES_MAX,
         "message.timeout.ms": round(ack_s * 1000),
         "linger.ms": 2,
         "reconnect.backoff.max.ms": 1000,
@@ -193,5 +204,5 @@ def rekey_producer(config: KafkaConfig, *, record_bytes_max: int) -> dict[str, A
     return {
         **producer(config, transactional_id=config.transactional_id),
         "client.id": f"{config.instance_id}-bridge",
-        "batch.size": min(1_000_000, record_bytes_max),
+        "batch.size": min(BATCH_BYTES_MAX, record_bytes_max),
     }

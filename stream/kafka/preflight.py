@@ -10,8 +10,10 @@ from stream.kafka.config import KafkaConfig
 from stream.kafka.trouble import as_startup_error
 
 
-def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> None:
+def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> int:
     """Refuse to start on a cluster where the guarantee could not hold.
+
+    Returns how many bytes of a record its dead letter may hold, however badly they compress.
 
     Raises:
         StartupError: with everything that is wrong; 75 when Kafka gives no answer.
@@ -23,6 +25,7 @@ def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> None:
             if not finding.ok
         ]
         wrong += broker_limits(config)
+        largest = _largest_letter(config) if not wrong else 0
     except KafkaException as error:
         if error.args[0].code() == KafkaError._INVALID_ARG:
             raise as_startup_error(error.args[0]) from error
@@ -30,13 +33,21 @@ def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> None:
         raise StartupError(text, exit_code=75) from error
     if wrong:
         raise StartupError("Kafka is not ready for us:\n  " + "\n  ".join(wrong), exit_code=78)
+    return largest
+
+
+def _largest_letter(config: KafkaConfig) -> int:
+    names = (config.dead_letter_topic, config.parked_topic)
+    sizes = topics.record_sizes(AdminClient(settings.common(config)), names)
+    return min(sizes.values()) - topics.HEADROOM_BYTES
 
 
 def preflight_bridge(config: KafkaConfig, *, source: str | None = None) -> int:
     """Refuse to bridge into topics that are not there, or could not take what comes.
 
-    ``source`` is the topic that is read, if one is. Returns the input's largest record, in bytes:
-    Kafka's default where we may not ask, which only a source makes necessary.
+    ``source`` is the topic that is read, if one is. Returns the largest record, in bytes, of the
+    source, else of the input: Kafka's default where we may not ask, which only a source makes
+    necessary.
 
     Raises:
         StartupError: with everything that is wrong; 75 when Kafka gives no answer.
@@ -66,7 +77,7 @@ def preflight_bridge(config: KafkaConfig, *, source: str | None = None) -> int:
                 wrong.append(f"{name}: max.message.bytes is below {need}, which {source} may need")
     if wrong:
         raise StartupError(_cannot(wrong), exit_code=78)
-    return sizes[config.topic]
+    return sizes[source or config.topic]
 
 
 def _cannot(wrong: list[str]) -> str:

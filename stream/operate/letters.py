@@ -74,7 +74,8 @@ class Letter:
 
     ``written_ms`` is the record's own time: what retention goes by. ``size`` is that of its
     value in bytes, None where the record was gone from the input before it could be read
-    again. ``names`` is what its replays are known by in the ledger, where somebody asked.
+    again, or too large for a letter. ``names`` is what its replays are known by in the ledger,
+    where somebody asked.
     """
 
     kind: Kind

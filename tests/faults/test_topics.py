@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from common import COMMAND, end_well, publish
@@ -163,6 +164,36 @@ async def test_a_write_that_is_refused_holds_up_what_it_belongs_to(
     assert worker.running.poll() is None
     assert not await asyncio.to_thread(stack.caught_up)
     await asyncio.to_thread(trouble.mend, stack)
+    await end_well(stack, worker)
+
+
+@together(on="three_brokers")
+async def test_a_record_that_fits_into_no_letter_holds_nothing_up(stack: Stack) -> None:
+    """Its producer compressed it better than we do, or it is larger than our client sends."""
+    worker = stack.worker("w1", KAFKA__TRANSACTION_TIMEOUT_S="4")
+    worker.start()
+    await publish(stack, PLENTY, 61)
+    well = {"compression.type": "zstd", "message.max.bytes": 20_000_000, "linger.ms": 0}
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers, **well})
+    for value in (b64encode(Random(1).randbytes(970_000)), bytes(12_000_000)):
+        await asyncio.to_thread(stack.publish, [value], producer=producer)
+    await publish(stack, PLENTY, 62)
+    bare = [replace(one, value=b"") if one.size > 1_000_000 else one for one in stack.published]
+    stack.published = bare  # as their letters are
+    await end_well(stack, worker)
+
+
+@together(on="three_brokers")
+async def test_letters_together_are_not_larger_than_their_topic_takes(stack: Stack) -> None:
+    """It takes the largest record of the input; a burst of many in one batch is larger."""
+    await asyncio.to_thread(configure, stack, stack.config.topic, max_message_bytes="100000")
+    await asyncio.to_thread(configure, stack, letters(stack), max_message_bytes="165536")
+    await asyncio.to_thread(configure, stack, stack.config.parked_topic, max_message_bytes="165536")
+    small = Producer({"bootstrap.servers": stack.bootstrap_servers, "batch.size": 50_000})
+    bad = [Random(number).randbytes(5_000) for number in range(400)]
+    await asyncio.to_thread(stack.publish, bad, producer=small)
+    worker = stack.worker("w1", KAFKA__TRANSACTION_TIMEOUT_S="4")
+    worker.start()
     await end_well(stack, worker)
 
 

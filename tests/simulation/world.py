@@ -91,6 +91,7 @@ class World(Agenda):
             unchanged_resend_after_s=dice.choice((10, 10_000)),
             unsettled_span_max=1_000,
             dead_letters_max=0,
+            letter_bytes_max=1_000,
             resend_pages=self.resend_pages,
             app_version="1",
             instance="worker",

@@ -130,7 +130,7 @@ def record(value: bytes | None) -> Record:
 
 
 def test_a_record_is_encoded_anew_and_keyed_by_its_user():
-    found = forward(record(json.dumps(EVENT).encode()), confluent_header(9), 1)
+    found = forward(record(json.dumps(EVENT).encode()), confluent_header(9), 1, bytes_max=1_000)
     assert not isinstance(found, DeadLetter | None)
     assert found.key == b"u"
     decoder = Decoder(all_packaged(), {9: SEGMENT_EVENT}.get)
@@ -139,11 +139,20 @@ def test_a_record_is_encoded_anew_and_keyed_by_its_user():
 
 @pytest.mark.parametrize("value", [b"", b"\xff\x00", b"{", b"17", b"[]", b'"text"'])
 def test_a_record_that_is_no_event_becomes_a_dead_letter_with_its_own_bytes(value):
-    letter = forward(record(value), HEADER, 1)
+    letter = forward(record(value), HEADER, 1, bytes_max=1_000)
     assert isinstance(letter, DeadLetter)
     assert (letter.reason, letter.key, letter.value) == ("invalid_json", b"key", value)
     assert (letter.origin, letter.offset) == (Partition("segment.json", 2), 7)
 
 
 def test_a_record_without_a_value_is_nothing():
-    assert forward(record(None), HEADER, 1) is None
+    assert forward(record(None), HEADER, 1, bytes_max=1_000) is None
+
+
+@pytest.mark.parametrize("value", [json.dumps({**EVENT, "x": "x" * 1_000}).encode(), b"{" * 1_100])
+def test_a_record_that_no_topic_has_to_take_leaves_a_letter_without_bytes(value):
+    letter = forward(record(value), HEADER, 1, bytes_max=1_000)
+    assert isinstance(letter, DeadLetter)
+    assert (letter.key, letter.value) == (None, None)
+    assert "bytes are too many for a letter; " in letter.detail
+    assert (letter.origin, letter.offset) == (Partition("segment.json", 2), 7)

@@ -32,6 +32,7 @@ LIMITS = Limits(
     unchanged_resend_after_s=1000,
     unsettled_span_max=100,
     dead_letters_max=0,
+    letter_bytes_max=1_000,
     resend_pages=False,
     app_version="1",
     instance="worker-0",

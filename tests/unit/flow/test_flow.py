@@ -49,6 +49,7 @@ class World:
             "unchanged_resend_after_s": 86_400.0,
             "unsettled_span_max": 1_000,
             "dead_letters_max": 3,
+            "letter_bytes_max": 1_000,
             "resend_pages": False,
             "app_version": "0",
             "instance": "w1",
