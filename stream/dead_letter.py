@@ -12,6 +12,7 @@ from stream.errors import DecodeError
 from stream.record import Partition, Record
 
 TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
+TRACE_BYTES_MAX = 8 * 1024
 DETAIL_LENGTH_MAX = 2_000
 """In characters; ``topics check`` reckons with 64 KiB for all headers. What is cut of a messageId
 is in the value: whole, a record's largest field would be in the letter twice."""
@@ -119,10 +120,13 @@ class DeadLetter:
 
 
 def trace_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
-    """Return the headers that carry a trace (W3C Trace Context), in their order."""
-    return tuple(
+    """Return the headers that carry a trace (W3C Trace Context), in their order; none, if they
+    are longer than a letter is sure to take.
+    """
+    trace = tuple(
         (name, value) for name, value in headers if name in TRACE_HEADERS and value is not None
     )
+    return trace if sum(len(value) for _, value in trace) <= TRACE_BYTES_MAX else ()
 
 
 def noted(record: Record) -> str | None:

@@ -26,6 +26,7 @@ FORCE_HEADER = "x-replay-force"
 RawEntry: TypeAlias = tuple[bytes, bytes | None, int | None]
 """A ledger record as it is read: key, value, and the id that its receipt names."""
 
+PLACE_LENGTH_MAX = 100
 EVENT_ID_LENGTH_MAX = 256
 """Segment's limit is 100 characters; what is longer goes by its hash."""
 
@@ -161,7 +162,8 @@ def event_id(record: Record, event: Event | None) -> str:
 
 def replay_of(record: Record) -> str | None:
     """Return the place of the dead letter that this record is a replay of, or None."""
-    return _header(record, REPLAY_HEADER)
+    place = _header(record, REPLAY_HEADER)
+    return place if place is None or len(place) <= PLACE_LENGTH_MAX else None
 
 
 def is_forced(record: Record, event: Event | None) -> bool:

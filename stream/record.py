@@ -29,5 +29,8 @@ class Record:
 
     @property
     def size(self) -> int:
-        """The bytes of its key and its value."""
-        return len(self.key or b"") + len(self.value or b"")
+        """The bytes of its key, its value and its headers."""
+        size = len(self.key or b"") + len(self.value or b"")
+        for name, value in self.headers:
+            size += len(name) + len(value or b"")
+        return size

@@ -190,6 +190,9 @@ def _check_configs(
     if "delete" in ledger["cleanup.policy"] and int(ledger["retention.bytes"]) >= 0:
         text = "ledger: retention.bytes may end it before KAFKA__DEDUPE_WINDOW_S; set it to -1"
         findings.append(Finding(config.ledger_topic, False, text))
+    if int(ledger["max.message.bytes"]) < RECORD_BYTES_DEFAULT:
+        text = f"ledger: max.message.bytes is below {RECORD_BYTES_DEFAULT}: an entry would not fit"
+        findings.append(Finding(config.ledger_topic, False, text))
     need = int(source["max.message.bytes"]) + HEADROOM_BYTES
     for name in (config.dead_letter_topic, config.parked_topic):
         if int(configs[name]["max.message.bytes"]) < need:

@@ -11,6 +11,9 @@ from stream.event import Event
 from stream.segment_time import as_seconds, read_time_ms
 from stream.transform.lookup import as_object, find, find_key
 
+NAME_LENGTH_MAX = 1_000
+"""In characters, of what names a person; an address has 254 at most (RFC 5321, 4.5.3.1.3). The
+ledger holds these, and what it refused would hold up everything."""
 _LINE_ENDS = re.compile(r"[\n\r\u2028\u2029]")
 
 
@@ -18,30 +21,30 @@ def read_user(event: Event, traits: Mapping[str, Any]) -> tuple[str | None, str 
     """Return the external id and the e-mail; a user id may well be both.
 
     Raises:
-        TransformError: the user id or e-mail is no text.
+        TransformError: the user id or e-mail is no text, or is too long.
     """
     if event.extra.get("userId") is not None:
         raise TransformError("invalid_user_id", "userId must be a text")
-    external_id = event.user_id or None
+    external_id = _bounded("user_id", "userId", event.user_id) or None
     email = find(traits, "email")
     if email is not None and not isinstance(email, str):
         raise TransformError("invalid_email", f"email must be a text, not {type(email).__name__}")
     if not email and external_id and _looks_like_email(external_id):
         email = external_id
-    return external_id, email or None
+    return external_id, _bounded("email", "email", email) or None
 
 
 def read_phone(traits: Mapping[str, Any]) -> str | None:
     """Return the phone number as text.
 
     Raises:
-        TransformError: it is neither a text nor a number.
+        TransformError: it is neither a text nor a number, or is too long.
     """
     match find(traits, "phone"):
         case None | "":
             return None
         case str(phone):
-            return phone
+            return _bounded("phone", "phone", phone)
         case (int() | float()) as number if is_number(number):
             return number_text(number)
         case _:
@@ -108,6 +111,14 @@ def is_number(value: Any) -> bool:
 def number_text(number: float) -> str:
     """Return a number as JavaScript writes it: no fraction where there is none."""
     return f"{number:.0f}" if isinstance(number, float) and number.is_integer() else str(number)
+
+
+def _bounded(word: str, name: str, text: str | None) -> str | None:
+    if text is not None and len(text) > NAME_LENGTH_MAX:
+        raise TransformError(
+            f"invalid_{word}", f"{name} has more than {NAME_LENGTH_MAX:,} characters"
+        )
+    return text
 
 
 def _is_true(value: Any) -> bool:

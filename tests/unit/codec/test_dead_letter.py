@@ -162,3 +162,9 @@ def test_a_letter_keeps_the_trace_of_its_record():
     traced = replace(FULL, trace=trace_headers(headers))
     assert traced.headers()[-2:] == [headers[0], headers[2]]
     assert DeadLetter.from_headers(FULL.key, FULL.value, traced.headers()) == traced
+
+
+def test_a_trace_that_is_too_long_is_left_out():
+    """A letter has room for so much beside its record: it has to fit into its topic."""
+    headers = [("traceparent", b"00-4bf9-00f0-01"), ("tracestate", b"a" * 8_200)]
+    assert trace_headers(headers) == ()

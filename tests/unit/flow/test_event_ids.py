@@ -52,6 +52,11 @@ def test_a_replay_is_another_event_than_the_one_that_was_refused() -> None:
     assert REPLAY_HEADER == "x-replay"
 
 
+def test_what_is_no_place_of_a_letter_makes_no_replay() -> None:
+    """The place goes into the headers of the next letter, which have to fit."""
+    assert judged(identify(messageId="m1"), x_replay="7" * 101).event_id == "m1"
+
+
 def test_a_replay_that_does_not_say_when_it_happened_is_older_than_all_that_is_known() -> None:
     """Its record's time is that of the replay, which would make it the newest."""
     assert judged(identify(), at_ms=9_000).time_ms == 9_000

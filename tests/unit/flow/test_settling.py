@@ -255,6 +255,16 @@ def test_the_letter_of_a_replay_says_whose_replay_it_was() -> None:
     assert letter.replay == "3-14"
 
 
+def test_the_letter_of_a_record_that_is_too_large_names_its_place_only() -> None:
+    driver = Driver()
+    record = Record(PARTITION, 0, 0, b"key", b"v" * LIMITS.letter_bytes_max)
+    refused = Refuse("undecodable", "no Avro")
+    driver.flow.admit([Judged(record=record, event_id="m", verdict=refused)], driver.now_ms)
+    (letter,) = driver.checkpoint().shares[PARTITION].dead_letters
+    assert (letter.key, letter.value, letter.offset) == (None, None, 0)
+    assert "1,003 bytes" in letter.detail
+
+
 def test_what_a_clock_far_ahead_wrote_is_not_believed_for_ever() -> None:
     """Nobody there, it says, and no page view would be sent until that year has come."""
     driver = Driver(now=100.0 + 10 * LIMITS.unchanged_resend_after_s)

@@ -49,3 +49,20 @@ def test_a_sample_of_segments_documentation_has_its_outcome(case):
     line = line_of(case)
     del line["message_id"]
     assert line == ABSENT | case["expected"]
+
+
+PERSON = {"type": "identify", "messageId": "m-1", "userId": "u-1"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        (lambda text: {"userId": text}, "invalid_user_id"),
+        (lambda text: {"traits": {"email": text}}, "invalid_email"),
+        (lambda text: {"traits": {"phone": text}}, "invalid_phone"),
+    ],
+)
+def test_what_names_a_person_has_an_end(fields, reason):
+    """The ledger holds it, and what that did not take would hold up everything."""
+    for text, expected in (("x" * 1_000, None), ("x" * 1_001, reason)):
+        assert line_of({"event": PERSON | fields(text)})["reason"] == expected

@@ -179,13 +179,6 @@ def test_the_error_does_not_quote_the_person():
     assert "nina" not in str(caught.value)
 
 
-def test_an_address_is_looked_for_in_linear_time():
-    event = Event(type="identify", user_id="@" * 1_000_000, traits={})
-    outcome = transform(event, event_id="m-1", rules=Rules())
-    assert isinstance(outcome, Deliver)
-    assert "email" not in to_fields(outcome.operation)
-
-
 @pytest.mark.parametrize(
     ("user_id", "is_address"),
     [
