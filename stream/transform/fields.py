@@ -25,13 +25,13 @@ def read_user(event: Event, traits: Mapping[str, Any]) -> tuple[str | None, str 
     """
     if event.extra.get("userId") is not None:
         raise TransformError("invalid_user_id", "userId must be a text")
-    external_id = _bounded("user_id", "userId", event.user_id) or None
+    external_id = _bounded("invalid_user_id", "userId", event.user_id) or None
     email = find(traits, "email")
     if email is not None and not isinstance(email, str):
         raise TransformError("invalid_email", f"email must be a text, not {type(email).__name__}")
     if not email and external_id and _looks_like_email(external_id):
         email = external_id
-    return external_id, _bounded("email", "email", email) or None
+    return external_id, _bounded("invalid_email", "email", email) or None
 
 
 def read_phone(traits: Mapping[str, Any]) -> str | None:
@@ -44,7 +44,7 @@ def read_phone(traits: Mapping[str, Any]) -> str | None:
         case None | "":
             return None
         case str(phone):
-            return _bounded("phone", "phone", phone)
+            return _bounded("invalid_phone", "phone", phone)
         case (int() | float()) as number if is_number(number):
             return number_text(number)
         case _:
@@ -113,11 +113,9 @@ def number_text(number: float) -> str:
     return f"{number:.0f}" if isinstance(number, float) and number.is_integer() else str(number)
 
 
-def _bounded(word: str, name: str, text: str | None) -> str | None:
+def _bounded(reason: str, name: str, text: str | None) -> str | None:
     if text is not None and len(text) > NAME_LENGTH_MAX:
-        raise TransformError(
-            f"invalid_{word}", f"{name} has more than {NAME_LENGTH_MAX:,} characters"
-        )
+        raise TransformError(reason, f"{name} has more than {NAME_LENGTH_MAX:,} characters")
     return text
 
 
