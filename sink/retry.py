@@ -23,7 +23,8 @@ def demanded_wait_s(headers: Mapping[str, str], *, unix_now: float) -> float | N
 
     ``Retry-After`` comes first, then ``X-Rate-Limit-Reset`` (Unix seconds). A point in time
     is measured against the reply's own ``Date`` where it has one, so that a wrong clock here
-    does not matter; against ``unix_now`` otherwise. Never more than ``WAIT_S_MAX``.
+    does not matter; against ``unix_now`` otherwise. Never more than ``WAIT_S_MAX``; zero, or a
+    time that is over, says nothing: rate limiters round down.
     """
     server_now = http_date(headers.get("Date", ""))
     now = unix_now if server_now is None else server_now
@@ -31,7 +32,7 @@ def demanded_wait_s(headers: Mapping[str, str], *, unix_now: float) -> float | N
         retry_after_s(headers.get("Retry-After", ""), unix_now=now),
         rate_reset_s(headers.get("X-Rate-Limit-Reset", ""), unix_now=now),
     ):
-        if wait is not None:
+        if wait:
             return min(wait, WAIT_S_MAX)
     return None
 

@@ -126,7 +126,7 @@ def trace_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[st
     trace = tuple(
         (name, value) for name, value in headers if name in TRACE_HEADERS and value is not None
     )
-    return trace if sum(len(value) for _, value in trace) <= TRACE_BYTES_MAX else ()
+    return trace if sum(len(name) + len(value) for name, value in trace) <= TRACE_BYTES_MAX else ()
 
 
 def noted(record: Record) -> str | None:

@@ -319,7 +319,11 @@ class PartitionFlow:
                 self._deliver(work, outcome, now_ms)
             case Skipped():
                 self._users.remember(work, outcome.end_user, now_ms)
-                self._skip_all(work, outcome.reason, now_ms)
+                if work.in_doubt and work.effect is EffectClass.UNOBSERVABLE:
+                    detail = f"sent perhaps, before it was found out: {outcome.reason}"
+                    self._park(work, Parked(reason="ambiguous", detail=detail), now_ms)
+                else:
+                    self._skip_all(work, outcome.reason, now_ms)
             case Rejected():
                 if len(work.members) > 1 and all(m.operation for m in work.members):
                     return self._again(work, work.split(), now)

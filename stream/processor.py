@@ -44,6 +44,7 @@ from stream.kafka.messages import (
     Revoking,
     Sized,
 )
+from stream.kafka.records import read_record
 from stream.limits import Capacity
 from stream.pauses import Pauses
 from stream.record import Partition, Record
@@ -278,7 +279,7 @@ class Processor:
                 if message.error() is not None:
                     ends[partition] = message.offset()
                 else:
-                    judged.append(self._judge(_record(partition, message)))
+                    judged.append(self._judge(read_record(message)))
             admitted = self._flow.admit(judged, now_ms)
             for partition, offset in ends.items():
                 self._flow.reached(partition, offset)
@@ -412,15 +413,3 @@ class Processor:
 
     def _now_ms(self) -> int:
         return int(self._wall_clock() * 1000)
-
-
-def _record(partition: Partition, message: Any) -> Record:
-    headers = message.headers()
-    return Record(
-        partition=partition,
-        offset=message.offset(),
-        timestamp_ms=message.timestamp()[1],
-        key=message.key(),
-        value=message.value(),
-        headers=tuple(headers) if headers else (),
-    )

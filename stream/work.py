@@ -13,6 +13,8 @@ from stream.turns import Place, Turn
 
 MEMBERS_MAX = 1_000
 """Bounds an intent, which names them all, well below what a record may hold."""
+PROPERTIES_MERGED_MAX = 5_000
+"""Each merge copies what there is: without a bound the time for them grew by its square."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +191,7 @@ def merges(work: Work, later: UpsertEndUser) -> bool:
         isinstance(earlier, UpsertEndUser)
         and not work.alone
         and len(work.members) < MEMBERS_MAX
+        and len(earlier.properties) < PROPERTIES_MERGED_MAX
         and earlier.external_id == later.external_id
         and earlier.email == later.email
         and earlier.phone_number == later.phone_number

@@ -9,6 +9,8 @@ import orjson
 from sink.delivery import EndUser
 from sink.wootric.profile import scalars
 
+IDENTITY_LENGTH_MAX = 1_000
+"""In characters; the ledger keeps it, and nobody has a longer one."""
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d+)? ?(Z|UTC|[+-]\d\d:?\d\d)?$")
 
 
@@ -84,4 +86,5 @@ def _text(value: Any) -> str | None:
     """Return an identity as text; an external id may come back as a number."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
-    return str(value) or None
+    text = str(value)
+    return text if 0 < len(text) <= IDENTITY_LENGTH_MAX else None

@@ -6,6 +6,7 @@ from typing import Any
 
 from confluent_kafka import Message
 
+from stream.kafka.records import headers_of
 from stream.ledger import REMOTE_ID_HEADER, RawEntry, State
 
 
@@ -24,7 +25,7 @@ def fold(
         if number not in entries or key is None:
             continue
         value: Any = message.value()
-        headers: Any = message.headers()
+        headers = headers_of(message)
         entries[number].append((key, value, _remote_id(headers) if headers else None))
         last[number] = message
     ends = {number: (message.offset() or 0) + 1 for number, message in last.items()}
@@ -34,5 +35,5 @@ def fold(
     return ends
 
 
-def _remote_id(headers: Sequence[tuple[str, bytes]]) -> int | None:
+def _remote_id(headers: Sequence[tuple[str, bytes | None]]) -> int | None:
     return next((int(value) for name, value in headers if name == REMOTE_ID_HEADER), None)

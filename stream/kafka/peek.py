@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -13,6 +13,7 @@ from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.folding import fold
 from stream.kafka.group import ASK_S, Group, committed
+from stream.kafka.records import read_record
 from stream.ledger import MemoryState
 from stream.record import Partition, Record
 
@@ -89,7 +90,7 @@ class Peek:
         """Yield the input from there to its end as it is now."""
         begins = {partition.number: offset for partition, offset in starts.items()}
         for message in self._read(self._config.topic, begins):
-            yield _record(message)
+            yield read_record(message)
 
     def _read(self, topic: str, begins: Mapping[int, int]) -> Iterator[Message]:
         ends = self._group.ends(topic, begins)
@@ -115,17 +116,3 @@ class Peek:
 def _check(error: KafkaError) -> None:
     if not error.retriable():
         raise KafkaException(error)
-
-
-def _record(message: Message) -> Record:
-    headers: Any = message.headers()
-    key: Any = message.key()
-    value: Any = message.value()
-    return Record(
-        partition=Partition(message.topic() or "", message.partition() or 0),
-        offset=message.offset() or 0,
-        timestamp_ms=message.timestamp()[1],
-        key=key,
-        value=value,
-        headers=tuple(headers) if headers else (),
-    )

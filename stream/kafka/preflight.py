@@ -39,7 +39,7 @@ def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> int:
 def _largest_letter(config: KafkaConfig) -> int:
     names = (config.dead_letter_topic, config.parked_topic)
     sizes = topics.record_sizes(AdminClient(settings.common(config)), names)
-    return min(sizes.values()) - topics.HEADROOM_BYTES
+    return min(*sizes.values(), settings.RECORD_BYTES_MAX) - topics.HEADROOM_BYTES
 
 
 def preflight_bridge(config: KafkaConfig, *, source: str | None = None) -> int:

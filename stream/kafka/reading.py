@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream.kafka.group import ASK_S
-from stream.record import Partition, Record
 
 CHUNK_RECORDS_MAX = 5_000
 CHUNK_WAIT_S = 0.05
@@ -89,21 +88,3 @@ def _position(message: Message) -> tuple[int, int]:
     if number is None or offset is None:
         return -1, -1
     return number, offset + 1 if error is None else offset
-
-
-def record_of(message: Message) -> Record:
-    """Return the record that a message is, without Kafka's client."""
-    number, offset = message.partition(), message.offset()
-    assert number is not None and offset is not None  # noqa: S101, PT018
-    return Record(
-        partition=Partition(message.topic() or "", number),
-        offset=offset,
-        timestamp_ms=message.timestamp()[1],
-        key=_bytes(message.key()),
-        value=_bytes(message.value()),
-        headers=tuple(message.headers() or ()),  # type: ignore[arg-type]
-    )
-
-
-def _bytes(value: object) -> bytes | None:
-    return value if isinstance(value, bytes) else None

@@ -10,7 +10,8 @@ from stream.errors import StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.group import Group, committed
-from stream.kafka.reading import chunks, record_of
+from stream.kafka.reading import chunks
+from stream.kafka.records import read_record
 from stream.kafka.trouble import as_startup_error
 from stream.ledger import EVENT, INTENT
 from stream.ledger_codec import EventEntry, EventOutcome, decode
@@ -114,7 +115,7 @@ class Survey:
         reader = self._idle.pop() if self._idle else Consumer(settings.reader(self.config))
         try:
             for chunk in chunks(reader, topic, begins, barriers, exactly=stops is not None):
-                yield from map(record_of, chunk.messages)
+                yield from map(read_record, chunk.messages)
         finally:
             reader.unassign()
             self._idle.append(reader)

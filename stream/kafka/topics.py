@@ -20,6 +20,8 @@ from stream.kafka.config import KafkaConfig
 ASK_S = 10.0
 HEADROOM_BYTES = 64 * 1024
 """What a dead letter's headers may add to its record."""
+LEDGER_BYTES_MIN = 2 * 1024 * 1024
+"""An intent names a thousand events at most, by 256 characters each, and its operation."""
 LEDGER_BYTES_MAX = 8 * 1024 * 1024
 HOUR_MS = 3_600_000
 REPLICATION_MAX = 3
@@ -190,8 +192,8 @@ def _check_configs(
     if "delete" in ledger["cleanup.policy"] and int(ledger["retention.bytes"]) >= 0:
         text = "ledger: retention.bytes may end it before KAFKA__DEDUPE_WINDOW_S; set it to -1"
         findings.append(Finding(config.ledger_topic, False, text))
-    if int(ledger["max.message.bytes"]) < RECORD_BYTES_DEFAULT:
-        text = f"ledger: max.message.bytes is below {RECORD_BYTES_DEFAULT}: an entry would not fit"
+    if int(ledger["max.message.bytes"]) < LEDGER_BYTES_MIN:
+        text = f"ledger: max.message.bytes is below {LEDGER_BYTES_MIN}: an entry might not fit"
         findings.append(Finding(config.ledger_topic, False, text))
     need = int(source["max.message.bytes"]) + HEADROOM_BYTES
     for name in (config.dead_letter_topic, config.parked_topic):

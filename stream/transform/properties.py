@@ -29,6 +29,8 @@ from stream.transform.outcome import Rules
 FIELDS = frozenset({"email", "created", "createdat", "phone", "id"})
 """Traits that are fields of their own and never properties, by their plain names."""
 
+SIZE_MAX = 256 * 1024
+"""In characters, of all flat names and texts of one event."""
 _DEPTH_MAX = 32  # far beyond any profile, far below Python's own limit
 _INTEGER_END = 2**63
 _EXACT_END = 2**53  # from here on a float has no units
@@ -40,14 +42,26 @@ def read_properties(traits: Mapping[str, Any], rules: Rules) -> dict[str, Scalar
     """Return the properties that these traits stand for.
 
     Raises:
-        TransformError: the traits are nested too deeply.
+        TransformError: the traits are nested too deeply, or there is too much of them: each
+            flat name repeats what is above it, so that 32 KB can become 100 MB.
     """
     properties: dict[str, Scalar] = {}
+    size = 0
     for key, value in traits.items():
         if plain_name(key) not in FIELDS:
             for name, leaf in flatten(key, value):
+                size += len(name)
+                if size > SIZE_MAX:
+                    raise _too_large()
                 add(properties, name, leaf, rules)
+    if size + sum(len(text) for text in properties.values() if isinstance(text, str)) > SIZE_MAX:
+        raise _too_large()
     return properties
+
+
+def _too_large() -> TransformError:
+    text = f"names and values of the flat properties have more than {SIZE_MAX:,} characters"
+    return TransformError("properties_too_large", text)
 
 
 def flatten(

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from base64 import b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -111,6 +111,14 @@ def letters(stack: Stack) -> str:
     return stack.config.dead_letter_topic
 
 
+def parked(stack: Stack) -> str:
+    return stack.config.parked_topic
+
+
+def events(stack: Stack) -> str:
+    return stack.config.topic
+
+
 def ledger(stack: Stack) -> str:
     return stack.config.ledger_topic
 
@@ -167,9 +175,14 @@ async def test_a_write_that_is_refused_holds_up_what_it_belongs_to(
     await end_well(stack, worker)
 
 
-@together(on="three_brokers")
-async def test_a_record_that_fits_into_no_letter_holds_nothing_up(stack: Stack) -> None:
+@together(on="three_brokers", cases={"of a megabyte": (), "of twenty": (letters, parked, events)})
+async def test_a_record_that_fits_into_no_letter_holds_nothing_up(
+    stack: Stack, large: Sequence[Callable[[Stack], str]]
+) -> None:
     """Its producer compressed it better than we do, or it is larger than our client sends."""
+    for topic in large:
+        size = 20_000_000 if topic is events else 21_000_000
+        await asyncio.to_thread(configure, stack, topic(stack), max_message_bytes=str(size))
     worker = stack.worker("w1", KAFKA__TRANSACTION_TIMEOUT_S="4")
     worker.start()
     await publish(stack, PLENTY, 61)
@@ -178,7 +191,8 @@ async def test_a_record_that_fits_into_no_letter_holds_nothing_up(stack: Stack) 
     for value in (b64encode(Random(1).randbytes(970_000)), bytes(12_000_000)):
         await asyncio.to_thread(stack.publish, [value], producer=producer)
     await publish(stack, PLENTY, 62)
-    bare = [replace(one, value=b"") if one.size > 1_000_000 else one for one in stack.published]
+    fits = 10_000_000 if large else 1_000_000
+    bare = [replace(one, value=b"") if one.size > fits else one for one in stack.published]
     stack.published = bare  # as their letters are
     await end_well(stack, worker)
 
@@ -186,9 +200,9 @@ async def test_a_record_that_fits_into_no_letter_holds_nothing_up(stack: Stack) 
 @together(on="three_brokers")
 async def test_letters_together_are_not_larger_than_their_topic_takes(stack: Stack) -> None:
     """It takes the largest record of the input; a burst of many in one batch is larger."""
-    await asyncio.to_thread(configure, stack, stack.config.topic, max_message_bytes="100000")
+    await asyncio.to_thread(configure, stack, events(stack), max_message_bytes="100000")
     await asyncio.to_thread(configure, stack, letters(stack), max_message_bytes="165536")
-    await asyncio.to_thread(configure, stack, stack.config.parked_topic, max_message_bytes="165536")
+    await asyncio.to_thread(configure, stack, parked(stack), max_message_bytes="165536")
     small = Producer({"bootstrap.servers": stack.bootstrap_servers, "batch.size": 50_000})
     bad = [Random(number).randbytes(5_000) for number in range(400)]
     await asyncio.to_thread(stack.publish, bad, producer=small)

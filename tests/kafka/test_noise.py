@@ -3,7 +3,10 @@
 import asyncio
 import json
 from collections import Counter
+from ctypes import CDLL, c_size_t, c_ssize_t, c_void_p, create_string_buffer
+from pathlib import Path
 
+import confluent_kafka
 from stack import Stack
 
 from tests.bench.ground import settled_in
@@ -33,3 +36,38 @@ async def test_random_records_never_stop_the_stream(stack: Stack) -> None:
     assert len(good) > 20
     assert {pages[page] for page in good} == {1}
     assert worker.stop() == 0
+
+
+async def test_a_header_whose_name_is_no_text_stops_nothing(stack: Stack) -> None:
+    """Kafka takes any bytes for it, and producers in other languages write them."""
+    worker = stack.worker()
+    worker.start()
+    await asyncio.to_thread(publish_with_header, stack, b"\xff\xfe", b"no event")
+    await stack.until_caught_up()
+    status = json.loads((await worker.get("/status"))[1])
+    assert status["settled"]["rejected"] == {"undecodable": 1}
+    (letter,) = stack.read(stack.config.dead_letter_topic)
+    assert letter.value() == b"no event"
+    assert worker.stop() == 0
+
+
+def publish_with_header(stack: Stack, name: bytes, value: bytes) -> None:
+    """Publish as a producer in C does: the Python client takes texts for names only."""
+    (library,) = Path(confluent_kafka.__file__).parents[1].glob("confluent_kafka.libs/librdkafka*")
+    c = CDLL(str(library))
+    c.rd_kafka_conf_new.restype = c.rd_kafka_new.restype = c_void_p
+    conf = c_void_p(c.rd_kafka_conf_new())
+    said = create_string_buffer(500)
+    servers = stack.bootstrap_servers.encode()
+    assert c.rd_kafka_conf_set(conf, b"bootstrap.servers", servers, said, c_size_t(500)) == 0
+    producer = c_void_p(c.rd_kafka_new(0, conf, said, c_size_t(500)))
+    topic, copied, valued, header, end = 1, 7, 4, 9, 0  # rd_kafka_vtype_t
+    assert not c.rd_kafka_producev(
+        producer,
+        *(topic, stack.config.topic.encode(), copied, 2),
+        *(valued, value, c_size_t(len(value))),
+        *(header, name, b"anything", c_ssize_t(8)),
+        end,
+    )
+    assert c.rd_kafka_flush(producer, 20_000) == 0
+    c.rd_kafka_destroy(producer)

@@ -47,7 +47,7 @@ def test_a_ledger_that_is_cut_by_its_size_is_refused() -> None:
 
 def test_a_ledger_that_does_not_take_its_largest_entry_is_refused() -> None:
     topics = made()
-    topics["ledger"]["max.message.bytes"] = "1000000"
+    topics["ledger"]["max.message.bytes"] = "1048588"
     (found,) = _check_configs(CONFIG, topics, WINDOW_S)
     assert (found.topic, found.ok) == ("ledger", False)
     assert "max.message.bytes" in found.text

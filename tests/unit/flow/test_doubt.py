@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from flow_driver import LIMITS, PARTITION, Driver, delete, identify, names, page, response
 
-from sink.delivery import Deferred, Delivered, InDoubt, Parked
+from sink.delivery import Deferred, Delivered, InDoubt, Parked, Skipped
 from sink.wootric.operations import EffectClass, Operation
 from stream.errors import DecodeError
 from stream.ledger import EVENT, MemoryState
@@ -248,6 +248,15 @@ def test_a_restored_page_view_is_sent_again_if_so_set() -> None:
     driver = crashed(page(), resend_pages=True)
     driver.feed(page())
     assert names(driver.one()) == ["e0"]
+
+
+def test_a_page_view_that_was_sent_perhaps_is_not_skipped() -> None:
+    """Its person has no e-mail now. Whoever had it before may have known one, or still find one."""
+    driver = crashed(page(), resend_pages=True)
+    driver.feed(page())
+    driver.settle(driver.one(), Skipped(reason="no_email"))
+    driver.turn()
+    assert driver.parked == ["e0"]
 
 
 def test_a_restored_page_view_is_not_sent_twice_when_its_lane_grows() -> None:

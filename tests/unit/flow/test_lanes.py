@@ -6,6 +6,7 @@ from flow_driver import Driver, decline, delete, identify, names, page, response
 from sink.delivery import Deferred, Delivered, EndUser, Outcome, Parked, Rejected
 from sink.wootric.operations import Operation, UpsertEndUser
 from stream.limits import Capacity
+from stream.work import PROPERTIES_MERGED_MAX
 
 
 def test_one_operation_of_a_user_is_in_flight_and_order_is_kept() -> None:
@@ -61,6 +62,14 @@ def test_of_merged_identifies_the_last_value_wins() -> None:
     driver.feed(identify(plan="free", seats=1))
     driver.feed(identify(plan="pro"))
     assert driver.one().operation == identify(plan="pro", seats=1)
+
+
+def test_identifies_of_too_many_properties_merge_no_further() -> None:
+    """Each merge copies all that there is."""
+    driver = Driver()
+    for number in range(3):
+        driver.feed(identify(**{f"p{number}-{n}": 1 for n in range(PROPERTIES_MERGED_MAX)}))
+    assert driver.through() == [["e0"], ["e1"], ["e2"]]
 
 
 def test_a_released_identify_is_frozen() -> None:

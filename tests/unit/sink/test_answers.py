@@ -68,6 +68,14 @@ def test_the_largest_number_that_the_ledger_can_hold_is_one() -> None:
         encode(EventEntry(outcome=EventOutcome.DELIVERED, offset=0, at_ms=0, remote_id=number))
 
 
+def test_an_identity_without_end_is_none() -> None:
+    """The ledger would have to hold it."""
+    for name in ("email", "external_id", "phone_number"):
+        for length, found in ((1_000, "x" * 1_000), (1_001, None)):
+            user = answers.end_user({"id": 1, name: "x" * length})
+            assert getattr(user, name) == found
+
+
 @pytest.mark.parametrize("body", [None, b"", b"{", b"<html>", b"\xff"])
 def test_a_body_that_is_no_json_reads_as_nothing(body: bytes | None) -> None:
     assert answers.document(body) is None

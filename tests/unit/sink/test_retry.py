@@ -61,6 +61,8 @@ def test_a_date_is_read_in_unix_seconds() -> None:
         ({"X-Rate-Limit-Reset": str(NOW - 40)}, None),
         ({"X-Rate-Limit-Reset": "x"}, None),
         ({"Retry-After": "86400"}, WAIT_S_MAX),
+        ({"Retry-After": "0"}, None),
+        ({"Date": DATE, "Retry-After": DATE}, None),
     ],
 )
 def test_a_reply_demands_a_wait(headers: dict[str, str], seconds: float | None) -> None:

@@ -66,3 +66,19 @@ def test_what_names_a_person_has_an_end(fields, reason):
     """The ledger holds it, and what that did not take would hold up everything."""
     for text, expected in (("x" * 1_000, None), ("x" * 1_001, reason)):
         assert line_of({"event": PERSON | fields(text)})["reason"] == expected
+
+
+@pytest.mark.parametrize(
+    "traits",
+    [
+        {"k" * 16_000: [{}, *range(7_000)]},
+        {"a": {"k" * 10_000: {"b": [{}, *range(5_000)]}}},
+        {"numbers": [1e308] * 5_000},
+        {f"trait{number}": "x" * 1_000 for number in range(300)},
+    ],
+    ids=["a long name", "a long name within", "long numbers", "many"],
+)
+def test_properties_do_not_grow_beyond_all_bounds(traits):
+    """Of 32 KB, which is what Segment lets an event have, 120 MB were made."""
+    line = line_of({"event": PERSON | {"traits": traits}})
+    assert (line["outcome"], line["reason"]) == ("reject", "properties_too_large")
