@@ -58,10 +58,11 @@ class Schema:
             plain = parse_schema(_without_logical_types(definition), named_schemas=named)
             _check(plain, named)
             canonical = to_parsing_canonical_form(plain)
+            logical_types = MappingProxyType(_logical_types(definition))
         except Exception as error:
             raise DecodeError("unresolvable", f"the schema can not be used: {error}") from error
         header = SINGLE_OBJECT + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
-        return cls(header, plain, MappingProxyType(_logical_types(definition)))
+        return cls(header, plain, logical_types)
 
 
 class Schemas:

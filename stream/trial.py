@@ -1,9 +1,11 @@
 """Whether the values of a writer's schema can be read: tried on one value of each kind. Pure."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from stream.avro import Schema, Schemas, encode_single_object
 from stream.decode import Decoder
+from stream.errors import DecodeError
 
 _PLAIN: dict[str, Any] = {
     "null": None,
@@ -24,8 +26,25 @@ def try_to_read(writer: Schema) -> None:
         DecodeError: one of them is no event.
     """
     decoder = Decoder(Schemas([writer]))
+    named = {schema["name"]: schema for schema in _parts(writer.plain) if "name" in schema}
     for turn in range(_branches(writer.plain)):
-        decoder.decode(encode_single_object(writer, _value(writer.plain, turn, {})))
+        decoder.decode(encode_single_object(writer, _value(writer.plain, turn, named)))
+
+
+def _parts(schema: Any) -> Iterator[dict[str, Any]]:
+    """Yield all that is more than a word in a parsed schema."""
+    match schema:
+        case list():
+            for branch in schema:
+                yield from _parts(branch)
+        case dict():
+            yield schema
+            for field in schema.get("fields", ()):
+                yield from _parts(field["type"])
+            for name in ("items", "values"):
+                yield from _parts(schema.get(name))
+        case _:
+            return
 
 
 def _branches(schema: Any) -> int:
@@ -44,11 +63,13 @@ def _branches(schema: Any) -> int:
 def _value(  # noqa: PLR0911  one case a kind of schema
     schema: Any, turn: int, named: dict[str, Any]
 ) -> Any:
-    """Return a value of a parsed schema; of a union, the branch whose turn it is."""
-    if isinstance(schema, dict) and "name" in schema:
-        named[schema["name"]] = schema
+    """Return a value of a parsed schema; of a union, the branch whose turn it is.
+
+    Raises:
+        DecodeError: it has none.
+    """
     match schema:
-        case list():
+        case list() if schema:
             return _value(schema[turn % len(schema)], turn, named)
         case {"fields": fields}:
             return {field["name"]: _value(field["type"], turn, named) for field in fields}
@@ -60,9 +81,11 @@ def _value(  # noqa: PLR0911  one case a kind of schema
             return symbol
         case {"type": "fixed", "size": size}:
             return bytes(size)
-        case {"type": kind}:
+        case {"type": kind} if kind != "enum":
             return _value(kind, turn, named)
-        case _ if schema in _PLAIN:
+        case str() if schema in _PLAIN:
             return _PLAIN[schema]
-        case _:
+        case str() if schema in named:
             return _value(named[schema], turn, named)
+        case _:
+            raise DecodeError("unresolvable", f"no value is of {schema}")

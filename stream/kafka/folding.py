@@ -36,4 +36,4 @@ def fold(
 
 
 def _remote_id(headers: Sequence[tuple[str, bytes | None]]) -> int | None:
-    return next((int(value) for name, value in headers if name == REMOTE_ID_HEADER), None)
+    return next((int(value or 0) for name, value in headers if name == REMOTE_ID_HEADER), None)

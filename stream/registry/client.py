@@ -138,10 +138,19 @@ class RegistryClient:
                 auth=auth,
                 allow_redirects=False,
             ) as reply:
-                text = await reply.content.read(ANSWER_BYTES_MAX)
+                text = await _whole(reply)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise RegistryUnavailable(f"it does not answer ({type(error).__name__})") from error
         return _answer(reply.status, text)
+
+
+async def _whole(reply: aiohttp.ClientResponse) -> bytes:
+    text = bytearray()
+    async for piece in reply.content.iter_any():
+        text += piece
+        if len(text) > ANSWER_BYTES_MAX:
+            raise ValueError("the answer is too long")
+    return bytes(text)
 
 
 def _answer(status: int, text: bytes) -> Any:

@@ -1,5 +1,6 @@
 """What stands before the real registry in tests: it asks for a password, and can be shut."""
 
+import asyncio
 import base64
 from types import TracebackType
 from typing import Self
@@ -7,6 +8,7 @@ from typing import Self
 import aiohttp
 from aiohttp import web
 
+PIECE_BYTES = 1_400
 USERNAME, PASSWORD = "an-api-key", "an-api-secret"
 
 
@@ -52,7 +54,7 @@ class RegistryGate:
             "SCHEMA_REGISTRY__PASSWORD": PASSWORD,
         }
 
-    async def _pass(self, request: web.Request) -> web.Response:
+    async def _pass(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path)
         if self.away:
             assert request.transport is not None
@@ -65,4 +67,14 @@ class RegistryGate:
         url = f"{self._registry_url}{request.rel_url}"
         body = await request.read()
         async with self._session.request(request.method, url, data=body, headers=kinds) as reply:
-            return web.Response(body=await reply.read(), status=reply.status)
+            return await _in_pieces(request, reply.status, await reply.read())
+
+
+async def _in_pieces(request: web.Request, status: int, body: bytes) -> web.StreamResponse:
+    """Answer as over a network, where a schema does not come in one segment."""
+    response = web.StreamResponse(status=status)
+    await response.prepare(request)
+    for start in range(0, len(body), PIECE_BYTES):
+        await response.write(body[start : start + PIECE_BYTES])
+        await asyncio.sleep(0.01)
+    return response

@@ -43,6 +43,12 @@ def put(number: int, **field: Any) -> Callable[[dict[str, Any]], object]:
         ]}),
         put(0, name="messageId", type="string"),
         put(6, name="timestamp", type=["null", "int"]),
+        lambda d: d["fields"].extend([
+            {"name": "billing", "type": ["null", {"type": "record", "name": "Address", "fields": [
+                {"name": "city", "type": "string"},
+            ]}]},
+            {"name": "shipping", "type": "Address"},
+        ]),
     ],
 )  # fmt: skip
 def test_what_resolves_to_our_schema_can_be_read(change):
@@ -72,3 +78,14 @@ def test_what_is_no_record_or_no_schema_cannot_be_read(text):
 
 def test_our_own_schema_can_be_read():
     try_to_read(SEGMENT_EVENT)
+
+
+@pytest.mark.parametrize("kind", [[], {"type": "enum", "name": "Nothing", "symbols": []}])
+def test_a_schema_without_a_value_can_not_be_read(kind):
+    with pytest.raises(DecodeError):
+        try_to_read(changed(add(kind)))
+
+
+def test_what_is_hardly_a_schema_is_no_schema():
+    with pytest.raises(DecodeError):
+        Schema.of({"type": "string", "fields": None})
