@@ -1,5 +1,7 @@
 """Wootric's answers, read. Pure; anything unexpected reads as "not there", never as an error."""
 
+import json
+import math
 import re
 from datetime import datetime
 from typing import Any
@@ -21,7 +23,25 @@ def document(body: bytes | None) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
+        return _tolerated(body)
+
+
+def _tolerated(body: bytes) -> Any:
+    """Return what other writers of JSON let through: halves of pairs, numbers beyond all."""
+    try:
+        value = json.loads(body, parse_float=_finite, parse_constant=_nothing)
+        return orjson.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    except (ValueError, RecursionError):
         return None
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _nothing(_: str) -> None:
+    return None
 
 
 def end_user(value: Any) -> EndUser | None:

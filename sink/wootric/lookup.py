@@ -1,6 +1,7 @@
 """Looking end users up. A look-up has no effect: whatever happens to it, nothing is in doubt."""
 
 from collections.abc import Container
+from typing import Any
 
 from sink.classify import Executed, Refused
 from sink.delivery import EndUser
@@ -11,6 +12,9 @@ from sink.wootric.operations import UpsertEndUser
 from sink.wootric.refusals import detail, is_absent, reason
 from sink.wootric.request import Requests
 from sink.wootric.upstream import Answer, Upstream
+
+
+NOTHING = (b"", b"null")
 
 
 class Lookup:
@@ -24,7 +28,7 @@ class Lookup:
 
     async def by_id(self, end_user_id: int, effort: Effort) -> EndUser | None:
         """Return the end user with Wootric's id; None if there is none."""
-        return end_user(document(await self._ask(self._requests.find_by_id(end_user_id), effort)))
+        return end_user(await self._ask(self._requests.find_by_id(end_user_id), effort))
 
     async def by_key(
         self,
@@ -52,15 +56,14 @@ class Lookup:
         Somebody else's is none: a server that does not know the parameter would take the
         external id for its own.
         """
-        body = await self._ask(self._requests.find_by_external_id(external_id), effort)
-        value = document(body)
+        value = await self._ask(self._requests.find_by_external_id(external_id), effort)
         found = end_user(value)
         strange = found is not None and "external_id" in value and found.external_id != external_id
         return None if strange else found
 
     async def by_email(self, email: str, effort: Effort) -> EndUser | None:
         """Return the end user with this e-mail; None if there is none."""
-        listed = document(await self._ask(self._requests.find_by_email(email), effort))
+        listed = await self._ask(self._requests.find_by_email(email), effort)
         if isinstance(listed, list):
             for found in filter(None, map(end_user, listed)):
                 if (found.email or "").casefold() == email.casefold():
@@ -69,8 +72,7 @@ class Lookup:
 
     async def by_phone_number(self, phone_number: str, effort: Effort) -> EndUser | None:
         """Return the end user with this phone number; None if there is none."""
-        body = await self._ask(self._requests.find_by_phone_number(phone_number), effort)
-        return end_user(document(body))
+        return end_user(await self._ask(self._requests.find_by_phone_number(phone_number), effort))
 
     async def holder(
         self, wanted: UpsertEndUser, fields: Container[str], effort: Effort
@@ -92,12 +94,19 @@ class Lookup:
             found = await self.by_external_id(wanted.external_id, effort)
         return found
 
-    async def _ask(self, request: Request, effort: Effort) -> bytes | None:
-        """Return the body of an answer; None where it says that there is nobody."""
+    async def _ask(self, request: Request, effort: Effort) -> Any:
+        """Return what an answer says, as JSON; None where it says that there is nobody.
+
+        What cannot be read does not say so: whoever is there would be created once more, or
+        not be deleted.
+        """
         answer: Answer = await self._api.call(request, effort)
         match answer:
             case Executed(_, body):
-                return body
+                value = document(body)
+                if value is None and (body or b"").strip() not in NOTHING:
+                    raise Ended(self._api.not_now("lookup_unreadable", effort))
+                return value
             case Refused(status, body):
                 if is_absent(status, body):
                     return None

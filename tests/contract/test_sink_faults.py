@@ -224,6 +224,32 @@ async def test_a_look_up_that_never_works_leaves_no_doubt() -> None:
         assert here.effects() == []
 
 
+@pytest.mark.parametrize("operation", [UPSERT, DELETE, RESPONSE, DECLINE], ids=lambda one: one.type)
+async def test_a_look_up_that_can_not_be_read_does_not_say_that_nobody_is_there(
+    operation: Operation,
+) -> None:
+    """Somebody would be created once more, or not be deleted."""
+    async with world() as here:
+        here.hold()
+        page = Answer(status=200, body="<html>we are back in a minute</html>")
+        here.wootric.on("GET", "/v1/end_users/{id}", page, always=True)
+        assert isinstance(await here.deliver(operation), Deferred)
+        assert here.effects() == []
+
+
+async def test_an_end_user_with_half_a_pair_in_its_properties_is_found() -> None:
+    """And with a number that is none: other writers of JSON let both through."""
+    async with world() as here:
+        user = here.hold()
+        body = '{"id":%d,"external_id":"%s","properties":{"a":"\\ud83d","b":1e999,"c":1}}'
+        shown = Answer(status=200, body=body % (user.id, user.external_id))
+        here.wootric.on("GET", "/v1/end_users/{id}", shown)
+        outcome = await here.deliver(UPSERT)
+        assert here.effects() == ["update_end_user"]
+        assert isinstance(outcome, Delivered)
+        assert outcome.end_user.properties["c"] == 1
+
+
 async def test_a_look_up_that_finds_a_stranger_finds_nobody() -> None:
     """A server that ignores the parameter would answer with whoever has this id."""
     async with world() as here:
