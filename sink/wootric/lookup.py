@@ -13,7 +13,6 @@ from sink.wootric.refusals import detail, is_absent, reason
 from sink.wootric.request import Requests
 from sink.wootric.upstream import Answer, Upstream
 
-
 NOTHING = (b"", b"null")
 
 
