@@ -102,6 +102,7 @@ class Pauses:
                     self._observer.braked(partition, self._dead_letter_pause_s)
                     self._pause(partition, now + self._dead_letter_pause_s)
                 elif flow.overstretched:
+                    self._observer.overstretched(partition, flow.offsets.watermark)
                     self._pause(partition, now)
             elif now >= paused_until and not flow.overstretched:
                 del self._paused[partition]

@@ -120,6 +120,7 @@ class HaltReason(StrEnum):
     DEAD_LETTERS = "dead_letters"
     REGISTRY_AWAY = "registry_away"
     UNKNOWN_SCHEMA = "unknown_schema"
+    OVERSTRETCHED = "overstretched"
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,6 +221,14 @@ class Observer:
         )
         self.halted(partition, HaltReason.DEAD_LETTERS, detail)
 
+    def overstretched(self, partition: Partition, offset: int) -> None:
+        """Say that too much was settled behind an event that waits."""
+        detail = (
+            f"KAFKA__UNSETTLED_SPAN_MAX records behind offset {offset} were read while that one "
+            "waits: it goes on by itself when that is settled"
+        )
+        self.halted(partition, HaltReason.OVERSTRETCHED, detail)
+
     def waits(self, partition: Partition, reason: HaltReason, detail: str) -> None:
         """Say, once, that a partition waits for a schema and goes on by itself."""
         known = self._vitals.halted.get(partition)

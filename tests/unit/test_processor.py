@@ -10,7 +10,7 @@ sys.path.append(str(Path(__file__).parent / "flow"))
 sys.path.append(str(Path(__file__).parents[1] / "simulation"))
 
 import pytest
-from flow_driver import LIMITS, PARTITION
+from flow_driver import LIMITS, PARTITION, identify
 from simulated_member import Message
 
 from sink.http import HttpSession
@@ -24,8 +24,10 @@ from stream.kafka.messages import (
     Command,
     Commit,
     Committed,
+    HaltReason,
     Leave,
     Left,
+    Pause,
     Records,
     Release,
     Restored,
@@ -38,6 +40,7 @@ from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer
 from stream.telemetry.vitals import Vitals
+from stream.transform import Deliver
 
 OTHER = Partition(PARTITION.topic, 1)
 PACE = Pace(
@@ -76,6 +79,7 @@ class Worker:
 
     def __init__(self, judge: Callable[[Record], Judged]) -> None:
         metrics, vitals, flow = Metrics(), Vitals(), Flow(LIMITS)
+        self.vitals = vitals
         gauges = Gauges(
             metrics, vitals, flow, records_limit=100, bytes_limit=10_000, polled_at=lambda: 0.0
         )
@@ -119,8 +123,11 @@ class Worker:
         return found[-1]
 
 
+REFUSED = Refuse("undecodable", "")
+
+
 def refuse(record: Record) -> Judged:
-    return Judged(record=record, event_id=f"e{record.offset}", verdict=Refuse("undecodable", ""))
+    return Judged(record=record, event_id=f"e{record.offset}", verdict=REFUSED)
 
 
 async def test_a_defect_ends_the_worker_before_anything_is_committed_past_it() -> None:
@@ -158,6 +165,23 @@ async def test_large_records_leave_room_for_fewer() -> None:
         worker.processor.hear(committed)
     await asyncio.sleep(0.01)
     assert worker.member.room == PACE.unsettled_records_max
+    worker.run.cancel()
+
+
+async def test_a_partition_that_stretches_too_far_says_why_it_stands_still() -> None:
+    """One event waits, and as many as may be are settled behind it."""
+
+    def judge(record: Record) -> Judged:
+        verdict = Deliver(operation=identify(), lane="ann") if record.offset == 0 else REFUSED
+        return Judged(record=record, event_id=f"e{record.offset}", verdict=verdict)
+
+    worker = Worker(judge)
+    await worker.begin()
+    worker.read(*range(LIMITS.unsettled_span_max + 1))
+    assert await worker.told(Pause) == Pause(PARTITION)
+    halted = worker.vitals.halted[PARTITION]
+    assert halted.reason is HaltReason.OVERSTRETCHED
+    assert "offset 0 " in halted.detail
     worker.run.cancel()
 
 
