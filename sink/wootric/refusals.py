@@ -118,9 +118,13 @@ def detail(body: bytes | None) -> str:
 
 def message(body: bytes | None) -> str | None:
     """Return the message of an error in one of the shapes that are known, or None."""
-    value = document(body)
-    if not isinstance(value, dict):
+    try:
+        return _message(document(body))
+    except RecursionError:  # read without it, and too deep to be written as text
         return None
+
+
+def _message(value: Any) -> str | None:
     match value:
         case {"errors": list(errors)}:
             return "; ".join(map(_said, errors))

@@ -146,3 +146,11 @@ def test_an_error_is_told_by_what_the_answer_is(body: bytes | None, *, is_error:
 )
 def test_a_token_is_refused_for_one_of_the_standards_reasons(body: bytes | None, word: str) -> None:
     assert refusals.oauth_error(401, body) == word
+
+
+def test_an_error_that_is_nested_too_deeply_keeps_its_bytes() -> None:
+    """It was answered all the same: the request is refused, and not in doubt."""
+    body = b'{"errors":[' + b"[" * 1_000 + b"]" * 1_000 + b"]}"
+    assert refusals.message(body) is None
+    assert refusals.reason(422, body) == "validation"
+    assert refusals.detail(body).startswith('{"errors":[[')
