@@ -26,7 +26,7 @@ OfEndUser: TypeAlias = UpsertEndUser | CreateResponse | CreateDecline | DeleteEn
 
 IDENTITIES = ("email", "phone_number", "external_id")
 
-_TAKEN = re.compile(r"(e-?mail|phone|external)[a-z _]* has already been taken")
+_TAKEN = re.compile(r"(e-?mail|phone|external)[a-z _]{0,40} has already been taken")
 _FIELDS = {
     "email": "email",
     "e-mail": "email",

@@ -7,7 +7,8 @@ from sink.wootric.answers import document
 
 DETAIL_BYTES_MAX = 2048
 
-_EMAIL = re.compile(r"[^\s@\"'<>:,;=&?]+(?:@|%40)[^\s@\"'<>,;&]+")
+# Begun where a word begins only, or the time would grow by the square of its length.
+_EMAIL = re.compile(r"(?<![^\s@\"'<>:,;=&?])[^\s@\"'<>:,;=&?]+(?:@|%40)[^\s@\"'<>,;&]+")
 # A plus and digits, or digits in groups, or ten and more in a row; a date is none of these.
 _PHONE = re.compile(
     r"(?<![\w.])(?!\d{4}-\d\d-\d\d)(?:\+|%2B)?\(?\d[\d ()./-]{7,17}\d(?![\w-])", re.IGNORECASE

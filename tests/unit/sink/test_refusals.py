@@ -1,10 +1,13 @@
 """Why Wootric refused something, in a word and in its own words."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sink.wootric import refusals
+from sink.wootric.identity import IDENTITIES, clashing
 
 TAKEN = b'{"error":"Validation failed: Email has already been taken"}'
 NOT_FOUND = (
@@ -154,3 +157,12 @@ def test_an_error_that_is_nested_too_deeply_keeps_its_bytes() -> None:
     assert refusals.message(body) is None
     assert refusals.reason(422, body) == "validation"
     assert refusals.detail(body).startswith('{"errors":[[')
+
+
+@pytest.mark.parametrize("word", ["phone ", "email", "e", "1-", "a@", "+1 ", "%40"])
+def test_a_long_refusal_is_read_in_linear_time(word: str) -> None:
+    """It may quote what somebody has sent, and the loop waits meanwhile: else for hours."""
+    body = json.dumps({"error": word * (5_000_000 // len(word))}).encode()
+    assert clashing(409, body) == frozenset(IDENTITIES)
+    assert refusals.reason(422, body) == "validation"
+    assert refusals.detail(body)
