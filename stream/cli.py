@@ -113,6 +113,7 @@ def run(
 
 def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, None]]) -> NoReturn:
     """Run a service with the settings that ``load`` gives, and end the process."""
+    import structlog  # noqa: PLC0415
     import uvloop  # noqa: PLC0415
 
     from stream.memory import keep_little  # noqa: PLC0415
@@ -133,6 +134,10 @@ def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, Non
                 uvloop.run(serve(settings))
     except typer.Exit as end:
         code = end.exit_code
+    except Exception as error:  # noqa: BLE001  a traceback would have its words: a person's, perhaps
+        log = structlog.get_logger()
+        log.error("defect", error=type(error).__name__, exc_info=True)
+        code = EXIT_FAILED
     _leave(code)
 
 

@@ -36,6 +36,12 @@ EVENTS = (
     ),
     Event("partition_goes_on", "info", "A halted partition reads on.", "nothing"),
     Event(
+        "defect",
+        "error",
+        "Something that nobody foresaw ends the process: `error`, and `exception` the way there.",
+        "report it",
+    ),
+    Event(
         "circuit_opened",
         "error",
         "Wootric refuses us or does not answer (`reason`): nothing is sent, nothing is lost.",

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 
@@ -191,3 +192,38 @@ async def test_what_is_no_http_is_nobodys_log_line(caplog):
         writer.close()
     await server.close()
     assert caplog.records == []
+
+
+BROKEN = """
+import sys
+import stream.service
+
+async def serve(settings):
+    raise ValueError("ann@example.com")
+
+stream.service.serve = serve
+sys.argv = ["wootric-stream", "run"]
+from stream.cli import main
+main()
+"""
+
+
+def test_what_nobody_foresaw_ends_in_the_log_without_its_words() -> None:
+    settings = {
+        "KAFKA__BOOTSTRAP_SERVERS": "nowhere:9092",
+        "WOOTRIC__ACCOUNT_TOKEN": "NPS-0a1b2c3d",
+        "WOOTRIC__CLIENT_ID": "a-client",
+        "WOOTRIC__CLIENT_SECRET": "a-secret-of-tests",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", BROKEN],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    (line,) = ended.stderr.splitlines()
+    said = json.loads(line)
+    assert (ended.returncode, said["event"], said["error"]) == (1, "defect", "ValueError")
+    assert "ann@" not in line
