@@ -134,9 +134,9 @@ def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, Non
                 uvloop.run(serve(settings))
     except typer.Exit as end:
         code = end.exit_code
-    except Exception as error:  # noqa: BLE001  a traceback would have its words: a person's, perhaps
+    except Exception as error:  # a traceback would have its words: a person's, perhaps
         log = structlog.get_logger()
-        log.error("defect", error=type(error).__name__, exc_info=True)
+        log.exception("defect", error=type(error).__name__)
         code = EXIT_FAILED
     _leave(code)
 
