@@ -276,6 +276,7 @@ def logged_in_code() -> set[tuple[str, str]]:
                     case ast.Call(
                         func=ast.Attribute(value=ast.Name(id="log"), attr=level), args=[event, *_]
                     ) if level in {"debug", "info", "warning", "error", "exception", "critical"}:
+                        level = "error" if level == "exception" else level
                         found |= {(text, level) for text in texts(event)}
     return found
 

@@ -225,5 +225,6 @@ def test_what_nobody_foresaw_ends_in_the_log_without_its_words() -> None:
     )
     (line,) = ended.stderr.splitlines()
     said = json.loads(line)
-    assert (ended.returncode, said["event"], said["error"]) == (1, "defect", "ValueError")
+    assert (ended.returncode, said["event"], said["level"]) == (1, "defect", "error")
+    assert said["error"] == "ValueError"
     assert "ann@" not in line
