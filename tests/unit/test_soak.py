@@ -31,6 +31,9 @@ def life(begin_s: float, end_s: float, mb_a_minute: float) -> list[tuple[float, 
 
 def test_memory_that_grows_in_a_long_life_is_a_complaint() -> None:
     assert found(life(0, 1000, 0.9)).complaints() == []
+    assert found([(0, 100), (100, 201), (500, 100), (600, 100)]).complaints() == [
+        "memory of 201 MB"
+    ]
     assert found(life(0, 1000, 1.5)).complaints() == ["memory grows by 1.50 MB a minute"]
 
 
