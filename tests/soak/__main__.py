@@ -34,16 +34,14 @@ from tests.stack import Stack
 
 PARTITIONS = 6
 USERS = 2_000
-WARM_UP_S = 300.0
-"""For so long a store's buffers fill before they are flushed for the first time."""
+WARM_UP_S = 60.0
 RECOVERY_S_MAX = 30.0
 PATIENCE_S = 300.0
 SLOPE_MB_MAX = 1.0
-SLOPE_S_MIN = 840.0
-"""A shorter life tells more of its beginning, or of one fault, than of memory: a worker grows
-from 93 to 105 MB in twelve minutes, and by 3 MB in the eighteen after them (measured)."""
+SLOPE_S_MIN = 300.0
+"""In less time than this a slope says more about one fault than about memory."""
 PEAK_MB_MAX = 200.0
-LASTING = 2
+LASTING = 3
 """A soak of so many times that has a life that is long enough, or it says nothing of memory."""
 EVERY_S = 5.0
 SETTINGS = {
