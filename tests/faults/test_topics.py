@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 
 from common import COMMAND, end_well, publish
@@ -209,6 +213,11 @@ async def test_letters_together_are_not_larger_than_their_topic_takes(stack: Sta
     worker = stack.worker("w1", KAFKA__TRANSACTION_TIMEOUT_S="4")
     worker.start()
     await end_well(stack, worker)
+    command = [sys.executable, "-m", "stream", "dlq", "replay", "--yes"]
+    environment = {**os.environ, **stack.environment("w1")}
+    replay = partial(subprocess.run, env=environment, capture_output=True, text=True, check=False)
+    done = await asyncio.to_thread(replay, command)
+    assert (done.returncode, f"sent: {len(bad)}" in done.stdout) == (0, True), done.stderr
 
 
 @together(on="three_brokers")
