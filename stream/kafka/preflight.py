@@ -19,13 +19,9 @@ def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> int:
         StartupError: with everything that is wrong; 75 when Kafka gives no answer.
     """
     try:
-        wrong = [
-            f"{finding.topic}: {finding.text}"
-            for finding in topics.check(config, dedupe_window_s=dedupe_window_s)
-            if not finding.ok
-        ]
+        findings, configs = topics.inspect(config, dedupe_window_s=dedupe_window_s)
+        wrong = [f"{finding.topic}: {finding.text}" for finding in findings if not finding.ok]
         wrong += broker_limits(config)
-        largest = _largest_letter(config) if not wrong else 0
     except KafkaException as error:
         if error.args[0].code() == KafkaError._INVALID_ARG:
             raise as_startup_error(error.args[0]) from error
@@ -33,13 +29,9 @@ def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> int:
         raise StartupError(text, exit_code=75) from error
     if wrong:
         raise StartupError("Kafka is not ready for us:\n  " + "\n  ".join(wrong), exit_code=78)
-    return largest
-
-
-def _largest_letter(config: KafkaConfig) -> int:
-    names = (config.dead_letter_topic, config.parked_topic)
-    sizes = topics.record_sizes(AdminClient(settings.common(config)), names)
-    return min(*sizes.values(), settings.RECORD_BYTES_MAX) - topics.HEADROOM_BYTES
+    letters = (config.dead_letter_topic, config.parked_topic)
+    sizes = (int(configs[name]["max.message.bytes"]) for name in letters)
+    return min(*sizes, settings.RECORD_BYTES_MAX) - topics.HEADROOM_BYTES
 
 
 def preflight_bridge(config: KafkaConfig, *, source: str | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
@@ -27,6 +28,10 @@ HOUR_MS = 3_600_000
 REPLICATION_MAX = 3
 RECORD_BYTES_DEFAULT = 1_048_588
 """Kafka's default of max.message.bytes."""
+
+
+Configs: TypeAlias = Mapping[str, Mapping[str, str]]
+"""The settings of topics, by their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,24 +141,32 @@ def check(config: KafkaConfig, *, dedupe_window_s: int) -> list[Finding]:
     Raises:
         StartupError: Kafka cannot be reached.
     """
+    findings, _ = inspect(config, dedupe_window_s=dedupe_window_s)
+    return findings
+
+
+def inspect(config: KafkaConfig, *, dedupe_window_s: int) -> tuple[list[Finding], Configs]:
+    """Return what is right and wrong about the four topics, and how each is configured; no
+    configuration where one of them is missing.
+
+    Raises:
+        StartupError: Kafka cannot be reached.
+    """
     admin = AdminClient(settings.common(config))
     topics = describe(admin).topics
     wanted = plans(config, dedupe_window_s=dedupe_window_s, record_bytes_max=0)
     missing = [plan for plan in wanted if plan.name not in topics]
     if missing:
-        return [
-            Finding(plan.name, False, f"{plan.role}: missing; run `wootric-stream topics create`")
-            for plan in missing
-        ]
+        text = "missing; run `wootric-stream topics create`"
+        return [Finding(plan.name, False, f"{plan.role}: {text}") for plan in missing], {}
     findings = [
         Finding(plan.name, True, f"{plan.role}: {len(topics[plan.name].partitions)} partitions")
         for plan in wanted
     ]
     findings += _check_counts(config, topics)
-    findings += _check_configs(
-        config, _settled_configs(admin, [plan.name for plan in wanted]), dedupe_window_s
-    )
-    return findings
+    configs = _settled_configs(admin, [plan.name for plan in wanted])
+    findings += _check_configs(config, configs, dedupe_window_s)
+    return findings, configs
 
 
 def _check_counts(config: KafkaConfig, topics: Mapping[str, TopicMetadata]) -> list[Finding]:
@@ -166,9 +179,7 @@ def _check_counts(config: KafkaConfig, topics: Mapping[str, TopicMetadata]) -> l
     return [Finding(config.ledger_topic, False, text)]
 
 
-def _check_configs(
-    config: KafkaConfig, configs: Mapping[str, Mapping[str, str]], dedupe_window_s: int
-) -> list[Finding]:
+def _check_configs(config: KafkaConfig, configs: Configs, dedupe_window_s: int) -> list[Finding]:
     findings = []
     source, ledger = configs[config.topic], configs[config.ledger_topic]
     if "compact" not in ledger["cleanup.policy"]:
