@@ -26,38 +26,26 @@ def try_to_read(writer: Schema) -> None:
         DecodeError: one of them is no event.
     """
     decoder = Decoder(Schemas([writer]))
-    named = {schema["name"]: schema for schema in _parts(writer.plain) if "name" in schema}
-    for turn in range(_branches(writer.plain)):
+    parts = list(_parts(writer.plain))
+    named = {part["name"]: part for part in parts if isinstance(part, dict) and "name" in part}
+    branches = max(len(part) if isinstance(part, list) else 1 for part in parts)
+    for turn in range(branches):
         decoder.decode(encode_single_object(writer, _value(writer.plain, turn, named)))
 
 
-def _parts(schema: Any) -> Iterator[dict[str, Any]]:
-    """Yield all that is more than a word in a parsed schema."""
+def _parts(schema: Any) -> Iterator[Any]:
+    """Yield a parsed schema, and all that it is made of."""
+    yield schema
     match schema:
         case list():
-            for branch in schema:
-                yield from _parts(branch)
+            inner = schema
         case dict():
-            yield schema
-            for field in schema.get("fields", ()):
-                yield from _parts(field["type"])
-            for name in ("items", "values"):
-                yield from _parts(schema.get(name))
+            inner = [field["type"] for field in schema.get("fields", ())]
+            inner += [schema[name] for name in ("items", "values") if name in schema]
         case _:
-            return
-
-
-def _branches(schema: Any) -> int:
-    """Return how many branches the largest union has."""
-    match schema:
-        case list():
-            return max([len(schema), *map(_branches, schema)])
-        case dict():
-            parts = [field["type"] for field in schema.get("fields", ())]
-            parts += [schema[name] for name in ("items", "values") if name in schema]
-            return max([1, *map(_branches, parts)])
-        case _:
-            return 1
+            inner = []
+    for part in inner:
+        yield from _parts(part)
 
 
 def _value(  # noqa: PLR0911  one case a kind of schema
