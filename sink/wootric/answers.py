@@ -9,10 +9,9 @@ from typing import Any
 import orjson
 
 from sink.delivery import EndUser
+from sink.wootric.operations import IDENTITY_LENGTH_MAX
 from sink.wootric.profile import scalars
 
-IDENTITY_LENGTH_MAX = 1_000
-"""In characters; the ledger keeps it, and nobody has a longer one."""
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d+)? ?(Z|UTC|[+-]\d\d:?\d\d)?$")
 
 

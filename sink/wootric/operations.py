@@ -13,6 +13,10 @@ from typing import Any, ClassVar, TypeAlias
 Scalar: TypeAlias = str | int | float
 Properties: TypeAlias = Mapping[str, Scalar]
 
+IDENTITY_LENGTH_MAX = 1_000
+"""In characters, of what names a person; an address has 254 at most (RFC 5321, 4.5.3.1.3). The
+ledger holds these, and what it did not take would hold up everything."""
+
 NO_PROPERTIES: Properties = MappingProxyType({})
 
 

@@ -6,14 +6,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from sink.wootric.operations import IDENTITY_LENGTH_MAX
 from stream.errors import TransformError
 from stream.event import Event
 from stream.segment_time import as_seconds, read_time_ms
 from stream.transform.lookup import as_object, find, find_key
 
-NAME_LENGTH_MAX = 1_000
-"""In characters, of what names a person; an address has 254 at most (RFC 5321, 4.5.3.1.3). The
-ledger holds these, and what it refused would hold up everything."""
 _LINE_ENDS = re.compile(r"[\n\r\u2028\u2029]")
 
 
@@ -114,8 +112,8 @@ def number_text(number: float) -> str:
 
 
 def _bounded(reason: str, name: str, text: str | None) -> str | None:
-    if text is not None and len(text) > NAME_LENGTH_MAX:
-        raise TransformError(reason, f"{name} has more than {NAME_LENGTH_MAX:,} characters")
+    if text is not None and len(text) > IDENTITY_LENGTH_MAX:
+        raise TransformError(reason, f"{name} has more than {IDENTITY_LENGTH_MAX:,} characters")
     return text
 
 
