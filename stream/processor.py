@@ -44,7 +44,7 @@ from stream.kafka.messages import (
     Revoking,
     Sized,
 )
-from stream.kafka.records import read_record
+from stream.kafka.records import partition_of, read_record
 from stream.limits import Capacity
 from stream.pauses import Pauses
 from stream.record import Partition, Record
@@ -271,7 +271,7 @@ class Processor:
             judged: list[Judged] = []
             ends: dict[Partition, int] = {}
             for message in messages:
-                partition = Partition(message.topic(), message.partition())
+                partition = partition_of(message)
                 if partition not in self._flow.partitions:
                     continue
                 if self._pauses.takes(partition, message):
@@ -279,7 +279,7 @@ class Processor:
                 if message.error() is not None:
                     ends[partition] = message.offset()
                 else:
-                    judged.append(self._judge(read_record(message)))
+                    judged.append(self._judge(read_record(message, partition)))
             admitted = self._flow.admit(judged, now_ms)
             for partition, offset in ends.items():
                 self._flow.reached(partition, offset)

@@ -5,10 +5,15 @@ from typing import Any
 from stream.record import Partition, Record
 
 
-def read_record(message: Any) -> Record:
-    """Return the record that a message is."""
+def partition_of(message: Any) -> Partition:
+    """Return the partition that a message lies in."""
+    return Partition(message.topic(), message.partition())
+
+
+def read_record(message: Any, partition: Partition | None = None) -> Record:
+    """Return the record that a message is; ``partition`` is its own, for who has it already."""
     return Record(
-        partition=Partition(message.topic(), message.partition()),
+        partition=partition or partition_of(message),
         offset=message.offset(),
         timestamp_ms=message.timestamp()[1],
         key=message.key(),
