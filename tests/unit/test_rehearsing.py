@@ -1,6 +1,7 @@
 """What a dry run says of merging, doubt and bounds; no Kafka is needed for that."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from stream.dry_run import Rehearsing
@@ -45,10 +46,13 @@ def answer(offset: int) -> Record:
 
 
 async def rehearsed(
-    records: list[Record], state: MemoryState | None = None, limit: int | None = None
+    records: list[Record],
+    state: MemoryState | None = None,
+    limit: int | None = None,
+    settings: Settings = SETTINGS,
 ) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
-    rehearsing = Rehearsing(SETTINGS, lines.append)
+    rehearsing = Rehearsing(settings, lines.append)
     rehearsing.open(PARTITION, state or MemoryState(), 0)
     await rehearsing.run(iter(records), limit)
     return lines
@@ -82,6 +86,18 @@ async def test_events_that_ride_in_one_request_are_named_with_it() -> None:
 async def test_no_more_waits_at_once_than_the_service_keeps_in_memory() -> None:
     lines = await rehearsed([identify(number, n=number) for number in range(250)])
     assert [len(events) for _, events in summary(lines)] == [100, 100, 100, 50]
+
+
+async def test_no_more_bytes_wait_at_once_than_the_service_keeps_in_memory() -> None:
+    """A record's headers count: a kilobyte of each of these is in one."""
+    records = [
+        replace(identify(number, n=number), headers=(("trace", b"." * 1024),))
+        for number in range(250)
+    ]
+    bytes_max = sum(one.size for one in records[:50])
+    kafka = SETTINGS.kafka.model_copy(update={"unsettled_bytes_max": bytes_max})
+    lines = await rehearsed(records, settings=SETTINGS.model_copy(update={"kafka": kafka}))
+    assert {len(events) for _, events in summary(lines)} == {50}
 
 
 def in_doubt(first: Record) -> MemoryState:
