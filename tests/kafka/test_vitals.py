@@ -1,6 +1,7 @@
 """What an on-call engineer sees of a worker, on a real Kafka and under load."""
 
 import asyncio
+import sys
 import time
 
 from stack import Stack, Worker
@@ -91,3 +92,20 @@ async def test_a_worker_shows_where_it_stands(stack: Stack) -> None:
     said = worker.log.read_text()
     assert "example.com" not in said
     assert '"u3"' not in said
+
+
+async def test_a_worker_tidies_its_memory_while_it_runs(stack: Stack) -> None:
+    """By itself it would come to a full collection once in hours."""
+    tidy_often = (
+        "import sys; from stream import memory; from stream.cli import main;"
+        "memory.TIDY_EVERY_S = 0.2; sys.argv = ['wootric-stream', 'run']; main()"
+    )
+    worker = stack.worker(command=(sys.executable, "-c", tidy_often))
+    worker.start()
+    await worker.until_ready()
+    full = 'python_gc_collections_total{generation="2"}'
+    before = (await worker.metrics())[full]
+    deadline = time.monotonic() + 20
+    while (await worker.metrics())[full] < before + 3:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.2)
