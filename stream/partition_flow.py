@@ -504,6 +504,7 @@ class PartitionFlow:
 
     def _forget(self, lane: Lane) -> None:
         if lane.current is None and not lane.waiting:
+            lane.queued = None  # it names its lane: without this, both would be a cycle
             self._lanes.pop(lane.key, None)
 
     def _done(self, event: Pending, outcome: str, reason: str) -> None:
