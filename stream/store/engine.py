@@ -1,4 +1,4 @@
-"""RocksDB as this service uses it: one database a partition, all within one bound of memory.
+"""RocksDB as this service uses it: one database a partition, all within two bounds of memory.
 
 There is no write-ahead log: the ledger is one. What a kill or a power cut takes away is the end of
 what was written, whole batches at a time, because all of it is in one column family, and flushed
@@ -6,7 +6,9 @@ tables are synced before the manifest names them. Source: RocksDB's wiki, "WAL P
 "Atomic flush" (read 2026-11).
 """
 
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from rocksdict import (
@@ -25,7 +27,9 @@ from rocksdict import (
 from stream.ledger import RawEntry
 
 CACHE_BYTES = 64 * 1024 * 1024
-"""Blocks, indexes and filters of all partitions."""
+"""Blocks, indexes and filters of all partitions, an equal share each."""
+SHARE_BYTES = 4 * 1024 * 1024
+"""What a share is laid out for: in eight parts with a lock each, whatever its size is later."""
 BUFFERS_BYTES = 64 * 1024 * 1024
 """What is not flushed yet, of all partitions; a flush begins when it is reached."""
 BUFFER_BYTES = 16 * 1024 * 1024
@@ -49,10 +53,15 @@ CLAIM = b"\0claim/"
 
 
 class Engine:
-    """Opens databases that share their memory."""
+    """Opens databases that share their memory.
+
+    A cache is one database's and goes with it: in a common one the blocks of a partition that is
+    somebody else's now would stay until it is full.
+    """
 
     def __init__(self) -> None:
-        self._cache = Cache(CACHE_BYTES)
+        self._caches: dict[Path, Cache] = {}
+        self._sharing = threading.Lock()
         self._buffers = WriteBufferManager(BUFFERS_BYTES, allow_stall=False)
 
     def open(self, folder: Path, *, bulk: bool = False) -> "Database":
@@ -61,7 +70,8 @@ class Engine:
         Raises:
             Exception: with RocksDB's words.
         """
-        options = self._options()
+        cache = Cache(SHARE_BYTES)
+        options = self._options(cache)
         if bulk:  # what is written is sorted by the thread that flushes it, not one by one
             options.set_memtable_factory(MemtableFactory.vector())
             options.set_allow_concurrent_memtable_write(False)
@@ -69,11 +79,23 @@ class Engine:
         # Without column families it would take the options that the last one was opened with.
         rocks = Rdict(str(folder), options, column_families={"default": options})
         rocks.set_options({"uncache_aggressiveness": UNCACHE_ALWAYS})
-        return Database(rocks)
+        with self._sharing:
+            self._caches[folder] = cache
+            self._share()
+        return Database(rocks, closed=partial(self._let_go, folder))
 
-    def _options(self) -> Options:
+    def _let_go(self, folder: Path) -> None:
+        with self._sharing:
+            self._caches.pop(folder).set_capacity(0)
+            self._share()
+
+    def _share(self) -> None:
+        for cache in self._caches.values():
+            cache.set_capacity(CACHE_BYTES // len(self._caches))
+
+    def _options(self, cache: Cache) -> Options:
         table = BlockBasedOptions()
-        table.set_block_cache(self._cache)
+        table.set_block_cache(cache)
         table.set_block_size(BLOCK_BYTES)
         table.set_bloom_filter(FILTER_BITS, block_based=False)
         # In parts, or one filter would be larger than a shard of the cache, and read each time.
@@ -106,8 +128,9 @@ class Engine:
 class Database:
     """One open database: bytes by bytes. Every method raises ``Exception`` with RocksDB's words."""
 
-    def __init__(self, rocks: Rdict) -> None:
+    def __init__(self, rocks: Rdict, *, closed: Callable[[], None]) -> None:
         self._rocks = rocks
+        self._closed = closed
         self._options = WriteOptions()
         # The stub takes this one for a method.
         self._options.disable_wal = True  # type: ignore[method-assign,assignment]
@@ -163,7 +186,10 @@ class Database:
 
     def close(self) -> None:
         """Close it."""
-        self._rocks.close()
+        try:
+            self._rocks.close()
+        finally:
+            self._closed()
 
 
 def claim(remote_id: int) -> bytes:
