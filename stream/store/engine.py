@@ -60,7 +60,7 @@ class Engine:
     """
 
     def __init__(self) -> None:
-        self._caches: dict[Path, Cache] = {}
+        self._caches: list[Cache] = []
         self._sharing = threading.Lock()
         self._buffers = WriteBufferManager(BUFFERS_BYTES, allow_stall=False)
 
@@ -80,17 +80,19 @@ class Engine:
         rocks = Rdict(str(folder), options, column_families={"default": options})
         rocks.set_options({"uncache_aggressiveness": UNCACHE_ALWAYS})
         with self._sharing:
-            self._caches[folder] = cache
+            self._caches.append(cache)
             self._share()
-        return Database(rocks, closed=partial(self._let_go, folder))
+        return Database(rocks, closed=partial(self._let_go, cache))
 
-    def _let_go(self, folder: Path) -> None:
+    def _let_go(self, cache: Cache) -> None:
         with self._sharing:
-            self._caches.pop(folder).set_capacity(0)
-            self._share()
+            if cache in self._caches:
+                self._caches.remove(cache)
+                cache.set_capacity(0)
+                self._share()
 
     def _share(self) -> None:
-        for cache in self._caches.values():
+        for cache in self._caches:
             cache.set_capacity(CACHE_BYTES // len(self._caches))
 
     def _options(self, cache: Cache) -> Options:

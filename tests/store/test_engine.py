@@ -21,7 +21,7 @@ def profiles(database: Database, plan: bytes) -> None:
 
 
 def cached(engine: Engine) -> int:
-    return sum(cache.get_usage() for cache in engine._caches.values())
+    return sum(cache.get_usage() for cache in engine._caches)
 
 
 class Mallinfo2(ctypes.Structure):
