@@ -41,7 +41,7 @@ BULK_TABLES_MAX = 24
 """So many tables of 16 MB may lie side by side before they are merged, while a restore goes on."""
 UNCACHE_ALWAYS = "10000"
 """Blocks of a table that is gone leave the cache with it. By default they stay until the cache is
-full, which with few events takes hours, and memory grows meanwhile (measured: 28 MB of blocks for
+full, which with few events takes hours, and memory grows meanwhile (measured: 29 MB of blocks for
 8 MB of tables). Less than this gives up where blocks lie together that were never read, as those
 of receipts. Source: RocksDB's options, ``uncache_aggressiveness``.
 """

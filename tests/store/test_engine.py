@@ -1,10 +1,12 @@
 """What RocksDB does as it is set up here, where its defaults would not do."""
 
-import ctypes
 from pathlib import Path
 
+import psutil
 import pytest
+from rocksdict import DbClosedError
 
+from stream.memory import give_back
 from stream.store import engine
 from stream.store.engine import Database, Engine
 
@@ -24,16 +26,9 @@ def cached(engine: Engine) -> int:
     return sum(cache.get_usage() for cache in engine._caches)
 
 
-class Mallinfo2(ctypes.Structure):
-    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
-    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
-
-
-def allocated() -> int:
-    """The bytes that the C library has handed out in this process."""
-    mallinfo2 = ctypes.CDLL(None).mallinfo2
-    mallinfo2.restype = Mallinfo2
-    return int(mallinfo2().uordblks)
+def resident() -> int:
+    give_back()
+    return int(psutil.Process().memory_info().rss)
 
 
 def test_blocks_of_tables_that_are_gone_are_not_kept(tmp_path: Path) -> None:
@@ -55,10 +50,13 @@ def test_blocks_of_a_database_that_is_closed_are_not_kept(tmp_path: Path) -> Non
     stays, goes = (engine.open(tmp_path / name) for name in ("stays", "goes"))
     profiles(stays, b"free")
     profiles(goes, b"free")
-    kept, held = cached(engine) / 2, allocated()
+    kept, held = cached(engine) / 2, resident()
     goes.close()
     assert cached(engine) == pytest.approx(kept, rel=0.2)
-    assert held - allocated() > kept / 2
+    assert held - resident() > kept / 2
+    with pytest.raises(DbClosedError):
+        goes.close()
+    assert cached(engine) == pytest.approx(kept, rel=0.2)
 
 
 def test_all_databases_together_keep_within_one_bound(
