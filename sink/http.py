@@ -19,6 +19,7 @@ from yarl import URL
 BODY_BYTES_MAX = 8 * 1024 * 1024  # fifty responses with long texts stay far below
 KEEPALIVE_S = 4.0  # below the 5 s after which common servers close: a closing race is a false doubt
 CONNECT_S_MAX = 3.0
+TICK_S_MAX = 0.05  # how exactly deadlines are kept
 SPARE_CONNECTIONS = 2  # the token's and the probe's, beside the deliveries'
 
 
@@ -87,6 +88,7 @@ class HttpSession:
     def __init__(self, *, in_flight_max: int, request_timeout_s: float) -> None:
         self._in_flight_max = in_flight_max
         self._request_timeout_s = request_timeout_s
+        self._deadlines = _Deadlines(request_timeout_s)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -122,14 +124,16 @@ class HttpSession:
         """Send ``request`` at most once and return what is known of it.
 
         ``may_send`` is asked when a connection is ready, immediately before the first byte.
-        One deadline covers all of it: the place in the pool, the connection, the answer.
+        One deadline covers all of it: the place in the pool, the connection, the answer. Time in
+        which the event loop is blocked does not count: the server's silence is meant.
         """
         if self._session is None:
             raise RuntimeError("the session is not open")
         attempt = _Attempt(may_send)
+        deadline = self._deadlines.add()
         try:
             async with (
-                asyncio.timeout(self._request_timeout_s),
+                deadline,
                 self._session.request(
                     request.method,
                     request.url,
@@ -145,6 +149,51 @@ class HttpSession:
             return Withheld()
         except Exception as error:  # noqa: BLE001  (whatever broke: what counts is whether bytes left)
             return attempt.evidence(error)
+        finally:
+            self._deadlines.remove(deadline)
+
+
+class _Deadlines:
+    """The deadlines of all requests, on a clock that runs only while the event loop does.
+
+    A loop that was blocked finds a deadline and an answer at once, and uvloop looks at its timers
+    first. So the clock ticks; a tick that comes late counts as two at most, and what is overdue
+    at one tick ends at the next: by then the loop has read what had arrived.
+    """
+
+    def __init__(self, after_s: float) -> None:
+        self._after_s = after_s
+        self._tick_s = min(TICK_S_MAX, after_s / 10)
+        self._due: dict[asyncio.Timeout, float] = {}  # in the order in which they end
+        self._awake_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self) -> asyncio.Timeout:
+        """Return a deadline that begins now, to be entered before anything is awaited."""
+        deadline = asyncio.timeout(None)
+        self._due[deadline] = self._awake_s + self._after_s
+        if self._timer is None:
+            self._schedule(asyncio.get_running_loop())
+        return deadline
+
+    def remove(self, deadline: asyncio.Timeout) -> None:
+        """Forget a deadline, whether or not it has ended."""
+        self._due.pop(deadline, None)
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(self._tick_s, self._tick, loop, loop.time())
+
+    def _tick(self, loop: asyncio.AbstractEventLoop, last_at: float) -> None:
+        self._timer = None
+        overdue_at = self._awake_s
+        self._awake_s += min(loop.time() - last_at, 2 * self._tick_s)
+        while self._due:
+            deadline, due_at = next(iter(self._due.items()))
+            if due_at > overdue_at:
+                self._schedule(loop)
+                return
+            del self._due[deadline]
+            deadline.reschedule(loop.time())
 
 
 class _WithheldError(Exception):

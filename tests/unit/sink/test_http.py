@@ -2,7 +2,9 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -171,6 +173,46 @@ async def test_silence_ends_at_the_deadline_in_doubt() -> None:
         evidence = await send(session, server)
         never.set()
     assert evidence == Lost("TimeoutError")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("blocked", ["while the answer arrives", "before the bytes leave"])
+def test_a_loop_that_was_blocked_is_no_silence_of_the_server(
+    blocked: str, method: str, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """What has arrived is read before the deadline is judged, however late the loop is."""
+    timeout_s = 0.5
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)
+            time.sleep(timeout_s / 5)
+            connection.sendall(OK)
+            connection.recv(1)
+
+    def may_send() -> bool:
+        if blocked == "before the bytes leave":
+            time.sleep(2 * timeout_s)
+        else:
+            asyncio.get_running_loop().call_later(timeout_s / 20, time.sleep, 2 * timeout_s)
+        return True
+
+    async def one() -> Evidence:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        body = b"a=1" if method == "POST" else None
+        async with HttpSession(in_flight_max=1, request_timeout_s=timeout_s) as session:
+            return await session.send(request(url, method, body), {}, may_send=may_send)
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        ThreadPoolExecutor(1) as server,
+        asyncio.Runner(loop_factory=loop) as runner,
+    ):
+        served = server.submit(answer)
+        assert isinstance(runner.run(one()), Reply)
+        served.result()
 
 
 async def test_a_wait_for_a_place_in_the_pool_sent_nothing() -> None:
