@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import forked
 import psutil
 from confluent_kafka import (
     Consumer,
+    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaException,
     Message,
@@ -27,6 +29,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
+from waiting import STILL_S, stretched, until, until_now
 
 from sink.wootric.emulator import Emulator
 from stream.kafka import config as settings
@@ -58,18 +61,21 @@ class Worker:
         self._environment = {**os.environ, **environment, "HTTP__PORT": str(self.port)}
         self._environment["HTTP__HOST"] = "127.0.0.1"
         self.log = log
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | forked.Forked | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, env=self._environment, stderr=log)
+            if "CLOCK" in self._environment:  # which is set before anything is imported
+                self.process = subprocess.Popen(self._command, env=self._environment, stderr=log)
+            else:
+                self.process = forked.Forked(self._command, self._environment, log.fileno())
 
     def forget_faults(self) -> None:
         """Let its next start be without the faults that were ordered for its first."""
         self._environment.pop("FAULTS", None)
 
     @property
-    def running(self) -> subprocess.Popen[bytes]:
+    def running(self) -> subprocess.Popen[bytes] | forked.Forked:
         assert self.process is not None
         return self.process
 
@@ -88,10 +94,10 @@ class Worker:
     def frozen(self) -> bool:
         return psutil.Process(self.running.pid).status() == psutil.STATUS_STOPPED
 
-    def stop(self, timeout_s: float = 30) -> int:
+    def stop(self) -> int:
         """End it with SIGTERM; return its exit code."""
         self.running.send_signal(signal.SIGTERM)
-        return self.running.wait(timeout_s)
+        return self.running.wait(STILL_S)
 
     def end(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -104,15 +110,15 @@ class Worker:
         ):
             return reply.status, await reply.text()
 
-    async def until_ready(self, timeout_s: float = 60) -> None:
+    async def until_ready(self) -> None:
         """Return once the group has taken it in."""
-        deadline = time.monotonic() + timeout_s
-        while True:
+
+        async def ready() -> bool:
             with suppress(aiohttp.ClientConnectionError):
-                if (await self.get("/readyz"))[0] == 200:
-                    return
-            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
-            await asyncio.sleep(0.05)
+                return (await self.get("/readyz"))[0] == 200
+            return False
+
+        await until(ready, f"{self.log.stem} is ready", self.said)
 
     async def metrics(self) -> dict[str, float]:
         """The metrics by their name with labels."""
@@ -120,16 +126,27 @@ class Worker:
         lines = (line for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
-    async def until_logged(self, event: str, timeout_s: float = 60) -> None:
+    async def until_logged(self, event: str) -> None:
         """Return once it has logged an event."""
-        deadline = time.monotonic() + timeout_s
-        while event not in (self.log.read_text() if self.log.exists() else ""):
-            assert time.monotonic() < deadline, f"{event} was never logged"
-            await asyncio.sleep(0.02)
+        await until(lambda: event in self.text(), f"{self.log.stem} logs {event}", self.said)
+
+    async def until_ended(self) -> int:
+        """Return its exit code, once it has ended."""
+        await until(lambda: self.running.poll() is not None, f"{self.log.stem} ends", self.said)
+        assert self.running.returncode is not None
+        return self.running.returncode
+
+    def text(self) -> str:
+        """What it has logged."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def said(self) -> set[str]:
+        """The events that it has logged, each once: what is only repeated is no progress."""
+        return {line["event"] for line in self.logged()}
 
     def logged(self) -> list[dict[str, Any]]:
-        lines = self.log.read_text().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        lines = self.text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line[-1] == "}"]
 
 
 @dataclass
@@ -156,6 +173,7 @@ class Stack:
         self.published: list[Record] = []
         """What Kafka has of what was published, in the order of the acknowledgements."""
         self._workers: list[Worker] = []
+        self._committed: dict[int, int] = {}
         self._producer = Producer(
             {
                 "bootstrap.servers": self.bootstrap_servers,
@@ -186,9 +204,9 @@ class Stack:
             "WOOTRIC__CLIENT_SECRET": "a-secret-of-tests",
             "WOOTRIC__API_URL": self.wootric.url,
             "WOOTRIC__PIXEL_URL": self.wootric.pixel_url,
-            "WOOTRIC__REQUEST_TIMEOUT_S": "2",
-            "WOOTRIC__QUIET_PERIOD_S": "0.5",
-            "WOOTRIC__LEASE_S": "2",
+            "WOOTRIC__REQUEST_TIMEOUT_S": stretched(2),
+            "WOOTRIC__QUIET_PERIOD_S": stretched(0.5),
+            "WOOTRIC__LEASE_S": stretched(2),
             **self.settings,
         }
 
@@ -241,7 +259,7 @@ class Stack:
                 else:
                     break
             count += 1
-        assert producer.flush(30) == 0
+        assert producer.flush(STILL_S) == 0
         if any(record.offset is None for record in self.published):
             self.published = self._read_input()
         return count
@@ -268,14 +286,11 @@ class Stack:
         return {tp.partition: answer.result().offset for tp, answer in answers.items()}
 
     def committed(self) -> dict[int, int]:
-        consumer = Consumer(
-            {"bootstrap.servers": self.bootstrap_servers, "group.id": self.config.group_id}
-        )
+        """The group's offsets, by partition; a negative one where there is none."""
         asked = [TopicPartition(self.config.topic, p) for p in range(self.partitions)]
-        try:
-            return {tp.partition: tp.offset for tp in consumer.committed(asked, timeout=20)}
-        finally:
-            consumer.close()
+        group = ConsumerGroupTopicPartitions(self.config.group_id, asked)
+        (answer,) = self.admin.list_consumer_group_offsets([group]).values()
+        return {tp.partition: tp.offset for tp in answer.result().topic_partitions}
 
     def rewind(self) -> None:
         """Set the group's offsets back to the beginning, as an operator would."""
@@ -287,40 +302,43 @@ class Stack:
             {"bootstrap.servers": self.bootstrap_servers, "group.id": self.config.group_id}
         )
         offsets = [TopicPartition(self.config.topic, p, offset) for p, offset in wanted.items()]
-        for _ in range(100):  # a static member that has left is in the group for its session
+
+        def done() -> bool:
             try:
                 consumer.commit(offsets=offsets, asynchronous=False)
-            except KafkaException:
-                time.sleep(0.2)
-            else:
-                consumer.close()
-                return
-        raise AssertionError("the group never became empty")
+            except KafkaException:  # a static member that has left is there for its session
+                return False
+            return True
+
+        until_now(done, "the group is empty")
+        consumer.close()
 
     def caught_up(self) -> bool:
         try:
-            ends, committed = self.ends(self.config.topic), self.committed()
+            ends = self.ends(self.config.topic)
+            committed = self._committed = self.committed()
         except KafkaException:  # a new topic's leader is not everywhere known yet
             return False
         return all(committed[p] >= end for p, end in ends.items() if end > 0)
 
-    async def until_caught_up(
-        self, timeout_s: float = 60, *, may_end: Collection[int] = (0, -9)
-    ) -> None:
+    async def until_caught_up(self, *, may_end: Collection[int] = (0, -9)) -> None:
         """Return once every event is settled in a committed transaction.
 
         A worker that ends by itself with another code than ``may_end`` is a failure.
         """
-        deadline = time.monotonic() + timeout_s
-        while not await asyncio.to_thread(self.caught_up):
-            if time.monotonic() > deadline:
-                ends, committed = self.ends(self.config.topic), self.committed()
-                logs = "\n".join(w.log.read_text()[-3000:] for w in self._workers)
-                raise AssertionError(f"not caught up: {committed} of {ends}\n{logs}")
+
+        async def caught_up() -> bool:
             for worker in self._workers:
                 if worker.process is not None and worker.process.poll() not in (None, *may_end):
-                    raise AssertionError(f"a worker ended:\n{worker.log.read_text()[-3000:]}")
-            await asyncio.sleep(0.1)
+                    raise AssertionError(f"a worker ended:\n{worker.text()[-3000:]}")
+            return await asyncio.to_thread(self.caught_up)
+
+        await until(caught_up, "all is settled", self.moved)
+
+    def moved(self) -> object:
+        """What changes as long as the workers make progress."""
+        said = {worker.log.stem: worker.said() for worker in self._workers}
+        return len(self.wootric.state.effects), self._committed, said
 
     def read(self, topic: str) -> list[Message]:
         """All committed records of a topic, by partition and offset."""

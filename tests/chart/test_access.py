@@ -78,7 +78,6 @@ async def stack(tmp_path: Path) -> AsyncIterator[Secured]:
             stack.end()
 
 
-@pytest.mark.timeout(120)
 async def test_the_access_that_is_written_down_is_enough_and_less_is_not(stack: Secured) -> None:
     """Topics, checks, publishing, delivering, dead letters, parking: each by its own user."""
     code, said = await stack.run("topics", "create", "--partitions", "3", user="setup")

@@ -173,7 +173,6 @@ def test_the_chart_ships_the_dashboards():
 # Live
 
 
-@pytest.mark.timeout(120)
 async def test_every_query_is_answered_by_a_prometheus_that_scrapes_the_service(
     stack: Stack, tmp_path: Path
 ) -> None:

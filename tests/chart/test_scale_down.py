@@ -9,7 +9,6 @@ from stack import Stack
 SESSION_S = 6  # the brokers' least; the default is 10
 
 
-@pytest.mark.timeout(90)
 async def test_a_worker_that_is_scaled_away_is_replaced_when_its_session_ends(stack: Stack) -> None:
     """A static member does not leave, since it may come back; nobody waits longer than that."""
     first, second = (

@@ -3,8 +3,7 @@
 import asyncio
 import json
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
@@ -13,22 +12,23 @@ import launcher
 import psutil
 from oracle import complaints
 from stack import Stack, Worker
+from waiting import STILL_S, stretched
 
 from stream.local.traffic import traffic
 from tests.soak.watch import CommittedReader, read_all
 
 COMMAND = [sys.executable, str(Path(launcher.__file__))]
 """A worker whose edges can be broken: see the launcher."""
-SHORT = {"KAFKA__SESSION_TIMEOUT_S": "6", "KAFKA__TRANSACTION_TIMEOUT_S": "3"}
+SHORT = {"KAFKA__SESSION_TIMEOUT_S": stretched(6), "KAFKA__TRANSACTION_TIMEOUT_S": stretched(3)}
 RESTARTED = (69, 75)
 """Exit codes after which a worker is to be started again."""
 HELD_MAX = 100
 IN_TRANSIT = 500
 MEMORY_MB_MAX = 250
-POLL_INTERVAL_S = 6.0
+POLL_INTERVAL_S = float(stretched(6))
 TROUBLE_S = 2 * POLL_INTERVAL_S + 1
 IMPATIENT = {
-    "KAFKA__SESSION_TIMEOUT_S": "6",
+    "KAFKA__SESSION_TIMEOUT_S": stretched(6),
     "KAFKA__PROPERTIES": json.dumps({"max.poll.interval.ms": round(POLL_INTERVAL_S * 1000)}),
     "KAFKA__UNSETTLED_RECORDS_MAX": str(HELD_MAX),
     "WOOTRIC__IN_FLIGHT_MAX": "16",
@@ -50,17 +50,9 @@ async def flow(stack: Stack, events: int, seed: int, *, chunk: int = 20, pause_s
         await asyncio.sleep(pause_s)
 
 
-async def until(condition: Callable[[], object], what: str, timeout_s: float = 60) -> None:
-    """Return once the condition holds."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
-        await asyncio.sleep(0.05)
-
-
-async def end_well(stack: Stack, *workers: Worker, timeout_s: float = 90) -> None:
+async def end_well(stack: Stack, *workers: Worker) -> None:
     """All is settled, who still runs leaves in good order, and Wootric is as it should be."""
-    await stack.until_caught_up(timeout_s, may_end=(0, -9, *RESTARTED))
+    await stack.until_caught_up(may_end=(0, -9, *RESTARTED))
     for worker in workers:
         if worker.running.poll() is None:
             await worker.until_ready()
@@ -124,7 +116,7 @@ async def read_meanwhile(stack: Stack) -> AsyncIterator[None]:
     )
     ends = {(topic, n): end for topic in topics for n, end in stack.ends(topic).items()}
     reader.finish(ends)
-    await asyncio.to_thread(reader.join, 60)
+    await asyncio.to_thread(reader.join, STILL_S)
     assert not reader.is_alive()
     assert not reader.twice
     assert reader.seen == await asyncio.to_thread(read_all, stack.config, topics, stack.partitions)

@@ -80,12 +80,11 @@ async def end_well(stack: Stack) -> None:
     worker = stack.worker("w1", **FAST)
     worker.start()
     await worker.until_ready()
-    await stack.until_caught_up(90)
+    await stack.until_caught_up()
     assert await asyncio.to_thread(worker.stop) == 0
     assert await complaints(stack) == []
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("chain", CHAINS, ids=[f"chain {n}" for n in range(len(CHAINS))])
 async def test_a_kill_at_each_point_changes_nothing(stack: Stack, chain: list[str]) -> None:
     """Each worker of a chain dies at its own point, where its successor goes on."""
@@ -134,10 +133,10 @@ async def test_an_unknown_commit_is_read_back(stack: Stack, lost: str, failing: 
     worker = breaking(stack, {lost: (2, "time out"), failing: (hit, "time out")})
     worker.start()
     await publish(stack, samples)
-    await stack.until_caught_up(60)
+    await stack.until_caught_up()
     more = mixed(source)
     await publish(stack, more)
-    await stack.until_caught_up(60)
+    await stack.until_caught_up()
     assert await asyncio.to_thread(worker.stop) == 0
     assert "commit_unknown" in worker.log.read_text()
     assert await complaints(stack) == []
@@ -156,7 +155,7 @@ async def test_a_kill_while_partitions_are_given_away(stack: Stack, point: str) 
     joining = stack.worker("w2", **FAST)
     joining.start()
     await death(worker, point)
-    await stack.until_caught_up(90)
+    await stack.until_caught_up()
     assert await asyncio.to_thread(joining.stop) == 0
     assert await complaints(stack) == []
 
@@ -168,7 +167,7 @@ async def test_a_kill_while_it_leaves(stack: Stack, point: str) -> None:
     worker = breaking(stack, {point: (1, "kill")})
     worker.start()
     await publish(stack, samples)
-    await stack.until_caught_up(60)
+    await stack.until_caught_up()
     worker.running.send_signal(signal.SIGTERM)
     await death(worker, point)
     await end_well(stack)
@@ -180,7 +179,7 @@ async def test_a_restore_that_breaks_ends_its_worker(stack: Stack) -> None:
     await publish(stack, mixed(people(3)))
     await end_well(stack)
     worker.start()
-    assert await asyncio.to_thread(worker.running.wait, 30) == 1
+    assert await worker.until_ended() == 1
 
 
 def test_every_point_is_in_a_test() -> None:

@@ -74,7 +74,7 @@ async def test_a_zombie_in_its_transaction_commits_nothing_of_others(
     await until(lambda: first.frozen, "the worker stops itself")
     second.start()
     await second.until_logged("partition_opened")
-    await stack.until_caught_up(60)
+    await stack.until_caught_up()
     first.thaw()
     await publish(stack, 100, 23)
     await end_well(stack, first, second)
@@ -252,7 +252,7 @@ async def test_it_leaves_while_kafka_is_frozen(
         kafka.node(1).pause()
         worker.thaw()
         began_at = time.monotonic()
-        code = await asyncio.to_thread(worker.stop, 60)
+        code = await asyncio.to_thread(worker.stop)
         took_s = time.monotonic() - began_at
         kafka.node(1).resume()
         assert code in (0, 75)
@@ -418,8 +418,8 @@ async def test_the_new_group_protocol_delivers_once_too(stack: Stack) -> None:
     await asyncio.to_thread(first.kill)
     first.start()
     async with supervised(first):
-        await stack.until_caught_up(90, may_end=(0, 75))
-        await first.until_ready(90)
+        await stack.until_caught_up(may_end=(0, 75))
+        await first.until_ready()
     await end_well(stack, first, second)
 
 
@@ -524,7 +524,7 @@ async def test_a_second_sigterm_changes_nothing(stack: Stack) -> None:
     worker.running.send_signal(signal.SIGTERM)
     await asyncio.sleep(0.3)
     worker.running.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(worker.running.wait, 20) == 0
+    assert await worker.until_ended() == 0
     intents = [key for _, key in await asyncio.to_thread(stack.ledger) if key.startswith("intent/")]
     assert not intents
     slow(stack, 0)

@@ -40,7 +40,6 @@ async def until_restored(worker: Worker) -> None:
     raise AssertionError("never restored")
 
 
-@pytest.mark.timeout(300)
 async def test_a_kill_at_each_call_of_the_store_changes_nothing(on_disk: Stack) -> None:
     """Each worker dies at its own point; its successor opens what it has left."""
     source = people(5, users=15)
@@ -71,7 +70,7 @@ async def test_a_kill_while_a_store_is_closed(on_disk: Stack, point: str) -> Non
     worker = breaking(on_disk, {point: (1, "kill")})
     worker.start()
     await publish(on_disk, samples)
-    await on_disk.until_caught_up(60)
+    await on_disk.until_caught_up()
     worker.running.send_signal(signal.SIGTERM)
     await death(worker, point)
     await end_well(on_disk)
@@ -84,13 +83,13 @@ async def test_a_partition_that_moves_takes_its_store_along(on_disk: Stack) -> N
     first, second = on_disk.worker("w1", **FAST), on_disk.worker("w2", **FAST)
     first.start()
     await publish(on_disk, mixed(source))
-    await on_disk.until_caught_up(60)
+    await on_disk.until_caught_up()
     second.start()
     await second.until_logged("partition_opened")
     await publish(on_disk, mixed(source))
-    await on_disk.until_caught_up(60)
+    await on_disk.until_caught_up()
     assert await asyncio.to_thread(second.stop) == 0
-    await on_disk.until_caught_up(60)
+    await on_disk.until_caught_up()
     assert await asyncio.to_thread(first.stop) == 0
     assert await complaints(on_disk) == []
     opened = [line for line in second.logged() if line["event"] == "partition_opened"]
@@ -108,10 +107,10 @@ async def test_a_store_that_cannot_be_read_ends_its_worker_and_is_made_anew(
     await publish(on_disk, mixed(source))
     worker = breaking(on_disk, {"before scan store": (1, "break")})
     worker.start()
-    assert await asyncio.to_thread(worker.running.wait, 30) == 75
+    assert await worker.until_ended() == 75
     worker.forget_faults()
     worker.start()
-    await on_disk.until_caught_up(60)
+    await on_disk.until_caught_up()
     assert await asyncio.to_thread(worker.stop) == 0
     assert await complaints(on_disk) == []
     events = [(line["event"], line.get("reason")) for line in worker.logged()]

@@ -231,7 +231,7 @@ async def test_a_ledger_that_was_made_again_is_not_taken_for_the_old_one(stack: 
     await asyncio.to_thread(delete, stack, ledger(stack))
     await asyncio.to_thread(stack.create_topics)
     await publish(stack, PLENTY, 54)
-    assert await asyncio.to_thread(worker.running.wait, 60) == 75
+    assert await worker.until_ended() == 75
     assert "the ledger has lost records" in worker.log.read_text()
     worker.start()
     await worker.until_logged("ledger_behind")

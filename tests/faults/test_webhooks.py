@@ -103,7 +103,6 @@ def message_ids(stack: Stack) -> set[str | None]:
     return {decoder.decode(record.value or b"").message_id for record in stack.published}
 
 
-@pytest.mark.timeout(180)
 async def test_ten_kills_of_the_bridge_lose_and_repeat_nothing(stack: Stack) -> None:
     """What was acknowledged is in Kafka, and what Segment sends again has no second effect."""
     dice = Random(31)
@@ -127,7 +126,7 @@ async def test_ten_kills_of_the_bridge_lose_and_repeat_nothing(stack: Stack) -> 
         answered = segment.answers.count(200)
     assert segment.answers.count(200) == len(requests)
     assert segment.answers.count(0) > kills
-    await stack.until_caught_up(90)
+    await stack.until_caught_up()
     assert await asyncio.to_thread(gate.stop) == 0
     assert await asyncio.to_thread(worker.stop) == 0
 
@@ -165,7 +164,6 @@ async def test_sigterm_finishes_what_was_accepted(stack: Stack) -> None:
     assert message_ids(stack) >= set(ids)
 
 
-@pytest.mark.timeout(120)
 async def test_memory_is_flat_while_kafka_is_away(tmp_path: Path) -> None:
     """Nothing piles up: 503 with Retry-After at once, and all goes on when Kafka is back."""
     documents = events(2_500, seed=33)

@@ -201,6 +201,6 @@ async def test_it_refuses_to_start_with_a_message_that_says_what_to_do(
         if value is not None:
             gate._environment[name] = value
     gate.start()
-    assert await asyncio.to_thread(gate.running.wait, 30) == code
+    assert await gate.until_ended() == code
     assert says in gate.log.read_text()
     assert SECRET not in gate.log.read_text()

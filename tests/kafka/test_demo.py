@@ -8,7 +8,6 @@ import sys
 import pytest
 
 
-@pytest.mark.timeout(150)
 def test_the_demo_kills_a_worker_twice_and_agrees(bootstrap_servers: str) -> None:
     """The report is on stdout, its last line the verdict; the exit code says the same."""
     done = subprocess.run(
@@ -26,7 +25,6 @@ def test_the_demo_kills_a_worker_twice_and_agrees(bootstrap_servers: str) -> Non
     assert "events settled" in done.stderr
 
 
-@pytest.mark.timeout(150)
 def test_the_demo_with_webhooks_agrees_too(bootstrap_servers: str) -> None:
     """The events go in signed, through a bridge; what lies in Kafka then decides."""
     done = subprocess.run(

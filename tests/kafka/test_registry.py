@@ -234,7 +234,7 @@ async def refused(cases: list[tuple[Worker, int, str]]) -> None:
     """Each process ends by itself, with this code, and says this."""
     for process, code, says in cases:
         process.start()
-        assert await asyncio.to_thread(process.running.wait, 30) == code, process.log.read_text()
+        assert await process.until_ended() == code, process.log.read_text()
         assert says in process.log.read_text()
 
 

@@ -90,7 +90,6 @@ def set_password(admin: AdminClient, password: str) -> None:
         answer.result()
 
 
-@pytest.mark.timeout(120)
 async def test_rotated_secrets_are_taken_up_without_a_restart(
     guarded: tuple[LocalBroker, str], tmp_path: Path
 ) -> None:

@@ -166,7 +166,7 @@ async def test_two_workers_share_the_partitions_and_nothing_is_repeated(stack: S
         await asyncio.sleep(0.05)
     stack.publish(response(n, f"b{n}", n % 11) for n in range(1000))
     assert await asyncio.to_thread(second.stop) == 0
-    await stack.until_caught_up(90)
+    await stack.until_caught_up()
     texts = [r.text for r in stack.wootric.state.responses.values()]
     assert len(texts) == len(set(texts)) == 2000
 
