@@ -101,6 +101,8 @@ def server_properties(
         "num.network.threads": "2",
         "num.io.threads": "2",
         "log.segment.bytes": "16777216",
+        # Idle, a node used 6 % of a core with the default of 500 ms, 3 % without these records.
+        "metadata.max.idle.interval.ms": "5000",
     }
 
 
