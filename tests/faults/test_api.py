@@ -8,6 +8,7 @@ from email.utils import formatdate
 from typing import Any
 
 import psutil
+import pytest
 from common import (
     COMMAND,
     IMPATIENT,
@@ -98,6 +99,7 @@ async def test_wootric_that_refuses_everything_loses_nothing(stack: Stack, answe
     await end_well(stack, worker)
 
 
+@pytest.mark.slow
 @together()
 async def test_large_events_are_held_by_their_bytes(stack: Stack) -> None:
     """Nothing can be delivered: not all that is read is in memory."""

@@ -72,6 +72,7 @@ async def test_a_broker_that_is_killed_changes_nothing(
     await end_well(replicated, worker)
 
 
+@pytest.mark.slow
 async def test_a_rolling_restart_changes_nothing(replicated: Stack, brokers: LocalBroker) -> None:
     """One broker after the other is stopped and started, two workers meanwhile."""
     one, two = replicated.worker("w1"), replicated.worker("w2")

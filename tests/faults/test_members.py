@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pytest
 from common import (
     COMMAND,
     IMPATIENT,
@@ -214,6 +215,7 @@ FORGETFUL = {
 }
 
 
+@pytest.mark.slow
 @together()
 async def test_a_transactional_id_that_kafka_has_forgotten_is_taken_anew(stack: Stack) -> None:
     """A worker that had nothing to do for longer than a week, which here is three seconds."""
@@ -232,9 +234,11 @@ async def test_a_transactional_id_that_kafka_has_forgotten_is_taken_anew(stack: 
 
 
 STUCK = {
-    "before it commits": {"before send offsets": (8, "stop")},
+    "before it commits": pytest.param({"before send offsets": (8, "stop")}, marks=pytest.mark.slow),
     "in a commit": {"before commit": (8, "stop")},
-    "in an abort": {"before commit": (8, "fail"), "before abort": (1, "stop")},
+    "in an abort": pytest.param(
+        {"before commit": (8, "fail"), "before abort": (1, "stop")}, marks=pytest.mark.slow
+    ),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import psutil
+import pytest
 from oracle import complaints
 from segment import Segment, bridge, signed, take_over
 from stack import Stack
@@ -167,6 +168,7 @@ async def test_sigterm_finishes_what_was_accepted(stack: Stack) -> None:
     assert message_ids(stack) >= set(ids)
 
 
+@pytest.mark.slow
 async def test_memory_is_flat_while_kafka_is_away(tmp_path: Path) -> None:
     """Nothing piles up: 503 with Retry-After at once, and all goes on when Kafka is back."""
     documents = events(2_500, seed=33)
