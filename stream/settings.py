@@ -76,7 +76,7 @@ class KafkaSettings(Section):
         "restarts. Default: the host's name.",
     )
     session_timeout_s: float = Field(
-        10.0, ge=1, le=1800, description="Seconds after which a silent worker is replaced."
+        10.0, ge=1, le=300, description="Seconds after which a silent worker is replaced."
     )
     transaction_timeout_s: float = Field(
         10.0, ge=1, le=900, description="Seconds after which the broker aborts a transaction."

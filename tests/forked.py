@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from threading import Lock
 
-MODULE = "-m"
+MODULE, TEXT = "-m", "-c"
 IMPORTED = ("stream.cli", "stream.service")
 REQUEST_BYTES_MAX = 1 << 18
 
@@ -32,7 +32,7 @@ class Forked:
         """Start ``command``, which begins with this interpreter."""
         self.returncode: int | None = None
         self._lock = Lock()
-        self._reply, theirs = socket.socketpair()
+        self._reply, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             _parent().start(command[1:], environment, log, theirs)
         self.pid = int(self._reply.recv(64))
@@ -155,6 +155,8 @@ def main() -> None:
     if command[0] == MODULE:
         sys.argv = command[1:]
         runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    elif command[0] == TEXT:
+        exec(command[1], {"__name__": "__main__"})  # noqa: S102  as Python does
     else:
         sys.argv = command
         sys.path[0] = str(Path(command[0]).parent)

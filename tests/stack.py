@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import uuid
@@ -20,7 +19,6 @@ import forked
 import psutil
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaException,
     Message,
@@ -37,16 +35,18 @@ from stream.kafka.publish import record_of
 from stream.kafka.reading import chunks
 from stream.kafka.topics import create
 from stream.ledger_codec import Entry, decode
+from stream.local.node import free_ports
 from stream.record import Partition, Record
 
 DAY_S = 86_400
 RUN = (sys.executable, "-m", "stream", "run")
+RESTARTED = (69, 75)
+"""Exit codes after which a worker is to be started again."""
 
 
 def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
+    """A port that nobody listens on, and that no connection is given by itself."""
+    return free_ports(1)[0]
 
 
 class Worker:
@@ -61,7 +61,8 @@ class Worker:
         forks: bool = True,
     ) -> None:
         self._command = command
-        self._forks = forks and "CLOCK" not in environment  # it is set before any import
+        # A clock is set before anything is imported.
+        self._forks = forks and sys.platform == "linux" and "CLOCK" not in environment
         self.port = free_port()
         self._environment = {**os.environ, **environment, "HTTP__PORT": str(self.port)}
         self._environment["HTTP__HOST"] = "127.0.0.1"
@@ -119,6 +120,7 @@ class Worker:
         """Return once the group has taken it in."""
 
         async def ready() -> bool:
+            self.check()
             with suppress(aiohttp.ClientConnectionError):
                 return (await self.get("/readyz"))[0] == 200
             return False
@@ -133,13 +135,27 @@ class Worker:
 
     async def until_logged(self, event: str) -> None:
         """Return once it has logged an event."""
-        await until(lambda: event in self.text(), f"{self.log.stem} logs {event}", self.said)
+
+        def logged() -> bool:
+            return event in self.text() or self.check()
+
+        await until(logged, f"{self.log.stem} logs {event}", self.said)
 
     async def until_ended(self) -> int:
         """Return its exit code, once it has ended."""
         await until(lambda: self.running.poll() is not None, f"{self.log.stem} ends", self.said)
         assert self.running.returncode is not None
         return self.running.returncode
+
+    def check(self) -> bool:
+        """Return False; a worker that has ended for good does nothing that one could wait for.
+
+        Raises:
+            AssertionError: it has.
+        """
+        if self.running.poll() not in (None, *RESTARTED):
+            raise AssertionError(f"{self.log.stem} has ended:\n{self.text()[-3000:]}")
+        return False
 
     def text(self) -> str:
         """What it has logged."""
@@ -189,6 +205,11 @@ class Stack:
                 "enable.idempotence": True,  # or a retry changes the order
             }
         )
+        self._onlooker = Consumer(
+            {"bootstrap.servers": self.bootstrap_servers, "group.id": self.config.group_id}
+        )
+        """Never a member. The admin client's question for offsets may end the process: where the
+        broker is no coordinator yet, librdkafka 2.16 reads what is not there (its issue 5040)."""
         self.admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
         """One for all: what is asked of a client that nobody holds is never answered."""
 
@@ -296,9 +317,7 @@ class Stack:
     def committed(self) -> dict[int, int]:
         """The group's offsets, by partition; a negative one where there is none."""
         asked = [TopicPartition(self.config.topic, p) for p in range(self.partitions)]
-        group = ConsumerGroupTopicPartitions(self.config.group_id, asked)
-        (answer,) = self.admin.list_consumer_group_offsets([group]).values()
-        return {tp.partition: tp.offset for tp in answer.result().topic_partitions}
+        return {tp.partition: tp.offset for tp in self._onlooker.committed(asked, STILL_S)}
 
     def rewind(self) -> None:
         """Set the group's offsets back to the beginning, as an operator would."""
@@ -372,4 +391,5 @@ class Stack:
     def end(self) -> None:
         for worker in self._workers:
             worker.end()
+        self._onlooker.close()
         del self.admin  # while the broker is there: see stream.kafka.group

@@ -1,10 +1,12 @@
 """One Kafka node: its properties, its folder, its process."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from stream.local.guard import GuardedGroup
 from stream.local.jars import Distribution
 
 HOST = "127.0.0.1"
+PORTS = range(10_000, 32_768)  # Linux gives away those from 32,768 on, others from 49,152
 LOG_LINES_SHOWN = 25
 TERMINATE_S_MAX = 30
 
@@ -47,15 +50,21 @@ class Listener:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for bound in sockets:
-            bound.bind((HOST, 0))
-        return [bound.getsockname()[1] for bound in sockets]
-    finally:
-        for bound in sockets:
-            bound.close()
+    """Return different ports that nobody listens on now.
+
+    They are below those that systems give to connections by themselves: such a one could be taken
+    between this look and the use.
+    """
+    with ExitStack() as taken:
+        ports: list[int] = []
+        while len(ports) < count:
+            port = secrets.choice(PORTS)  # whatever seed the caller's dice have
+            try:
+                taken.enter_context(socket.socket()).bind((HOST, port))
+            except OSError:  # somebody's
+                continue
+            ports.append(port)
+        return ports
 
 
 def server_properties(

@@ -11,7 +11,7 @@ from pathlib import Path
 import launcher
 import psutil
 from oracle import complaints
-from stack import Stack, Worker
+from stack import RESTARTED, Stack, Worker
 from waiting import STILL_S, stretched
 
 from stream.local.traffic import traffic
@@ -20,8 +20,6 @@ from tests.soak.watch import CommittedReader, read_all
 COMMAND = [sys.executable, str(Path(launcher.__file__))]
 """A worker whose edges can be broken: see the launcher."""
 SHORT = {"KAFKA__SESSION_TIMEOUT_S": stretched(6), "KAFKA__TRANSACTION_TIMEOUT_S": stretched(3)}
-RESTARTED = (69, 75)
-"""Exit codes after which a worker is to be started again."""
 HELD_MAX = 100
 IN_TRANSIT = 500
 MEMORY_MB_MAX = 250

@@ -1,10 +1,8 @@
 """Three brokers for the faults of a cluster, and the networks between them and a worker."""
 
 import asyncio
-import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ from stack import Stack
 
 from sink.wootric.emulator import Emulator
 from stream.local.cluster import LocalBroker
-from stream.local.node import HOST, Listener
+from stream.local.node import HOST, Listener, free_ports
 
 pytest.register_assert_rewrite("common")
 
@@ -49,29 +47,19 @@ class Cluster:
     def __init__(self, network: Network, folder: Path) -> None:
         self.networks = [[network.proxy() for _ in range(NODES)] for _ in range(NETWORKS)]
         """For each network the proxies before the brokers, in their order."""
-        with reserved_ports(NODES * (NETWORKS + 1)) as ports:
-            guarded, *others = (ports[at : at + NODES] for at in range(0, len(ports), NODES))
-            listeners = [Listener(GUARDED, guarded, guarded, "SASL_PLAINTEXT")]
-            for number, proxies in enumerate(self.networks):
-                for proxy, port in zip(proxies, others[number], strict=True):
-                    proxy.target = port
-                advertised = tuple(proxy.port for proxy in proxies)
-                listeners.append(Listener(f"NETWORK{number}", others[number], advertised))
-            say = lambda line: print(line, file=sys.stderr)  # noqa: E731
-            self.brokers = LocalBroker(
-                nodes=NODES, directory=folder, properties=PROPERTIES, listeners=listeners, say=say
-            )
+        ports = free_ports(NODES * (NETWORKS + 1))
+        guarded, *others = (tuple(ports[at : at + NODES]) for at in range(0, len(ports), NODES))
+        listeners = [Listener(GUARDED, guarded, guarded, "SASL_PLAINTEXT")]
+        for number, proxies in enumerate(self.networks):
+            for proxy, port in zip(proxies, others[number], strict=True):
+                proxy.target = port
+            advertised = tuple(proxy.port for proxy in proxies)
+            listeners.append(Listener(f"NETWORK{number}", others[number], advertised))
+        say = lambda line: print(line, file=sys.stderr)  # noqa: E731
+        self.brokers = LocalBroker(
+            nodes=NODES, directory=folder, properties=PROPERTIES, listeners=listeners, say=say
+        )
         self.guarded_servers = ",".join(f"{HOST}:{port}" for port in guarded)
-
-
-@contextmanager
-def reserved_ports(count: int) -> Iterator[tuple[int, ...]]:
-    """Ports that nobody else is given meanwhile."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((HOST, 0))
-        yield tuple(one.getsockname()[1] for one in sockets)
 
 
 def servers(proxies: list[Proxy]) -> str:

@@ -12,6 +12,10 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Self
 
+from waiting import STILL_S
+
+from stream.local.node import free_ports
+
 HOST = "127.0.0.1"
 LOOK_S = 0.01
 CHUNK_BYTES = 65_536
@@ -221,12 +225,12 @@ class Network:
         self._do(called())
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(STILL_S)
 
     async def _listen(self, proxy: Proxy) -> int:
-        server = await asyncio.start_server(proxy.serve, HOST, 0, backlog=512)
-        self._servers.append(server)
-        return int(server.sockets[0].getsockname()[1])
+        (port,) = free_ports(1)
+        self._servers.append(await asyncio.start_server(proxy.serve, HOST, port, backlog=512))
+        return port
 
     async def _end(self) -> None:
         for server in self._servers:

@@ -40,6 +40,8 @@ def behind(stack: Stack, network: Network, **settings: str) -> tuple[Worker, Pro
 
 # Between the worker and Wootric
 
+PATIENT = {"WOOTRIC__REQUEST_TIMEOUT_S": "60"}
+"""Where no doubt may be: the emulator is as busy as the machine."""
 BREAKS: dict[str, Callable[[Proxy], None]] = {
     "requests lost": lambda proxy: proxy.up.become(cuts=30),
     "half requests": lambda proxy: proxy.up.become(cuts=30, keep_bytes=60),
@@ -79,7 +81,7 @@ async def test_a_slow_network_is_no_doubt(
     stack: Stack, network: Network, strike: Callable[[Proxy], None]
 ) -> None:
     """What arrives within the deadline is as good as what arrives at once."""
-    worker, proxy = behind(stack, network)
+    worker, proxy = behind(stack, network, **PATIENT)
     strike(proxy)
     worker.start()
     await publish(stack, 200, 63)
@@ -116,7 +118,7 @@ async def test_a_server_that_closes_idle_connections_causes_no_doubt(
     stack: Stack, network: Network
 ) -> None:
     """It closes after a second; requests come a little later, on connections of their own."""
-    worker, proxy = behind(stack, network)
+    worker, proxy = behind(stack, network, **PATIENT)
     worker.start()
     await worker.until_logged("partition_opened")
     proxy.idle_s = 1.0

@@ -125,12 +125,12 @@ async def test_rotated_secrets_are_taken_up_without_a_restart(
     worker.start()
     await asyncio.to_thread(stack.publish, [identify(n, f"m{n}") for n in range(EVENTS)])
     await stack.until_caught_up()
-    set_password(stack.admin, SECOND)
     wootric.behaviour = wootric.behaviour.changed({"client_secret": SECOND})
     wootric.revoke_tokens()
     more = [identify(n, f"m{n}") for n in range(EVENTS, 2 * EVENTS)]
     await asyncio.to_thread(stack.publish, more)
     await worker.until_logged('"circuit_opened"')
+    set_password(stack.admin, SECOND)
     await worker.until_logged("SASL authentication error")
     secret.replace({"client-secret": SECOND, "kafka-password": SECOND})
     await stack.until_caught_up()
