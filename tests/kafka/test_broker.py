@@ -120,6 +120,7 @@ with LocalBroker() as local:
         until_now(lambda: not list(tmp_path.iterdir()), "its data is gone")
 
 
+@pytest.mark.slow
 def test_a_broker_started_by_a_thread_outlives_the_thread(tmp_path):
     """The kernel's own parent-death signal would end it with the thread."""
     script = """
@@ -151,6 +152,7 @@ run_foreground(port={port}, directory=Path({str(tmp_path)!r}), nodes=1, say=lamb
     assert "shut down completed" in log
 
 
+@pytest.mark.slow
 def test_a_given_directory_keeps_the_records(tmp_path):
     """Restarted on other ports, it is the same cluster."""
     with LocalBroker(directory=tmp_path) as local:
@@ -186,6 +188,7 @@ def test_own_properties_reach_the_broker_and_its_log_says_why_it_failed():
     assert raised.value.exit_code == 69
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_no_broker_of_ours(bootstrap_servers):
     """Another Kafka that answers at the port must not pass for the new one."""
     with LocalBroker() as first:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from waiting import until_now
 
 
@@ -43,6 +45,7 @@ def test_the_demo_kills_a_worker_twice_and_agrees(bootstrap_servers: str, tmp_pa
     assert "events settled" in err
 
 
+@pytest.mark.slow
 def test_the_demo_with_webhooks_agrees_too(bootstrap_servers: str, tmp_path: Path) -> None:
     """The events go in signed, through a bridge; what lies in Kafka then decides."""
     code, out, err = demo(bootstrap_servers, tmp_path, "--bridge", "--json", "--events", "200")

@@ -15,6 +15,8 @@ from tests.bench import native
 from tests.bench.native import Native, program, served
 from tests.bench.traces import Trace, encoded, realistic
 
+pytestmark = pytest.mark.slow  # Go has to build it
+
 AUTHORIZED = {"Authorization": "Bearer bench"}
 
 
