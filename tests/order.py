@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-CROWDS = ("api", "brokers", "members", "network", "topics")
+CROWDS = ("api", "members")
+ON_CLUSTER = ("brokers", "network", "topics")
 TOGETHER = {
-    **{f"tests/faults/test_{name}.py": "cluster" for name in CROWDS},
+    **{f"tests/faults/test_{name}.py": name for name in CROWDS},
+    **{f"tests/faults/test_{name}.py": "cluster" for name in ON_CLUSTER},
     **{f"tests/operate/test_{name}.py": name for name in ("acting", "looking", "stopped")},
     "tests/kafka/test_registry.py": "registry",
 }
@@ -70,6 +72,7 @@ class Scheduling(LoadScopeScheduling):
         return self._took.get(nodeid, 0.0 if self._took else guess)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
     """Let pytest-xdist schedule so."""
     return Scheduling(config, log)

@@ -65,10 +65,7 @@ class Proxy:
         self.port = 0
         self.up, self.down = Way(), Way()
         self.refuses = False
-        self.idle_s: float | None = None
-        """After so long without a byte the server's side of a connection closes."""
         self.connections = 0
-        self.idle_closed = 0
         self._network = network
         self._links: set[asyncio.StreamWriter] = set()
         self._dice = Random(1)
@@ -81,6 +78,10 @@ class Proxy:
         """Reset every connection that there is."""
         self._network.call(self._abort_all)
 
+    def hang_up(self) -> None:
+        """Close every connection that there is, as a server does with idle ones."""
+        self._network.call(self._close_all)
+
     def close(self) -> None:
         """Refuse everybody from now on, and reset who is there."""
         self.refuses = True
@@ -88,9 +89,13 @@ class Proxy:
 
     def heal(self) -> None:
         """Be an honest wire again."""
-        self.refuses, self.idle_s = False, None
+        self.refuses = False
         self.up.become()
         self.down.become()
+
+    def _close_all(self) -> None:
+        for writer in tuple(self._links):
+            writer.close()
 
     def _abort_all(self) -> None:
         for writer in tuple(self._links):
@@ -128,7 +133,7 @@ class Proxy:
         way: Way,
         doubled: Doubled,
     ) -> None:
-        while chunk := await self._read(source, way):
+        while chunk := await source.read(CHUNK_BYTES):
             if way.latency_s or way.jitter_s:
                 way.met += 1
                 await asyncio.sleep(way.latency_s + way.jitter_s * self._dice.random())
@@ -161,16 +166,6 @@ class Proxy:
     def links(self) -> int:
         """How many connections are open, on either side."""
         return len(self._links)
-
-    async def _read(self, source: asyncio.StreamReader, way: Way) -> bytes:
-        if self.idle_s is None or way is self.up:
-            return await source.read(CHUNK_BYTES)
-        try:
-            async with asyncio.timeout(self.idle_s):
-                return await source.read(CHUNK_BYTES)
-        except TimeoutError:
-            self.idle_closed += 1
-            return b""
 
     async def _write(self, chunk: bytes, sink: asyncio.StreamWriter, way: Way) -> None:
         step = way.drip_bytes or len(chunk)

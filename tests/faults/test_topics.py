@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
@@ -18,6 +18,7 @@ from confluent_kafka.admin import (
     AclBindingFilter,
     AclOperation,
     AclPermissionType,
+    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -27,7 +28,7 @@ from confluent_kafka.admin import (
 from conftest import PASSWORD, Cluster
 from crowd import crowd, together
 from stack import Stack, Worker
-from waiting import STILL_S, stretched, until
+from waiting import STILL_S, stretched, until, until_now
 
 from stream.ledger_codec import UserEntry, encode
 
@@ -151,12 +152,20 @@ def guarded(stack: Stack, cluster: Cluster) -> Worker:
         "sasl.username": "worker",
         "sasl.password": PASSWORD,
     }
+    for server in cluster.guarded_servers.split(","):
+        until_now(lambda server=server: lets_in(server, login, ledger(stack)), "the rights count")
     return stack.worker(
         "w1",
         KAFKA__BOOTSTRAP_SERVERS=cluster.guarded_servers,
         KAFKA__PROPERTIES=json.dumps(login),
         KAFKA__TRANSACTION_TIMEOUT_S=stretched(4),
     )
+
+
+def lets_in(server: str, login: Mapping[str, str], topic: str) -> bool:
+    """Whether a broker has heard of the rights: the controller's word is not each broker's."""
+    admin = AdminClient({"bootstrap.servers": server, **login})
+    return admin.list_topics(topic, timeout=STILL_S).topics[topic].error is None
 
 
 @together("cluster", on="three_brokers", cases=TROUBLES)
