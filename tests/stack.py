@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -205,11 +205,6 @@ class Stack:
                 "enable.idempotence": True,  # or a retry changes the order
             }
         )
-        self._onlooker = Consumer(
-            {"bootstrap.servers": self.bootstrap_servers, "group.id": self.config.group_id}
-        )
-        """Never a member. The admin client's question for offsets may end the process: where the
-        broker is no coordinator yet, librdkafka 2.16 reads what is not there (its issue 5040)."""
         self.admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
         """One for all: what is asked of a client that nobody holds is never answered."""
 
@@ -314,6 +309,17 @@ class Stack:
         answers = self.admin.list_offsets(asked, isolation_level=level)
         return {tp.partition: answer.result().offset for tp, answer in answers.items()}
 
+    @cached_property
+    def _onlooker(self) -> Consumer:
+        """Asks for the group's offsets, and is never a member.
+
+        The admin client's question may end the process: where the broker is no coordinator yet,
+        librdkafka 2.16 reads what is not there (its issue 5040).
+        """
+        return Consumer(
+            {"bootstrap.servers": self.bootstrap_servers, "group.id": self.config.group_id}
+        )
+
     def committed(self) -> dict[int, int]:
         """The group's offsets, by partition; a negative one where there is none."""
         asked = [TopicPartition(self.config.topic, p) for p in range(self.partitions)]
@@ -391,5 +397,6 @@ class Stack:
     def end(self) -> None:
         for worker in self._workers:
             worker.end()
-        self._onlooker.close()
+        if "_onlooker" in vars(self):
+            self._onlooker.close()
         del self.admin  # while the broker is there: see stream.kafka.group

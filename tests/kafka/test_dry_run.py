@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -13,6 +15,8 @@ from stack import Stack
 from test_service import PATIENT, identify, page, response
 from waiting import STILL_S
 
+OTHERS = re.compile(r"t[0-9a-f]{10}")
+"""How the names of stacks begin."""
 COMMAND = (sys.executable, "-m", "stream", "run", "--dry-run")
 
 
@@ -40,14 +44,19 @@ async def serve(stack: Stack) -> None:
 def traces(stack: Stack) -> dict[str, Any]:
     """What anybody who did something would have moved."""
     topics = [stack.config.topic, stack.config.ledger_topic, stack.config.dead_letter_topic]
+    groups = [group.group_id for group in stack.admin.list_consumer_groups().result().valid]
     return {
         "offsets": stack.committed(),
         "ends": [stack.ends(topic) for topic in (*topics, stack.config.parked_topic)],
         "journal": len(stack.wootric.journal.entries),
-        "groups": sorted(
-            group.group_id for group in stack.admin.list_consumer_groups().result().valid
-        ),
+        "groups": sorted(filter(partial(may_be_of, stack), groups)),
     }
+
+
+def may_be_of(stack: Stack, group: str) -> bool:
+    """Whether it is not of another test, which runs on the same Kafka at the same time."""
+    own = stack.config.group_id
+    return group.startswith(own) or not OTHERS.match(group)
 
 
 def others(lines: Iterable[dict[str, Any]]) -> set[tuple[str, str, str | None]]:
