@@ -1,5 +1,6 @@
 """Questions to the brokers about the group and its topics, without being a member."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,15 @@ from stream.kafka.config import KafkaConfig
 from stream.record import Partition
 
 ASK_S = 5.0
+AGAIN_S = 0.1
+MOVING = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
+"""Answers of a broker that does not coordinate the group, or not yet."""
 
 
 def committed(
@@ -36,14 +46,26 @@ def committed(
     The admin client could be asked too, but then the process ends when the coordinator does
     (librdkafka #5397): a worker, and an exporter that is there to report just that.
 
+    The first group of a cluster is asked for before its coordinator is ready; so is every group
+    whose coordinator has just moved. Such an answer is none, and is asked for again.
+
     Raises:
         KafkaException: no answer in time.
     """
-    found = consumer.committed([TopicPartition(*p) for p in partitions], timeout=timeout_s)
-    for one in found:
-        if one.error is not None:
-            raise KafkaException(one.error)
-    return found
+    asked = [TopicPartition(*partition) for partition in partitions]
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            found = consumer.committed(asked, timeout=timeout_s)
+            for one in found:
+                if one.error is not None:
+                    raise KafkaException(one.error)
+        except KafkaException as error:
+            if error.args[0].code() not in MOVING or time.monotonic() > until:
+                raise
+            time.sleep(AGAIN_S)
+        else:
+            return found
 
 
 class Group:
