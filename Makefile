@@ -27,7 +27,7 @@ demo: $(READY) ## the whole way on this machine: Kafka, Wootric's emulator, even
 test: $(READY) tools ## the tests, on a real Apache Kafka (ARGS="-k codec", "--randomly-seed=7", WORKERS=1 one at a time)
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope $(ARGS)
 
-test-fast: WORKERS = auto
+test-fast coverage: WORKERS = auto
 test-fast: $(READY) ## those that need no Kafka, in a minute, for every change
 	@WOOTRIC_TESTS=fast $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope $(FAST) $(ARGS)
 
@@ -35,7 +35,7 @@ test-all: $(READY) tools ## the slow ones too, and more schedules of the simulat
 	@WOOTRIC_TESTS=all $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope -m "not deploy" $(ARGS)
 
 coverage: $(READY) ## what test-fast reaches of lines and branches; fails below 95 % of the core's branches
-	@WOOTRIC_TESTS=fast $(BIN)/python -m tests.coverage $(FAST)
+	@WOOTRIC_TESTS=fast $(BIN)/python -m tests.core_coverage --numprocesses $(WORKERS) $(FAST) $(ARGS)
 
 check: $(READY) ## style, types and the rules of who may import whom
 	@$(BIN)/ruff check
@@ -83,7 +83,7 @@ lock: ## write requirements.lock anew, keeping its versions (ARGS="--upgrade" mo
 		--output-file requirements.lock pyproject.toml
 
 clean: ## remove the virtual environment and all caches
-	@rm -rf $(VENV) .evidence .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	@rm -rf $(VENV) .evidence .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 # The environment is made anew when the lock changes, so that nothing old stays in it.
 $(LOCKED): requirements.lock

@@ -202,22 +202,18 @@ def write_stack(stack: Stack, folder: Path) -> None:
 
 def write_topics(stack: Stack, folder: Path) -> None:
     """Write what Kafka has committed, as far as it answers."""
-    config = stack.config
-    for name, topic in (
-        ("ledger", config.ledger_topic),
-        ("dead_letters", config.dead_letter_topic),
-        ("parked", config.parked_topic),
-    ):
-        write_json(folder / f"{name}.jsonl", rows(stack, topic, is_ledger=name == "ledger"))
-
-
-def rows(stack: Stack, topic: str, *, is_ledger: bool) -> Iterator[dict[str, Any]]:
-    """Yield a topic's records as JSON values, and why there are no more, if there should be."""
+    topics = {
+        "ledger": stack.config.ledger_topic,
+        "dead_letters": stack.config.dead_letter_topic,
+        "parked": stack.config.parked_topic,
+    }
     try:
-        for message in committed(stack, topic):
-            yield row(message, is_ledger=is_ledger)
-    except KafkaException as error:
-        yield {"here it ends": f"Kafka gave no more of it: {error}"}
+        for name, topic in topics.items():
+            with (folder / f"{name}.jsonl").open("w") as file:
+                for message in committed(stack, topic):
+                    file.write(line(row(message, is_ledger=name == "ledger")))
+    except (KafkaException, KeyError) as error:
+        (folder / "kafka.txt").write_text(f"Kafka gave no more, from {name} on: {error!r}\n")
 
 
 def committed(stack: Stack, topic: str) -> Iterator[Message]:
@@ -277,4 +273,9 @@ def shown(value: bytes | None) -> str | None:
 
 def write_json(path: Path, values: Iterable[Any]) -> None:
     """Write a JSON value a line."""
-    path.write_text("".join(f"{json.dumps(one, default=repr)}\n" for one in values))
+    path.write_text("".join(map(line, values)))
+
+
+def line(value: Any) -> str:
+    """Return a value as a line of JSON."""
+    return f"{json.dumps(value, default=repr)}\n"

@@ -15,7 +15,7 @@ import pytest
 
 RUN = "WOOTRIC_TEST_RUN"
 """Names the run of which a process is a part."""
-GRACE_S = 10.0
+GRACE_S = 5.0
 """Who was told to end, or has lost its parent, is given so long to be gone."""
 LOOK_S = 0.1
 
