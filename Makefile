@@ -7,10 +7,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
-# What needs no Kafka, no tool and no more time than one waits for; what is new there is in it by itself.
-# Left out: what needs Go, and the long ones of the simulation.
+# What needs no Kafka and no tool, but for the long ones of the simulation; what is new is in it by itself.
 FAST := tests/unit tests/contract tests/model tests/simulation $(wildcard tests/test_*.py) \
-	-m "not deploy and not slow and not kafka" --ignore=tests/unit/test_bench_server.py \
+	-m "not deploy and not slow and not kafka" \
 	--deselect=tests/simulation/test_simulation.py::test_every_schedule \
 	--deselect=tests/simulation/test_simulation.py::test_the_schedules
 
