@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check check-deploy tools chart format bench soak simulate model broker emulator lock clean
+.PHONY: help demo test check check-deploy tools chart docs site format bench soak simulate model broker emulator lock lock-docs clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +33,16 @@ check-deploy: $(READY) ## the image, the status page in a browser, the chart by 
 tools: $(READY)
 	@$(BIN)/python -m tests.chart.chart_tools
 
-chart: $(READY) ## write the chart's README, schema of values and dashboards anew
+chart: $(READY) ## write the chart's README, schema of values and dashboards
 	@$(BIN)/python -m helm.documents
+
+docs: $(READY) ## write the generated pages of docs/
+	@$(BIN)/python -m scripts.docs
+
+site: ## build the documents' site into site/, with tools of its own
+	@$(PYTHON) -m venv $(VENV)/site
+	@$(VENV)/site/bin/python -m pip install --quiet --require-hashes --requirement docs/requirements.lock
+	@$(VENV)/site/bin/zensical build --clean --config-file mkdocs.yml
 
 format: $(READY) ## put the code into its usual form
 	@$(BIN)/ruff check --fix
@@ -65,6 +73,13 @@ lock: ## write requirements.lock anew, keeping its versions (ARGS="--upgrade" mo
 		--extra dev --extra tracing --all-build-deps --allow-unsafe --generate-hashes --strip-extras --no-header \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
 		--output-file requirements.lock pyproject.toml
+
+lock-docs: ## write docs/requirements.lock: the site's generator
+	@$(PYTHON) -m venv $(VENV)/lock
+	@$(VENV)/lock/bin/python -m pip install --quiet pip-tools
+	@cd docs && ../$(VENV)/lock/bin/pip-compile --quiet $(ARGS) --allow-unsafe --generate-hashes --strip-extras --no-header \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
+		--output-file requirements.lock requirements.in
 
 clean: ## remove the virtual environment and all caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

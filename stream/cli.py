@@ -72,8 +72,8 @@ def _app(
     """Segment's Wootric destination on Kafka: each effect exactly once.
 
     Settings come from the environment (KAFKA__…, WOOTRIC__…, BRIDGE__…, SCHEMA_REGISTRY__…,
-    HTTP__…, LOG__…); the README lists them. `wootric-stream demo` shows all of it on one
-    machine, without accounts.
+    HTTP__…, LOG__…); docs/reference/settings.md lists them. `wootric-stream demo` shows all of it
+    on one machine, without accounts.
     """
 
 
