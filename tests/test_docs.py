@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from console import Block, Step, blocks
 from fault_matrix import FAULTS, NOT_SHOWN
 from safeguards import SAFEGUARDS
@@ -287,7 +288,31 @@ def test_pages_use_the_words_of_the_field():
     assert_none(private, WRITTEN)
 
 
-# Addresses
+# The site
+
+
+def test_the_site_has_every_page_and_is_pinned():
+    config = yaml.safe_load(text_of(ROOT / "mkdocs.yml"))
+
+    def leaves(node: object) -> Iterator[str]:
+        match node:
+            case str():
+                yield node
+            case dict():
+                for inner in node.values():
+                    yield from leaves(inner)
+            case list():
+                for inner in node:
+                    yield from leaves(inner)
+
+    listed = set(leaves(config["nav"]))
+    several = ("runbooks/W", "decisions/0")
+    expected = {str(path.relative_to(DOCS)) for path in PAGES}
+    assert listed == {name for name in expected if not name.startswith(several)}
+    lock = text_of(DOCS / "requirements.lock")
+    pins = re.findall(r"^\w[\w.-]*==", lock, re.MULTILINE)
+    assert any(pin.startswith("zensical==") for pin in pins)
+    assert lock.count("--hash=sha256:") >= len(pins)
 
 
 def test_the_address_of_the_documents_is_the_same_everywhere():
