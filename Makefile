@@ -3,14 +3,20 @@
 PYTHON ?= python3
 ARGS ?=
 WORKERS ?= 4
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
+# What needs no Kafka, no tool and no more time than one waits for; what is new there is in it by itself.
+# Left out: what needs Go, and the long ones of the simulation.
+FAST := tests/unit tests/contract tests/model tests/simulation $(wildcard tests/test_*.py) \
+	-m "not deploy and not slow and not kafka" --ignore=tests/unit/test_bench_server.py \
+	--deselect=tests/simulation/test_simulation.py::test_every_schedule \
+	--deselect=tests/simulation/test_simulation.py::test_the_schedules
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check check-deploy tools chart docs site format bench soak simulate model broker emulator lock lock-docs clean
+.PHONY: help demo test test-fast test-all coverage check check-deploy tools chart docs site format bench soak simulate model broker emulator lock lock-docs clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,8 +24,18 @@ help: ## list these commands
 demo: $(READY) ## the whole way on this machine: Kafka, Wootric's emulator, events, report (ARGS="--events 5000")
 	@$(BIN)/wootric-stream demo $(ARGS)
 
-test: $(READY) tools ## all tests, on a real Apache Kafka (ARGS="-k codec", WORKERS=1 one at a time)
+test: $(READY) tools ## the tests, on a real Apache Kafka (ARGS="-k codec", "--randomly-seed=7", WORKERS=1 one at a time)
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope $(ARGS)
+
+test-fast: WORKERS = auto
+test-fast: $(READY) ## those that need no Kafka, in a minute, for every change
+	@WOOTRIC_TESTS=fast $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope $(FAST) $(ARGS)
+
+test-all: $(READY) tools ## the slow ones too, and more schedules of the simulation
+	@WOOTRIC_TESTS=all $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope -m "not deploy" $(ARGS)
+
+coverage: $(READY) ## what test-fast reaches of lines and branches; fails below 95 % of the core's branches
+	@WOOTRIC_TESTS=fast $(BIN)/python -m tests.coverage $(FAST)
 
 check: $(READY) ## style, types and the rules of who may import whom
 	@$(BIN)/ruff check
@@ -82,7 +98,7 @@ lock-docs: ## write docs/requirements.lock: the site's generator
 		--output-file requirements.lock requirements.in
 
 clean: ## remove the virtual environment and all caches
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	@rm -rf $(VENV) .evidence .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 # The environment is made anew when the lock changes, so that nothing old stays in it.
 $(LOCKED): requirements.lock

@@ -1,51 +1,72 @@
-"""What all tests share: one Kafka for the whole run."""
+"""What all tests share: one Kafka for the whole run, and that nothing is left of it."""
 
 import asyncio
-import sys
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import forked
+import leftovers
+import one_broker
 import pytest
 from hypothesis import settings
+from one_broker import OneBroker
 from stack import Stack
-from xdist.scheduler import LoadScopeScheduling
 
 from sink.wootric.emulator import Emulator
 from stream.local.broker import broker
 
+pytest_plugins = ["again", "evidence", "order"]
+
 settings.register_profile("shared", deadline=None)  # several tests run at once: time says nothing
-settings.load_profile("shared")
+settings.register_profile("fast", settings.get_profile("shared"), max_examples=20)
+settings.load_profile("fast" if os.environ.get("WOOTRIC_TESTS") == "fast" else "shared")
+
+_one_broker = pytest.StashKey[OneBroker]()
 
 
-CROWDS = ("api", "brokers", "members", "network", "topics")
-TOGETHER = {
-    **{f"tests/faults/test_{name}.py": "cluster" for name in CROWDS},
-    **{f"tests/operate/test_{name}.py": name for name in ("acting", "looking", "stopped")},
-    "tests/kafka/test_registry.py": "registry",
-}
-"""Files whose tests share something dear, a cluster say, or run beside each other as a crowd."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the run before anything is started."""
+    if leftovers.is_first(config):
+        leftovers.name_run()
 
 
-class Scheduling(LoadScopeScheduling):
-    """Gives each process the next test, but keeps in one process what belongs together.
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell each process that runs tests where to ask for the broker."""
+    stash = node.config.stash
+    if _one_broker not in stash:
+        stash[_one_broker] = OneBroker()
+    node.workerinput["door"] = stash[_one_broker].door
 
-    pytest-xdist's own groups are lost on pytest 9.2: they ride in a name that it cannot set.
-    """
 
-    def _split_scope(self, nodeid: str) -> str:
-        return TOGETHER.get(nodeid.partition("::")[0], nodeid)
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session):
+    """End what the run itself has started, and see that nothing else is left."""
+    result = yield  # the fixtures' ends, and the processes that ran the tests
+    forked.end()
+    if leftovers.is_first(session.config):
+        if _one_broker in session.config.stash:
+            session.config.stash[_one_broker].end()
+        leftovers.check(session)
+    return result
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
-    """Let pytest-xdist schedule so."""
-    return Scheduling(config, log)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left."""
+    leftovers.tell(terminalreporter)
 
 
 @pytest.fixture(scope="session")
-def bootstrap_servers() -> Iterator[str]:
+def bootstrap_servers(pytestconfig: pytest.Config) -> Iterator[str]:
     """A real Apache Kafka. A run without one fails: the guarantee would be untested."""
-    with broker(say=lambda line: print(line, file=sys.stderr)) as address:
-        yield address
+    if leftovers.is_first(pytestconfig):
+        with broker(say=one_broker.tell) as address:
+            yield address
+    else:
+        yield one_broker.ask(pytestconfig.workerinput["door"])
 
 
 @pytest.fixture

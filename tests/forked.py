@@ -16,10 +16,12 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from threading import Lock
 
 MODULE = "-m"
+IMPORTED = ("stream.cli", "stream.service")
 REQUEST_BYTES_MAX = 1 << 18
 
 
@@ -147,9 +149,8 @@ def _watch(pid: int, ends: int, reply: socket.socket) -> None:
 
 def main() -> None:
     """Import the service, and become what is asked for."""
-    import stream.cli
-    import stream.service  # noqa: F401  what takes its time
-
+    for name in IMPORTED:
+        import_module(name)
     command = serve(socket.socket(fileno=int(sys.argv[1])))
     if command[0] == MODULE:
         sys.argv = command[1:]

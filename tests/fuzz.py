@@ -10,8 +10,9 @@ from contextlib import suppress
 from typing import Any
 
 from segment import sign, stringify
+from waiting import STILL_S
 
-ANSWER_S_MAX = 15.0
+ANSWER_S_MAX = STILL_S
 PATIENCE_S = 0.2
 """For an answer to what may never end: none is due then."""
 ENDLESS = 0.1

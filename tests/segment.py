@@ -12,13 +12,14 @@ from typing import Any
 
 import aiohttp
 from stack import Stack, Worker, free_port
+from waiting import SLOWNESS, Stillness
 
 from stream.record import Partition, Record
 
 BRIDGE = (sys.executable, "-m", "stream", "bridge")
 SECRET = "a-shared-secret-of-tests"
 JSON = {"Content-Type": "application/json", "User-Agent": "Segment.io/1.0"}
-TIMEOUT_S = 5.0
+TIMEOUT_S = 5.0 * SLOWNESS
 AGAIN_S = 0.1
 
 
@@ -85,10 +86,12 @@ class Segment:
                 group.create_task(self._send_from(queue, session))
 
     async def _send_from(self, queue: list[Any], session: aiohttp.ClientSession) -> None:
+        stillness = Stillness(lambda: self.answers.count(200))
         while queue:
             body, headers = signed(queue.pop())
             while await self._post(session, body, headers) != 200:
                 assert self.answers[-1] in (0, 503), self.answers[-1]
+                stillness.check("a bridge takes a request")
                 await asyncio.sleep(AGAIN_S)
 
     async def _post(

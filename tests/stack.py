@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -54,9 +53,15 @@ class Worker:
     """One `wootric-stream run`, as a process of its own."""
 
     def __init__(
-        self, environment: Mapping[str, str], log: Path, command: Sequence[str] = RUN
+        self,
+        environment: Mapping[str, str],
+        log: Path,
+        command: Sequence[str] = RUN,
+        *,
+        forks: bool = True,
     ) -> None:
         self._command = command
+        self._forks = forks and "CLOCK" not in environment  # it is set before any import
         self.port = free_port()
         self._environment = {**os.environ, **environment, "HTTP__PORT": str(self.port)}
         self._environment["HTTP__HOST"] = "127.0.0.1"
@@ -65,10 +70,10 @@ class Worker:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            if "CLOCK" in self._environment:  # which is set before anything is imported
-                self.process = subprocess.Popen(self._command, env=self._environment, stderr=log)
-            else:
+            if self._forks:
                 self.process = forked.Forked(self._command, self._environment, log.fileno())
+            else:
+                self.process = subprocess.Popen(self._command, env=self._environment, stderr=log)
 
     def forget_faults(self) -> None:
         """Let its next start be without the faults that were ordered for its first."""
@@ -158,6 +163,8 @@ class Stack:
     folder: Path
     partitions: int = 3
     settings: dict[str, str] = field(default_factory=dict)
+    forks: bool = True
+    """Whether workers begin as forks; where a start or memory is measured they must not."""
 
     def __post_init__(self) -> None:
         name = f"t{uuid.uuid4().hex[:10]}"
@@ -215,7 +222,8 @@ class Stack:
     ) -> Worker:
         """Return a worker that is not started yet."""
         log = self.folder / f"{instance}.log"
-        worker = Worker({**self.environment(instance), **settings}, log, command)
+        environment = {**self.environment(instance), **settings}
+        worker = Worker(environment, log, command, forks=self.forks)
         self._workers.append(worker)
         return worker
 

@@ -53,8 +53,15 @@ class Distribution:
     java: Path
     jars: Path
 
+    @property
+    def archive(self) -> Path:
+        """Where Java finds the classes as it left them once (CDS); empty where it could not."""
+        return self.jars.with_name(f"{self.jars.name}.jsa")
+
     def command(self, main: str, *arguments: str, options: tuple[str, ...] = ()) -> list[str]:
         """Return the command line that runs the class ``main``."""
+        if self.archive.exists() and self.archive.stat().st_size:
+            options = (*options, f"-XX:SharedArchiveFile={self.archive}")
         return [str(self.java), *options, "-cp", f"{self.jars}/*", main, *arguments]
 
 

@@ -101,6 +101,8 @@ def server_properties(
         "num.network.threads": "2",
         "num.io.threads": "2",
         "log.segment.bytes": "16777216",
+        # Idle, a node used 6 % of a core with the default of 500 ms, 3 % without these records.
+        "metadata.max.idle.interval.ms": "5000",
     }
 
 
@@ -111,7 +113,13 @@ class Node:
     """
 
     def __init__(
-        self, number: int, *, home: Path, kafka: Distribution, group: GuardedGroup
+        self,
+        number: int,
+        *,
+        home: Path,
+        kafka: Distribution,
+        group: GuardedGroup,
+        java_options: Sequence[str] = (),
     ) -> None:
         self.number = number
         self.log = home / "server.log"
@@ -119,6 +127,7 @@ class Node:
         self._properties = home / "server.properties"
         self._kafka = kafka
         self._group = group
+        self._java_options = ("-Xmx512m", *QUICK_START, *LOGGING, *java_options)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -153,8 +162,9 @@ class Node:
         """
         if self.running:
             raise StartupError(f"Kafka's node {self.number} is running already", exit_code=69)
-        options = ("-Xmx512m", *QUICK_START, *LOGGING)
-        command = self._kafka.command("kafka.Kafka", str(self._properties), options=options)
+        command = self._kafka.command(
+            "kafka.Kafka", str(self._properties), options=self._java_options
+        )
         self._process = self._group.start(command, log=self.log)
 
     def kill(self) -> None:
@@ -162,12 +172,12 @@ class Node:
         self._started.kill()
         self._started.wait()
 
-    def terminate(self) -> None:
-        """Let it shut down; a node that does not within 30 s is killed."""
+    def terminate(self, within_s: float = TERMINATE_S_MAX) -> None:
+        """Let it shut down; a node that does not in time is killed."""
         self._started.terminate()
         self.resume()
         try:
-            self._started.wait(TERMINATE_S_MAX)
+            self._started.wait(within_s)
         except subprocess.TimeoutExpired:
             self.kill()
 

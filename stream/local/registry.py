@@ -18,7 +18,7 @@ from stream.local.jars import alone, cache, find_java, run_maven
 from stream.local.node import HOST, QUICK_START, free_ports
 
 VERSION = "2.6.13.Final"
-START_S_MAX = 60
+START_S_MAX = 300
 POLL_S = 0.1
 LOG_LINES_SHOWN = 25
 API = "/apis/ccompat/v7"

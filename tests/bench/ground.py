@@ -50,6 +50,7 @@ class Ground:
                 self.folder,
                 partitions=PARTITIONS,
                 settings={"WOOTRIC__REQUEST_TIMEOUT_S": "10", **self.settings},
+                forks=False,
             )
             stack.create_topics()
             config = stack.config

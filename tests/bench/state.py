@@ -170,7 +170,7 @@ async def restores(servers: str, folder: Path, entries: int) -> list[Start]:
     state = folder / "state"
     starts = []
     async with Emulator() as wootric:
-        stack = Stack(servers, wootric, folder, partitions=PARTITIONS)
+        stack = Stack(servers, wootric, folder, partitions=PARTITIONS, forks=False)
         stack.create_topics()
         await asyncio.to_thread(fill, stack.config, entries)
         worker = stack.worker("w1", STATE__DIR=str(state))

@@ -155,7 +155,9 @@ async def run(events: int, bad_requests: int, away_s: int) -> dict[str, Any]:
         LocalBroker(say=lambda line: talk.print(line, markup=False)) as broker,
     ):
         async with Emulator() as wootric:
-            stack = Stack(broker.bootstrap_servers, wootric, Path(folder), partitions=6)
+            stack = Stack(
+                broker.bootstrap_servers, wootric, Path(folder), partitions=6, forks=False
+            )
             await asyncio.to_thread(stack.create_topics)
             gate = bridge(stack, instance="b1", BRIDGE__BATCHES="accept")
             strict = bridge(stack, instance="b2")

@@ -2,18 +2,19 @@
 
 import json
 import subprocess
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
 from chart_tools import path
 from stack import free_port
+from waiting import STILL_S, until_now
 
-START_S_MAX = 20
+Moments = Callable[[], list[str]]
 
 
 class Prometheus:
@@ -56,13 +57,11 @@ class Prometheus:
         )
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + START_S_MAX
-        while not self._ready():
-            ended = self._process.poll() is not None
-            if ended or time.monotonic() > deadline:
-                self._process.kill()
-                raise AssertionError(self._log.read_text()[-3000:])
-            time.sleep(0.1)
+        try:
+            until_now(self._ready, "Prometheus is ready", lambda: self._log.stat().st_size)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,10 +70,28 @@ class Prometheus:
 
     def until_scraping(self) -> None:
         """Return once every target has been scraped: Prometheus finds them after 5 s."""
-        deadline = time.monotonic() + START_S_MAX
-        while not (found := self.targets()) or any(one["health"] != "up" for one in found):
-            assert time.monotonic() < deadline, found
-            time.sleep(0.1)
+
+        def health() -> list[str]:
+            return [one["health"] for one in self.targets()]
+
+        until_now(lambda: set(health()) == {"up"}, "every target is scraped", health)
+
+    def until_seen(self) -> None:
+        """Return once all that is there now has been scraped twice, and the rules know of it."""
+
+        def scraped() -> list[str]:
+            return [one["lastScrape"] for one in self.targets()]
+
+        def evaluated() -> list[str]:
+            return [one["lastEvaluation"] for one in self.rules()]
+
+        for moments in (scraped, scraped, evaluated):
+            now = datetime.now(UTC)
+
+            def later(moments: Moments = moments, now: datetime = now) -> bool:
+                return all(datetime.fromisoformat(one) > now for one in moments())
+
+            until_now(later, f"all is {moments.__name__}", moments)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Return the samples of an instant query."""
@@ -95,12 +112,13 @@ class Prometheus:
     def _get(self, what: str, **parameters: str) -> Any:
         query = urllib.parse.urlencode(parameters)
         url = f"http://127.0.0.1:{self.port}/api/v1/{what}?{query}"
-        with urllib.request.urlopen(url, timeout=10) as reply:
+        with urllib.request.urlopen(url, timeout=STILL_S) as reply:
             return json.load(reply)["data"]
 
     def _ready(self) -> bool:
+        assert self._process.poll() is None, self._log.read_text()[-3000:]
         try:
             url = f"http://127.0.0.1:{self.port}/-/ready"
-            return urllib.request.urlopen(url, timeout=2).status == 200
+            return urllib.request.urlopen(url, timeout=STILL_S).status == 200
         except OSError:
             return False

@@ -13,6 +13,7 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
+from waiting import STILL_S
 
 from stream.local.broker import LocalBroker
 from stream.local.node import HOST, free_ports
@@ -84,4 +85,4 @@ def binding(words: list[str]) -> list[AclBinding]:
 def grant(address: str, bindings: list[AclBinding]) -> None:
     admin = AdminClient({"bootstrap.servers": address})
     for answer in admin.create_acls(bindings).values():
-        answer.result(20)
+        answer.result(STILL_S)

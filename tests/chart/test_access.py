@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 from secured import binding, commands, grant, secured
 from segment import Segment, bridge
 from stack import Stack, free_port
+from waiting import STILL_S
 
 from sink.wootric.emulator import Emulator
 from sink.wootric.emulator.faults import Drop
@@ -60,12 +62,16 @@ class Secured(Stack):
             "KAFKA__PROPERTIES": self.properties(user),
             "BRIDGE__SHARED_SECRET": "of-tests",
         }
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            *PROGRAM, *command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [*PROGRAM, *command],
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            check=False,
+            timeout=STILL_S,
         )
-        out, err = await process.communicate(stdin)
-        return process.returncode or 0, (out + err).decode()
+        return done.returncode, (done.stdout + done.stderr).decode()
 
 
 @pytest.fixture

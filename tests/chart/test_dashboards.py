@@ -7,7 +7,6 @@ import importlib.util
 import json
 import re
 import sys
-import time
 from pathlib import Path
 
 import aiohttp
@@ -191,7 +190,7 @@ async def test_every_query_is_answered_by_a_prometheus_that_scrapes_the_service(
         await asyncio.to_thread(prometheus.until_scraping)
         await trouble(stack)
         await stack.until_caught_up()
-        await asyncio.sleep(2.5)  # the last scrape and the rules on it
+        await asyncio.to_thread(prometheus.until_seen)
         assert not [one for one in prometheus.targets() if one["health"] != "up"]
         assert not [rule for rule in prometheus.rules() if rule["health"] != "ok"]
         empty = {}
@@ -204,7 +203,7 @@ async def test_every_query_is_answered_by_a_prometheus_that_scrapes_the_service(
                         empty[f"{name}: {panel['title']}"] = query
         for rule in RULES:
             for selector in selectors_of(str(rule["expr"])):
-                query = f"last_over_time({selector}[1m])"
+                query = f"last_over_time({selector}{PAST})"
                 if not prometheus.query(query) and not excused(query) and not unborn(query):
                     empty[rule.get("alert", rule.get("record"))] = query
             if "record" in rule and not prometheus.query(rule["record"]):
@@ -218,7 +217,11 @@ async def bridge(stack: Stack) -> int:
     """Start a bridge that Segment has sent something; return the port of its metrics."""
     command = (sys.executable, "-m", "stream", "bridge")
     port = free_port()
-    settings = {"BRIDGE__PORT": str(port), "BRIDGE__SHARED_SECRET": "of-tests"}
+    settings = {
+        "BRIDGE__PORT": str(port),
+        "BRIDGE__SHARED_SECRET": "of-tests",
+        "BRIDGE__ACK_TIMEOUT_S": "60",
+    }
     process = stack.worker("bridge", command=command, **settings)
     process.start()
     await process.until_ready()
@@ -240,6 +243,8 @@ def unborn(query: str) -> bool:
 
 
 LAG_EXPORTER = (sys.executable, "-m", "stream", "lag-exporter", "--every", "1")
+PAST = "[1h]"
+"""Longer than the test takes on any machine."""
 FIRING = 'ALERTS{alertstate="firing"}'
 MAY_FIRE = {"WootricWatchdog", "WootricParkedEvents"}
 
@@ -251,7 +256,6 @@ async def trouble(stack: Stack) -> None:
     wootric.on("*", "/v1/*", Answer(status=429, headers={"Retry-After": "1"}))
     wootric.on("*", "/v1/*", Drop(effect=True))
     samples = [sample.value for sample in traffic(events=600, seed=5, users=80)]
-    began_at = time.monotonic()
     for start in range(0, len(samples), 100):
         bad = [
             b"no avro",
@@ -259,12 +263,11 @@ async def trouble(stack: Stack) -> None:
         ]
         await asyncio.to_thread(stack.publish, [*samples[start : start + 100], *bad])
         await asyncio.sleep(1)
-    assert time.monotonic() - began_at < 30
 
 
 def within(query: str) -> str:
     """Look back over the test: what was counted a moment ago may be still now."""
-    return query.replace("[10s]", "[30s]")
+    return query.replace("[10s]", PAST)
 
 
 def excused(query: str) -> bool:

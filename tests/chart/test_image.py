@@ -2,10 +2,11 @@
 
 import importlib.util
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+from rendering import run_tool
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "helm" / "image"
@@ -15,8 +16,8 @@ PYPROJECT = (ROOT / "pyproject.toml").read_text()
 
 
 def test_hadolint_has_nothing_to_say():
-    command = [str(Path(sys.executable).parent / "hadolint"), str(FOLDER / "Dockerfile")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    hadolint = str(Path(sys.executable).parent / "hadolint")
+    result = run_tool(hadolint, str(FOLDER / "Dockerfile"))
     assert (result.returncode, result.stdout) == (0, "")
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from alert_cases import ALWAYS, CASES, Case, Series
 from chart_tools import path
-from rendering import CHART, EXAMPLES, one, render
+from rendering import CHART, EXAMPLES, one, render, run_tool
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((CHART / "files" / "rules").glob("*.yaml"))
@@ -26,8 +26,7 @@ BASE = yaml.safe_load((CHART / "values.yaml").read_text())["metrics"]["prometheu
 
 
 def promtool(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [path("promtool"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return run_tool(path("promtool"), *arguments)
 
 
 def test_the_rules_are_sound():

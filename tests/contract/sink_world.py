@@ -1,11 +1,14 @@
 """A sink and the Wootric that it is tested against."""
 
+import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+from waiting import STILL_S, Stillness
 
 from sink.delivery import Delivery, EndUser, Outcome
 from sink.hooks import SinkHooks
@@ -171,9 +174,27 @@ class World:
         self.wootric.state.effects.clear()
         return EndUser(id=user.id, **held)
 
+    def let_late_effects_come(self) -> None:
+        """Let what a `LateEffect` holds back happen now."""
+        for handle in tuple(self.wootric._late):
+            perform = handle._callback
+            handle.cancel()
+            perform()
+
     def user(self, external_id: str = "ada") -> Any:
         """The end user as Wootric holds it."""
         return self.wootric.state.find("external_id", external_id)
+
+
+async def as_soon_as(condition: Callable[[], object], what: str) -> None:
+    """Return in the very turn of the loop after the one in which the condition came to hold.
+
+    No timer fires in between, however slow the machine: what a fault delays has not happened yet.
+    """
+    stillness = Stillness()
+    while not condition():
+        stillness.check(what)
+        await asyncio.sleep(0)
 
 
 @asynccontextmanager
@@ -193,7 +214,7 @@ async def world(
                 "pixel_url": wootric.pixel_url,
                 "client_id": "id",
                 "client_secret": "secret",
-                "request_timeout_s": 2.0,
+                "request_timeout_s": STILL_S,
                 "in_flight_max": 16,
                 **account,
             }

@@ -14,6 +14,8 @@ import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sink_world import as_soon_as
+from waiting import STILL_S, stretched, until
 
 from sink.wootric.emulator import (
     Answer,
@@ -94,7 +96,7 @@ async def wootric(behaviour: Behaviour | None = None, **more: Any) -> AsyncItera
         Emulator(behaviour, **more) as emulator,
         aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(force_close=True),
-            timeout=aiohttp.ClientTimeout(total=5),
+            timeout=aiohttp.ClientTimeout(total=STILL_S),
         ) as session,
     ):
         session._retry_connection = False  # else a GET whose reply is lost is sent twice
@@ -546,13 +548,11 @@ async def test_dropped_connection_has_the_effect_that_was_ordered(
 
 async def test_late_effect_comes_after_the_connection_ended() -> None:
     async with wootric() as (emulator, client):
-        emulator.on("POST", "/v1/end_users", LateEffect(after_s=0.05))
+        emulator.on("POST", "/v1/end_users", LateEffect(after_s=float(stretched(1))))
         with pytest.raises(aiohttp.ClientConnectionError):
             await client.call("POST", "/v1/end_users", ADA)
         assert kinds(emulator) == []
-        async with asyncio.timeout(5):
-            while not emulator.state.effects:
-                await asyncio.sleep(0.005)
+        await until(lambda: emulator.state.effects, "the effect comes")
         assert emulator.journal.entries[-1].effect == emulator.state.effects[0]
 
 
@@ -560,13 +560,14 @@ async def test_effect_happens_although_the_client_has_given_up() -> None:
     """A delay before the effect outlives the client's patience."""
     async with wootric() as (emulator, client):
         emulator.on("POST", "/v1/end_users", Delay(before_s=0.1))
-        timeout = aiohttp.ClientTimeout(total=0.02)
-        with pytest.raises(TimeoutError):
-            await client.call("POST", "/v1/end_users", ADA, timeout=timeout)
+        before = len(emulator.journal.entries)
+        request = asyncio.create_task(client.call("POST", "/v1/end_users", ADA))
+        await as_soon_as(lambda: len(emulator.journal.entries) > before, "it has arrived")
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
         assert kinds(emulator) == []
-        async with asyncio.timeout(5):
-            while not emulator.state.effects:
-                await asyncio.sleep(0.005)
+        await until(lambda: emulator.state.effects, "the effect comes")
 
 
 async def test_truncated_reply_is_announced_whole_and_ends_early() -> None:
@@ -709,12 +710,11 @@ async def test_wrong_order_is_refused_and_changes_nothing(document: Any) -> None
 
 
 async def test_stopping_does_not_wait_for_a_delayed_reply() -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(STILL_S):
         async with wootric() as (emulator, client):
             emulator.on("GET", "/v1/end_users", Delay(before_s=3600))
             request = asyncio.create_task(client.call("GET", "/v1/end_users"))
-            while len(emulator.journal.entries) < 2:
-                await asyncio.sleep(0)
+            await as_soon_as(lambda: len(emulator.journal.entries) == 2, "it has arrived")
             await emulator.stop()
             with pytest.raises(aiohttp.ClientConnectionError):
                 await request
@@ -730,11 +730,17 @@ async def test_serve_says_where_it_is_and_stops_on_sigterm() -> None:
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    assert process.stderr is not None
-    line = (await process.stderr.readline()).decode()
-    url = line.split()[-1]
-    async with aiohttp.ClientSession() as session, session.get(f"{url}/pixel.gif") as reply:
-        assert reply.status == 200
-    process.send_signal(signal.SIGTERM)
-    stdout, rest = await process.communicate()
+    try:
+        assert process.stderr is not None
+        async with asyncio.timeout(STILL_S):
+            line = (await process.stderr.readline()).decode()
+        url = line.split()[-1]
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/pixel.gif") as reply:
+            assert reply.status == 200
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(STILL_S):
+            stdout, rest = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
     assert (process.returncode, stdout, rest) == (0, b"", b"")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sink_world import READINGS, RESPONSE, UPSERT, World, reading_name, world
+from sink_world import READINGS, RESPONSE, UPSERT, World, as_soon_as, reading_name, world
 
 from sink.delivery import Delivered, EndUser, Rejected, Skipped
 from sink.wootric.emulator import Answer, Behaviour, Delay
@@ -95,8 +95,7 @@ async def test_an_end_user_that_is_created_between_look_up_and_create(
     here.wootric.on("POST", "/v1/end_users", Delay(before_s=0.02))
     wanted = identify("u1", ADA, city="Kyiv")
     ours = asyncio.create_task(upsert(here, wanted))
-    while not here.requests("POST"):
-        await asyncio.sleep(0.001)
+    await as_soon_as(lambda: here.requests("POST"), "it is to be created")
     fields = {"email": ADA, "external_id": snippet_id, "properties": {"plan": "web"}}
     here.wootric.state.create_end_user(fields, unique=())
     await ours

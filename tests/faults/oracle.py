@@ -4,11 +4,22 @@ import asyncio
 from collections import Counter
 
 import aiohttp
+from evidence import OracleError
 from stack import Stack
 
 from stream.kafka.survey import Survey
 from stream.local.demo import judge_all, pixels_of
 from stream.local.expectation import compare, differences, expect, observed
+
+
+async def agrees(stack: Stack) -> None:
+    """Return if all is as it should be, when all is settled.
+
+    Raises:
+        OracleError: it is not, and no second run is asked whether it is.
+    """
+    if found := await complaints(stack):
+        raise OracleError("\n".join(found))
 
 
 async def complaints(stack: Stack) -> list[str]:

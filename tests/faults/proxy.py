@@ -153,6 +153,11 @@ class Proxy:
             await self._write(chunk, sink, way)
         sink.write_eof()
 
+    @property
+    def links(self) -> int:
+        """How many connections are open, on either side."""
+        return len(self._links)
+
     async def _read(self, source: asyncio.StreamReader, way: Way) -> bytes:
         if self.idle_s is None or way is self.up:
             return await source.read(CHUNK_BYTES)

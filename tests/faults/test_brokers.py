@@ -17,11 +17,11 @@ from common import (
     read_meanwhile,
     supervised,
     transaction_coordinator,
-    until,
 )
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from stack import Stack
+from waiting import until
 
 from stream.kafka.group import Group
 from stream.local.cluster import LocalBroker
@@ -62,7 +62,7 @@ async def test_a_broker_that_is_killed_changes_nothing(
     await worker.until_logged("partition_opened")
     async with read_meanwhile(replicated), supervised(worker):
         flowing = asyncio.create_task(flow(replicated, EVENTS, 11))
-        await until(lambda: worker.frozen, "the worker stops itself")
+        await until(lambda: worker.frozen, "the worker stops itself", replicated.moved)
         node = brokers.node(await asyncio.to_thread(role, replicated))
         await asyncio.to_thread(node.kill)
         worker.thaw()
@@ -72,6 +72,7 @@ async def test_a_broker_that_is_killed_changes_nothing(
     await end_well(replicated, worker)
 
 
+@pytest.mark.slow
 async def test_a_rolling_restart_changes_nothing(replicated: Stack, brokers: LocalBroker) -> None:
     """One broker after the other is stopped and started, two workers meanwhile."""
     one, two = replicated.worker("w1"), replicated.worker("w2")
@@ -108,7 +109,11 @@ async def test_too_few_replicas_hold_up_what_they_are_too_few_for(
         flowing = asyncio.create_task(flow(replicated, EVENTS, 13))
         # Even the end of an aborted transaction cannot be written down then.
         words = ("transaction_aborted", "commit_unknown")
-        await until(lambda: any(word in worker.log.read_text() for word in words), "a refusal")
+        await until(
+            lambda: any(word in worker.log.read_text() for word in words),
+            "a refusal",
+            replicated.moved,
+        )
         await flowing
         effects = len(replicated.wootric.state.effects)
         await come_back(brokers, node)

@@ -4,7 +4,6 @@ import asyncio
 import json
 import signal
 import sys
-import time
 from pathlib import Path
 from random import Random
 
@@ -12,6 +11,7 @@ import launcher
 import pytest
 from oracle import complaints
 from stack import Stack, Worker
+from waiting import stretched, until
 
 from sink.wootric.emulator import Drop
 from stream.local.traffic import Kind, Sample, Traffic
@@ -27,11 +27,10 @@ MIXED = {
     Kind.RANDOM_BYTES: 2,
     Kind.SCORE_OUT_OF_RANGE: 1,
 }
-DEATH_S_MAX = 60.0
 FAST = {
-    "WOOTRIC__REQUEST_TIMEOUT_S": "1",
-    "WOOTRIC__QUIET_PERIOD_S": "0.2",
-    "WOOTRIC__LEASE_S": "1",
+    "WOOTRIC__REQUEST_TIMEOUT_S": stretched(1),
+    "WOOTRIC__QUIET_PERIOD_S": stretched(0.2),
+    "WOOTRIC__LEASE_S": stretched(1),
 }
 COMMAND = [sys.executable, str(Path(launcher.__file__))]
 
@@ -64,10 +63,7 @@ def breaking(stack: Stack, faults: dict[str, tuple[int, str]]) -> Worker:
 
 async def death(worker: Worker, point: str) -> None:
     """Wait until the worker has killed itself there; a point that is never hit fails."""
-    deadline = time.monotonic() + DEATH_S_MAX
-    while worker.running.poll() is None:
-        assert time.monotonic() < deadline, f"{point} was never reached"
-        await asyncio.sleep(0.02)
+    await until(lambda: worker.running.poll() is not None, f"{point} is reached", worker.said)
     assert worker.running.returncode == -signal.SIGKILL, worker.log.read_text()[-3000:]
 
 

@@ -6,12 +6,14 @@ from random import Random
 import pytest
 from oracle import complaints
 from stack import Stack
+from waiting import until
 
 from sink.wootric.emulator import LostReplies
 from stream.local.traffic import traffic
 
-EVENTS = 20_000
+EVENTS = 4_000
 KILLS = 10
+EFFECTS_BETWEEN = (30, 200)
 
 
 @pytest.mark.parametrize("put_properties", ["merge", "replace"])
@@ -26,8 +28,10 @@ async def test_ten_kills_and_lost_replies_leave_wootric_as_it_should_be(
     worker = stack.worker()
     worker.start()
     await asyncio.to_thread(stack.publish, [sample.value for sample in samples])
+    effects = stack.wootric.state.effects
     for _ in range(KILLS):
-        await asyncio.sleep(dice.uniform(0.6, 2.2))
+        enough = len(effects) + dice.randint(*EFFECTS_BETWEEN)
+        await until(lambda enough=enough: len(effects) >= enough, "it delivers", stack.moved)
         await asyncio.to_thread(worker.kill)
         worker.start()
     await stack.until_caught_up()

@@ -1,7 +1,6 @@
 """Networks that lose, delay and break, between a worker and Wootric, and between it and Kafka."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
@@ -25,12 +24,11 @@ from conftest import Cluster, servers
 from crowd import crowd, together
 from proxy import Network, Proxy
 from stack import Stack, Worker
+from waiting import stretched, until
 
 from stream.local.traffic import Kind, Traffic
 
 __all__ = ["crowd"]
-
-BROKEN_S = 3.0
 
 
 def behind(stack: Stack, network: Network, **settings: str) -> tuple[Worker, Proxy]:
@@ -71,8 +69,7 @@ async def test_a_network_that_breaks_repeats_and_loses_nothing(
     await stack.until_caught_up()
     strike(proxy)
     await publish(stack, 200, 62)
-    await asyncio.sleep(BROKEN_S)
-    assert proxy.up.met + proxy.down.met >= 10
+    await until(lambda: proxy.up.met + proxy.down.met >= 10, "it has broken ten times", stack.moved)
     proxy.heal()
     await end_well(stack, worker)
 
@@ -102,10 +99,13 @@ async def test_a_silent_wootric_opens_the_circuit(stack: Stack, network: Network
     effects = len(stack.wootric.state.effects)
     proxy.up.become(held=True)
     await publish(stack, 400, 64)
+
+    async def opened() -> bool:
+        return (await worker.metrics())['wootric_sink_circuit_open{circuit="api"}'] == 1
+
+    await until(opened, "the circuit is open", worker.said)
     await asyncio.sleep(TROUBLE_S)
     await seen_in_trouble(worker)
-    metrics = await worker.metrics()
-    assert metrics['wootric_sink_circuit_open{circuit="api"}'] == 1
     assert len(stack.wootric.state.effects) == effects
     proxy.heal()
     await end_well(stack, worker)
@@ -123,7 +123,8 @@ async def test_a_server_that_closes_idle_connections_causes_no_doubt(
     for seed in range(65, 69):
         await publish(stack, 30, seed)
         await stack.until_caught_up()
-        await asyncio.sleep(1.4)
+        await until(lambda: not proxy.links, "all connections are closed", lambda: proxy.links)
+        await asyncio.sleep(float(stretched(0.4)))  # it has to hear of it
     assert proxy.idle_closed >= 4
     assert total(await worker.metrics(), "wootric_ambiguous_outcomes_total") == 0
     proxy.heal()
@@ -157,13 +158,13 @@ def all_of(proxies: list[Proxy], act: Callable[[Proxy], None]) -> None:
 async def unreachable(proxies: list[Proxy], _: Stack) -> None:
     """No broker can be reached, for longer than a session and a transaction last."""
     all_of(proxies, Proxy.close)
-    await asyncio.sleep(9)
+    await asyncio.sleep(float(stretched(9)))
 
 
 async def one_unreachable(proxies: list[Proxy], stack: Stack) -> None:
     """The leader of a partition cannot be reached, by this worker alone."""
     proxies[await asyncio.to_thread(input_leader, stack) - 1].close()
-    await asyncio.sleep(8)
+    await asyncio.sleep(float(stretched(8)))
 
 
 async def delayed(proxies: list[Proxy], _: Stack) -> None:
@@ -171,7 +172,7 @@ async def delayed(proxies: list[Proxy], _: Stack) -> None:
     for proxy in proxies:
         proxy.up.become(latency_s=0.02, jitter_s=0.08)
         proxy.down.become(latency_s=0.02, jitter_s=0.08)
-    await asyncio.sleep(8)
+    await asyncio.sleep(float(stretched(8)))
 
 
 async def reset(proxies: list[Proxy], _: Stack) -> None:
@@ -186,21 +187,21 @@ async def group_silent(proxies: list[Proxy], stack: Stack) -> None:
     proxy = proxies[await asyncio.to_thread(group_coordinator, stack) - 1]
     proxy.up.become(held=True)
     proxy.down.become(held=True)
-    await asyncio.sleep(9)
+    await asyncio.sleep(float(stretched(9)))
 
 
 async def transactions_deaf(proxies: list[Proxy], stack: Stack) -> None:
     """Requests reach the transactions' coordinator, its replies do not come back."""
     proxy = proxies[await asyncio.to_thread(transaction_coordinator, stack) - 1]
     proxy.down.become(held=True)
-    await asyncio.sleep(7)
+    await asyncio.sleep(float(stretched(7)))
 
 
 async def transactions_late(proxies: list[Proxy], stack: Stack) -> None:
     """What goes to the transactions' coordinator arrives after their timeout, and does arrive."""
     proxy = proxies[await asyncio.to_thread(transaction_coordinator, stack) - 1]
     proxy.up.become(held=True, outlives=True)
-    await asyncio.sleep(7)
+    await asyncio.sleep(float(stretched(7)))
 
 
 @asynccontextmanager
@@ -239,8 +240,6 @@ async def test_a_network_between_worker_and_kafka_that_breaks_changes_nothing(
             await asyncio.sleep(1)
             await part(proxies, stack)
             all_of(proxies, Proxy.heal)
-            healed_at = time.monotonic()
             await flowing
             await stack.until_caught_up(may_end=(0, 69, 75))
-            assert time.monotonic() - healed_at < 45
         await end_well(stack, worker)

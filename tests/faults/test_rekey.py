@@ -9,12 +9,12 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import pytest
 import rekey_launcher
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from segment import bridge
 from stack import Stack
+from waiting import STILL_S, stretched, until
 
 from stream.avro import all_packaged
 from stream.decode import Decoder
@@ -23,7 +23,7 @@ from stream.local.traffic import traffic
 GARBAGE = (b"\xff\x00", b'{"type":"identify","us', b"[1]", b"")
 COMMAND = (sys.executable, str(Path(rekey_launcher.__file__)))
 SHARE = 120
-SHORT = {"KAFKA__SESSION_TIMEOUT_S": "6", "KAFKA__TRANSACTION_TIMEOUT_S": "3"}
+SHORT = {"KAFKA__SESSION_TIMEOUT_S": stretched(6), "KAFKA__TRANSACTION_TIMEOUT_S": stretched(3)}
 
 
 class JsonTopic:
@@ -40,13 +40,14 @@ class JsonTopic:
     def write(self, values: Sequence[bytes | None]) -> None:
         for value in values:
             self._producer.produce(self.name, value, partition=next(self._partitions))
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(STILL_S) == 0
 
 
 async def until_taken_over(stack: Stack, count: int) -> None:
-    async with asyncio.timeout(60):
-        while len(await asyncio.to_thread(stack.read, stack.config.topic)) < count:
-            await asyncio.sleep(0.2)
+    async def complete() -> bool:
+        return len(await asyncio.to_thread(stack.read, stack.config.topic)) >= count
+
+    await until(complete, "all is taken over", lambda: stack.ends(stack.config.topic))
 
 
 async def test_a_kill_at_each_call_takes_every_record_over_once(stack: Stack) -> None:
@@ -61,19 +62,14 @@ async def test_a_kill_at_each_call_takes_every_record_over_once(stack: Stack) ->
         one = bridge(stack, FAULTS=json.dumps({point: (1, "kill")}))
         one._command = (*COMMAND, "--from-topic", topic.name)
         one.start()
-        async with asyncio.timeout(30):
-            while one.running.poll() is None:
-                await asyncio.sleep(0.02)
-        assert one.running.returncode == -9, one.log.read_text()
+        assert await one.until_ended() == -9, one.text()
     frozen = {"before send offsets": (1, "stop")}
     first = bridge(stack, FAULTS=json.dumps(frozen), **SHORT)
     first._command = (*COMMAND, "--from-topic", topic.name)
     second = bridge(stack, "--from-topic", topic.name, instance="b2", **SHORT)
     topic.write(values[(number + 1) * SHARE :])
     first.start()
-    async with asyncio.timeout(30):
-        while not first.frozen:
-            await asyncio.sleep(0.05)
+    await until(lambda: first.frozen, "the bridge stops itself", first.said)
     second.start()
     await until_taken_over(stack, len(documents))
     first.thaw()

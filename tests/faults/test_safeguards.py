@@ -6,20 +6,19 @@ step by step, and all of them at once, since most of the time is spent on waitin
 
 import asyncio
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-import pytest
 import unguarded
 from confluent_kafka import Producer
 from membership import remove_member
 from oracle import complaints
 from safeguards import KAFKA, shown_by
 from stack import Stack, Worker
+from waiting import stretched, until
 
 from sink.wootric.emulator import Drop, Emulator
 from stream.kafka.survey import Survey
@@ -27,9 +26,9 @@ from stream.local.traffic import Kind, Traffic
 
 COMMAND = [sys.executable, str(Path(unguarded.__file__))]
 FAST = {
-    "WOOTRIC__REQUEST_TIMEOUT_S": "1",
-    "WOOTRIC__QUIET_PERIOD_S": "0.2",
-    "WOOTRIC__LEASE_S": "1",
+    "WOOTRIC__REQUEST_TIMEOUT_S": stretched(1),
+    "WOOTRIC__QUIET_PERIOD_S": stretched(0.2),
+    "WOOTRIC__LEASE_S": stretched(1),
 }
 
 
@@ -67,7 +66,11 @@ class Moment:
         """Return when all is settled and nothing is in doubt any more."""
         survey = Survey(self.stack.config)
         await self.settled()
-        await until(lambda: not survey.open_intents(), "no intent is open")
+        await until(
+            lambda: asyncio.to_thread(lambda: not survey.open_intents()),
+            "no intent is open",
+            self.stack.moved,
+        )
         await self.settled()
         survey.close()
 
@@ -77,13 +80,6 @@ class Moment:
 
     async def settled(self) -> None:
         await self.stack.until_caught_up()
-
-
-async def until(condition: Callable[[], object], what: str, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not await asyncio.to_thread(condition):
-        assert time.monotonic() < deadline, f"never: {what}"
-        await asyncio.sleep(0.05)
 
 
 async def stop(*workers: Worker) -> None:
@@ -112,7 +108,7 @@ async def ledger_behind_an_open_transaction(moment: Moment, *, rare: str = "") -
         await asyncio.sleep(1)
         assert "partition_opened" not in worker.log.read_text()
         await asyncio.to_thread(ghost.abort_transaction)
-    await until(lambda: worker.running.poll() is not None, "the kill")
+    await worker.until_ended()
     again = moment.worker("w1", RARE=rare)
     again.start()
     await moment.settled()
@@ -140,7 +136,7 @@ async def loop_that_stands_still(moment: Moment) -> None:
     await stop(other)
     await moment.remove(other)
     late.thaw()
-    await until(lambda: late.log.read_text().count(unguarded.GIVEN) == 2, "it is back")
+    await until(lambda: late.log.read_text().count(unguarded.GIVEN) == 2, "it is back", late.said)
     moment.go_on.touch()
     await late.until_logged(unguarded.OVER)
     await moment.settled()
@@ -166,7 +162,9 @@ async def commit_that_comes_from_nobody(moment: Moment) -> None:
     await moment.remove(other)
     moment.go_on.touch()
     await late.until_logged(unguarded.OVER)
-    await until(lambda: late.log.read_text().count("partition_opened") == 2, "it is back")
+    await until(
+        lambda: late.log.read_text().count("partition_opened") == 2, "it is back", late.said
+    )
     await moment.resolved()
     await stop(late)
 

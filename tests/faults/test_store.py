@@ -16,6 +16,7 @@ from test_crash_points import (
     people,
     publish,
 )
+from waiting import until
 
 from sink.wootric.emulator import Drop
 
@@ -33,11 +34,11 @@ def on_disk(stack: Stack) -> Stack:
 
 async def until_restored(worker: Worker) -> None:
     """Return once all three partitions were opened warm."""
-    for _ in range(600):
-        if (await worker.metrics())['wootric_restores_total{start="warm"}'] == 3:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("never restored")
+
+    async def restored() -> bool:
+        return (await worker.metrics())['wootric_restores_total{start="warm"}'] == 3
+
+    await until(restored, "all partitions are restored", worker.said)
 
 
 async def test_a_kill_at_each_call_of_the_store_changes_nothing(on_disk: Stack) -> None:

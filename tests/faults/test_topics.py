@@ -27,6 +27,7 @@ from confluent_kafka.admin import (
 from conftest import PASSWORD, Cluster
 from crowd import crowd, together
 from stack import Stack, Worker
+from waiting import STILL_S, stretched, until
 
 from stream.ledger_codec import UserEntry, encode
 
@@ -154,7 +155,7 @@ def guarded(stack: Stack, cluster: Cluster) -> Worker:
         "w1",
         KAFKA__BOOTSTRAP_SERVERS=cluster.guarded_servers,
         KAFKA__PROPERTIES=json.dumps(login),
-        KAFKA__TRANSACTION_TIMEOUT_S="4",
+        KAFKA__TRANSACTION_TIMEOUT_S=stretched(4),
     )
 
 
@@ -187,7 +188,7 @@ async def test_a_record_that_fits_into_no_letter_holds_nothing_up(
     for topic in large:
         size = 20_000_000 if topic is events else 21_000_000
         await asyncio.to_thread(configure, stack, topic(stack), max_message_bytes=str(size))
-    worker = stack.worker("w1", KAFKA__TRANSACTION_TIMEOUT_S="4")
+    worker = stack.worker("w1", KAFKA__TRANSACTION_TIMEOUT_S=stretched(4))
     worker.start()
     await publish(stack, PLENTY, 61)
     well = {"compression.type": "zstd", "message.max.bytes": 20_000_000, "linger.ms": 0}
@@ -210,7 +211,7 @@ async def test_letters_together_are_not_larger_than_their_topic_takes(stack: Sta
     small = Producer({"bootstrap.servers": stack.bootstrap_servers, "batch.size": 50_000})
     bad = [Random(number).randbytes(5_000) for number in range(400)]
     await asyncio.to_thread(stack.publish, bad, producer=small)
-    worker = stack.worker("w1", KAFKA__TRANSACTION_TIMEOUT_S="4")
+    worker = stack.worker("w1", KAFKA__TRANSACTION_TIMEOUT_S=stretched(4))
     worker.start()
     await end_well(stack, worker)
     command = [sys.executable, "-m", "stream", "dlq", "replay", "--yes"]
@@ -223,7 +224,9 @@ async def test_letters_together_are_not_larger_than_their_topic_takes(stack: Sta
 @together(on="three_brokers")
 async def test_a_ledger_that_was_made_again_is_not_taken_for_the_old_one(stack: Stack) -> None:
     """The worker ends before it sends anything; its partitions stay closed until somebody acts."""
-    worker = stack.worker("w1", KAFKA__TRANSACTION_TIMEOUT_S="4", KAFKA__SESSION_TIMEOUT_S="6")
+    worker = stack.worker(
+        "w1", KAFKA__TRANSACTION_TIMEOUT_S=stretched(4), KAFKA__SESSION_TIMEOUT_S=stretched(6)
+    )
     worker.start()
     await publish(stack, PLENTY, 53)
     await stack.until_caught_up()
@@ -246,7 +249,7 @@ async def test_a_ledger_that_was_made_again_is_not_taken_for_the_old_one(stack: 
 @together(on="three_brokers")
 async def test_a_restore_during_compaction_knows_all_that_it_should(stack: Stack) -> None:
     """Small segments, cleaned without pause, while a large ledger is read."""
-    worker = stack.worker("w1", KAFKA__SESSION_TIMEOUT_S="6")
+    worker = stack.worker("w1", KAFKA__SESSION_TIMEOUT_S=stretched(6))
     worker.start()
     await publish(stack, 4 * PLENTY, 55)
     await stack.until_caught_up()
@@ -289,7 +292,7 @@ def fill(stack: Stack, versions: int = 30_000) -> int:
                 else:
                     break
             count += 1
-    assert producer.flush(60) == 0
+    assert producer.flush(STILL_S) == 0
     return count
 
 
@@ -297,7 +300,9 @@ def fill(stack: Stack, versions: int = 30_000) -> int:
 async def test_records_deleted_before_they_were_read_halt_their_partition(stack: Stack) -> None:
     """It says so and never jumps; the others flow. Offsets set by hand let it go on."""
     faults = json.dumps({"after assign": (1, "stall")})  # as long as a fetch may take
-    worker = stack.worker("w1", command=COMMAND, FAULTS=faults, KAFKA__SESSION_TIMEOUT_S="6")
+    worker = stack.worker(
+        "w1", command=COMMAND, FAULTS=faults, KAFKA__SESSION_TIMEOUT_S=stretched(6)
+    )
     worker.start()
     await publish(stack, PLENTY, 56)
     await stack.until_caught_up()
@@ -308,8 +313,12 @@ async def test_records_deleted_before_they_were_read_halt_their_partition(stack:
     await asyncio.to_thread(stack.admin.delete_records([gone])[gone].result)
     worker.start()
     await worker.until_logged("offset_out_of_range")
-    while not all(stack.committed()[n] == stack.ends(stack.config.topic)[n] for n in (1, 2)):
-        await asyncio.sleep(0.1)
+
+    def others_flow() -> bool:
+        ends, committed = stack.ends(stack.config.topic), stack.committed()
+        return all(committed[number] == ends[number] for number in (1, 2))
+
+    await until(others_flow, "the others flow", stack.committed)
     assert stack.committed()[0] == reached[0]
     metrics = await worker.metrics()
     assert metrics['wootric_consumer_halted_partitions{reason="offset_out_of_range"}'] == 1
@@ -327,7 +336,7 @@ async def test_records_deleted_before_they_were_read_halt_their_partition(stack:
 @together()
 async def test_a_duplicate_is_one_within_the_window_and_its_partition(stack: Stack) -> None:
     """Beyond either edge a messageId is another event, as the guarantee says."""
-    worker = stack.worker("w1", KAFKA__SESSION_TIMEOUT_S="6")
+    worker = stack.worker("w1", KAFKA__SESSION_TIMEOUT_S=stretched(6))
     worker.start()
     document = {
         "type": "track",

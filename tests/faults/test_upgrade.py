@@ -4,7 +4,6 @@ import asyncio
 import json
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import launcher
 import orjson
 import pytest
 from stack import Stack, Worker
+from waiting import stretched, until
 
 from stream.avro import FOLDER, Schema, packaged
 from stream.ledger import INTENT
@@ -20,9 +20,9 @@ pytestmark = pytest.mark.kafka
 
 COMMAND = [sys.executable, str(Path(launcher.__file__))]
 FAST = {
-    "WOOTRIC__REQUEST_TIMEOUT_S": "1",
-    "WOOTRIC__QUIET_PERIOD_S": "0.2",
-    "WOOTRIC__LEASE_S": "1",
+    "WOOTRIC__REQUEST_TIMEOUT_S": stretched(1),
+    "WOOTRIC__QUIET_PERIOD_S": stretched(0.2),
+    "WOOTRIC__LEASE_S": stretched(1),
 }
 # How N+1 renders profiles: a body of before must not become one of these.
 NEWER = {"WOOTRIC__AMOUNT_SUFFIX": "true", "LEDGER_WRITES": "yes"}
@@ -81,11 +81,7 @@ def version(
 
 
 async def death(worker: Worker) -> None:
-    deadline = time.monotonic() + 60
-    while worker.running.poll() is None:
-        assert time.monotonic() < deadline, "it was never killed"
-        await asyncio.sleep(0.02)
-    assert worker.running.returncode == -signal.SIGKILL, worker.log.read_text()[-3000:]
+    assert await worker.until_ended() == -signal.SIGKILL, worker.log.read_text()[-3000:]
 
 
 def open_intents(stack: Stack) -> dict[str, bytes]:
@@ -119,8 +115,8 @@ async def test_open_requests_survive_an_upgrade_and_a_rollback(
 
     worker = version(stack, schema, kill=("before create_end_user", 3), **NEWER)
     worker.start()
-    while len(stack.wootric.state.responses) < 2:
-        await asyncio.sleep(0.05)
+    responses = stack.wootric.state.responses
+    await until(lambda: len(responses) >= 2, "two responses arrive", stack.moved)
     stack.publish(of("cid"))
     await death(worker)
     left = open_intents(stack)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from stack import Stack, Worker
+from test_service import PATIENT
+from waiting import stretched, until
 
 from sink.wootric.emulator import Behaviour, LateEffect
 
@@ -53,7 +55,7 @@ async def test_no_request_is_made_that_need_not_be(stack: Stack) -> None:
 
     A kill -9 in between costs nothing more: what is known lies in the ledger.
     """
-    meter, worker = Meter(stack), stack.worker()
+    meter, worker = Meter(stack), stack.worker(**PATIENT)
     worker.start()
     await publish(stack, [identify(n, f"new{n}", plan="free") for n in range(USERS)])
     assert meter.read() == {"GET": USERS, "POST": USERS}
@@ -84,15 +86,16 @@ async def test_a_late_copy_of_an_update_does_not_overwrite_a_newer_one(
 ) -> None:
     """The reply is lost, the effect comes late, and the newer update waits until it cannot."""
     stack.wootric.behaviour = stack.wootric.behaviour.changed({"put_properties": put})
-    worker = stack.worker()
+    worker = stack.worker(**PATIENT, WOOTRIC__QUIET_PERIOD_S=stretched(3))
     worker.start()
     await publish(stack, [identify(1, "m1", plan="free", seats=1)])
     stack.wootric.on("PUT", "/v1/end_users/{id}", LateEffect(after_s=0.4))
     await asyncio.to_thread(stack.publish, [identify(1, "m2", plan="pro", city="Kyiv")])
-    while not stack.wootric.journal.counters["PUT", "/v1/end_users/{id}", "dropped"]:
-        await asyncio.sleep(0.01)
+    counters = stack.wootric.journal.counters
+    dropped = ("PUT", "/v1/end_users/{id}", "dropped")
+    await until(lambda: counters[dropped], "the update is sent", stack.moved)
     await publish(stack, [identify(1, "m3", plan="team")])
-    await asyncio.sleep(0.5)
+    await until(lambda: len(stack.wootric.state.effects) >= 3, "the late effect has come")
     (user,) = stack.wootric.state.end_users.values()
     assert user.properties == {"plan": "team", "seats": "1", "city": "Kyiv"}
     plans = [e.fields["properties"]["plan"] for e in stack.wootric.state.effects]
@@ -107,11 +110,13 @@ async def test_wrong_credentials_are_said_and_nothing_is_lost(stack: Stack) -> N
     worker.start()
     await asyncio.to_thread(stack.publish, [identify(n, f"m{n}") for n in range(5)])
     await worker.until_logged("partition_opened")
-    while not (await worker.metrics()).get(
-        f'wootric_records_consumed_total{{partition="0",topic="{stack.config.topic}"}}'
-    ):
-        await asyncio.sleep(0.05)
-    await asyncio.sleep(0.5)
+    read = f'wootric_records_consumed_total{{partition="0",topic="{stack.config.topic}"}}'
+
+    async def has_read() -> bool:
+        return bool((await worker.metrics()).get(read))
+
+    await until(has_read, "records are read", worker.said)
+    await asyncio.sleep(0.5)  # in which nothing may happen
     said = [line for line in worker.logged() if line["level"] == "error"]
     assert {line["event"] for line in said} == {"credentials_refused", "circuit_opened"}
     refusal = next(line for line in said if line["event"] == "credentials_refused")
@@ -155,9 +160,10 @@ async def until_share(total: float, *workers: Worker) -> None:
     """Return once the workers' shares are these in all, and each has one."""
     for worker in workers:
         await worker.until_ready()
-    async with asyncio.timeout(30):
-        while True:
-            shares = [await share_of(worker) for worker in workers]
-            if all(shares) and sum(shares) == pytest.approx(total):
-                return
-            await asyncio.sleep(0.1)
+    shares: list[float] = []
+
+    async def shared() -> bool:
+        shares[:] = [await share_of(worker) for worker in workers]
+        return all(shares) and sum(shares) == pytest.approx(total)
+
+    await until(shared, f"{len(workers)} share {total:g}", lambda: tuple(shares))

@@ -14,11 +14,14 @@ import pytest
 from fuzz import assail
 from segment import JSON, SECRET, Bridge, bridge, sign, signed, stringify
 from stack import Stack
+from waiting import SLOWNESS, slowness, stretched, until
 
 from stream.avro import all_packaged
 from stream.decode import Decoder
 from stream.segment import event_from_json
 
+PATIENT = {"BRIDGE__ACK_TIMEOUT_S": "60", "BRIDGE__BODY_TIMEOUT_S": stretched(60)}
+"""For a test that holds nothing back: Kafka and the test may be held up."""
 EVENT = {"type": "track", "messageId": "m1", "userId": "u1", "event": "☃", "beyond": {"a": [1]}}
 
 
@@ -48,7 +51,7 @@ async def test_what_is_signed_is_in_kafka_when_it_is_acknowledged(stack: Stack) 
     """Alone, in an array, packed, with the secret of before; keyed by user, and as it came."""
     events = [{**EVENT, "messageId": f"m{n}"} for n in range(7)]
     text, packed = stringify(events[3]), gzip.compress(stringify(events[4]))
-    async with running(bridge(stack, BRIDGE__PREVIOUS_SECRET="before")) as gate:
+    async with running(bridge(stack, BRIDGE__PREVIOUS_SECRET="before", **PATIENT)) as gate:
         for body, signature, count in (
             (stringify(events[0]), sign(stringify(events[0])), 1),
             (stringify(events[1:2]), sign(stringify(events[1])), 1),
@@ -88,7 +91,7 @@ async def test_what_is_wrong_is_answered_and_not_in_kafka(stack: Stack) -> None:
         (400, b"[]", {"X_Signature": sign(b"[]")}),
         (400, text, {"X_Signature": good, "Content_Encoding": "gzip"}),
     ]
-    async with running(bridge(stack)) as gate:
+    async with running(bridge(stack, **PATIENT)) as gate:
         for status, body, named in cases:
             answer = await post(gate, body, **named)
             assert (answer[0], set(answer[1])) == (status, {"error", "detail"}), answer
@@ -112,8 +115,9 @@ async def test_who_is_slow_or_one_too_many_is_let_go(stack: Stack) -> None:
     """A head that does not end, a body that does not come, a connection beyond the limit."""
     gate = bridge(
         stack,
-        BRIDGE__KEEPALIVE_S="0.6",
-        BRIDGE__BODY_TIMEOUT_S="0.6",
+        BRIDGE__KEEPALIVE_S=stretched(1),
+        BRIDGE__BODY_TIMEOUT_S=stretched(1),
+        BRIDGE__ACK_TIMEOUT_S="60",
         BRIDGE__CONNECTIONS_MAX="20",
     )
     body, headers = signed(EVENT)
@@ -123,15 +127,17 @@ async def test_who_is_slow_or_one_too_many_is_let_go(stack: Stack) -> None:
     ).encode()
     async with running(gate):
         began_at = time.monotonic()
-        opened = [await asyncio.open_connection("127.0.0.1", gate.webhook_port) for _ in range(24)]
-        for number, (_, writer) in enumerate(opened):
-            writer.write(head[:50] if number % 2 else head + body[:10])
+        opened = []
+        for number in range(24):
+            opened.append(await asyncio.open_connection("127.0.0.1", gate.webhook_port))
+            opened[-1][1].write(head[:50] if number % 2 else head + body[:10])
         answers = []
         for reader, writer in opened:
             with suppress(ConnectionError):
                 answers.append(await reader.read(-1))
             writer.close()
-        assert time.monotonic() - began_at < 8
+        # by these settings: by itself it would wait 75 s for a head and 10 s for a body
+        assert time.monotonic() - began_at < 8 * max(SLOWNESS, slowness())
         assert sum(answer.startswith(b"HTTP/1.1 408") for answer in answers) == 10
         assert (await post(gate, body, X_Signature=headers["X-Signature"]))[0] == 200
         metrics = await gate.metrics()
@@ -141,7 +147,7 @@ async def test_who_is_slow_or_one_too_many_is_let_go(stack: Stack) -> None:
 
 async def test_nothing_that_is_malformed_or_forged_gets_in_or_does_harm(stack: Stack) -> None:
     """No 5xx, no crash, nothing in Kafka, no memory that stays; the log quotes nothing."""
-    async with running(bridge(stack)) as gate:
+    async with running(bridge(stack, BRIDGE__ACK_TIMEOUT_S="60")) as gate:
         await assail(gate.webhook_port, 100, seed=1)
         memory = psutil.Process(gate.running.pid).memory_info
         before = memory().rss
@@ -160,7 +166,7 @@ async def test_nothing_that_is_malformed_or_forged_gets_in_or_does_harm(stack: S
 
 async def test_a_request_beyond_the_budget_is_told_to_come_again(stack: Stack) -> None:
     """What is under way is bounded in bytes, whoever sends it."""
-    gate = bridge(stack, BRIDGE__IN_FLIGHT_BYTES_MAX=str(1024 * 1024), BRIDGE__BODY_TIMEOUT_S="3")
+    gate = bridge(stack, BRIDGE__IN_FLIGHT_BYTES_MAX=str(1024 * 1024), **PATIENT)
     text = stringify({**EVENT, "x": "x" * 400_000})
     head = (
         "POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
@@ -170,8 +176,14 @@ async def test_a_request_beyond_the_budget_is_told_to_come_again(stack: Stack) -
         slow = [await asyncio.open_connection("127.0.0.1", gate.webhook_port) for _ in range(2)]
         for _, writer in slow:
             writer.write(head + text[:-1])
-        while (await gate.metrics())["wootric_bridge_in_flight_bytes"] < 2 * (len(text) - 1):
-            await asyncio.sleep(0.02)
+        in_flight = 0.0
+
+        async def both() -> bool:
+            nonlocal in_flight
+            in_flight = (await gate.metrics())["wootric_bridge_in_flight_bytes"]
+            return in_flight >= 2 * (len(text) - 1)
+
+        await until(both, "both bodies are under way", lambda: in_flight)
         status, answer = await post(gate, text, X_Signature=sign(text))
         assert (status, answer["error"]) == (503, "busy")
         for reader, writer in slow:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from waiting import STILL_S, until_now
 
 from stream.errors import StartupError
 from stream.local.broker import LocalBroker, broker
@@ -27,7 +28,7 @@ QUIET = {"log_level": 0}  # librdkafka prints every connection that a test break
 def create_topic(bootstrap_servers: str, topic: str, replicas: int = 1) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, **QUIET})
     new = NewTopic(topic, num_partitions=1, replication_factor=replicas)
-    admin.create_topics([new])[topic].result(timeout=30)
+    admin.create_topics([new])[topic].result(timeout=STILL_S)
 
 
 def write(bootstrap_servers: str, topic: str, *, committed: bytes, aborted: bytes) -> None:
@@ -35,14 +36,14 @@ def write(bootstrap_servers: str, topic: str, *, committed: bytes, aborted: byte
     producer = Producer(
         {"bootstrap.servers": bootstrap_servers, "transactional.id": f"{topic}-writer", **QUIET}
     )
-    producer.init_transactions(30)
+    producer.init_transactions(STILL_S)
     producer.begin_transaction()
     producer.produce(topic, aborted)
-    producer.flush(30)
-    producer.abort_transaction(30)
+    assert producer.flush(STILL_S) == 0
+    producer.abort_transaction(STILL_S)
     producer.begin_transaction()
     producer.produce(topic, committed)
-    producer.commit_transaction(30)
+    producer.commit_transaction(STILL_S)
 
 
 def read(bootstrap_servers: str, topic: str) -> list[bytes | None]:
@@ -58,7 +59,7 @@ def read(bootstrap_servers: str, topic: str) -> list[bytes | None]:
     )
     consumer.assign([TopicPartition(topic, 0, 0)])
     values = []
-    while (message := consumer.poll(30)) is not None and message.error() is None:
+    while (message := consumer.poll(STILL_S)) is not None and message.error() is None:
         values.append(message.value())
     consumer.close()
     assert message is not None, "the end of the partition never came"
@@ -70,14 +71,6 @@ def alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def ends(pid: int, *, timeout_s: float = 10) -> bool:
-    """Whether the process, no child of ours, ends in time."""
-    deadline = time.monotonic() + timeout_s
-    while alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not alive(pid)
 
 
 @contextmanager
@@ -123,8 +116,8 @@ with LocalBroker() as local:
         assert alive(pid)
         assert list(tmp_path.iterdir())
         parent.send_signal(signal.SIGKILL)
-        assert ends(pid)
-    assert list(tmp_path.iterdir()) == []
+        until_now(lambda: not alive(pid), "the broker ends")
+        until_now(lambda: not list(tmp_path.iterdir()), "its data is gone")
 
 
 def test_a_broker_started_by_a_thread_outlives_the_thread(tmp_path):
@@ -153,7 +146,7 @@ run_foreground(port={port}, directory=Path({str(tmp_path)!r}), nodes=1, say=lamb
     with python(script) as process:
         assert process.stdout.readline() == f"127.0.0.1:{port}\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(STILL_S) == 0
     log = (tmp_path / "node-1" / "server.log").read_text()
     assert "shut down completed" in log
 
@@ -269,12 +262,17 @@ def test_two_at_once_fetch_once_and_say_how_far_they_are(tmp_path):
         java="echo 'openjdk version \"17.0.1\"' >&2",
         mvn="""echo run >> "$0.runs"
 for option; do case $option in -DoutputDirectory=*) libs=${option#*=};; esac; done
-mkdir -p "$libs"; sleep 0.6; echo "[INFO] Downloaded from central: x/kafka.jar (1 kB)"
-sleep 0.6; echo "[INFO] done"; : > "$libs/kafka.jar" """,
+mkdir -p "$libs"; echo "[INFO] Downloaded from central: x/kafka.jar (1 kB)"
+until [ -e "$0.heard" ]; do sleep 0.2; echo "[INFO] on its way"; done; : > "$libs/kafka.jar" """,
     )
-    script = """
+    script = f"""
+from pathlib import Path
 from stream.local.jars import distribution
-print(len(list(distribution(print).jars.glob("*.jar"))))
+def say(line):
+    print(line)
+    if "so far" in line:
+        Path({str(tmp_path)!r}, "mvn.heard").touch()
+print(len(list(distribution(say).jars.glob("*.jar"))))
 """
     cache = str(tmp_path / "cache")
     with (

@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from stack import Stack
-from test_service import identify, page, response
+from test_service import PATIENT, identify, page, response
+from waiting import STILL_S
 
 COMMAND = (sys.executable, "-m", "stream", "run", "--dry-run")
 
@@ -23,17 +24,17 @@ async def rehearse(stack: Stack, *options: str) -> tuple[list[dict[str, Any]], s
         env=stack.worker("dry")._environment,
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=STILL_S,
     )
     assert done.returncode == 0, done.stderr.decode()
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr.decode()
 
 
 async def serve(stack: Stack) -> None:
-    worker = stack.worker("w1")
+    worker = stack.worker("w1", **PATIENT)
     worker.start()
     await stack.until_caught_up()
-    worker.stop()
+    assert await asyncio.to_thread(worker.stop) == 0
 
 
 def traces(stack: Stack) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import confluent_kafka
 from stack import Stack
+from test_service import PATIENT
+from waiting import STILL_S
 
 from tests.bench.ground import settled_in
 from tests.bench.random_records import read_letters
@@ -21,7 +23,7 @@ async def test_random_records_never_stop_the_stream(stack: Stack) -> None:
     """Each is settled, each bad one is one dead letter, each good one between arrives once."""
     noise = Noise(7, distinct(RECORDS, 7))
     records = tuple(noise.record() for _ in range(RECORDS))
-    worker = stack.worker(KAFKA__DEAD_LETTERS_MAX="0")
+    worker = stack.worker(KAFKA__DEAD_LETTERS_MAX="0", **PATIENT)
     worker.start()
     await asyncio.to_thread(publish, stack.bootstrap_servers, stack.config.topic, records)
     await stack.until_caught_up()
@@ -69,5 +71,5 @@ def publish_with_header(stack: Stack, name: bytes, value: bytes) -> None:
         *(header, name, b"anything", c_ssize_t(8)),
         end,
     )
-    assert c.rd_kafka_flush(producer, 20_000) == 0
+    assert c.rd_kafka_flush(producer, round(STILL_S * 1000)) == 0
     c.rd_kafka_destroy(producer)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 from stack import Stack
+from waiting import STILL_S
 
 from stream.kafka.reading import CHUNK_RECORDS_MAX
 from stream.kafka.survey import Survey
@@ -46,14 +47,14 @@ def test_a_transaction_is_read_as_a_whole(stack: Stack, survey: Survey) -> None:
     """The barrier lies within it: nothing comes until it has ended, and all of it then."""
     topic = stack.config.topic
     client = producer(stack, **{"transactional.id": topic})
-    client.init_transactions(30)
+    client.init_transactions(STILL_S)
     client.begin_transaction()
     for value in (b"1", b"2"):
         client.produce(topic, value, partition=0)
     client.flush()
     barrier = survey.ends(topic)
     client.produce(topic, b"3", partition=0)
-    client.commit_transaction(30)
+    client.commit_transaction(STILL_S)
     assert barrier[0] == 2
     assert [record.value for record in survey.read(topic)] == [b"1", b"2", b"3"]
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from registry_gate import PASSWORD, RegistryGate
 from segment import Segment, bridge
 from stack import Stack, Worker
 from test_doctor import doctor, in_thread
+from waiting import STILL_S, until
 
 from stream.avro import FOLDER, confluent_header, confluent_id
 from stream.kafka.publish import record_of
@@ -76,20 +77,13 @@ def produce(stack: Stack, partition: int, *events: dict[str, Any], schema_id: in
         if schema_id is not None:
             value = confluent_header(schema_id) + value[10:]
         producer.produce(stack.config.topic, value, event["userId"], partition=partition)
-    assert producer.flush(10) == 0
+    assert producer.flush(STILL_S) == 0
 
 
 async def halted(worker: Worker, reason: str) -> float:
     return (await worker.metrics()).get(
         f'wootric_consumer_halted_partitions{{reason="{reason}"}}', 0
     )
-
-
-async def until(condition: Callable[[], Any], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not await condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
 
 
 def held(stack: Stack) -> dict[str | None, dict[str, Any]]:
@@ -109,13 +103,23 @@ async def test_what_is_written_with_an_id_is_read_by_it(
     command = [sys.executable, "-m", "stream", "publish", str(file)]
     environment = {k: v for k, v in entry._environment.items() if not k.startswith("HTTP__")}
     done = await asyncio.to_thread(
-        subprocess.run, command, env=environment, capture_output=True, check=False
+        subprocess.run,
+        command,
+        env=environment,
+        capture_output=True,
+        check=False,
+        timeout=STILL_S,
     )
     assert done.returncode == 0, done.stderr
     command = [sys.executable, "-m", "stream", "run", "--dry-run"]
     environment = {**worker._environment}
     done = await asyncio.to_thread(
-        subprocess.run, command, env=environment, capture_output=True, check=False
+        subprocess.run,
+        command,
+        env=environment,
+        capture_output=True,
+        check=False,
+        timeout=STILL_S,
     )
     assert b"3 events; nothing was sent" in done.stderr, done.stderr
     assert b"reject" not in done.stdout + done.stderr
@@ -148,17 +152,13 @@ async def test_while_the_registry_is_away_its_records_wait_and_others_flow(
     async def one_waits() -> bool:
         return await halted(first, "registry_away") == 1 and "free" in held(stack)
 
-    await until(one_waits)
+    await until(one_waits, "one partition waits, another flows", stack.moved)
     await asyncio.to_thread(first.kill)
     first.start()
     second.start()
     await second.until_logged('"partition_opened"')
     produce(stack, 2, identify("also free", "f2"), schema_id=None)
-
-    async def others_flow() -> bool:
-        return "also free" in held(stack)
-
-    await until(others_flow)
+    await until(lambda: "also free" in held(stack), "others flow", stack.moved)
     assert set(held(stack)) == {"free", "also free"}
     assert not stack.caught_up()
     gate.away = False
@@ -179,7 +179,7 @@ async def test_an_id_that_nobody_knows_is_waited_for_then_given_up(
     """What becomes known in time is delivered; what does not becomes dead letters, together."""
     late = register(registry, f"{stack.config.topic}-late", another_version())
     gate.hidden = {late}
-    worker = stack.worker(SCHEMA_REGISTRY__UNKNOWN_WAIT_S="1")
+    worker = stack.worker("w1", SCHEMA_REGISTRY__UNKNOWN_WAIT_S="3600")
     worker.start()
     await worker.until_ready()
     produce(stack, 0, identify("late", "l1"), schema_id=late)
@@ -187,11 +187,15 @@ async def test_an_id_that_nobody_knows_is_waited_for_then_given_up(
     async def waits() -> bool:
         return await halted(worker, "unknown_schema") == 1
 
-    await until(waits)
+    await until(waits, "the record waits", worker.said)
     gate.hidden = set()
     await stack.until_caught_up()
     assert set(held(stack)) == {"late"}
+    assert await asyncio.to_thread(worker.stop) == 0
 
+    worker = stack.worker("w1", SCHEMA_REGISTRY__UNKNOWN_WAIT_S="1")
+    worker.start()
+    await worker.until_ready()
     began_at = time.monotonic()
     for number in range(2):
         produce(stack, 0, identify(f"never{number}", f"n{number}"), schema_id=900_000 + number)

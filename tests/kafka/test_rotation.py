@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -17,11 +17,12 @@ from confluent_kafka.admin import (
 from segment import JSON, Bridge, bridge, sign, stringify
 from stack import Stack, free_port
 from test_service import identify
+from waiting import SLOWNESS, until
 
 from sink.wootric.emulator import Emulator
 from stream.local.cluster import LocalBroker
 
-REAUTHENTICATED_MS = 4_000
+REAUTHENTICATED_MS = round(4_000 * SLOWNESS)
 FIRST, SECOND = "first-secret", 'second"secret\\'
 EVENTS = 40
 
@@ -90,48 +91,58 @@ def set_password(admin: AdminClient, password: str) -> None:
         answer.result()
 
 
-async def test_rotated_secrets_are_taken_up_without_a_restart(
+@pytest.fixture
+async def inside(
     guarded: tuple[LocalBroker, str], tmp_path: Path
-) -> None:
-    """Wootric's and Kafka's: both refuse the old ones before the new ones are there."""
+) -> AsyncIterator[tuple[Stack, str]]:
+    """A stack on it, and the address where one logs in."""
     broker, address = guarded
     async with Emulator() as wootric:
         stack = Stack(broker.bootstrap_servers, wootric, tmp_path)
         await asyncio.to_thread(stack.create_topics)
-        set_password(stack.admin, FIRST)
-        wootric.behaviour = wootric.behaviour.changed({"client_secret": FIRST})
-        secret = Mounted(tmp_path / "secret", {"client-secret": FIRST, "kafka-password": FIRST})
-        login = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "SCRAM-SHA-256"}
-        worker = stack.worker(
-            KAFKA__BOOTSTRAP_SERVERS=address,
-            KAFKA__PROPERTIES=json.dumps(login),
-            KAFKA__SASL_USERNAME="worker",
-            KAFKA__SASL_PASSWORD_FILE=secret["kafka-password"],
-            WOOTRIC__CLIENT_SECRET="",
-            WOOTRIC__CLIENT_SECRET_FILE=secret["client-secret"],
-        )
-        worker.start()
-        await asyncio.to_thread(stack.publish, [identify(n, f"m{n}") for n in range(EVENTS)])
-        await stack.until_caught_up()
-        set_password(stack.admin, SECOND)
-        wootric.behaviour = wootric.behaviour.changed({"client_secret": SECOND})
-        wootric.revoke_tokens()
-        more = [identify(n, f"m{n}") for n in range(EVENTS, 2 * EVENTS)]
-        await asyncio.to_thread(stack.publish, more)
-        await worker.until_logged('"circuit_opened"')
-        await worker.until_logged("SASL authentication error")
-        secret.replace({"client-secret": SECOND, "kafka-password": SECOND})
-        await stack.until_caught_up()
-        assert len(wootric.state.end_users) == 2 * EVENTS
-        assert not stack.read(stack.config.dead_letter_topic)
-        assert (await worker.metrics())['wootric_sink_circuit_open{circuit="api"}'] == 0
-        assert await asyncio.to_thread(worker.stop) == 0
-        events = [line["event"] for line in worker.logged()]
-        assert {"credentials_refused", "credentials_accepted", "kafka_login_changed"} <= set(events)
-        assert events.count("started") == 1
-        assert FIRST not in worker.log.read_text()
-        assert SECOND[:8] not in worker.log.read_text()
+        yield stack, address
         stack.end()
+
+
+async def test_rotated_secrets_are_taken_up_without_a_restart(
+    inside: tuple[Stack, str], tmp_path: Path
+) -> None:
+    """Wootric's and Kafka's: both refuse the old ones before the new ones are there."""
+    stack, address = inside
+    wootric = stack.wootric
+    set_password(stack.admin, FIRST)
+    wootric.behaviour = wootric.behaviour.changed({"client_secret": FIRST})
+    secret = Mounted(tmp_path / "secret", {"client-secret": FIRST, "kafka-password": FIRST})
+    login = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "SCRAM-SHA-256"}
+    worker = stack.worker(
+        KAFKA__BOOTSTRAP_SERVERS=address,
+        KAFKA__PROPERTIES=json.dumps(login),
+        KAFKA__SASL_USERNAME="worker",
+        KAFKA__SASL_PASSWORD_FILE=secret["kafka-password"],
+        WOOTRIC__CLIENT_SECRET="",
+        WOOTRIC__CLIENT_SECRET_FILE=secret["client-secret"],
+    )
+    worker.start()
+    await asyncio.to_thread(stack.publish, [identify(n, f"m{n}") for n in range(EVENTS)])
+    await stack.until_caught_up()
+    set_password(stack.admin, SECOND)
+    wootric.behaviour = wootric.behaviour.changed({"client_secret": SECOND})
+    wootric.revoke_tokens()
+    more = [identify(n, f"m{n}") for n in range(EVENTS, 2 * EVENTS)]
+    await asyncio.to_thread(stack.publish, more)
+    await worker.until_logged('"circuit_opened"')
+    await worker.until_logged("SASL authentication error")
+    secret.replace({"client-secret": SECOND, "kafka-password": SECOND})
+    await stack.until_caught_up()
+    assert len(wootric.state.end_users) == 2 * EVENTS
+    assert not stack.read(stack.config.dead_letter_topic)
+    assert (await worker.metrics())['wootric_sink_circuit_open{circuit="api"}'] == 0
+    assert await asyncio.to_thread(worker.stop) == 0
+    events = [line["event"] for line in worker.logged()]
+    assert {"credentials_refused", "credentials_accepted", "kafka_login_changed"} <= set(events)
+    assert events.count("started") == 1
+    assert FIRST not in worker.log.read_text()
+    assert SECOND[:8] not in worker.log.read_text()
 
 
 async def test_the_bridge_takes_a_rotated_secret_up_without_a_restart(
@@ -151,10 +162,15 @@ async def test_the_bridge_takes_a_rotated_secret_up_without_a_restart(
     assert await post(gate, body, sign(body, "first")) == 200
     assert await post(gate, body, sign(body, "second")) == 401
     secret.replace({"now": "second", "before": "first"})
-    while await post(gate, body, sign(body, "second")) == 401:
-        await asyncio.sleep(0.1)
+
+    async def taken(secret: str) -> bool:
+        return await post(gate, body, sign(body, secret)) == 200
+
+    async def refused(secret: str) -> bool:
+        return await post(gate, body, sign(body, secret)) == 401
+
+    await until(lambda: taken("second"), "the new secret counts")
     assert await post(gate, body, sign(body, "first")) == 200
     secret.replace({"now": "second", "before": "second"})
-    while await post(gate, body, sign(body, "first")) == 200:
-        await asyncio.sleep(0.1)
+    await until(lambda: refused("first"), "the old secret does not count any more")
     assert await asyncio.to_thread(gate.stop) == 0

@@ -7,14 +7,19 @@ import time
 from pathlib import Path
 
 from stack import Stack
+from waiting import SLOWNESS, slowness, stretched, until
 
 from stream.ledger_codec import EventEntry, EventOutcome, IntentEntry
 from stream.local.traffic import distinct
 from stream.memory import ARENAS_MAX
 
 ARENA_BYTES = 64 << 20
-SESSION_S = 10.0
-"""For so long a group stands still for a member that died, unless it comes back as itself."""
+SESSION_S = 300.0
+"""For so long a group stands still for a member that died, unless it comes back as itself.
+The longest that Kafka's client takes: in that time a wait for what does not move has failed.
+"""
+PATIENT = {"WOOTRIC__REQUEST_TIMEOUT_S": stretched(30)}
+"""For a test that orders no silence: the emulator lives in its process, and may be held up."""
 
 
 def identify(user: int, message: str, **traits: object) -> dict:
@@ -51,7 +56,7 @@ def response(user: int, message: str, score: object) -> dict:
 
 async def test_every_kind_of_event_arrives_once_and_is_settled(stack: Stack) -> None:
     """Identify, page, response and their duplicates end in Wootric and in the ledger."""
-    worker = stack.worker()
+    worker = stack.worker(**PATIENT)
     worker.start()
     stack.publish(
         [
@@ -119,11 +124,14 @@ async def test_lag_reaches_zero_and_the_counters_add_up(stack: Stack) -> None:
     worker.start()
     stack.publish(identify(n % 50, f"m{n}", n=n) for n in range(500))
     await stack.until_caught_up()
-    await asyncio.sleep(1.5)
+
+    async def told() -> bool:
+        told = await worker.metrics()
+        lags = [value for name, value in told.items() if name.startswith("wootric_consumer_lag")]
+        return len(lags) == 2 * stack.partitions and not any(lags)
+
+    await until(told, "every partition has a lag, and none is behind")
     metrics = await worker.metrics()
-    lags = [value for name, value in metrics.items() if name.startswith("wootric_consumer_lag")]
-    assert len(lags) == 2 * stack.partitions
-    assert not any(lags)
     consumed = sum(v for k, v in metrics.items() if k.startswith("wootric_records_consumed_total"))
     settled = sum(v for k, v in metrics.items() if k.startswith("wootric_records_settled_total"))
     assert consumed == settled + metrics["wootric_records_in_flight"] == 500
@@ -132,20 +140,20 @@ async def test_lag_reaches_zero_and_the_counters_add_up(stack: Stack) -> None:
 
 async def test_sigterm_finishes_what_is_under_way(stack: Stack) -> None:
     """A worker that is told to stop loses and repeats nothing, and exits with 0, long before the
-    grace that the chart gives it (35 s; 27 s with these timeouts). What it
-    took is in docs/how-to/operate/scale.md.
+    grace that the chart gives it (35 s; 27 s with these timeouts, on a machine that is not
+    slower than they are stretched for). What it took is in
+    docs/how-to/operate/scale.md.
     """
     stack.wootric.behaviour = stack.wootric.behaviour.changed({"reply_delay_s": 0.05})
     first = stack.worker()
     first.start()
     stack.publish(response(n, f"m{n}", n % 11) for n in range(300))
-    while len(stack.wootric.state.responses) < 50:
-        await asyncio.sleep(0.02)
+    await until(lambda: len(stack.wootric.state.responses) >= 50, "it is sending", stack.moved)
     told_at = time.monotonic()
     assert await asyncio.to_thread(first.stop) == 0
     took_s = time.monotonic() - told_at
     print(f"from SIGTERM to exit: {took_s:.2f} s")
-    assert took_s < 27
+    assert took_s < 27 * max(SLOWNESS, slowness())
     assert not [e for e in stack.ledger().values() if isinstance(e, IntentEntry)]
     second = stack.worker()
     second.start()
@@ -161,10 +169,7 @@ async def test_two_workers_share_the_partitions_and_nothing_is_repeated(stack: S
     first.start()
     stack.publish(response(n, f"a{n}", n % 11) for n in range(1000))
     second.start()
-    deadline = time.monotonic() + 30
-    while '"partition_opened"' not in (second.log.read_text() if second.log.exists() else ""):
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
+    await second.until_logged('"partition_opened"')
     stack.publish(response(n, f"b{n}", n % 11) for n in range(1000))
     assert await asyncio.to_thread(second.stop) == 0
     await stack.until_caught_up()
@@ -174,7 +179,7 @@ async def test_two_workers_share_the_partitions_and_nothing_is_repeated(stack: S
 
 async def test_a_killed_worker_sends_again_before_its_session_is_over(stack: Stack) -> None:
     """With the same instance id it gets its partitions back at once."""
-    worker = stack.worker()
+    worker = stack.worker(KAFKA__SESSION_TIMEOUT_S=f"{SESSION_S:g}")
     worker.start()
     stack.publish([identify(1, "before")])
     await stack.until_caught_up()
@@ -182,9 +187,8 @@ async def test_a_killed_worker_sends_again_before_its_session_is_over(stack: Sta
     began_at = time.monotonic()
     worker.start()
     stack.publish([identify(2, "after")])
-    while len(stack.wootric.state.end_users) < 2:
-        assert time.monotonic() - began_at < SESSION_S
-        await asyncio.sleep(0.01)
+    await until(lambda: len(stack.wootric.state.end_users) == 2, "it sends again", stack.moved)
+    assert time.monotonic() - began_at < SESSION_S
 
 
 async def test_no_event_waits_for_the_poll_that_follows_it(stack: Stack) -> None:
@@ -203,6 +207,7 @@ async def test_no_event_waits_for_the_poll_that_follows_it(stack: Stack) -> None
 
 async def test_a_worker_keeps_few_of_the_c_library_s_arenas(stack: Stack) -> None:
     """Each beside the first has 64 MB of addresses to itself, at a multiple of that (glibc)."""
+    stack.forks = False  # glibc takes the limit once, and a fork has its parent's
     worker = stack.worker()
     worker.start()
     stack.publish(distinct(50, 1))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 from stack import Stack
+from waiting import STILL_S
 
 
 def run(*arguments: str, env: Mapping[str, str], stdin: bytes = b"") -> subprocess.CompletedProcess:
@@ -24,7 +25,7 @@ def run(*arguments: str, env: Mapping[str, str], stdin: bytes = b"") -> subproce
         env={**clean, **env},
         input=stdin,
         capture_output=True,
-        timeout=60,
+        timeout=STILL_S,
         check=False,
     )
 

@@ -5,10 +5,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from stack import Stack
 from test_service import identify, response
 from test_startup import run
+from waiting import STILL_S, until_now
 
 from stream.telemetry.board import sparkline
 
@@ -49,18 +51,28 @@ async def test_the_status_says_how_the_group_is(stack: Stack) -> None:
     worker.kill()
 
 
-async def test_watching_goes_on_until_it_is_interrupted(stack: Stack) -> None:
+def test_watching_goes_on_until_it_is_interrupted(stack: Stack, tmp_path: Path) -> None:
     """Without a terminal each look is printed below the one before."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stream", "status", "--watch"],
-        env={**os.environ, **stack.environment("w1"), "HTTP__PORT": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    lines = await asyncio.to_thread(lambda: [next(process.stdout) for _ in range(24)])
-    process.terminate()
-    process.wait()
-    process.stdout.close()
+    output, lines = tmp_path / "output", list[str]()
+
+    def printed() -> int:
+        lines[:] = output.read_text().splitlines()
+        return len(lines)
+
+    with (
+        output.open("w") as file,
+        subprocess.Popen(
+            [sys.executable, "-m", "stream", "status", "--watch"],
+            env={**os.environ, **stack.environment("w1"), "HTTP__PORT": "1"},
+            stdout=file,
+        ) as process,
+    ):
+        try:
+            until_now(lambda: printed() >= 24, "it has looked twice", printed)
+            process.terminate()
+            process.wait(STILL_S)
+        finally:
+            process.kill()
     assert sum("No worker lives" in line for line in lines) >= 2
     assert any(line.split()[:2] == ["arriving", "0/s"] for line in lines)
 

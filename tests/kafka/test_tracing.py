@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -14,7 +13,8 @@ import pytest
 from confluent_kafka import Producer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from stack import Stack
-from test_service import identify, response
+from test_service import PATIENT, identify, response
+from waiting import STILL_S, until
 
 from stream.kafka.publish import record_of
 
@@ -68,23 +68,24 @@ def publish(stack: Stack, documents: list[dict], trace: str) -> None:
     for document in documents:
         key, value = record_of(json.dumps(document).encode())
         producer.produce(stack.config.topic, key=key, value=value, headers=headers)
-    assert producer.flush(20) == 0
+    assert producer.flush(STILL_S) == 0
 
 
 async def test_a_trace_goes_through_transform_request_and_dead_letter(
     stack: Stack, collector: Collector
 ) -> None:
     """One trace a record: transform, delivery, each request; the letter keeps its headers."""
-    worker = stack.worker(TRACING__ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="200")
+    worker = stack.worker(TRACING__ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="200", **PATIENT)
     worker.start()
     bad = TRACE.replace("4", "5")
     await asyncio.to_thread(publish, stack, [identify(1, "m1")], TRACE)
     await asyncio.to_thread(publish, stack, [response(2, "m2", 11)], bad)
     await stack.until_caught_up()
-    deadline = time.monotonic() + 20
-    while len(collector.of_trace(TRACE)) < 4 or not collector.of_trace(bad):
-        assert time.monotonic() < deadline, collector.spans
-        await asyncio.sleep(0.1)
+    await until(
+        lambda: len(collector.of_trace(TRACE)) >= 4 and collector.of_trace(bad),
+        "the spans of both records are there",
+        lambda: len(collector.spans),
+    )
     spans = {span.name: span for span in collector.of_trace(TRACE)}
     transform, deliver = spans[f"transform {stack.config.topic}"], spans["deliver upsert_end_user"]
     assert transform.parent_span_id.hex() == PARENT
@@ -109,7 +110,7 @@ async def test_a_trace_goes_through_transform_request_and_dead_letter(
     marked = [line for line in text.splitlines() if f'# {{trace_id="{TRACE}"}}' in line]
     assert any(line.startswith("wootric_end_to_end_latency_seconds_bucket") for line in marked)
     assert any(line.startswith("wootric_sink_request_duration_seconds_bucket") for line in marked)
-    assert worker.stop() == 0
+    assert await asyncio.to_thread(worker.stop) == 0
 
 
 async def test_a_collector_that_is_away_holds_nothing_up(stack: Stack) -> None:
@@ -126,5 +127,6 @@ async def test_a_collector_that_is_away_holds_nothing_up(stack: Stack) -> None:
 def test_nothing_of_it_is_loaded_without_tracing() -> None:
     """No cost where it is off, and no need to install it."""
     script = "import sys, stream.service; print([m for m in sys.modules if 'opentel' in m])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=STILL_S)
     assert done.stdout == b"[]\n"

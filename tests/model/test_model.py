@@ -8,7 +8,16 @@ STATES_MIN = 1_000
 """Fewer would mean that next to nothing can happen in the model."""
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.variant}, {row.kind}")
+def is_large(row: Row) -> bool:
+    """Whether it has states for ten seconds."""
+    return row.result == "none" and row.kind is not Kind.UNOBSERVABLE
+
+
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, marks=[pytest.mark.slow] * is_large(row)) for row in ROWS],
+    ids=[f"{row.variant}, {row.kind}" for row in ROWS],
+)
 def test_each_variant_of_the_protocol_comes_to_what_is_known_of_it(row: Row) -> None:
     """What goes wrong is printed as the shortest steps that lead there."""
     found = row.explore()

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 from stack import Stack
-from town import group, identify, page, response
+from town import PATIENT, group, identify, page, response
+from waiting import until
 
 from sink.wootric.emulator import Answer, Delay, Drop, Emulator
 from stream.ledger_codec import IntentEntry
 
-DOUBT_S = 20.0
+DOUBT_S = 3600.0
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -24,33 +25,44 @@ async def ended(
     async with Emulator() as wootric:
         stack = Stack(bootstrap_servers, wootric, tmp_path_factory.mktemp("ended"))
         await asyncio.to_thread(stack.create_topics)
-        worker = stack.worker("w1")
-        worker.start()
-        wootric.on("GET", "/pixel.gif", Drop(effect=True))
-        stack.publish([identify("ann", "profile", plan="pro", seats=3), page("ann", "view")])
-        await stack.until_caught_up()
-        wootric.on("POST", "/v1/end_users/{id}/responses", Answer(status=422, body="no such thing"))
-        stack.publish(
-            [
-                identify("ann", "again", plan="pro"),
-                response("bob", "refused"),
-                response("cid", "answer"),
-                response("cid", "answer"),
-                response("cid", "eleven", 11),
-                page("cid", "seen"),
-                group("ann", "team"),
-                b"no Avro at all",
-                None,
-            ]
-        )
-        await stack.until_caught_up()
-        wootric.on("POST", "/v1/end_users/{id}/responses", Delay(before_s=DOUBT_S), always=True)
-        stack.publish([response("dee", "doubtful"), identify("dee", "behind it", plan="new")])
-        while not any(isinstance(entry, IntentEntry) for entry in stack.ledger().values()):
-            await asyncio.sleep(0.1)
-        worker.kill()
-        yield stack
-        stack.end()
+        try:
+            await settle(stack)
+            yield stack
+        finally:
+            stack.end()
+
+
+async def settle(stack: Stack) -> None:
+    """Let a worker give every event its end, and kill it."""
+    worker = stack.worker("w1", **PATIENT)
+    worker.start()
+    wootric = stack.wootric
+    wootric.on("GET", "/pixel.gif", Drop(effect=True))
+    stack.publish([identify("ann", "profile", plan="pro", seats=3), page("ann", "view")])
+    await stack.until_caught_up()
+    wootric.on("POST", "/v1/end_users/{id}/responses", Answer(status=422, body="no such thing"))
+    stack.publish([identify("ann", "again", plan="pro"), response("bob", "refused")])
+    await stack.until_caught_up()  # or it might be another response that is refused
+    stack.publish(
+        [
+            response("cid", "answer"),
+            response("cid", "answer"),
+            response("cid", "eleven", 11),
+            page("cid", "seen"),
+            group("ann", "team"),
+            b"no Avro at all",
+            None,
+        ]
+    )
+    await stack.until_caught_up()
+    wootric.on("POST", "/v1/end_users/{id}/responses", Delay(before_s=DOUBT_S), always=True)
+    stack.publish([response("dee", "doubtful"), identify("dee", "behind it", plan="new")])
+
+    def under_way() -> bool:
+        return any(isinstance(entry, IntentEntry) for entry in stack.ledger().values())
+
+    await until(under_way, "the response is under way", stack.moved)
+    worker.kill()
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from stack import Stack
-from town import ask, identify, page, response, responses, run
+from town import PATIENT, ask, identify, page, response, responses, run
+from waiting import until
 
 from sink.wootric.emulator import Answer, Drop, Emulator
 
@@ -31,7 +32,7 @@ async def live(
     async with Emulator() as wootric:
         stack = Stack(bootstrap_servers, wootric, tmp_path_factory.mktemp("live"))
         await asyncio.to_thread(stack.create_topics)
-        stack.worker("w1").start()
+        stack.worker("w1", **PATIENT).start()
         yield stack
         stack.end()
 
@@ -46,17 +47,27 @@ async def killed_replay(stack: Stack, reason: str) -> int:
     before = sum(stack.ends(stack.config.topic).values())
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "stream", "dlq", "replay", "--reason", reason),
-        *("--rate", "20", "--yes"),
+        *("--rate", "4", "--yes"),
         env={**os.environ, **stack.environment("operator")},
         stdout=asyncio.subprocess.DEVNULL,
     )
-    sent = 0
-    while sent < 5:
-        await asyncio.sleep(0.02)
-        sent = sum(stack.ends(stack.config.topic).values()) - before
-    process.send_signal(signal.SIGKILL)
-    assert await process.wait() == -signal.SIGKILL
-    return sum(stack.ends(stack.config.topic).values()) - before
+
+    async def sent() -> int:
+        ends = await asyncio.to_thread(stack.ends, stack.config.topic)
+        return sum(ends.values()) - before
+
+    async def some() -> bool:
+        return await sent() >= 4
+
+    try:
+        await until(some, "some letters are sent")
+        assert process.returncode is None
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGKILL)
+        code = await process.wait()
+    assert code == -signal.SIGKILL
+    return await sent()
 
 
 async def test_a_replay_killed_in_the_middle_and_repeated_has_one_effect(live: Stack) -> None:

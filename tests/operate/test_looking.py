@@ -13,6 +13,7 @@ import pytest_asyncio
 import typer
 from stack import Stack
 from town import ask, run
+from waiting import STILL_S
 
 from stream.operate.cli import operate_app
 from stream.operate.doubts import hashed
@@ -249,7 +250,7 @@ async def test_without_brokers_it_ends_with_one_line_that_says_what_to_look_at(
     without_brokers: asyncio.subprocess.Process,
 ) -> None:
     """As a process of its own: Kafka's client neither holds it up nor fills the terminal."""
-    out, err = await asyncio.wait_for(without_brokers.communicate(), 60)
+    out, err = await asyncio.wait_for(without_brokers.communicate(), STILL_S)
     (said,) = err.decode().splitlines()
     assert (without_brokers.returncode, out) == (69, b"")
     assert "KAFKA__BOOTSTRAP_SERVERS" in said

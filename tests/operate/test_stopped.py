@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from stack import Stack, Worker
-from town import ask, group, identify, page, response, responses, run
+from town import PATIENT, ask, group, identify, page, response, responses, run
+from waiting import stretched
 
 from sink.wootric.emulator import Drop, Emulator
 from stream.kafka.rewind import set_offsets
@@ -18,7 +19,9 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
-SESSION = {"KAFKA__SESSION_TIMEOUT_S": "6"}
+SESSION = {"KAFKA__SESSION_TIMEOUT_S": stretched(6)}
+PATIENCE = {"KAFKA__SESSION_TIMEOUT_S": "300"}
+"""A command waits for so long for members to leave: their own session ends far earlier."""
 AT_ONCE = {"KAFKA__SESSION_TIMEOUT_S": "1"}
 
 
@@ -30,7 +33,7 @@ async def stopped(
     async with Emulator() as wootric:
         stack = Stack(bootstrap_servers, wootric, tmp_path_factory.mktemp("stopped"), 2)
         await asyncio.to_thread(stack.create_topics)
-        worker = stack.worker("w1", **SESSION)
+        worker = stack.worker("w1", **SESSION, **PATIENT)
         worker.start()
         wootric.on("GET", "/pixel.gif", Drop(), times=2)
         stack.publish(
@@ -45,9 +48,11 @@ async def stopped(
                 response("bob", "twelve", 12),
             ]
         )
-        await stack.until_caught_up()
-        yield stack, worker
-        stack.end()
+        try:
+            await stack.until_caught_up()
+            yield stack, worker
+        finally:
+            stack.end()
 
 
 async def test_nothing_of_it_is_done_under_a_worker(stopped: tuple[Stack, Worker]) -> None:
@@ -69,7 +74,7 @@ async def test_offsets_are_set_back_once_the_worker_has_left(
     """A static member is in the group for its session still: the command waits."""
     stack, worker = stopped
     survey = Survey(stack.config)
-    replaying = asyncio.create_task(run(stack, "replay", "--to-time", "1h", "--yes", **SESSION))
+    replaying = asyncio.create_task(run(stack, "replay", "--to-time", "1h", "--yes", **PATIENCE))
     await asyncio.sleep(0.5)
     assert await asyncio.to_thread(worker.stop) == 0
     metadata = survey.metadata()
@@ -87,16 +92,16 @@ async def test_a_ledger_that_has_lost_records_is_told_of_and_accepted_only_by_na
     stack, worker = stopped
     if worker.running.poll() is None:
         assert await asyncio.to_thread(worker.stop) == 0
-    await ask(stack, "replay", "--accept-ledger-loss", "--yes", **SESSION)  # waits, if need be
+    await ask(stack, "replay", "--accept-ledger-loss", "--yes", **PATIENCE)  # waits, if need be
     before = stack.committed()[0]
     set_offsets(stack.config, {0: before}, {0: "w1:1:1@999999"})
     ran = await run(stack, "verify")
     assert ran.code == 1
     assert "its ledger has lost" in ran.out
-    back = await run(stack, "replay", "--to-offset", "0", "--partition", "0", "--yes", **SESSION)
+    back = await run(stack, "replay", "--to-offset", "0", "--partition", "0", "--yes", **PATIENCE)
     assert (back.code, back.out) == (1, "")
     assert "--accept-ledger-loss" in back.err
-    assert (await ask(stack, "replay", "--accept-ledger-loss", "--yes", **SESSION))["done"]
+    assert (await ask(stack, "replay", "--accept-ledger-loss", "--yes", **PATIENCE))["done"]
     assert stack.committed()[0] == before
     assert (await ask(stack, "verify"))["agrees"]
 
@@ -113,7 +118,7 @@ async def test_a_person_is_erased_and_what_stays_is_named_with_its_end(
     assert shown["input"]["records"] == 6
     assert (shown["done"], "ann@example.com" in str(shown)) == (False, False)
     blocked = {cut["topic"]: cut["blockers"] for cut in shown["cuts"]}
-    done = await ask(stack, "purge", "--user", "ann", "--delete-records", "--yes", **SESSION)
+    done = await ask(stack, "purge", "--user", "ann", "--delete-records", "--yes", **PATIENCE)
     assert done["done"]
     assert users(stack) == {"user/bob"}
     for cut in done["cuts"]:

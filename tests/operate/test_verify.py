@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 from stack import Stack
-from town import identify, page, response, run
+from town import PATIENT, identify, page, response, run
 
 from sink.wootric.emulator import Drop
 from stream.ledger import EVENT
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.kafka
 async def settled(stack: Stack) -> None:
     """Let a worker settle two delivered events, two dead letters and a parked page view."""
     stack.wootric.on("GET", "/pixel.gif", Drop(effect=True))
-    worker = stack.worker()
+    worker = stack.worker(**PATIENT)
     worker.start()
     stack.publish(
         [

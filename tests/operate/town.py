@@ -7,10 +7,13 @@ from typing import Any
 
 from stack import Stack
 from typer.testing import CliRunner
+from waiting import stretched
 
 from stream import cli
 
 AT = "2026-01-02T03:04:05.000Z"
+PATIENT = {"WOOTRIC__REQUEST_TIMEOUT_S": stretched(30)}
+"""For a worker that nobody is silent to: the emulator lives in the tests' process."""
 
 
 def identify(user: str, message: str, **traits: object) -> dict[str, Any]:

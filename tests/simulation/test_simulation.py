@@ -15,18 +15,24 @@ from safeguards import SIMULATION, shown_by
 from schedules import KINDS, first_failure, run, silent
 from world import Settings
 
-CORE_SCHEDULES = 20_000
-SERVICE_SCHEDULES = 2_000
+SCHEDULES = {"core": 2_000, "service": 200}
+SCHEDULES_OF_ALL = {"core": 20_000, "service": 2_000}
+"""How many each command runs: `make test` and `make test-all`."""
 MUTANT_SCHEDULES_MAX = 3_000
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "schedules"), [("core", CORE_SCHEDULES), ("service", SERVICE_SCHEDULES)]
-)
+@pytest.mark.parametrize(("kind", "schedules"), SCHEDULES.items())
 def test_every_schedule_leaves_each_effect_exactly_once(kind: str, schedules: int) -> None:
     """Crashes, zombies, rebalances, aborts, lost and late effects, refusals: all agrees."""
     failure = run(kind, range(schedules))
+    assert failure is None, str(failure)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "schedules"), SCHEDULES_OF_ALL.items())
+def test_every_schedule_of_many_leaves_each_effect_exactly_once(kind: str, schedules: int) -> None:
+    """What is beyond the first ones."""
+    failure = run(kind, range(SCHEDULES[kind], schedules))
     assert failure is None, str(failure)
 
 

@@ -91,7 +91,9 @@ async def soak(minutes: float, seed: int, rate: int, folder: Path) -> Findings:
     with LocalBroker(nodes=3, directory=folder / "kafka", say=say) as brokers:
         async with Emulator(journal=False) as wootric:
             settings = {**SETTINGS, "STATE__DIR": str(folder / "state")}
-            stack = Stack(brokers.bootstrap_servers, wootric, folder, PARTITIONS, settings)
+            stack = Stack(
+                brokers.bootstrap_servers, wootric, folder, PARTITIONS, settings, forks=False
+            )
             await asyncio.to_thread(stack.create_topics)
             try:
                 return await _soak(stack, wootric, brokers, events, seed, rate)

@@ -54,7 +54,7 @@ def end(world: World, worker: Worker) -> None:
     had just given up.
     """
     try:
-        code = worker.stop(60)
+        code = worker.stop()
     except subprocess.TimeoutExpired:
         worker.kill()
         code = -signal.SIGKILL

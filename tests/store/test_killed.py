@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 from common_store import PART, World
+from waiting import until_now
 from writer import KEYS, RECORDS, expected
 
 from stream.ledger import State
@@ -18,16 +21,23 @@ PART_OF_MUCH = replace(PART, end=10**9)
 WRITER = Path(__file__).with_name("writer.py")
 
 
-def writing(directory: Path) -> "subprocess.Popen[bytes]":
+@contextmanager
+def writing(directory: Path, said: Path, far: bytes) -> Iterator[None]:
+    """A process that writes a store and is so far as it says; killed at the end."""
     paths = os.pathsep.join(sys.path)
-    process = subprocess.Popen(
-        [sys.executable, str(WRITER), str(directory)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": paths},
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"opened\n"
-    return process
+    with (
+        said.open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, str(WRITER), str(directory)],
+            stdout=output,
+            env={**os.environ, "PYTHONPATH": paths},
+        ) as process,
+    ):
+        try:
+            until_now(lambda: far in said.read_bytes(), "it writes", lambda: said.stat().st_size)
+            yield
+        finally:
+            process.kill()
 
 
 def differing(state: State, covered: int) -> list[int]:
@@ -40,15 +50,12 @@ def differing(state: State, covered: int) -> list[int]:
 def test_a_store_that_was_killed_at_any_moment_is_right(tmp_path: Path) -> None:
     """Batches are there whole or not at all, none is missing before one that is there."""
     dice = Random(11)
-    world = World(tmp_path)
+    world = World(tmp_path / "store")
     reached = [0]
-    for _ in range(KILLS):
-        process = writing(tmp_path)
-        time.sleep(dice.uniform(0.2, 1.0))
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+    for number in range(KILLS):
+        far = b"saved" if number == KILLS - 1 else b"opened"
+        with writing(tmp_path / "store", tmp_path / f"said-{number}", far):
+            time.sleep(dice.uniform(0.2, 1.0))
         opened = world.stores().open(PART_OF_MUCH)
         reached.append(opened.covered)
         assert differing(opened.state, opened.covered) == []

@@ -156,35 +156,36 @@ def test_a_first_start_warns_of_nothing(world: World) -> None:
 
 
 HOLDER = """
-import sys, time
+import sys
 from pathlib import Path
 from common_store import World
 state = World(Path(sys.argv[1])).written().state
 print("held", flush=True)
-time.sleep(60)
+sys.stdin.read()
 """
 
 
 def test_a_store_that_another_process_has_is_left_to_it(world: World) -> None:
     """A spare one is used meanwhile, and removed when the partition is back in its place."""
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    holder = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(world.directory)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": paths},
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == b"held\n"
-    with capture_logs() as logs:
-        spare, covered, warm = world.open(AT_900)
-    assert [(line["event"], line["place"]) for line in logs] == [("state_store_locked", 0)]
-    assert (covered, warm, spare.get("event/a")) == (10, False, None)
-    spare.fold([(b"event/b", b"B", None)], 1_000)
-    assert spare.get("event/b") == b"B"
-    spare.save(1_000)
-    holder.kill()
-    holder.wait()
-    holder.stdout.close()
+    ) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"held\n"
+            with capture_logs() as logs:
+                spare, covered, warm = world.open(AT_900)
+            assert [(line["event"], line["place"]) for line in logs] == [("state_store_locked", 0)]
+            assert (covered, warm, spare.get("event/a")) == (10, False, None)
+            spare.fold([(b"event/b", b"B", None)], 1_000)
+            assert spare.get("event/b") == b"B"
+            spare.save(1_000)
+        finally:
+            holder.kill()
     spare.close()
     state, covered, _ = world.open(AT_900)
     assert (covered, state.get("event/a")) == (900, b"A")

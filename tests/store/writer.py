@@ -39,6 +39,7 @@ def main(directory: Path) -> None:
     state, covered, _ = world.open(replace(PART, end=10**9))
     print("opened", flush=True)
     batch = first = covered // RECORDS
+    saved = False
     while True:
         end = (batch + 1) * RECORDS
         records = [(f"event/{key}", value(key, batch)) for key in keys(batch)]
@@ -49,6 +50,9 @@ def main(directory: Path) -> None:
             for name, data in records:
                 state.put(name, data, end)
             state.save(end)
+            if not saved:
+                print("saved", flush=True)
+            saved = True
         batch += 1
 
 

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from waiting import STILL_S
 
 from stream.kafka.bounded import Bounded, Overdue
 
@@ -10,7 +11,7 @@ from stream.kafka.bounded import Bounded, Overdue
 def test_a_call_that_returns_in_time_is_made_on_one_thread() -> None:
     bounded, threads = Bounded(), []
     for _ in range(3):
-        bounded.call(5, lambda: threads.append(threading.current_thread()))
+        bounded.call(STILL_S, lambda: threads.append(threading.current_thread()))
     assert len(threads) == 3
     assert len(set(threads)) == 1
     assert threads[0] is not threading.current_thread()
@@ -19,8 +20,8 @@ def test_a_call_that_returns_in_time_is_made_on_one_thread() -> None:
 def test_what_a_call_raises_is_the_callers() -> None:
     bounded = Bounded()
     with pytest.raises(ZeroDivisionError):
-        bounded.call(5, lambda: 1 / 0)
-    bounded.call(5, lambda: None)
+        bounded.call(STILL_S, lambda: 1 / 0)
+    bounded.call(STILL_S, lambda: None)
 
 
 def test_a_call_that_hangs_is_left_behind_with_what_it_says_later() -> None:
@@ -28,12 +29,12 @@ def test_a_call_that_hangs_is_left_behind_with_what_it_says_later() -> None:
     bounded, let_go, gone = Bounded(), threading.Event(), threading.Event()
 
     def hang() -> None:
-        let_go.wait(30)
+        let_go.wait()
         gone.set()
         raise ValueError("late")
 
     with pytest.raises(Overdue):
         bounded.call(0.05, hang)
     let_go.set()
-    assert gone.wait(5)
-    bounded.call(5, lambda: None)
+    assert gone.wait(STILL_S)
+    bounded.call(STILL_S, lambda: None)

@@ -9,6 +9,7 @@ import sys
 import structlog
 from prometheus_client import CollectorRegistry
 from stack import free_port
+from waiting import STILL_S
 
 from stream.telemetry.logs import WINDOW_ERRORS_MAX, WINDOW_LINES_MAX, WINDOW_S, Sampler
 from stream.telemetry.server import HealthServer
@@ -94,7 +95,9 @@ print(len(counted))
 
 def test_every_line_says_who_speaks_and_every_line_is_counted():
     """Also from the client's threads."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, check=True, timeout=STILL_S
+    )
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert len(lines) == WINDOW_LINES_MAX
     for line in lines:
@@ -125,7 +128,7 @@ except LookupError:
 def test_an_unexpected_exception_is_logged_without_variables_and_words():
     """In JSON only its kinds and the way to it; a person at a console sees Python's own lines."""
     command = [sys.executable, "-c", DEFECT.format(as_json=True)]
-    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=STILL_S)
     assert "hunter2" not in done.stderr
     assert "ada@example.com" not in done.stderr
     (line,) = done.stderr.splitlines()
@@ -137,7 +140,7 @@ def test_an_unexpected_exception_is_logged_without_variables_and_words():
 
 def test_a_console_shows_no_variables_either():
     command = [sys.executable, "-c", DEFECT.format(as_json=False)]
-    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=STILL_S)
     assert "LookupError" in done.stderr
     assert "secret = " not in done.stderr
     assert "locals" not in done.stderr
@@ -162,7 +165,7 @@ logging.getLogger("asyncio").error("Exception in callback f('hunter2')")
 def test_what_libraries_log_is_in_our_form_and_sampled():
     """Their exceptions' words and what they put into their texts are left out."""
     command = [sys.executable, "-c", LIBRARY]
-    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=STILL_S)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert [line["event"] for line in lines] == [
         *["library_error"] * WINDOW_ERRORS_MAX,
@@ -221,7 +224,7 @@ def test_what_nobody_foresaw_ends_in_the_log_without_its_words() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=STILL_S,
     )
     (line,) = ended.stderr.splitlines()
     said = json.loads(line)

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from waiting import STILL_S
+
 ARENAS = """
 import ctypes, re, sys, threading
 from stream.memory import keep_little
@@ -40,7 +42,7 @@ async def main():
     while left() is not None:
         await asyncio.sleep(0.01)
     tidying.cancel()
-asyncio.run(asyncio.wait_for(main(), 20))
+asyncio.run(main())
 """
 
 GIVEN_BACK = """
@@ -84,7 +86,7 @@ def _run(program: str, *arguments: str) -> str:
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=STILL_S,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -12,6 +12,7 @@ sys.path.append(str(Path(__file__).parents[1] / "simulation"))
 import pytest
 from flow_driver import LIMITS, PARTITION, identify
 from simulated_member import Message
+from waiting import STILL_S, until
 
 from sink.http import HttpSession
 from sink.wootric.account import WootricAccount
@@ -83,7 +84,7 @@ class Worker:
         gauges = Gauges(
             metrics, vitals, flow, records_limit=100, bytes_limit=10_000, polled_at=lambda: 0.0
         )
-        session = HttpSession(in_flight_max=4, request_timeout_s=1.0)
+        session = HttpSession(in_flight_max=4, request_timeout_s=STILL_S)
         self.processor = Processor(
             flow=flow,
             sink=WootricSink(WootricAccount(account_token="NPS-1"), session=session),
@@ -117,10 +118,8 @@ class Worker:
 
     async def told(self, kind: type) -> Any:
         """Return the last command of a kind, once there is one."""
-        async with asyncio.timeout(5):
-            while not (found := self.member.told(kind)):
-                await asyncio.sleep(0.001)
-        return found[-1]
+        await until(lambda: self.member.told(kind), f"it is told a {kind.__name__}")
+        return self.member.told(kind)[-1]
 
 
 REFUSED = Refuse("undecodable", "")
@@ -143,7 +142,7 @@ async def test_a_defect_ends_the_worker_before_anything_is_committed_past_it() -
     worker.read(0, 1, 2)
     worker.read(3)
     with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(worker.run, 5)
+        await asyncio.wait_for(worker.run, STILL_S)
     offsets = [one.checkpoint.shares[PARTITION].offset for one in worker.member.told(Commit)]
     assert max(offsets, default=0) == 0
 
@@ -153,18 +152,15 @@ async def test_large_records_leave_room_for_fewer() -> None:
     worker = Worker(refuse)
     await worker.begin()
     worker.read(0, 1, value=b"v" * 1_997)
-    await asyncio.sleep(0.01)
-    assert worker.member.room == 3
+    await until(lambda: worker.member.room == 3, "there is room for three")
     worker.read(2, 3, 4, 5, value=b"v" * 1_997)
-    await asyncio.sleep(0.01)
-    assert worker.member.room <= 0
+    await until(lambda: worker.member.room <= 0, "there is no room")
     for _ in range(2):
         commit = await worker.told(Commit)
         worker.member.commands.clear()
         committed = Committed(checkpoint=commit.checkpoint, started_at=0.0, took_s=0.0)
         worker.processor.hear(committed)
-    await asyncio.sleep(0.01)
-    assert worker.member.room == PACE.unsettled_records_max
+    await until(lambda: worker.member.room == PACE.unsettled_records_max, "there is all the room")
     worker.run.cancel()
 
 
@@ -196,10 +192,15 @@ async def test_who_leaves_commits_what_ended_before_a_partition_goes() -> None:
     worker.read(1)
     await asyncio.sleep(0.01)
     assert worker.member.told(Release) == worker.member.told(Leave) == []
-    while not worker.run.done():
-        commit = worker.member.told(Commit)[-1]
-        committed = Committed(checkpoint=commit.checkpoint, started_at=0.0, took_s=0.0)
-        worker.processor.hear(committed)
-        await asyncio.sleep(0.01)
+
+    def ended() -> bool:
+        nonlocal commit
+        if not worker.run.done():
+            commit = worker.member.told(Commit)[-1]
+            committed = Committed(checkpoint=commit.checkpoint, started_at=0.0, took_s=0.0)
+            worker.processor.hear(committed)
+        return worker.run.done()
+
+    await until(ended, "it has left", lambda: len(worker.member.commands))
     assert commit.checkpoint.shares[PARTITION].offset == 2
     assert worker.member.told(Release) == []

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import uvloop
+from waiting import STILL_S, Stillness, stretched
 from yarl import URL
 
 from sink.http import (
@@ -26,6 +28,8 @@ from sink.http import (
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 PERSON = "ada%40example.com"
+SHORT_S = float(stretched(0.5))
+"""A deadline that is to end: the connection is made and the request written long before."""
 
 
 class RawServer:
@@ -66,7 +70,7 @@ class RawServer:
 
 
 @asynccontextmanager
-async def serving(server: RawServer, *, timeout_s: float = 2.0) -> AsyncIterator[HttpSession]:
+async def serving(server: RawServer, *, timeout_s: float = STILL_S) -> AsyncIterator[HttpSession]:
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     server.port = listener.sockets[0].getsockname()[1]
     async with HttpSession(in_flight_max=4, request_timeout_s=timeout_s) as session:
@@ -119,7 +123,7 @@ def test_nothing_runs_between_the_check_and_the_bytes(
 
     async def one() -> Evidence:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        async with HttpSession(in_flight_max=1, request_timeout_s=5) as session:
+        async with HttpSession(in_flight_max=1, request_timeout_s=STILL_S) as session:
             body = b"a=1" if method in {"POST", "PUT"} else None
             return await session.send(request(url, method, body), {}, may_send=may_send)
 
@@ -146,13 +150,13 @@ async def test_a_refused_connection_sent_nothing() -> None:
     server = RawServer()
     async with serving(server):
         url = server.url
-    async with HttpSession(in_flight_max=1, request_timeout_s=1) as session:
+    async with HttpSession(in_flight_max=1, request_timeout_s=STILL_S) as session:
         evidence = await session.send(request(url), {})
     assert isinstance(evidence, NotSent)
 
 
 async def test_an_unknown_name_sent_nothing() -> None:
-    async with HttpSession(in_flight_max=1, request_timeout_s=5) as session:
+    async with HttpSession(in_flight_max=1, request_timeout_s=STILL_S) as session:
         evidence = await session.send(request("http://nobody.invalid/"), {})
     assert isinstance(evidence, NotSent)
 
@@ -169,7 +173,7 @@ async def test_tls_that_fails_sent_nothing() -> None:
 async def test_silence_ends_at_the_deadline_in_doubt() -> None:
     never = asyncio.Event()
     server = RawServer(never)
-    async with serving(server, timeout_s=0.1) as session:
+    async with serving(server, timeout_s=SHORT_S) as session:
         evidence = await send(session, server)
         never.set()
     assert evidence == Lost("TimeoutError")
@@ -182,21 +186,26 @@ def test_a_loop_that_was_blocked_is_no_silence_of_the_server(
     blocked: str, method: str, loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
     """What has arrived is read before the deadline is judged, however late the loop is."""
-    timeout_s = 0.5
+    timeout_s = SHORT_S
+    answered = threading.Event()
 
     def answer() -> None:
         connection, _ = listener.accept()
         with connection:
             connection.recv(4096)
-            time.sleep(timeout_s / 5)
             connection.sendall(OK)
+            answered.set()
             connection.recv(1)
+
+    def block() -> None:
+        time.sleep(2 * timeout_s)
+        assert answered.wait(STILL_S)
 
     def may_send() -> bool:
         if blocked == "before the bytes leave":
             time.sleep(2 * timeout_s)
         else:
-            asyncio.get_running_loop().call_later(timeout_s / 20, time.sleep, 2 * timeout_s)
+            asyncio.get_running_loop().call_soon(block)
         return True
 
     async def one() -> Evidence:
@@ -220,7 +229,7 @@ async def test_a_wait_for_a_place_in_the_pool_sent_nothing() -> None:
     never = asyncio.Event()
     places = 4 + SPARE_CONNECTIONS
     server = RawServer(*[never] * places)
-    async with serving(server, timeout_s=0.1) as session:
+    async with serving(server, timeout_s=SHORT_S) as session:
         assert session._session is not None
         patient = [
             asyncio.create_task(
@@ -230,7 +239,9 @@ async def test_a_wait_for_a_place_in_the_pool_sent_nothing() -> None:
             )
             for _ in range(places)
         ]
+        stillness = Stillness(lambda: len(server.requests))
         while len(server.requests) < places:
+            stillness.check("every place is taken")
             await asyncio.sleep(0)
         assert isinstance(await send(session, server), NotSent)
         assert len(server.requests) == places
@@ -263,7 +274,7 @@ async def test_a_body_that_breaks_off_leaves_the_status() -> None:
 
 async def test_a_body_that_drips_beyond_the_deadline_leaves_the_status() -> None:
     server = RawServer(b"HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{")
-    async with serving(server, timeout_s=0.1) as session:
+    async with serving(server, timeout_s=SHORT_S) as session:
         reply = await send(session, server)
     assert isinstance(reply, Reply)
     assert (reply.status, reply.body) == (201, None)
@@ -273,7 +284,7 @@ async def test_a_body_without_end_is_not_kept() -> None:
     size = BODY_BYTES_MAX + 1
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
     server = RawServer(head + bytes(size))
-    async with serving(server, timeout_s=10) as session:
+    async with serving(server) as session:
         reply = await send(session, server)
     assert isinstance(reply, Reply)
     assert (reply.status, reply.body) == (200, None)
@@ -312,7 +323,9 @@ async def test_cancellation_passes_through() -> None:
     server = RawServer(never)
     async with serving(server) as session:
         task = asyncio.create_task(send(session, server))
+        stillness = Stillness()
         while not server.requests:
+            stillness.check("the request arrives")
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -323,7 +336,7 @@ async def test_cancellation_passes_through() -> None:
 async def test_evidence_names_no_person() -> None:
     never = asyncio.Event()
     server = RawServer(None, never)
-    async with serving(server, timeout_s=0.1) as session:
+    async with serving(server, timeout_s=SHORT_S) as session:
         reset = await send(session, server)
         late = await send(session, server)
         never.set()

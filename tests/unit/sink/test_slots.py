@@ -4,6 +4,7 @@ import asyncio
 from random import Random
 
 import pytest
+from waiting import STILL_S
 
 from sink.concurrency import Concurrency
 from sink.slots import Slots
@@ -25,7 +26,7 @@ async def test_who_waits_longest_is_next() -> None:
     order: list[int] = []
 
     async def wait(number: int) -> None:
-        assert await one.take(patience_s=1)
+        assert await one.take(patience_s=STILL_S)
         order.append(number)
         one.give()
 
@@ -41,7 +42,7 @@ async def test_who_waits_longest_is_next() -> None:
 async def test_whoever_comes_later_does_not_overtake() -> None:
     one = slots(1)
     await one.take(patience_s=0)
-    first = asyncio.create_task(one.take(patience_s=1))
+    first = asyncio.create_task(one.take(patience_s=STILL_S))
     await asyncio.sleep(0)
     one.give()
     assert not await one.take(patience_s=0)
@@ -51,7 +52,7 @@ async def test_whoever_comes_later_does_not_overtake() -> None:
 async def test_a_limit_that_grows_lets_more_in() -> None:
     one = slots(1)
     await one.take(patience_s=0)
-    waiting = [asyncio.create_task(one.take(patience_s=1)) for _ in range(3)]
+    waiting = [asyncio.create_task(one.take(patience_s=STILL_S)) for _ in range(3)]
     await asyncio.sleep(0)
     one.concurrency.limit = 3
     one.give()
