@@ -15,7 +15,7 @@ FAST := tests/unit tests/contract tests/model tests/simulation $(wildcard tests/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-all coverage check check-deploy tools chart format bench soak simulate model broker emulator lock clean
+.PHONY: help demo test test-fast test-all coverage check check-deploy tools chart docs site format bench soak simulate model broker emulator lock lock-docs clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,8 +48,16 @@ check-deploy: $(READY) ## the image, the status page in a browser, the chart by 
 tools: $(READY)
 	@$(BIN)/python -m tests.chart.chart_tools
 
-chart: $(READY) ## write the chart's README, schema of values and dashboards anew
+chart: $(READY) ## write the chart's README, schema of values and dashboards
 	@$(BIN)/python -m helm.documents
+
+docs: $(READY) ## write the generated pages of docs/
+	@$(BIN)/python -m scripts.docs
+
+site: ## build the documents' site into site/, with tools of its own
+	@$(PYTHON) -m venv $(VENV)/site
+	@$(VENV)/site/bin/python -m pip install --quiet --require-hashes --requirement docs/requirements.lock
+	@$(VENV)/site/bin/zensical build --clean --config-file mkdocs.yml
 
 format: $(READY) ## put the code into its usual form
 	@$(BIN)/ruff check --fix
@@ -80,6 +88,13 @@ lock: ## write requirements.lock anew, keeping its versions (ARGS="--upgrade" mo
 		--extra dev --extra tracing --all-build-deps --allow-unsafe --generate-hashes --strip-extras --no-header \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
 		--output-file requirements.lock pyproject.toml
+
+lock-docs: ## write docs/requirements.lock: the site's generator
+	@$(PYTHON) -m venv $(VENV)/lock
+	@$(VENV)/lock/bin/python -m pip install --quiet pip-tools
+	@cd docs && ../$(VENV)/lock/bin/pip-compile --quiet $(ARGS) --allow-unsafe --generate-hashes --strip-extras --no-header \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
+		--output-file requirements.lock requirements.in
 
 clean: ## remove the virtual environment and all caches
 	@rm -rf $(VENV) .evidence .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

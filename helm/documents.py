@@ -141,19 +141,13 @@ def _setting(shape: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[s
 
 
 def readme() -> str:
-    """Return the chart's README: what it brings, examples, and all values."""
-    text = (CHART / "values.yaml").read_text(encoding="utf-8")
-    values = yaml.safe_load(text)
-    rows = "\n".join(
-        f"| `{path}` | {_default(values, path)} | {told.replace('|', '&#124;')} |"
-        for path, told in descriptions(text)
-    )
+    """Return the chart's README: what it brings, and examples."""
     examples = "\n".join(
         f"| [`{path.name}`](examples/{path.name}) | {_first_words(path)} |"
         for path in sorted((CHART / "examples").glob("*.yaml"))
     )
     intro = (CHART / "README.in.md").read_text(encoding="utf-8")
-    return intro.replace("<!-- examples -->", examples).replace("<!-- values -->", rows)
+    return intro.replace("<!-- examples -->", examples)
 
 
 def _default(values: Any, path: str) -> str:

@@ -28,7 +28,7 @@ S = TypeVar("S", "Settings", "BridgeOnly")
 
 app = typer.Typer(
     name="wootric-stream",
-    help="Segment's Wootric destination on Kafka: each effect exactly once.",
+    help="Segment's Wootric destination on Kafka: exactly once, page views at most once.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -69,11 +69,11 @@ def _app(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Segment's Wootric destination on Kafka: each effect exactly once.
+    """Segment's Wootric destination on Kafka: exactly once, page views at most once.
 
     Settings come from the environment (KAFKA__…, WOOTRIC__…, BRIDGE__…, SCHEMA_REGISTRY__…,
-    HTTP__…, LOG__…); the README lists them. `wootric-stream demo` shows all of it on one
-    machine, without accounts.
+    HTTP__…, LOG__…); docs/reference/settings.md lists them. `wootric-stream demo` shows all of it
+    on one machine, without accounts.
     """
 
 

@@ -1,6 +1,7 @@
 """The safeguards of the guarantee, what comes of leaving one out, and the tests that show it.
 
-The README's table is this one. Each is taken away by a patch in a test, never by a setting.
+`make docs` makes the table of docs/explanation/safeguards.md of this. Each is taken
+away by a patch in a test, never by a setting.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ BOTH = (SIMULATION, KAFKA)
 
 @dataclass(frozen=True, slots=True)
 class Safeguard:
-    """A row of the README's table."""
+    """A row of that table."""
 
     name: str
     without: str

@@ -59,7 +59,7 @@ EXACTLY_ONCE = Dashboard(
             ),
             Panel(
                 title="Settled, by outcome and reason",
-                says="The README explains each reason.",
+                says="docs/reference/reasons.md explains each reason.",
                 unit="reqps",
                 queries={
                     "{{outcome}} {{reason}}": rate(

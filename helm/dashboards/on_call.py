@@ -88,7 +88,7 @@ ON_CALL = Dashboard(
             ),
             Panel(
                 title="Rejected and parked, by reason",
-                says="Dead letters and parked events. The README explains each reason.",
+                says="Dead letters and parked events. docs/reference/reasons.md explains each.",
                 unit="reqps",
                 queries={
                     "{{outcome}} {{reason}}": rate(

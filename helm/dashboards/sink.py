@@ -136,7 +136,7 @@ SINK = Dashboard(
             ),
             Panel(
                 title="Identities that clashed",
-                says="In the last hour, by kind: see the README, Identity.",
+                says="In the last hour, by kind: see docs/explanation/identity.md.",
                 unit="short",
                 queries={
                     "{{kind}}": "sum by (kind) "

@@ -1,7 +1,7 @@
 """Who is who: identities that clash, and end users that several of ours write. Pure.
 
 At Wootric an e-mail belongs to one end user; whether external ids and phone numbers do is not
-documented. README, "Identity", has the policy.
+documented. docs/explanation/identity.md has the policy.
 """
 
 import re

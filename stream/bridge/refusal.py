@@ -19,7 +19,7 @@ Reason: TypeAlias = Literal[
     "busy",
     "unavailable",
 ]
-"""The words that count refusals; the README explains them."""
+"""The words that count refusals; docs/reference/bridge-answers.md explains them."""
 
 STATUS: dict[Reason, int] = {
     "not_found": 404,

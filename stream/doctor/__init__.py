@@ -68,7 +68,7 @@ def examine_bridge(*, tolerant: bool = False) -> Iterator[Diagnosis]:
 
 def _settings(error: StartupError) -> Iterator[Diagnosis]:
     for problem in str(error).splitlines()[1:]:
-        mend = "the README lists all settings: mend the environment"
+        mend = "fix the environment; docs/reference/settings.md lists all settings"
         yield failed("settings", problem.strip(), mend, exit_code=CONFIGURATION)
 
 

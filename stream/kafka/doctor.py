@@ -104,7 +104,7 @@ def _asked(check: str, look: Any) -> Iterator[Diagnosis]:
     except KafkaException as error:
         reason = error.args[0]
         denied = reason.code() in DENIED
-        mend = "grant what is missing, see Security in the README" if denied else "try again"
+        mend = "grant what is missing, see docs/reference/access.md" if denied else "try again"
         code = PERMISSION if denied else UNAVAILABLE
         yield failed(check, reason.str(), mend, exit_code=code)
     except StartupError as error:

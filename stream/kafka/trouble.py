@@ -34,7 +34,7 @@ def as_startup_error(error: KafkaError) -> StartupError:
     """Return what a person is to do about an error, with its exit code."""
     if error.code() in DENIED:
         return StartupError(
-            f"Kafka forbids it: {error.str()}; see the README on what is asked of Kafka, and "
+            f"Kafka forbids it: {error.str()}; see docs/reference/access.md for the rights, and "
             "KAFKA__PROPERTIES for credentials",
             exit_code=77,
         )

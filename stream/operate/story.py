@@ -22,13 +22,13 @@ SKIPS: Mapping[str, str] = MappingProxyType(
         "no_url": "a page without `properties.url` and `context.page.url`",
         "no_email": "a page view of somebody whose e-mail neither the event nor Wootric knows",
         "identity_taken": "all that was new is an e-mail, phone number or user id that another "
-        'end user holds (see "Identity")',
+        "end user holds",
         "delete_disabled": "a delete call while `WOOTRIC__DELETE_USERS` is false",
         "tombstone": "a record without a value",
         "stale": "a replayed identify that is older than what is known of its user",
     }
 )
-"""What the reasons for skipping mean; the README's table says the same."""
+"""What the reasons for skipping mean; docs/reference/reasons.md shows them."""
 
 
 @dataclass(slots=True)

@@ -115,7 +115,7 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--plot", type=Path, help="draw them, as SVG or PNG")
     parser.add_argument("--peers", action="store_true", help="Apache Camel too, from Maven Central")
-    parser.add_argument("--markdown", action="store_true", help="and the tables of the README")
+    parser.add_argument("--markdown", action="store_true", help="and the tables of the documents")
     parser.add_argument(
         "--set", action="append", default=[], help="a setting of every worker, as NAME=VALUE"
     )

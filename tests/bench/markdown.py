@@ -1,4 +1,4 @@
-"""The figures as the README has them."""
+"""The figures as docs/explanation/benchmarks.md has them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median

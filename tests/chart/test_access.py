@@ -1,4 +1,4 @@
-"""The least access to Kafka that OPERATIONS.md writes down is enough, and less is not."""
+"""The least access to Kafka, as docs/reference/access.md has it, is enough, and less is not."""
 
 import asyncio
 import json
@@ -19,10 +19,10 @@ from sink.wootric.emulator import Emulator
 from sink.wootric.emulator.faults import Drop
 from stream.kafka.config import KafkaConfig
 
-OPERATIONS = (Path(__file__).parents[2] / "helm" / "OPERATIONS.md").read_text()
+ACCESS = (Path(__file__).parents[2] / "docs" / "reference" / "access.md").read_text()
 PASSWORDS = {name: f"{name}-of-tests" for name in ("wootric", "segment", "setup", "stranger")}
 PROGRAM = (sys.executable, "-m", "stream")
-GRANTS = [one for words in commands(OPERATIONS) for one in binding(words)]
+GRANTS = [one for words in commands(ACCESS) for one in binding(words)]
 
 
 @dataclass

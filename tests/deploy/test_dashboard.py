@@ -1,7 +1,7 @@
 """The on-call dashboard's panels, of a real run: service, Prometheus, and a browser that draws.
 
 There is no Grafana among Debian's packages; what is drawn here is what its queries answer. The
-picture in the README is this test's: `PICTURES=helm/pictures make check-deploy ARGS="-k on_call"`.
+picture in the README is this test's: `PICTURES=docs/pictures make check-deploy ARGS="-k on_call"`.
 """
 
 import asyncio

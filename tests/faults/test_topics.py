@@ -42,7 +42,7 @@ PLENTY = 60
 
 
 def rights(stack: Stack) -> Iterable[tuple[ResourceType, str, AclOperation]]:
-    """What the README says that the service asks of Kafka, and nothing more."""
+    """What docs/reference/access.md says that the service asks of Kafka, and nothing more."""
     topic, group, cluster = ResourceType.TOPIC, ResourceType.GROUP, ResourceType.BROKER
     config = stack.config
     yield topic, config.topic, AclOperation.READ

@@ -141,7 +141,8 @@ async def test_lag_reaches_zero_and_the_counters_add_up(stack: Stack) -> None:
 async def test_sigterm_finishes_what_is_under_way(stack: Stack) -> None:
     """A worker that is told to stop loses and repeats nothing, and exits with 0, long before the
     grace that the chart gives it (35 s; 27 s with these timeouts, on a machine that is not
-    slower than they are stretched for). README has what it took.
+    slower than they are stretched for). What it took is in
+    docs/how-to/operate/scale.md.
     """
     stack.wootric.behaviour = stack.wootric.behaviour.changed({"reply_delay_s": 0.05})
     first = stack.worker()

@@ -50,4 +50,4 @@ ROWS = (
     _row("an effect later than the quiet period", "duplicate", late=LATE + 1),
 )
 NOT_CLAIMED = ROWS[-2:]
-"""What no safeguard of ours can exclude; the README says so."""
+"""What no safeguard of ours can exclude; docs/explanation/guarantee.md says so."""

@@ -1,0 +1,255 @@
+"""What each outcome and reason means, and what to do; where the code has them."""
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from scripts.docs import sources
+
+BY_THE_CODE = ""
+"""The command `trace` explains these: the meaning is its text."""
+
+REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
+    ("delivered", ""): ("Wootric holds the effect", "nothing"),
+    ("skipped", "unchanged"): (BY_THE_CODE, "nothing"),
+    ("skipped", "disabled"): (BY_THE_CODE, "nothing"),
+    ("skipped", "unsupported_type"): (
+        BY_THE_CODE,
+        "nothing; for surveys set `integrations.Wootric.eventType`",
+    ),
+    ("skipped", "no_identity"): (BY_THE_CODE, "identify the visitor first"),
+    ("skipped", "no_url"): (BY_THE_CODE, "send the address"),
+    ("skipped", "no_email"): (BY_THE_CODE, "identify them with an e-mail"),
+    ("skipped", "identity_taken"): (
+        BY_THE_CODE,
+        "merge or rename the two in Wootric; the next identify brings it",
+    ),
+    ("skipped", "delete_disabled"): (BY_THE_CODE, "set it, if deletes are meant"),
+    ("skipped", "tombstone"): (BY_THE_CODE, "nothing"),
+    ("skipped", "stale"): (BY_THE_CODE, "nothing; `dlq replay --force` lets it win"),
+    ("duplicate", "message_id"): (
+        "an event with this messageId was settled before",
+        "nothing; many of them: check the producer",
+    ),
+    ("duplicate", "redelivered"): ("the same record, read again after a restart", "nothing"),
+    ("rejected", "undecodable"): (
+        "the bytes have no Avro framing, or do not fit their schema",
+        "check the producer",
+    ),
+    ("rejected", "unknown_schema"): (
+        "no schema of this fingerprint is in `schemas/avro/`, or the registry did not know the id for `SCHEMA_REGISTRY__UNKNOWN_WAIT_S`",
+        "add or register the schema, replay",
+    ),
+    ("rejected", "no_registry"): (
+        "a value in Confluent's framing, and no registry is set",
+        "set `SCHEMA_REGISTRY__URL`, replay",
+    ),
+    ("rejected", "unresolvable"): (
+        "the writer's schema cannot be read with the service's schema",
+        "change it by the rules of `schemas/avro/README.md`",
+    ),
+    ("rejected", "trailing_bytes"): ("bytes follow the value", "check the producer"),
+    ("rejected", "invalid_json"): (
+        "traits, properties, context, integrations or extra is not JSON; from `bridge --from-topic`: the record is not a JSON object",
+        "check the producer",
+    ),
+    ("rejected", "invalid_event"): ("the type is missing", "check the producer"),
+    ("rejected", "invalid_user_id"): (
+        "userId is not text, or has more than 1,000 characters",
+        "send it as text",
+    ),
+    ("rejected", "invalid_email"): (
+        "the e-mail is not text, or has more than 1,000 characters",
+        "send one e-mail as text",
+    ),
+    ("rejected", "invalid_phone"): (
+        "the phone is neither text nor number, or has more than 1,000 characters",
+        "send it as text",
+    ),
+    ("rejected", "invalid_score"): (
+        "the score is not a whole number from 0 to 10",
+        "fix the survey",
+    ),
+    ("rejected", "invalid_text"): (
+        "the answer's text is neither text nor number",
+        "fix the survey",
+    ),
+    ("rejected", "traits_not_object"): (
+        "traits (or context.traits) is JSON, but not an object",
+        "check the producer",
+    ),
+    ("rejected", "properties_not_object"): (
+        "properties are JSON, but not an object",
+        "check the producer",
+    ),
+    ("rejected", "context_not_object"): (
+        "context is JSON, but not an object",
+        "check the producer",
+    ),
+    ("rejected", "page_not_object"): (
+        "context.page is JSON, but not an object",
+        "check the producer",
+    ),
+    ("rejected", "properties_too_large"): (
+        "the flattened properties of one event, with their full names, have more than 262,144 characters",
+        "send less, or less nesting",
+    ),
+    ("rejected", "too_deep"): ("traits are nested deeper than 32 levels", "flatten them"),
+    ("rejected", "already_taken"): (
+        "another end user holds a value that must be unique, and cannot be found by a look-up",
+        "find it in Wootric; merge or rename",
+    ),
+    ("rejected", "email_taken"): ("the same; Wootric names an e-mail", "the same"),
+    ("rejected", "phone_number_taken"): ("the same; Wootric names a phone number", "the same"),
+    ("rejected", "phone_number_not_findable"): (
+        "an end user with only a phone number that does not begin with `+`: Wootric would not find it again, and each identify would create another one",
+        "send the number with `+` and country code, or a user id",
+    ),
+    ("rejected", "validation"): (
+        "Wootric reports an invalid value; `x-detail` has the text",
+        "fix the value",
+    ),
+    ("rejected", "invalid_value"): (
+        "Wootric names a field whose value it refuses; `x-detail` has the text",
+        "fix the value",
+    ),
+    ("rejected", "missing_value"): (
+        "Wootric names a required field; `x-detail` has the text",
+        "send the field (usually an e-mail)",
+    ),
+    ("rejected", "record_not_found"): ("Wootric has no such record", "see `x-detail`"),
+    ("rejected", "forbidden"): (
+        "Wootric forbids this request while others succeed",
+        "ask Wootric, then replay",
+    ),
+    ("rejected", "bad_request"): ("status 400", "see `x-detail`"),
+    ("rejected", "method_not_allowed"): ("status 405", "check `WOOTRIC__API_URL`"),
+    ("rejected", "not_acceptable"): ("status 406", "check `WOOTRIC__API_URL`"),
+    ("rejected", "conflict"): ("status 409", "see `x-detail`"),
+    ("rejected", "gone"): ("status 410", "see `x-detail`"),
+    ("rejected", "too_large"): (
+        "status 413, 414 or 431; from `bridge --from-topic`: more bytes than the source's `max.message.bytes`, uncompressed",
+        "shorten texts or properties",
+    ),
+    ("rejected", "unsupported_media_type"): ("status 415", "check `WOOTRIC__API_URL`"),
+    ("rejected", "locked"): ("status 423", "replay later"),
+    ("rejected", "status_*"): ("any other status that refuses, by its number", "see `x-detail`"),
+    ("rejected", "lookup_*"): (
+        "the look-up before the write was refused; after `lookup_` one of the reasons above",
+        "see there",
+    ),
+    ("rejected", "no_identity"): (
+        "a response or decline without an end user reached the sink",
+        "report it: the transform skips these",
+    ),
+    ("parked", "ambiguous"): (
+        "a page view that may or may not have been counted",
+        "dismiss it, or resend it and accept that it may count twice: `in-doubt resolve`",
+    ),
+    ("parked", "two_candidates"): (
+        "two responses (or declines) match this one",
+        "check in Wootric, then `in-doubt resolve`",
+    ),
+    ("parked", "operation_lost"): (
+        "an intent too large to be kept, whose events no longer need a request",
+        "check in Wootric what they should have done",
+    ),
+    ("parked", "lookup_*"): (
+        "an earlier attempt may have been executed, and the look-up for it was refused; after `lookup_` one of the reasons above",
+        "check in Wootric, then `in-doubt resolve`",
+    ),
+    ("parked", "forbidden"): (
+        "the same, and Wootric forbids this look-up while others succeed",
+        "check in Wootric, then `in-doubt resolve`",
+    ),
+    ("parked", "record_not_found"): (
+        "the end user was found, their responses (or declines) were not",
+        "check in Wootric, then `in-doubt resolve`",
+    ),
+    ("parked", "list_incomplete"): (
+        "the end user's responses (or declines) could not be listed to the end, or the list could not be read",
+        "check in Wootric, then `in-doubt resolve`",
+    ),
+}
+
+RECORD_ERRORS = {"DecodeError", "UnknownSchemaError", "TransformError", "Refuse", "Rejected"}
+"""Calls whose first argument is the reason of a dead letter."""
+
+
+def rows() -> Iterator[tuple[str, str, str, str]]:
+    """Yield (outcome, reason, meaning, what to do).
+
+    Raises:
+        ValueError: the code has a reason that is not explained, or the reverse.
+    """
+    differ = set(REASONS) ^ in_code()
+    if differ:
+        raise ValueError(f"reasons of the code and of scripts/docs/reasons.py differ: {differ}")
+    skips = sources.skips()
+    for (outcome, reason), (meaning, then) in REASONS.items():
+        yield outcome, reason, meaning or skips[reason], then
+
+
+def in_code() -> set[tuple[str, str]]:
+    """Return every (outcome, reason) that a literal in the code can give a record."""
+    found = sources.named_reasons()
+    objects: set[str] = set()
+    paths = (
+        path
+        for path in sources.code()
+        if path.name not in sources.LEDGER_MODULES and sources.EMULATOR not in str(path)
+    )
+    for name, args, keywords in _calls(paths):
+        reason = keywords.get("reason", args[0] if args else None)
+        found |= _by_first(name, reason)
+        if name == "rejected" and len(args) > 1:
+            found |= {("rejected", text) for text in texts(args[1])}
+        elif name in {"_done", "count"} and len(args) > 1:
+            ends = list(texts(args[-1]))
+            found |= {(outcome, text) for outcome in texts(args[-2]) for text in ends}
+        elif name == "as_object":
+            objects |= {text.rpartition(".")[2] for text in texts(args[1])}
+    found.discard(("rejected", "*_not_object"))
+    return found | {("rejected", f"{name}_not_object") for name in objects}
+
+
+def _by_first(name: str, reason: ast.expr | None) -> set[tuple[str, str]]:
+    """Return what a call gives whose first argument is a reason."""
+    if reason is None:
+        return set()
+    if name in RECORD_ERRORS:
+        outcomes = ["rejected"]
+    else:
+        outcomes = {
+            "Skip": ["skipped"],
+            "Skipped": ["skipped"],
+            "Parked": ["parked"],
+            "turned_away": ["rejected", "parked"],
+        }.get(name, [])
+    return {(outcome, text) for outcome in outcomes for text in texts(reason)}
+
+
+def texts(node: ast.expr) -> Iterator[str]:
+    """Yield the texts that an expression may be; what is not a literal is found elsewhere."""
+    match node:
+        case ast.Constant(value=str(text)):
+            yield text
+        case ast.IfExp(body=body, orelse=orelse):
+            yield from texts(body)
+            yield from texts(orelse)
+        case ast.JoinedStr(values=values):
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "*" for part in values
+            )
+        case _:
+            pass
+
+
+def _calls(
+    paths: Iterable[Path],
+) -> Iterator[tuple[str, list[ast.expr], dict[str, ast.expr]]]:
+    for path in paths:
+        for node in ast.walk(ast.parse(sources.read(path))):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                yield name, node.args, {one.arg: one.value for one in node.keywords if one.arg}

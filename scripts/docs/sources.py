@@ -1,0 +1,268 @@
+"""All that the generator takes from the product. Nothing else in this package imports it.
+
+A module that moves or is renamed changes here, and nowhere else.
+"""
+
+import importlib
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import orjson
+import typer
+import yaml
+from prometheus_client.metrics import MetricWrapperBase
+
+from helm import documents as chart
+from sink.wootric import refusals
+from stream import cli, users
+from stream.bridge import refusal
+from stream.kafka import topics
+from stream.kafka.config import KafkaConfig
+from stream.kafka.messages import HaltReason
+from stream.operate import story
+from stream.secret_files import file_names
+from stream.settings import SECTIONS, names, secret_names
+from stream.telemetry.bridge_metrics import BridgeMetrics
+from stream.telemetry.events import EVENTS
+from stream.telemetry.lag import LagMetrics
+from stream.telemetry.metrics import Metrics
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+CHART = ROOT / "helm" / "wootric-destination"
+PACKAGES = ("stream", "sink")
+EMULATOR = "emulator"
+"""The folder whose literals are no words of the service."""
+LEDGER_MODULES = {"intent.py", "ledger_codec.py", "dead_letter.py"}
+"""What they refuse was written by the service itself, and is never an event's reason."""
+DEDUPE_WINDOW_S = 7 * 86_400
+
+
+def code() -> Iterator[Path]:
+    """Yield every module of the product."""
+    for package in PACKAGES:
+        yield from sorted((ROOT / package).rglob("*.py"))
+
+
+def read(path: Path) -> str:
+    """Return a file's text."""
+    return path.read_text(encoding="utf-8")
+
+
+# Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting of the environment."""
+
+    name: str
+    default: str
+    meaning: str
+    may_be_in_a_file: bool
+
+
+def settings() -> Mapping[str, tuple[str, list[Setting]]]:
+    """Return the settings by section, with what the section is about."""
+    secrets = set(secret_names())
+    found = {}
+    for section, model in SECTIONS.items():
+        rows = []
+        for field_name, field in model.model_fields.items():
+            name = f"{section.upper()}__{field_name.upper()}"
+            meaning = str(field.description)
+            rows.append(Setting(name, _default(field), meaning, name in secrets))
+        found[section.upper()] = (str(model.__doc__).split("\n", 1)[0], rows)
+    return found
+
+
+def setting_names() -> set[str]:
+    """Return all names that the environment may have, those of files included."""
+    return {*names(), *file_names(secret_names())}
+
+
+def _default(field: Any) -> str:
+    if field.is_required():
+        return "required"
+    if field.default_factory is dict:
+        return "{}"
+    if field.default_factory is not None:  # taken from the machine
+        return ""
+    default = field.get_default()
+    value = default.value if isinstance(default, Enum) else default
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# Commands
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Yield the path and the command of every command."""
+    yield from _commands(typer.main.get_command(cli.app), ())
+
+
+def _commands(group: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+# Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric, by the name that Prometheus shows."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
+
+
+def metrics() -> Mapping[str, list[Metric]]:
+    """Return the metrics by the command that serves them."""
+    catalogues: Mapping[str, Any] = {
+        "run": Metrics,
+        "lag-exporter": LagMetrics,
+        "bridge": BridgeMetrics,
+    }
+    return {command: list(_metrics(make())) for command, make in catalogues.items()}
+
+
+def _metrics(catalogue: Any) -> Iterator[Metric]:
+    for metric in vars(catalogue).values():
+        if isinstance(metric, MetricWrapperBase):
+            suffix = "_total" if metric._type == "counter" else ""
+            name = f"{metric._name}{suffix}"
+            kind, labels = str(metric._type), tuple(metric._labelnames)
+            yield Metric(name, kind, labels, str(metric._documentation))
+
+
+# Words
+
+
+def log_events() -> list[tuple[str, str, str, str]]:
+    """Return (event, level, when, what to do) of every log event."""
+    return [(event.name, event.level, event.when, event.then) for event in EVENTS]
+
+
+def skips() -> Mapping[str, str]:
+    """Return the reasons for skipping with their meanings."""
+    return dict(story.SKIPS)
+
+
+def named_reasons() -> set[tuple[str, str]]:
+    """Return the (outcome, reason) pairs that the code names by constants."""
+    words = {word for _, word in (*refusals._BY_TEXT, *refusals._BY_MESSAGE)}
+    words |= set(refusals._BY_STATUS.values())
+    return {
+        ("delivered", ""),
+        ("skipped", users.UNCHANGED),
+        ("skipped", users.STALE),
+        ("skipped", "tombstone"),
+        ("rejected", "status_*"),
+        *(("rejected", word) for word in words),
+    }
+
+
+def halt_reasons() -> list[str]:
+    """Return why a partition may halt."""
+    return [str(reason) for reason in HaltReason]
+
+
+def bridge_refusals() -> Mapping[str, int]:
+    """Return the HTTP status of each reason for which the bridge refuses a request."""
+    return {str(reason): status for reason, status in refusal.STATUS.items()}
+
+
+# Topics and schemas
+
+
+def topic_plans() -> list[Any]:
+    """Return the four topics as they should be, with the defaults."""
+    config = KafkaConfig(
+        bootstrap_servers="",
+        group_id="",
+        instance_id="",
+        topic="segment.events",
+        ledger_topic="segment.events.wootric.ledger",
+        dead_letter_topic="segment.events.wootric.dlq",
+        parked_topic="segment.events.wootric.parked",
+    )
+    return topics.plans(
+        config, dedupe_window_s=DEDUPE_WINDOW_S, record_bytes_max=topics.RECORD_BYTES_DEFAULT
+    )
+
+
+def schemas() -> Mapping[str, Any]:
+    """Return the Avro schemas by their names."""
+    folder = ROOT / "schemas" / "avro"
+    return {path.stem: orjson.loads(path.read_bytes()) for path in sorted(folder.glob("*.avsc"))}
+
+
+# The chart
+
+
+def alerts() -> list[dict[str, Any]]:
+    """Return the alerts of the chart's rules."""
+    return [
+        rule
+        for path in sorted((CHART / "files" / "rules").glob("*.yaml"))
+        for group in yaml.safe_load(read(path))["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+
+
+def dashboards() -> list[dict[str, Any]]:
+    """Return the chart's dashboards."""
+    folder = CHART / "files" / "dashboards"
+    return [orjson.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+
+
+def chart_values() -> list[tuple[str, str, str]]:
+    """Return (path, default, meaning) of every value of the chart."""
+    text = read(CHART / "values.yaml")
+    values = yaml.safe_load(text)
+    return [(path, chart._default(values, path), told) for path, told in chart.descriptions(text)]
+
+
+def chart_defaults() -> dict[str, Any]:
+    """Return the chart's values."""
+    return dict(yaml.safe_load(read(CHART / "values.yaml")))
+
+
+# Tests
+
+
+def cases(name: str) -> Any:
+    """Return the golden cases of a file."""
+    return orjson.loads((ROOT / "tests" / "cases" / f"{name}.json").read_bytes())
+
+
+def test_names() -> set[str]:
+    """Return the names of all tests."""
+    found = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for line in read(path).splitlines():
+            words = line.strip().removeprefix("async ").split("(")[0].split()
+            if len(words) == 2 and words[0] == "def" and words[1].startswith("test_"):
+                found.add(words[1])
+    return found
+
+
+def of_tests(module: str, attribute: str) -> Any:
+    """Return what a module beside the tests defines."""
+    for folder in ("tests", "tests/model"):
+        if str(ROOT / folder) not in sys.path:
+            sys.path.append(str(ROOT / folder))
+    return getattr(importlib.import_module(module), attribute)
