@@ -34,7 +34,7 @@ test-all: $(READY) tools ## the slow ones too, and more schedules of the simulat
 	@WOOTRIC_TESTS=all $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope -m "not deploy" $(ARGS)
 
 coverage: $(READY) ## what test-fast reaches of lines and branches; fails below 95 % of the core's branches
-	@WOOTRIC_TESTS=fast $(BIN)/python -m tests.core_coverage --numprocesses $(WORKERS) $(FAST) $(ARGS)
+	@WOOTRIC_TESTS=fast $(BIN)/python -m tests.fixtures.core_coverage --numprocesses $(WORKERS) $(FAST) $(ARGS)
 
 check: $(READY) ## style, types and the rules of who may import whom
 	@$(BIN)/ruff check
@@ -49,7 +49,7 @@ tools: $(READY)
 	@$(BIN)/python -m tests.chart.chart_tools
 
 chart: $(READY) ## write the chart's README, schema of values and dashboards
-	@$(BIN)/python -m helm.documents
+	@$(BIN)/python -m scripts.documents
 
 docs: $(READY) ## write the generated pages of docs/
 	@$(BIN)/python -m scripts.docs

@@ -14,8 +14,8 @@ from hypothesis import settings
 from one_broker import OneBroker
 from stack import Stack
 
-from sink.wootric.emulator import Emulator
-from stream.local.broker import broker
+from stream.devtools.local_kafka import broker
+from stream.devtools.wootric_emulator import Emulator
 
 pytest_plugins = ["again", "evidence", "order"]
 

@@ -23,7 +23,7 @@ from again import causes, is_verdict
 from evidence import OracleError
 from one_broker import OneBroker, ask
 
-from stream.local.broker import ADDRESS_VARIABLE
+from stream.devtools.local_kafka import ADDRESS_VARIABLE
 
 ROOT = Path(__file__).parent.parent
 CI = (ROOT / ".ci" / "run").read_text()
@@ -162,7 +162,7 @@ def marked(nodeid: str, *, reason: str, crowd: bool = False) -> tuple[Any, pytes
 def test_a_mark_without_reason_or_where_it_says_nothing_is_refused(
     folder: str, reason: str, *, crowd: bool
 ) -> None:
-    again.check(*marked("tests/kafka/test_it.py", reason="why"))
+    again.check(*marked("tests/integration/test_it.py", reason="why"))
     with pytest.raises(pytest.UsageError, match="`timing`"):
         again.check(*marked(f"tests/{folder}/test_it.py", reason=reason, crowd=crowd))
 
@@ -217,7 +217,7 @@ def test_tests_that_build_on_each_other_stay_in_the_order_in_which_they_are_writ
 
 FAILS = """
 import pytest
-from sink.wootric.emulator import Emulator
+from stream.devtools.wootric_emulator import Emulator
 from stack import Stack
 from stream.record import Partition, Record
 
@@ -275,20 +275,24 @@ def test_the_processes_of_a_run_are_told_one_address(monkeypatch: pytest.MonkeyP
 
 def test_the_core_is_what_the_contracts_name_and_its_gaps_are_told() -> None:
     modules = core_coverage.core(tomllib.loads((ROOT / "pyproject.toml").read_text()))
-    assert {"stream.flow", "sink.retry", "stream.bridge.intake"} <= modules
+    assert {"stream.engine.task_manager", "sink.retry", "stream.bridge.payload"} <= modules
     files = [path.relative_to(ROOT).as_posix() for path in ROOT.glob("s*/**/*.py")]
     reached = [path for path in files if core_coverage.is_of(path, modules)]
-    assert {"stream/flow.py", "stream/transform/page.py", "stream/transform/__init__.py"} <= {
+    assert {
+        "stream/engine/task_manager.py",
+        "stream/transform/page.py",
+        "stream/transform/__init__.py",
+    } <= {*reached}
+    assert not {"stream/runtime/worker.py", "stream/flow_of_time.py", "sink/http_session.py"} & {
         *reached
     }
-    assert not {"stream/service.py", "stream/flow_of_time.py", "sink/http.py"} & {*reached}
     seen = {
-        "stream/flow.py": {
+        "stream/engine/task_manager.py": {
             "summary": {"num_branches": 4, "covered_branches": 3, "missing_branches": 1},
             "missing_lines": [12],
             "missing_branches": [[9, 12]],
         },
-        "stream/work.py": {
+        "stream/engine/lanes.py": {
             "summary": {"num_branches": 6, "covered_branches": 6, "missing_branches": 0},
             "missing_lines": [],
             "missing_branches": [],
@@ -296,5 +300,5 @@ def test_the_core_is_what_the_contracts_name_and_its_gaps_are_told() -> None:
     }
     assert core_coverage.share(seen) == 0.9
     assert [str(gap) for gap in core_coverage.gaps(seen)] == [
-        "stream/flow.py: 1 of 4 branches: lines 12; branches 9->12"
+        "stream/engine/task_manager.py: 1 of 4 branches: lines 12; branches 9->12"
     ]

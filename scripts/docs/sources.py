@@ -16,26 +16,27 @@ import typer
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-from helm import documents as chart
+from scripts import documents as chart
 from sink.wootric import refusals
-from stream import cli, users
 from stream.bridge import refusal
+from stream.cli import app as cli
+from stream.engine import end_user_cache
 from stream.kafka import topics
 from stream.kafka.config import KafkaConfig
-from stream.kafka.messages import HaltReason
-from stream.operate import story
+from stream.kafka.protocol import HaltReason
+from stream.operations.analysis import explanations
 from stream.secret_files import file_names
 from stream.settings import SECTIONS, names, secret_names
 from stream.telemetry.bridge_metrics import BridgeMetrics
-from stream.telemetry.events import EVENTS
-from stream.telemetry.lag import LagMetrics
+from stream.telemetry.lag_exporter import LagMetrics
+from stream.telemetry.log_events import EVENTS
 from stream.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 CHART = ROOT / "helm" / "wootric-destination"
 PACKAGES = ("stream", "sink")
-EMULATOR = "emulator"
+EMULATOR = "wootric_emulator"
 """The folder whose literals are no words of the service."""
 LEDGER_MODULES = {"intent.py", "ledger_codec.py", "dead_letter.py"}
 """What they refuse was written by the service itself, and is never an event's reason."""
@@ -157,7 +158,7 @@ def log_events() -> list[tuple[str, str, str, str]]:
 
 def skips() -> Mapping[str, str]:
     """Return the reasons for skipping with their meanings."""
-    return dict(story.SKIPS)
+    return dict(explanations.SKIPS)
 
 
 def named_reasons() -> set[tuple[str, str]]:
@@ -166,8 +167,8 @@ def named_reasons() -> set[tuple[str, str]]:
     words |= set(refusals._BY_STATUS.values())
     return {
         ("delivered", ""),
-        ("skipped", users.UNCHANGED),
-        ("skipped", users.STALE),
+        ("skipped", end_user_cache.UNCHANGED),
+        ("skipped", end_user_cache.STALE),
         ("skipped", "tombstone"),
         ("rejected", "status_*"),
         *(("rejected", word) for word in words),

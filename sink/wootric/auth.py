@@ -15,12 +15,12 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from sink.classify import Ambiguous, Executed, Forbidden, NotExecuted, Refused, Throttled, classify
-from sink.http import Reply, Request
+from sink.http_session import Reply, Request
 from sink.retry import backoff_s, demanded_wait_s
 from sink.wootric.account import WootricAccount
-from sink.wootric.answers import document
 from sink.wootric.context import Context
 from sink.wootric.refusals import oauth_error
+from sink.wootric.replies import document
 
 USER_AGENT = "wootric-stream"
 FORM = "application/x-www-form-urlencoded"

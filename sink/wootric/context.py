@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sink.hooks import SinkHooks
-from sink.http import Sender
+from sink.http_session import Sender
+from sink.wootric.hooks import SinkHooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

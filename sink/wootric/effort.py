@@ -3,7 +3,7 @@
 from typing import Final
 
 from sink.classify import Refused
-from sink.delivery import Deferred, Delivery, Outcome, Parked, Rejected
+from sink.wootric.delivery import Deferred, Delivery, Outcome, Parked, Rejected
 from sink.wootric.expense import api_requests
 from sink.wootric.refusals import detail
 

@@ -1,8 +1,8 @@
 """Creating, changing and deleting end users."""
 
 from sink.classify import Executed, Refused
-from sink.delivery import Delivered, EndUser, Outcome, Rejected, Skipped
-from sink.wootric.answers import document, end_user
+from sink.wootric.client import Upstream
+from sink.wootric.delivery import Delivered, EndUser, Outcome, Rejected, Skipped
 from sink.wootric.effort import Effort, Ended
 from sink.wootric.identity import (
     IDENTITIES,
@@ -17,8 +17,8 @@ from sink.wootric.lookup import Lookup
 from sink.wootric.operations import DeleteEndUser, UpsertEndUser
 from sink.wootric.profile import changes, creation, merged
 from sink.wootric.refusals import is_absent, reason
-from sink.wootric.request import Requests
-from sink.wootric.upstream import Upstream
+from sink.wootric.replies import document, end_user
+from sink.wootric.requests import Requests
 
 NONE_LEFT_OUT: frozenset[str] = frozenset()
 

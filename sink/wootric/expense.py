@@ -1,6 +1,6 @@
 """What a delivery will ask of the API, as far as it can be told beforehand. Pure."""
 
-from sink.delivery import EndUser
+from sink.wootric.delivery import EndUser
 from sink.wootric.operations import (
     CreateDecline,
     CreateResponse,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TypeAlias
 
-from sink.delivery import EndUser
+from sink.wootric.delivery import EndUser
 from sink.wootric.operations import (
     CreateDecline,
     CreateResponse,

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from sink.delivery import EndUser
-from sink.wootric.answers import document, end_user
+from sink.wootric.delivery import EndUser
 from sink.wootric.effort import Effort
 from sink.wootric.identity import Conflict, OfEndUser, Writers, is_stranger, name_of
 from sink.wootric.lookup import Lookup
 from sink.wootric.operations import UpsertEndUser
 from sink.wootric.profile import merged
+from sink.wootric.replies import document, end_user
 
 
 class Known:

@@ -4,14 +4,14 @@ from collections.abc import Container
 from typing import Any
 
 from sink.classify import Executed, Refused
-from sink.delivery import EndUser
-from sink.http import Request
-from sink.wootric.answers import document, end_user
+from sink.http_session import Request
+from sink.wootric.client import Answer, Upstream
+from sink.wootric.delivery import EndUser
 from sink.wootric.effort import Effort, Ended
 from sink.wootric.operations import UpsertEndUser
 from sink.wootric.refusals import detail, is_absent, reason
-from sink.wootric.request import Requests
-from sink.wootric.upstream import Answer, Upstream
+from sink.wootric.replies import document, end_user
+from sink.wootric.requests import Requests
 
 NOTHING = (b"", b"null")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
-from sink.delivery import EndUser
+from sink.wootric.delivery import EndUser
 from sink.wootric.operations import NO_PROPERTIES, Properties, Scalar, UpsertEndUser
 
 Form: TypeAlias = list[tuple[str, str]]

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from sink.wootric.answers import document
+from sink.wootric.replies import document
 
 DETAIL_BYTES_MAX = 2048
 

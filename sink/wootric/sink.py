@@ -6,20 +6,21 @@ from collections.abc import Callable
 from random import Random
 from typing import assert_never
 
-from sink.circuit import Circuit
+from sink.circuit_breaker import Circuit
 from sink.classify import Executed, Forbidden, Throttled, Unauthorized, classify
 from sink.concurrency import Concurrency
-from sink.delivery import Deferred, Delivery, InDoubt, Outcome
-from sink.hooks import SinkHooks
-from sink.http import Sender
-from sink.rate import RateGate
-from sink.slots import Slots
+from sink.http_session import Sender
+from sink.permits import Slots
+from sink.rate_limit import RateGate
 from sink.wootric.account import WootricAccount
 from sink.wootric.auth import Bearer, Denied, Grant, TokenKeeper
+from sink.wootric.client import Upstream
 from sink.wootric.context import Context
+from sink.wootric.delivery import Deferred, Delivery, InDoubt, Outcome
 from sink.wootric.effort import Effort, Ended
 from sink.wootric.end_users import EndUsers
-from sink.wootric.host import Host
+from sink.wootric.endpoint import Host
+from sink.wootric.hooks import SinkHooks
 from sink.wootric.known import Known
 from sink.wootric.lookup import Lookup
 from sink.wootric.operations import (
@@ -30,9 +31,8 @@ from sink.wootric.operations import (
     UpsertEndUser,
 )
 from sink.wootric.pages import Pages
-from sink.wootric.request import Requests
+from sink.wootric.requests import Requests
 from sink.wootric.surveys import Surveys
-from sink.wootric.upstream import Upstream
 
 FAILURES_MAX = 20
 # The pixel knows no credentials: these say that its address or the account is wrong.

@@ -1,10 +1,10 @@
 """A record of Segment's Kafka destination to a record of the input. Pure."""
 
 from stream import __version__
-from stream.bridge.intake import Arrival, arrival
-from stream.dead_letter import DeadLetter
+from stream.bridge.payload import Arrival, arrival
+from stream.codec.dead_letter import DeadLetter
+from stream.codec.json_text import parse
 from stream.errors import DecodeError
-from stream.json_value import parse
 from stream.record import Record
 
 

@@ -8,8 +8,8 @@ import structlog
 
 from stream.bridge.forward import forward
 from stream.bridge.health import Standing
-from stream.dead_letter import DeadLetter
-from stream.kafka.rekey import Output
+from stream.codec.dead_letter import DeadLetter
+from stream.kafka.repartition import Output
 from stream.record import Partition, Record
 from stream.telemetry.bridge_metrics import BridgeMetrics
 

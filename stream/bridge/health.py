@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stream.telemetry.bridge_metrics import BridgeMetrics
-from stream.telemetry.server import Check, HealthServer
+from stream.telemetry.http import Check, HealthServer
 
 POLL_AGE_S_MAX = 60.0
 

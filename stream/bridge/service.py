@@ -11,17 +11,17 @@ from stream import __version__
 from stream.bridge.budget import Budget
 from stream.bridge.forwarding import Forwarding, convert
 from stream.bridge.health import Standing, health_server
-from stream.bridge.listener import Listener, ListenerBounds
+from stream.bridge.http_server import Listener, ListenerBounds
 from stream.bridge.signature import Verifier
 from stream.bridge.webhook import Webhook
 from stream.errors import StartupError
 from stream.kafka.acknowledged import AcknowledgedProducer
 from stream.kafka.preflight import preflight_bridge
-from stream.kafka.rekey import Rekeyer
-from stream.registry.opening import header_for
-from stream.renewal import lasting
-from stream.service import kafka_config
+from stream.kafka.repartition import Rekeyer
+from stream.runtime.worker import kafka_config
+from stream.schema_registry.opening import header_for
 from stream.settings import BridgeOnly, BridgeSettings, load_bridge
+from stream.settings_loader import lasting
 from stream.telemetry.bridge_metrics import BridgeMetrics
 
 log = structlog.get_logger()

@@ -12,7 +12,7 @@ from aiohttp import ClientError, web
 
 from stream.bridge.body import check_length, inflate
 from stream.bridge.budget import Budget, Lease
-from stream.bridge.intake import Arrival, arrivals, read_events
+from stream.bridge.payload import Arrival, arrivals, read_events
 from stream.bridge.refusal import Refused
 from stream.bridge.signature import Verifier
 from stream.kafka.acknowledged import AcknowledgedProducer, NotTaken

@@ -7,7 +7,11 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from stream.bridge.service import shared_secrets
-from stream.diagnosis import (
+from stream.doctor.checks import look_at_wootric
+from stream.doctor.kafka import look_at_kafka, look_at_kafka_for_bridge
+from stream.doctor.network import Address, look_at
+from stream.doctor.registry import look_at_registry
+from stream.doctor.result import (
     CONFIGURATION,
     UNAVAILABLE,
     Diagnosis,
@@ -16,15 +20,11 @@ from stream.diagnosis import (
     failed,
     fine,
 )
-from stream.doctor.network import Address, look_at
-from stream.doctor.registry import look_at_registry
 from stream.doctor.state import look_at_state
 from stream.doctor.version import look_at_version
-from stream.doctor.wootric import look_at_wootric
 from stream.errors import StartupError
 from stream.kafka.config import KafkaConfig
-from stream.kafka.doctor import look_at_kafka, look_at_kafka_for_bridge
-from stream.service import kafka_config, wootric_account
+from stream.runtime.worker import kafka_config, wootric_account
 from stream.settings import Settings, load, load_bridge
 
 

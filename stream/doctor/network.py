@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from stream.diagnosis import UNAVAILABLE, Diagnosis, doubtful, failed, fine
+from stream.doctor.result import UNAVAILABLE, Diagnosis, doubtful, failed, fine
 
 CONNECT_S = 5.0
 DAY_S = 86_400

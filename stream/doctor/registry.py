@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from stream.diagnosis import (
+from stream.doctor.network import Address, look_at
+from stream.doctor.result import (
     CONFIGURATION,
     PERMISSION,
     UNAVAILABLE,
@@ -13,17 +14,16 @@ from stream.diagnosis import (
     failed,
     fine,
 )
-from stream.doctor.network import Address, look_at
 from stream.errors import StartupError
-from stream.registry.client import (
+from stream.schema_registry.client import (
     NotRegistered,
     RegistryClient,
     RegistryDenied,
     RegistryUnavailable,
     SchemaRefused,
 )
-from stream.registry.opening import registry_client, subject_of
-from stream.registry.startup import check_readable, our_schema
+from stream.schema_registry.opening import registry_client, subject_of
+from stream.schema_registry.setup import check_readable, our_schema
 from stream.settings import SchemaRegistrySettings
 
 SCHEMA = "registry schema"

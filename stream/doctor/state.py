@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from stream.diagnosis import Diagnosis, doubtful, fine
+from stream.doctor.result import Diagnosis, doubtful, fine
 
 FREE_BYTES_MIN = 1024**3
 GB = 1e9

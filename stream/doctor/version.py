@@ -5,8 +5,8 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stream.diagnosis import CONFIGURATION, Diagnosis, doubtful, failed, fine
 from stream.doctor.network import Address, connect
+from stream.doctor.result import CONFIGURATION, Diagnosis, doubtful, failed, fine
 
 FETCH, OFFSET_FETCH, API_VERSIONS, TXN_OFFSET_COMMIT = 1, 9, 18, 28
 # Source: KIP-447, in 2.5: offsets in transactions are fenced by the group's generation from

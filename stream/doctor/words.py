@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import orjson
 
-from stream.diagnosis import Diagnosis, State
+from stream.doctor.result import Diagnosis, State
 
 MARK = {State.OK: "ok  ", State.WARN: "warn", State.FAIL: "FAIL"}
 

@@ -15,8 +15,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from stream.errors import KafkaFailed, StreamError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
+from stream.kafka.errors import noted
 from stream.kafka.login import LoginWatch
-from stream.kafka.trouble import noted
 
 log = structlog.get_logger()
 

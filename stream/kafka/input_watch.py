@@ -19,7 +19,7 @@ from confluent_kafka.admin import (
 
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
-from stream.kafka.messages import Begun, End, Kept, Sized
+from stream.kafka.protocol import Begun, End, Kept, Sized
 from stream.record import Partition
 
 ENDS_EVERY_S = 1.0

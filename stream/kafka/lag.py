@@ -20,8 +20,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, Resou
 from stream.errors import KafkaFailed
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
-from stream.kafka.group import ASK_S, committed
 from stream.kafka.login import LoginWatch
+from stream.kafka.metadata import ASK_S, committed
 from stream.record import Partition
 
 LOOK_S_MAX = 5.0

@@ -12,10 +12,10 @@ from stream.errors import KafkaFailed, StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.folding import fold
-from stream.kafka.group import ASK_S, Group, committed
+from stream.kafka.metadata import ASK_S, Group, committed
 from stream.kafka.records import read_record
-from stream.ledger import MemoryState
 from stream.record import Partition, Record
+from stream.state.ledger import MemoryState
 
 CHUNK_RECORDS_MAX = 500
 CHUNK_S_MAX = 1.0

@@ -7,7 +7,7 @@ from stream.errors import StartupError
 from stream.kafka import config as settings
 from stream.kafka import topics
 from stream.kafka.config import KafkaConfig
-from stream.kafka.trouble import as_startup_error
+from stream.kafka.errors import as_startup_error
 
 
 def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from stream.kafka.group import ASK_S
+from stream.kafka.metadata import ASK_S
 
 CHUNK_RECORDS_MAX = 5_000
 CHUNK_WAIT_S = 0.05

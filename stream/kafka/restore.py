@@ -23,14 +23,14 @@ from confluent_kafka import (
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.folding import fold
-from stream.kafka.group import ASK_S, Group, committed
-from stream.kafka.keeper import Keeper, LedgerPart, Opened
-from stream.kafka.messages import Failed, Halted, HaltReason, Restored, Restoring
+from stream.kafka.metadata import ASK_S, Group, committed
+from stream.kafka.protocol import Failed, Halted, HaltReason, Restored, Restoring
 from stream.kafka.reading import chunks
 from stream.kafka.stamp import LedgerEnds, Stamp
 from stream.kafka.transactions import fence
-from stream.ledger import MemoryState
 from stream.record import Partition
+from stream.state.ledger import MemoryState
+from stream.state.store import Keeper, LedgerPart, Opened
 
 log = structlog.get_logger()
 

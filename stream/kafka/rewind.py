@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from stream.errors import StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
-from stream.kafka.group import ASK_S, committed
+from stream.kafka.metadata import ASK_S, committed
 from stream.record import Partition
 
 MOVED = (

@@ -14,16 +14,16 @@ from typing import Any
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from stream.checkpoint import Checkpoint, LedgerRecord
-from stream.dead_letter import DeadLetter
+from stream.codec.dead_letter import DeadLetter
+from stream.engine.checkpoint import Checkpoint, LedgerRecord
 from stream.errors import CommitAborted, Fenced, KafkaFailed, StartupError
 from stream.kafka import config as settings
 from stream.kafka.bounded import Bounded, Overdue
 from stream.kafka.config import KafkaConfig
-from stream.kafka.group import committed
+from stream.kafka.metadata import committed
 from stream.kafka.stamp import LedgerEnds, Stamp
-from stream.ledger import REMOTE_ID_HEADER
 from stream.record import Partition
+from stream.state.ledger import REMOTE_ID_HEADER
 
 log = structlog.get_logger()
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import Gauge
 
-from stream.flow import Flow
-from stream.partition_flow import PartitionFlow
+from stream.engine.lanes import Work
+from stream.engine.partition_task import PartitionFlow
+from stream.engine.task_manager import Flow
 from stream.record import Partition
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.vitals import Standing, Vitals
-from stream.work import Work
 
 
 class Gauges:

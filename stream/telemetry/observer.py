@@ -8,25 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from sink.delivery import (
-    Deferred,
-    Delivered,
-    InDoubt,
-    Outcome,
-    Parked,
-    Rejected,
-    Skipped,
-)
-from stream.checkpoint import Checkpoint, Share
-from stream.judge import Judged
-from stream.kafka.messages import Halted, HaltReason, Restored
-from stream.partition_flow import PartitionFlow
+from sink.wootric.delivery import Deferred, Delivered, InDoubt, Outcome, Parked, Rejected, Skipped
+from stream.engine.checkpoint import Checkpoint, Share
+from stream.engine.lanes import Work
+from stream.engine.partition_task import PartitionFlow
+from stream.engine.prepare import Judged
+from stream.kafka.protocol import Halted, HaltReason, Restored
 from stream.record import Partition
 from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import LOOP_STATES, Metrics
 from stream.telemetry.vitals import Opened, Vitals
 from stream.transform import Deliver
-from stream.work import Work
 
 if TYPE_CHECKING:
     from stream.telemetry.tracing import Tracer

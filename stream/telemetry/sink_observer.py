@@ -2,7 +2,7 @@
 
 import structlog
 
-from stream.credentials import look_at
+from stream.telemetry.credentials import look_at
 from stream.telemetry.metrics import Metrics
 
 log = structlog.get_logger()

@@ -23,10 +23,10 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from stream import __version__
-from stream.judge import Judged, Refuse
+from stream.engine.lanes import Work
+from stream.engine.prepare import Judged, Refuse
 from stream.record import Record
 from stream.transform import Deliver, Skip
-from stream.work import Work
 
 REMEMBERED_MAX = 50_000
 CLOSE_S_MAX = 3.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from stream.kafka.messages import Halted
+from stream.kafka.protocol import Halted
 from stream.record import Partition
 
 LAST_LETTERS = 10

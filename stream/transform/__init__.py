@@ -11,13 +11,13 @@ Anything else is skipped with a reason. Source: Segment's Wootric destination
 (analytics.js-integration-wootric 2.2.0), carried over to Wootric's REST API.
 """
 
+from stream.codec.event import Event
 from stream.errors import TransformError
-from stream.event import Event
 from stream.transform.delete import delete
 from stream.transform.gate import enabled
 from stream.transform.identify import identify
-from stream.transform.outcome import Deliver, Rules, Skip
 from stream.transform.page import page
+from stream.transform.result import Deliver, Rules, Skip
 from stream.transform.track import track
 
 __all__ = ["Deliver", "Rules", "Skip", "transform"]

@@ -1,9 +1,9 @@
 """delete: the end user goes, where the settings allow it."""
 
 from sink.wootric.operations import DeleteEndUser
-from stream.event import Event
-from stream.transform.fields import read_user
-from stream.transform.outcome import Deliver, Rules, Skip
+from stream.codec.event import Event
+from stream.transform.result import Deliver, Rules, Skip
+from stream.transform.traits import read_user
 
 
 def delete(event: Event, rules: Rules) -> Deliver | Skip:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from sink.wootric.operations import Operation, PageView, fields_of
-from stream.event import Event
-from stream.segment import TIMES as TIME_ATTRIBUTES
-from stream.segment_time import how_read
+from stream.codec.event import Event
+from stream.codec.segment import TIMES as TIME_ATTRIBUTES
+from stream.codec.segment_time import how_read
 from stream.transform.explain_properties import Explanation, explain_properties
-from stream.transform.fields import context_traits, created_key, optional_text
 from stream.transform.lookup import as_object, find_key
-from stream.transform.outcome import Rules
+from stream.transform.result import Rules
 from stream.transform.track import SCORE, TEXT, either_key, time_of
+from stream.transform.traits import context_traits, created_key, optional_text
 
 AS_IT_IS = "as it is"
 BY_THE_SINK = "not in the event: from what is known of the user, else looked up"

@@ -6,8 +6,8 @@ from typing import Any
 
 from sink.wootric.operations import Scalar
 from stream.transform.lookup import plain_name
-from stream.transform.outcome import Rules
 from stream.transform.properties import FIELDS, add, flatten
+from stream.transform.result import Rules
 
 OWN_FIELD = "e-mail, phone, creation and id are no properties"
 

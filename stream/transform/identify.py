@@ -1,11 +1,11 @@
 """identify: the end user as the event describes them."""
 
 from sink.wootric.operations import UpsertEndUser
-from stream.event import Event
-from stream.transform.fields import read_created, read_phone, read_user
+from stream.codec.event import Event
 from stream.transform.lookup import as_object
-from stream.transform.outcome import Deliver, Rules, Skip
 from stream.transform.properties import read_properties
+from stream.transform.result import Deliver, Rules, Skip
+from stream.transform.traits import read_created, read_phone, read_user
 
 
 def identify(event: Event, rules: Rules) -> Deliver | Skip:

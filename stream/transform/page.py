@@ -3,9 +3,9 @@
 import hashlib
 
 from sink.wootric.operations import PageView
-from stream.event import Event
-from stream.transform.fields import context_traits, read_created, read_url, read_user
-from stream.transform.outcome import Deliver, Skip
+from stream.codec.event import Event
+from stream.transform.result import Deliver, Skip
+from stream.transform.traits import context_traits, read_created, read_url, read_user
 
 _DECIMALS = 16  # as many as Math.random() usually shows
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from sink.wootric.operations import PageView, to_fields
 from sink.wootric.pixel import pixel_request_url
+from stream.codec.event import Event
 from stream.errors import TransformError
-from stream.event import Event
 from stream.transform import Deliver, Rules, Skip, transform
 from stream.transform.explain import explain, why_skipped
 

@@ -20,11 +20,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sink.wootric.operations import Scalar
+from stream.codec.segment_time import as_seconds, read_iso_date_ms
 from stream.errors import TransformError
-from stream.segment_time import as_seconds, read_iso_date_ms
-from stream.transform.fields import is_number, number_text
 from stream.transform.lookup import plain_name
-from stream.transform.outcome import Rules
+from stream.transform.result import Rules
+from stream.transform.traits import is_number, number_text
 
 FIELDS = frozenset({"email", "created", "createdat", "phone", "id"})
 """Traits that are fields of their own and never properties, by their plain names."""

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from sink.wootric.operations import CreateDecline, CreateResponse
+from stream.codec.event import Event
+from stream.codec.segment_time import as_seconds
 from stream.errors import TransformError
-from stream.event import Event
-from stream.segment_time import as_seconds
-from stream.transform.fields import (
+from stream.transform.lookup import as_object, find_key
+from stream.transform.properties import read_properties
+from stream.transform.result import Deliver, Rules, Skip
+from stream.transform.traits import (
     context_traits,
     is_number,
     number_text,
@@ -20,9 +23,6 @@ from stream.transform.fields import (
     read_url,
     read_user,
 )
-from stream.transform.lookup import as_object, find_key
-from stream.transform.outcome import Deliver, Rules, Skip
-from stream.transform.properties import read_properties
 
 SCORE = ("score", "feedbackscore")
 TEXT = ("text", "feedbacktext")

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from rich.console import Console
 
-from stream.local.broker import broker
+from stream.devtools.local_kafka import broker
 from tests.bench import (
     economy,
     endurance,

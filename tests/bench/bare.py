@@ -16,8 +16,8 @@ from confluent_kafka import Consumer
 from yarl import URL
 
 from sink.wootric.pixel import pixel_request_url
-from stream.avro import all_packaged
-from stream.decode import Decoder
+from stream.codec.avro import all_packaged
+from stream.codec.decode import Decoder
 from stream.transform import Deliver, Rules, transform
 
 

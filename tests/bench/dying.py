@@ -7,7 +7,7 @@ from typing import Any
 
 import confluent_kafka
 
-from stream.cli import main
+from stream.cli.app import main
 from stream.kafka import transactions
 
 ORDER = Path(os.environ["DIE_IN_TRANSACTION"])

@@ -14,8 +14,8 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
-from stream.kafka.publish import record_of
-from stream.local.traffic import Kind, Sample, traffic
+from stream.devtools.traffic import Kind, Sample, traffic
+from stream.kafka.producer import record_of
 from tests.bench.rudderstack import RudderStack
 from tests.bench.simulated import Figures, World
 

@@ -16,15 +16,15 @@ import psutil
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from rich.console import Console
 
-from stream.kafka.publish import record_of
-from stream.kafka.survey import Survey
-from stream.local.traffic import Document
+from stream.devtools.traffic import Document
+from stream.kafka.producer import record_of
+from stream.kafka.reader import Survey
 from tests.bench.ground import Ground, say, status_of, worker_of
 from tests.bench.speed import Case, Subject
 from tests.bench.speed import measure as measure_case
 from tests.bench.traces import SEED, Trace, producer, realistic
+from tests.fixtures.stack import Stack, Worker
 from tests.soak.watch import Memory, growth
-from tests.stack import Stack, Worker
 
 SHARE = 0.8
 CASE = Case(Subject.SERVICE, Trace.REALISTIC, 20, 256)

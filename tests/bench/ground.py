@@ -17,7 +17,7 @@ from rich.console import Console
 
 from tests.bench.native import Native, served
 from tests.bench.traces import PARTITIONS
-from tests.stack import RUN, Stack, Worker
+from tests.fixtures.stack import RUN, Stack, Worker
 
 WITHOUT_TRANSACTIONS = (sys.executable, "-m", "tests.bench.without_transactions", "run")
 RUN_S_MAX = 240.0

@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import Producer
 from rich.console import Console
 
-from stream.kafka.publish import record_of
+from stream.kafka.producer import record_of
 from tests.bench.ground import Ground, worker_of
 from tests.bench.traces import distinct, named
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stream.devtools import Say, silent
+from stream.devtools.downloads import alone, cache
 from stream.errors import StartupError
-from stream.local import Say, silent
-from stream.local.jars import alone, cache
 
 SOURCES = Path(__file__).with_name("native")
 BUILD_S_MAX = 300

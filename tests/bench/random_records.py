@@ -14,13 +14,13 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from stream.dead_letter import DeadLetter
-from stream.kafka.survey import surveying
+from stream.codec.dead_letter import DeadLetter
+from stream.kafka.reader import surveying
 from tests.bench.ground import Ground, peak_mb, say, settled_in, status_of, worker_of
 from tests.bench.native import Native
 from tests.bench.traces import SEED, distinct, named, producer
-from tests.noise import Noise
-from tests.stack import Stack, Worker
+from tests.fixtures.noise import Noise
+from tests.fixtures.stack import Stack, Worker
 
 RECORDS = 10_000_000
 AHEAD_MAX = 200_000

@@ -19,12 +19,12 @@ from confluent_kafka import Producer
 from rich.console import Console
 from rich.table import Table
 
-from stream.kafka.publish import record_of
-from stream.local.traffic import Traffic
+from stream.devtools.traffic import Traffic
+from stream.kafka.producer import record_of
 from tests.bench.ground import Ground, say, status_of, worker_of
 from tests.bench.native import Native
 from tests.bench.traces import PARTITIONS
-from tests.stack import Stack, Worker
+from tests.fixtures.stack import Stack, Worker
 
 TRIALS = 10
 RATE = 60

@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 
 import orjson
 
-from sink.wootric.emulator.api import Api
-from sink.wootric.emulator.behaviour import Behaviour
-from sink.wootric.emulator.call import Call, Reply
+from stream.devtools.wootric_emulator.api import Api
+from stream.devtools.wootric_emulator.behaviour import Behaviour
+from stream.devtools.wootric_emulator.call import Call, Reply
 
 SURVEYS = {"create response": "responses", "create decline": "declines"}
 WINDOW_S = 60

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from tests.bench.ground import Ground, follow, say, status_of, worker_of
 from tests.bench.traces import PARTITIONS, Trace, encoded, publish
-from tests.stack import Worker
+from tests.fixtures.stack import Worker
 
 REPLY_MS = 20
 WORKERS = (1, 2, 3)

@@ -14,15 +14,16 @@ from zlib import crc32
 
 from multidict import CIMultiDict
 
-from sink.hooks import SinkHooks
-from sink.http import Evidence, Reply, Request, Withheld
-from sink.wootric.emulator.api import Api
-from sink.wootric.emulator.behaviour import Behaviour
-from sink.wootric.emulator.call import Call
+from sink.http_session import Evidence, Reply, Request, Withheld
+from sink.wootric.hooks import SinkHooks
 from sink.wootric.operations import PageView
 from sink.wootric.sink import WootricSink
-from stream.flow import Flow
-from stream.kafka.messages import (
+from stream.devtools.wootric_emulator.api import Api
+from stream.devtools.wootric_emulator.behaviour import Behaviour
+from stream.devtools.wootric_emulator.call import Call
+from stream.engine.lanes import Pending
+from stream.engine.task_manager import Flow
+from stream.kafka.protocol import (
     Assigned,
     Commit,
     Committed,
@@ -32,16 +33,15 @@ from stream.kafka.messages import (
     Records,
     Restored,
 )
-from stream.ledger import MemoryState
-from stream.processor import Processor
 from stream.record import Partition
-from stream.service import judging, limits, pace, wootric_account
+from stream.runtime.processor import Processor
+from stream.runtime.worker import judging, limits, pace, wootric_account
 from stream.settings import Settings
+from stream.state.ledger import MemoryState
 from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer
 from stream.telemetry.vitals import Vitals
-from stream.work import Pending
 
 PARTITIONS = [Partition("events", number) for number in range(6)]
 COMMIT_S = 0.005

@@ -18,7 +18,7 @@ from rich.table import Table
 from tests.bench.ground import WITHOUT_TRANSACTIONS, Ground, follow, say, worker_of
 from tests.bench.native import Native
 from tests.bench.traces import Trace, encoded, publish
-from tests.stack import RUN, Stack
+from tests.fixtures.stack import RUN, Stack
 
 LEDGER_DIFFERS_MAX = 0.1
 T = TypeVar("T")

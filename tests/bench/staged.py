@@ -16,28 +16,28 @@ from typing import Any
 
 import psutil
 
-from sink.http import HttpSession
+from sink.http_session import HttpSession
 from sink.wootric.sink import WootricSink
-from stream import intent, judge, partition_flow, users
-from stream.cli import main
-from stream.decode import Decoder
-from stream.flow import Flow
-from stream.kafka.member import GroupMember
+from stream.cli.app import main
+from stream.codec.decode import Decoder
+from stream.engine import end_user_cache, intent, partition_task, prepare
+from stream.engine.task_manager import Flow
+from stream.kafka.consumer_thread import GroupMember
 from stream.kafka.transactions import Transactions
-from stream.processor import Processor
+from stream.runtime.processor import Processor
 from stream.telemetry.observer import Observer
 
 STAGES: tuple[tuple[str, Any, str], ...] = (
     ("take records over", Processor, "_admit"),
     ("decode", Decoder, "decode"),
-    ("transform", judge, "transform"),
+    ("transform", prepare, "transform"),
     ("admit: dedupe, lanes, merging", Flow, "admit"),
     ("release: what to send next", Flow, "checkpoint"),
     ("after a commit", Flow, "committed"),
     ("settle: receipts, user entries", Flow, "settle"),
     ("encode for the ledger", intent, "encode"),
-    ("encode for the ledger", partition_flow, "encode"),
-    ("encode for the ledger", users, "encode"),
+    ("encode for the ledger", partition_task, "encode"),
+    ("encode for the ledger", end_user_cache, "encode"),
     ("counters and logs", Observer, "consumed"),
     ("counters and logs", Observer, "delivered"),
     ("counters and logs", Observer, "committed"),

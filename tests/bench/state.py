@@ -18,14 +18,14 @@ from confluent_kafka import Producer
 from rich.console import Console
 from rich.table import Table
 
-from sink.wootric.emulator import Emulator
+from stream.devtools.wootric_emulator import Emulator
 from stream.kafka.config import KafkaConfig
-from stream.kafka.keeper import LedgerPart, Memory, Opened
-from stream.ledger import EVENT, USER
-from stream.ledger_codec import EventEntry, EventOutcome, UserEntry, encode
-from stream.store.stores import Stores
+from stream.state.ledger import EVENT, USER
+from stream.state.ledger_codec import EventEntry, EventOutcome, UserEntry, encode
+from stream.state.rocksdb.directory import Stores
+from stream.state.store import LedgerPart, Memory, Opened
 from tests.bench.ground import talk
-from tests.stack import Stack, Worker
+from tests.fixtures.stack import Stack, Worker
 
 PARTITIONS = 6
 IN_MEMORY_MAX = 2_000_000

@@ -14,9 +14,9 @@ from functools import lru_cache
 
 from confluent_kafka import Producer
 
-from stream.kafka.publish import record_of
-from stream.local import traffic
-from stream.local.traffic import Document, Kind
+from stream.devtools import traffic
+from stream.devtools.traffic import Document, Kind
+from stream.kafka.producer import record_of
 
 PARTITIONS = 6
 SEED = 1

@@ -26,13 +26,13 @@ from aiohttp import web
 from rich.console import Console
 from rich.table import Table
 
-from sink.wootric.emulator import Emulator
-from stream.local.cluster import LocalBroker
-from stream.local.report import quantile
-from stream.local.traffic import traffic
+from stream.devtools.cluster import LocalBroker
+from stream.devtools.demo_report import quantile
+from stream.devtools.traffic import traffic
+from stream.devtools.wootric_emulator import Emulator
 from tests.bench.ground import talk
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from fuzz import assail
 from segment import Bridge, bridge, signed
 from stack import Stack, free_port

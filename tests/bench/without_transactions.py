@@ -9,11 +9,11 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from stream import service
-from stream.checkpoint import Checkpoint
-from stream.cli import main
+from stream.cli.app import main
+from stream.engine.checkpoint import Checkpoint
 from stream.kafka import config as settings
-from stream.kafka import member, transactions
+from stream.kafka import consumer_thread, transactions
+from stream.runtime import worker
 
 
 class PlainCommits(transactions.Transactions):
@@ -43,7 +43,7 @@ class PlainCommits(transactions.Transactions):
         self.consumer().commit(offsets=offsets, asynchronous=True)
 
 
-class PlainMember(member.GroupMember):
+class PlainMember(consumer_thread.GroupMember):
     """Lets the plain commits have its client."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -54,7 +54,7 @@ class PlainMember(member.GroupMember):
 
 if __name__ == "__main__":
     # These are the places where the service takes them from.
-    assert hasattr(member, "Transactions")
-    assert hasattr(service, "GroupMember")
-    member.Transactions, service.GroupMember = PlainCommits, PlainMember
+    assert hasattr(consumer_thread, "Transactions")
+    assert hasattr(worker, "GroupMember")
+    consumer_thread.Transactions, worker.GroupMember = PlainCommits, PlainMember
     main()

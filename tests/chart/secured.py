@@ -15,8 +15,8 @@ from confluent_kafka.admin import (
 )
 from waiting import STILL_S
 
-from stream.local.broker import LocalBroker
-from stream.local.node import HOST, free_ports
+from stream.devtools.kafka_node import HOST, free_ports
+from stream.devtools.local_kafka import LocalBroker
 
 LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 

@@ -15,8 +15,8 @@ from segment import Segment, bridge
 from stack import Stack, free_port
 from waiting import STILL_S
 
-from sink.wootric.emulator import Emulator
-from sink.wootric.emulator.faults import Drop
+from stream.devtools.wootric_emulator import Emulator
+from stream.devtools.wootric_emulator.faults import Drop
 from stream.kafka.config import KafkaConfig
 
 ACCESS = (Path(__file__).parents[2] / "docs" / "reference" / "access.md").read_text()

@@ -19,11 +19,11 @@ from rendering import CHART, one, render
 from stack import Stack, free_port
 from test_rules import FILES, RULES, labelled, promtool
 
-from helm import dashboards
-from helm.dashboards.others import exported, others, series
-from helm.dashboards.panels import scoped
-from sink.wootric.emulator.faults import Answer, Drop
-from stream.local.traffic import traffic
+from scripts import dashboards
+from scripts.dashboards.others import exported, others, series
+from scripts.dashboards.panels import scoped
+from stream.devtools.traffic import traffic
+from stream.devtools.wootric_emulator.faults import Answer, Drop
 
 MADE = {path.stem: json.loads(path.read_text()) for path in (CHART / "files/dashboards").glob("*")}
 PANELS = [

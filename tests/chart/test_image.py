@@ -9,15 +9,14 @@ from pathlib import Path
 from rendering import run_tool
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "helm" / "image"
-DOCKERFILE = (FOLDER / "Dockerfile").read_text()
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
 LOCK = (ROOT / "requirements.lock").read_text()
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 
 
 def test_hadolint_has_nothing_to_say():
     hadolint = str(Path(sys.executable).parent / "hadolint")
-    result = run_tool(hadolint, str(FOLDER / "Dockerfile"))
+    result = run_tool(hadolint, str(ROOT / "Dockerfile"))
     assert (result.returncode, result.stdout) == (0, "")
 
 
@@ -30,7 +29,9 @@ def test_the_image_is_small_and_nobodys():
 
 
 def runtime() -> dict[str, str]:
-    spec = importlib.util.spec_from_file_location("runtime_lock", FOLDER / "runtime_lock.py")
+    spec = importlib.util.spec_from_file_location(
+        "runtime_lock", ROOT / "scripts" / "runtime_lock.py"
+    )
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -11,8 +11,9 @@ import yaml
 from jsonschema import Draft202012Validator
 from rendering import CHART, EXAMPLES, MINIMAL, environment, helm, one, pods, refusal, render
 
-from stream import __version__, cli
-from stream.service import pace
+from stream import __version__
+from stream.cli import app as cli
+from stream.runtime.worker import pace
 from stream.settings import Settings, names, variables
 
 ROOT = Path(__file__).parents[2]
@@ -441,14 +442,14 @@ def test_the_charts_version_is_the_services():
 
 def test_the_schema_and_the_readme_are_in_step_with_the_values():
     """`make chart` writes them."""
-    from helm import documents  # noqa: PLC0415
+    from scripts import documents  # noqa: PLC0415
 
     for path, content in documents.files().items():
         assert path.read_text() == content, f"{path.name}: run `make chart`"
 
 
 def test_every_value_is_described():
-    from helm.documents import descriptions  # noqa: PLC0415
+    from scripts.documents import descriptions  # noqa: PLC0415
 
     text = (CHART / "values.yaml").read_text()
     told = {path for path, _ in descriptions(text)}

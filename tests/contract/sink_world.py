@@ -10,11 +10,10 @@ from typing import Any
 
 from waiting import STILL_S, Stillness
 
-from sink.delivery import Delivery, EndUser, Outcome
-from sink.hooks import SinkHooks
-from sink.http import HttpSession
+from sink.http_session import HttpSession
 from sink.wootric.account import WootricAccount
-from sink.wootric.emulator import Behaviour, Emulator
+from sink.wootric.delivery import Delivery, EndUser, Outcome
+from sink.wootric.hooks import SinkHooks
 from sink.wootric.operations import (
     CreateDecline,
     CreateResponse,
@@ -24,6 +23,7 @@ from sink.wootric.operations import (
     UpsertEndUser,
 )
 from sink.wootric.sink import WootricSink
+from stream.devtools.wootric_emulator import Behaviour, Emulator
 
 AT = 1_533_310_127
 URL = "https://shop.example/cart"

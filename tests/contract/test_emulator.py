@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sink_world import as_soon_as
 from waiting import STILL_S, stretched, until
 
-from sink.wootric.emulator import (
+from stream.devtools.wootric_emulator import (
     Answer,
     Behaviour,
     Delay,
@@ -28,8 +28,8 @@ from sink.wootric.emulator import (
     LostRequests,
     Truncate,
 )
-from sink.wootric.emulator.api import Api
-from sink.wootric.emulator.call import Call
+from stream.devtools.wootric_emulator.api import Api
+from stream.devtools.wootric_emulator.call import Call
 
 NOT_FOUND = {
     "type": "error_list",
@@ -725,7 +725,7 @@ async def test_serve_says_where_it_is_and_stops_on_sigterm() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
-        "from sink.wootric.emulator import serve; serve(0)",
+        "from stream.devtools.wootric_emulator import serve; serve(0)",
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},

@@ -9,10 +9,10 @@ import pytest
 from sink_world import DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, as_soon_as, world
 from waiting import stretched, until
 
-from sink.delivery import Deferred, Delivered, Rejected, Skipped
 from sink.wootric.auth import Bearer, Denied, Unavailable
-from sink.wootric.emulator import Answer, Behaviour, Delay, Drop, Truncate
+from sink.wootric.delivery import Deferred, Delivered, Rejected, Skipped
 from sink.wootric.operations import Operation, UpsertEndUser
+from stream.devtools.wootric_emulator import Answer, Behaviour, Delay, Drop, Truncate
 
 API_CASES: dict[str, Operation] = {
     "update_end_user": UPSERT,

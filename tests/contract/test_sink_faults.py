@@ -9,11 +9,11 @@ import pytest
 from sink_world import AT, DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, World, world
 from waiting import stretched, until
 
-from sink.delivery import Deferred, Delivered, EndUser, InDoubt, Parked, Rejected, Skipped
-from sink.http import Evidence
-from sink.wootric.emulator import Answer, Behaviour, Delay, Drop, LateEffect, Truncate
-from sink.wootric.host import Host
+from sink.http_session import Evidence
+from sink.wootric.delivery import Deferred, Delivered, EndUser, InDoubt, Parked, Rejected, Skipped
+from sink.wootric.endpoint import Host
 from sink.wootric.operations import CreateDecline, CreateResponse, Operation, UpsertEndUser
+from stream.devtools.wootric_emulator import Answer, Behaviour, Delay, Drop, LateEffect, Truncate
 
 CASES: dict[str, tuple[Operation, bool]] = {
     "create_end_user": (UPSERT, False),

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sink_world import READINGS, RESPONSE, UPSERT, World, as_soon_as, reading_name, world
 
-from sink.delivery import Delivered, EndUser, Rejected, Skipped
-from sink.wootric.emulator import Answer, Behaviour, Delay
+from sink.wootric.delivery import Delivered, EndUser, Rejected, Skipped
 from sink.wootric.operations import DeleteEndUser, UpsertEndUser
+from stream.devtools.wootric_emulator import Answer, Behaviour, Delay
 
 ADA, EVE = "ada@example.com", "eve@example.com"
 

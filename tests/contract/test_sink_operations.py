@@ -17,9 +17,9 @@ from sink_world import (
     world,
 )
 
-from sink.delivery import Deferred, Delivered, EndUser, InDoubt, Parked, Rejected, Skipped
-from sink.wootric.emulator import Answer
+from sink.wootric.delivery import Deferred, Delivered, EndUser, InDoubt, Parked, Rejected, Skipped
 from sink.wootric.operations import CreateResponse, DeleteEndUser, PageView, UpsertEndUser
+from stream.devtools.wootric_emulator import Answer
 
 
 @pytest.fixture(params=READINGS, ids=reading_name)

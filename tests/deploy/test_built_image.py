@@ -19,7 +19,6 @@ from stream import __version__
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).parents[2]
-IMAGE_FOLDER = ROOT / "helm" / "image"
 TAG = "localhost/wootric-stream:check"
 BASE = "localhost/wootric-stream-base:check"
 PACKAGES = "python3,python3-venv,ca-certificates"
@@ -44,7 +43,7 @@ class Docker:
     """Docker with a daemon."""
 
     def build(self, _: Path) -> None:
-        run("docker", "build", "--file", str(IMAGE_FOLDER / "Dockerfile"), "--tag", TAG, ".")
+        run("docker", "build", "--file", str(ROOT / "Dockerfile"), "--tag", TAG, ".")
 
     def inside(self, *command: str, environment: dict[str, str] | None = None) -> str:
         flags = [f"--env={name}={value}" for name, value in (environment or {}).items()]
@@ -80,8 +79,8 @@ class Buildah:
         mounts = [f"--volume={path}:{path}:ro" for path in HOST_FILES if Path(path).exists()]
         run(
             *("buildah", "bud", "--isolation", "chroot", "--pull-never", *mounts),
-            *("--ignorefile", str(IMAGE_FOLDER / "Dockerfile.dockerignore")),
-            *("--build-arg", f"PYTHON={BASE}", "--file", str(IMAGE_FOLDER / "Dockerfile")),
+            *("--ignorefile", str(ROOT / ".dockerignore")),
+            *("--build-arg", f"PYTHON={BASE}", "--file", str(ROOT / "Dockerfile")),
             *("--tag", TAG, "."),
         )
         self._container = run("buildah", "from", "--pull-never", TAG).strip()

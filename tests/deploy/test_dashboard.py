@@ -22,8 +22,8 @@ from test_dashboards import expression
 from test_page import chromium
 from test_rules import FILES
 
-from sink.wootric.emulator.faults import Answer
-from stream.local.traffic import traffic
+from stream.devtools.traffic import traffic
+from stream.devtools.wootric_emulator.faults import Answer
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(180)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from stack import Stack, Worker
 
-from stream.local.traffic import traffic
+from stream.devtools.traffic import traffic
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(180)]
 

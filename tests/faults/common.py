@@ -14,7 +14,7 @@ from oracle import complaints
 from stack import RESTARTED, Stack, Worker
 from waiting import STILL_S, stretched
 
-from stream.local.traffic import traffic
+from stream.devtools.traffic import traffic
 from tests.soak.watch import CommittedReader, read_all
 
 COMMAND = [sys.executable, str(Path(launcher.__file__))]

@@ -9,9 +9,9 @@ import pytest
 from proxy import Network, Proxy
 from stack import Stack
 
-from sink.wootric.emulator import Emulator
-from stream.local.cluster import LocalBroker
-from stream.local.node import HOST, Listener, free_ports
+from stream.devtools.cluster import LocalBroker
+from stream.devtools.kafka_node import HOST, Listener, free_ports
+from stream.devtools.wootric_emulator import Emulator
 
 pytest.register_assert_rewrite("common")
 

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from stack import Stack
 
-from sink.wootric.emulator import Emulator
+from stream.devtools.wootric_emulator import Emulator
 
 AT_ONCE = 6
 """More would only wait for the processors."""

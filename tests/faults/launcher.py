@@ -24,12 +24,12 @@ import clock
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
-from sink import http
-from stream import ledger, ledger_codec
-from stream.avro import Schema
-from stream.kafka import group, member, restore, transactions
+from sink import http_session
+from stream.codec.avro import Schema
+from stream.kafka import consumer_thread, metadata, restore, transactions
 from stream.kafka.config import KafkaConfig
-from stream.store import engine, state
+from stream.state import ledger, ledger_codec
+from stream.state.rocksdb import database, store
 
 FAULTS: dict[str, tuple[int, str]] = {
     name: (hit, action)
@@ -172,56 +172,58 @@ class Consumer(confluent_kafka.Consumer):
 
 def name_requests() -> None:
     """Name the three moments of a request: before, bytes are out, after the answer."""
-    send = http.HttpSession.send
-    depart, write = http._GatedRequest.send, http._GatedRequest.write_bytes
-    check = http._Attempt.depart
+    send = http_session.HttpSession.send
+    depart, write = http_session._GatedRequest.send, http_session._GatedRequest.write_bytes
+    check = http_session._Attempt.depart
 
-    def checked(attempt: http._Attempt) -> None:
+    def checked(attempt: http_session._Attempt) -> None:
         check(attempt)
         reached("between check and write")
 
-    async def sending(session: http.HttpSession, request: http.Request, *rest: Any, **more: Any):
+    async def sending(
+        session: http_session.HttpSession, request: http_session.Request, *rest: Any, **more: Any
+    ):
         _request.set(request.name)
         reached(f"before {request.name}")
         evidence = await send(session, request, *rest, **more)
         reached(f"after {request.name}")
         return evidence
 
-    async def departing(request: http._GatedRequest, connection: Any) -> Any:
+    async def departing(request: http_session._GatedRequest, connection: Any) -> Any:
         response = await depart(request, connection)
         if not request.body:
             reached(f"bytes of {_request.get()}")
         return response
 
-    async def writing(request: http._GatedRequest, *rest: Any) -> None:
+    async def writing(request: http_session._GatedRequest, *rest: Any) -> None:
         await write(request, *rest)
         reached(f"bytes of {_request.get()}")
 
-    http.HttpSession.send = sending
-    http._GatedRequest.send = departing
-    http._GatedRequest.write_bytes = writing
-    http._Attempt.depart = checked
+    http_session.HttpSession.send = sending
+    http_session._GatedRequest.send = departing
+    http_session._GatedRequest.write_bytes = writing
+    http_session._Attempt.depart = checked
 
 
 def name_all() -> None:
     """Wrap every edge."""
     transactions.Producer = Producer
-    member.Consumer = Consumer
+    consumer_thread.Consumer = Consumer
     transactions.Transactions._new_producer = named(
         "init transactions", transactions.Transactions._new_producer
     )
     transactions.Transactions._read_back = named("read back", transactions.Transactions._read_back)
-    restore.committed = named("committed offsets", group.committed)
-    group.Group.ends = named("ends", group.Group.ends)
+    restore.committed = named("committed offsets", metadata.committed)
+    metadata.Group.ends = named("ends", metadata.Group.ends)
     restore.fold = named("fold", restore.fold)
     restore.Restore._reached = named("ledger reached", restore.Restore._reached)
     ledger.MemoryState.put = named("state", ledger.MemoryState.put)
-    engine.Engine.open = named("open store", engine.Engine.open)
-    engine.Database.items = named("scan store", engine.Database.items)
-    engine.Database.write = named("write store", engine.Database.write)
-    engine.Database.flush = named("flush store", engine.Database.flush)
-    engine.Database.close = named("close store", engine.Database.close)
-    state.StoredState.put = named("state", state.StoredState.put)
+    database.Engine.open = named("open store", database.Engine.open)
+    database.Database.items = named("scan store", database.Database.items)
+    database.Database.write = named("write store", database.Database.write)
+    database.Database.flush = named("flush store", database.Database.flush)
+    database.Database.close = named("close store", database.Database.close)
+    store.StoredState.put = named("state", store.StoredState.put)
     name_requests()
 
 
@@ -243,7 +245,7 @@ if __name__ == "__main__":
     assert KafkaConfig  # the edge is loaded: what is named here is what runs
     assert clock.CLOCK is not None  # set before anything took the time
     name_all()
-    from stream.cli import main
+    from stream.cli.app import main
 
     sys.argv = ["wootric-stream", "run"]
     main()

@@ -7,9 +7,9 @@ import aiohttp
 from evidence import OracleError
 from stack import Stack
 
-from stream.kafka.survey import Survey
-from stream.local.demo import judge_all, pixels_of
-from stream.local.expectation import compare, differences, expect, observed
+from stream.devtools.demo import judge_all, pixels_of
+from stream.devtools.expectation import compare, differences, expect, observed
+from stream.kafka.reader import Survey
 
 
 async def agrees(stack: Stack) -> None:

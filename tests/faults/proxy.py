@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from waiting import STILL_S
 
-from stream.local.node import free_ports
+from stream.devtools.kafka_node import free_ports
 
 HOST = "127.0.0.1"
 LOOK_S = 0.01

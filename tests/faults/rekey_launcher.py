@@ -5,7 +5,7 @@ import sys
 import confluent_kafka
 from launcher import named
 
-from stream.kafka import rekey
+from stream.kafka import repartition
 
 POINTS = (
     "after init transactions",
@@ -32,9 +32,9 @@ class Consumer(confluent_kafka.Consumer):
 
 
 if __name__ == "__main__":
-    rekey.Producer = Producer
-    rekey.Consumer = Consumer
-    from stream.cli import main
+    repartition.Producer = Producer
+    repartition.Consumer = Consumer
+    from stream.cli.app import main
 
     sys.argv = ["wootric-stream", "bridge", *sys.argv[1:]]
     main()

@@ -23,8 +23,8 @@ from crowd import crowd, together
 from stack import Stack
 from waiting import stretched, until
 
-from sink.wootric.emulator import Answer, Delay
-from sink.wootric.emulator.faults import Fault
+from stream.devtools.wootric_emulator import Answer, Delay
+from stream.devtools.wootric_emulator.faults import Fault
 
 __all__ = ["crowd"]
 

@@ -23,9 +23,9 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from stack import Stack
 from waiting import until
 
-from stream.kafka.group import Group
-from stream.local.cluster import LocalBroker
-from stream.local.node import Node
+from stream.devtools.cluster import LocalBroker
+from stream.devtools.kafka_node import Node
+from stream.kafka.metadata import Group
 
 EVENTS = 400
 DOWN_S = 2.0

@@ -13,8 +13,8 @@ from oracle import complaints
 from stack import Stack, Worker
 from waiting import stretched, until
 
-from sink.wootric.emulator import Drop
-from stream.local.traffic import Kind, Sample, Traffic
+from stream.devtools.traffic import Kind, Sample, Traffic
+from stream.devtools.wootric_emulator import Drop
 
 MIXED = {
     Kind.CHANGED: 7,

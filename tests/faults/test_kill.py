@@ -8,8 +8,8 @@ from oracle import complaints
 from stack import Stack
 from waiting import until
 
-from sink.wootric.emulator import LostReplies
-from stream.local.traffic import traffic
+from stream.devtools.traffic import traffic
+from stream.devtools.wootric_emulator import LostReplies
 
 EVENTS = 4_000
 KILLS = 10

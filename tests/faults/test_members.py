@@ -26,9 +26,9 @@ from crowd import crowd, together
 from stack import Stack
 from waiting import SLOWNESS, STILL_S, slowness, stretched, until
 
-from sink.wootric.emulator import Emulator
+from stream.devtools.cluster import LocalBroker
+from stream.devtools.wootric_emulator import Emulator
 from stream.kafka import config as settings
-from stream.local.cluster import LocalBroker
 
 __all__ = ["crowd"]
 

@@ -26,7 +26,7 @@ from proxy import Network, Proxy
 from stack import Stack, Worker
 from waiting import stretched, until
 
-from stream.local.traffic import Kind, Traffic
+from stream.devtools.traffic import Kind, Traffic
 
 __all__ = ["crowd"]
 

@@ -16,9 +16,9 @@ from segment import bridge
 from stack import Stack
 from waiting import STILL_S, stretched, until
 
-from stream.avro import all_packaged
-from stream.decode import Decoder
-from stream.local.traffic import traffic
+from stream.codec.avro import all_packaged
+from stream.codec.decode import Decoder
+from stream.devtools.traffic import traffic
 
 GARBAGE = (b"\xff\x00", b'{"type":"identify","us', b"[1]", b"")
 COMMAND = (sys.executable, str(Path(rekey_launcher.__file__)))

@@ -20,9 +20,9 @@ from safeguards import KAFKA, shown_by
 from stack import Stack, Worker
 from waiting import stretched, until
 
-from sink.wootric.emulator import Drop, Emulator
-from stream.kafka.survey import Survey
-from stream.local.traffic import Kind, Traffic
+from stream.devtools.traffic import Kind, Traffic
+from stream.devtools.wootric_emulator import Drop, Emulator
+from stream.kafka.reader import Survey
 
 COMMAND = [sys.executable, str(Path(unguarded.__file__))]
 FAST = {

@@ -18,7 +18,7 @@ from test_crash_points import (
 )
 from waiting import until
 
-from sink.wootric.emulator import Drop
+from stream.devtools.wootric_emulator import Drop
 
 CLOSING = {"before close store", "after close store"}
 CHOSEN = ("after commit",)

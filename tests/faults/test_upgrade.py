@@ -13,8 +13,8 @@ import pytest
 from stack import Stack, Worker
 from waiting import stretched, until
 
-from stream.avro import FOLDER, Schema, packaged
-from stream.ledger import INTENT
+from stream.codec.avro import FOLDER, Schema, packaged
+from stream.state.ledger import INTENT
 
 pytestmark = pytest.mark.kafka
 

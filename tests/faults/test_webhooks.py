@@ -14,11 +14,11 @@ from segment import Segment, bridge, signed, take_over
 from stack import Stack
 from waiting import Stillness, until
 
-from sink.wootric.emulator import Emulator
-from stream.avro import all_packaged
-from stream.decode import Decoder
-from stream.local.cluster import LocalBroker
-from stream.local.traffic import traffic
+from stream.codec.avro import all_packaged
+from stream.codec.decode import Decoder
+from stream.devtools.cluster import LocalBroker
+from stream.devtools.traffic import traffic
+from stream.devtools.wootric_emulator import Emulator
 
 SAMPLES = json.loads((Path(__file__).parents[1] / "cases" / "segment_samples.json").read_text())
 

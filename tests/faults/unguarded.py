@@ -16,15 +16,15 @@ import launcher
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import OffsetSpec
 
-from sink import http
-from stream.checkpoint import Checkpoint
+from sink import http_session
+from stream.engine.checkpoint import Checkpoint
 from stream.errors import CommitAborted
 from stream.kafka import restore, transactions
-from stream.kafka.group import Group
-from stream.kafka.member import GroupMember
-from stream.kafka.messages import Commit
+from stream.kafka.consumer_thread import GroupMember
+from stream.kafka.metadata import Group
+from stream.kafka.protocol import Commit
 from stream.kafka.transactions import Transactions
-from stream.processor import Processor
+from stream.runtime.processor import Processor
 
 STANDING = "standing still"
 OVER = "the late commit is over"
@@ -201,11 +201,11 @@ def no_read_back() -> None:
 
 
 def transparent_retry() -> None:
-    async def unchanged(attempt: http._Attempt, request: Any, handler: Any) -> Any:
+    async def unchanged(attempt: http_session._Attempt, request: Any, handler: Any) -> Any:
         request.attempt = attempt
         return await handler(request)
 
-    http._Attempt.__call__ = unchanged
+    http_session._Attempt.__call__ = unchanged
 
 
 RARE: dict[str, Callable[[], None]] = {
@@ -233,7 +233,7 @@ if __name__ == "__main__":
         UNGUARDED[os.environ["UNGUARDED"]]()
     if os.environ.get("RARE"):
         RARE[os.environ["RARE"]]()
-    from stream.cli import main
+    from stream.cli.app import main
 
     sys.argv = ["wootric-stream", "run"]
     main()

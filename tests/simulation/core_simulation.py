@@ -9,17 +9,17 @@ from simulated_wootric import SimulatedSink, Wootric
 from witness import ViolationError, outcome_of
 from world import Settings, Token, World, check
 
-from sink.delivery import Outcome
+from sink.wootric.delivery import Outcome
 from sink.wootric.operations import PageView
-from stream.checkpoint import Checkpoint
-from stream.flow import Flow
-from stream.judge import Judged
-from stream.ledger import EVENT
-from stream.ledger_codec import EventOutcome
-from stream.limits import Capacity
+from stream.engine.checkpoint import Checkpoint
+from stream.engine.lanes import Work
+from stream.engine.limits import Capacity
+from stream.engine.prepare import Judged
+from stream.engine.task_manager import Flow
 from stream.record import Partition
+from stream.state.ledger import EVENT
+from stream.state.ledger_codec import EventOutcome
 from stream.transform import Deliver
-from stream.work import Work
 
 TXN_STEP_S = (0.005, 0.12)
 ROOMS = [Capacity(api, pages) for api in range(5) for pages in range(3)]

@@ -10,18 +10,18 @@ from core_simulation import CoreWorker
 from simulated_kafka import Kafka
 from world import LATE_MAX_S
 
-from sink.circuit import Circuit
+from sink.circuit_breaker import Circuit
 from sink.classify import NotExecuted
 from sink.wootric.operations import UpsertEndUser
-from stream.checkpoint import Checkpoint
-from stream.flow import Flow
-from stream.kafka.messages import Commit
-from stream.ledger import EVENT
-from stream.partition_flow import PartitionFlow
-from stream.processor import Processor
-from stream.sending import Sending
-from stream.unsaved import Unsaved
-from stream.work import Lane, Pending, Work, merged, merges
+from stream.engine.checkpoint import Checkpoint
+from stream.engine.lanes import Lane, Pending, Work, merged, merges
+from stream.engine.partition_task import PartitionFlow
+from stream.engine.task_manager import Flow
+from stream.engine.unsaved import Unsaved
+from stream.kafka.protocol import Commit
+from stream.runtime.dispatcher import Sending
+from stream.runtime.processor import Processor
+from stream.state.ledger import EVENT
 
 Remove = Callable[[pytest.MonkeyPatch], None]
 
@@ -91,7 +91,7 @@ def no_claims(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_remembered_doubt(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("stream.users.Users.forget", always(None))
+    patch.setattr("stream.engine.end_user_cache.Users.forget", always(None))
 
 
 def no_ownership(patch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,9 @@ def no_ownership(patch: pytest.MonkeyPatch) -> None:
 
 def no_opening(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        "stream.flow.PartitionFlow.opening", property(lambda _: 0, lambda *_: None), raising=False
+        "stream.engine.task_manager.PartitionFlow.opening",
+        property(lambda _: 0, lambda *_: None),
+        raising=False,
     )
 
 

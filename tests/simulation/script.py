@@ -15,9 +15,9 @@ from sink.wootric.operations import (
     PageView,
     UpsertEndUser,
 )
-from stream.judge import Judged, Refuse, Verdict
-from stream.ledger_codec import EventOutcome
+from stream.engine.prepare import Judged, Refuse, Verdict
 from stream.record import Partition, Record
+from stream.state.ledger_codec import EventOutcome
 from stream.transform import Deliver, Skip
 
 POISON = "poison"

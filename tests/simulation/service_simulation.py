@@ -15,18 +15,18 @@ from witness import ViolationError
 from worker_loop import WorkerLoop
 from world import REQUEST_TIMEOUT_S, Settings, Token, World
 
-from sink.delivery import Delivery, Outcome
-from sink.hooks import SinkHooks
-from sink.http import HttpSession
+from sink.http_session import HttpSession
 from sink.wootric.account import WootricAccount
-from sink.wootric.emulator.behaviour import Behaviour
+from sink.wootric.delivery import Delivery, Outcome
+from sink.wootric.hooks import SinkHooks
 from sink.wootric.operations import CreateDecline, CreateResponse
 from sink.wootric.sink import WootricSink
-from stream.flow import Flow
-from stream.judge import Judged
-from stream.kafka.member import GroupMember
-from stream.processor import Pace, Processor
+from stream.devtools.wootric_emulator.behaviour import Behaviour
+from stream.engine.prepare import Judged
+from stream.engine.task_manager import Flow
+from stream.kafka.consumer_thread import GroupMember
 from stream.record import Record
+from stream.runtime.processor import Pace, Processor
 from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer

@@ -1,6 +1,6 @@
 """The way to Wootric on simulated time: the real emulator's answers, lost, late and refused.
 
-It stands where ``sink.http.HttpSession`` stands, and says what is known in the same words.
+It stands where ``sink.http_session.HttpSession`` stands, and says what is known in the same words.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from script import POISON, USERS, Survey
 from witness import Departure
 from world import LATE_MAX_S, REQUEST_TIMEOUT_S, Later, World
 
-from sink.delivery import Delivery
-from sink.http import Evidence, Lost, NotSent, Reply, Request, Withheld
-from sink.wootric.emulator.api import Api
-from sink.wootric.emulator.behaviour import Behaviour
-from sink.wootric.emulator.call import Call
-from sink.wootric.emulator.call import Reply as Answer
+from sink.http_session import Evidence, Lost, NotSent, Reply, Request, Withheld
+from sink.wootric.delivery import Delivery
 from sink.wootric.operations import PageView
+from stream.devtools.wootric_emulator.api import Api
+from stream.devtools.wootric_emulator.behaviour import Behaviour
+from stream.devtools.wootric_emulator.call import Call
+from stream.devtools.wootric_emulator.call import Reply as Answer
 
 UNIX_AT_START = 1_700_000_000.0
 

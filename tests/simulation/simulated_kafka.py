@@ -13,10 +13,10 @@ from random import Random
 from agenda import Agenda
 from witness import Witness
 
-from stream.checkpoint import Checkpoint, LedgerRecord
-from stream.judge import Judged
-from stream.ledger import INTENT, USER, MemoryState
+from stream.engine.checkpoint import Checkpoint, LedgerRecord
+from stream.engine.prepare import Judged
 from stream.record import Partition
+from stream.state.ledger import INTENT, USER, MemoryState
 
 TRANSACTION_TIMEOUT_S = 3.0
 

@@ -9,9 +9,9 @@ from core_simulation import told
 from simulated_kafka import Transaction
 from world import Later, SimulatedWorker, Token, World
 
-from stream.checkpoint import Checkpoint
-from stream.judge import Judged
-from stream.kafka.messages import (
+from stream.engine.checkpoint import Checkpoint
+from stream.engine.prepare import Judged
+from stream.kafka.protocol import (
     Aborted,
     Assigned,
     Command,
@@ -69,7 +69,9 @@ class Message:
 
 
 class SimulatedMember:
-    """Owns partitions, reads them, and commits: ``stream.kafka.member`` without its clients."""
+    """Owns partitions, reads them, and commits: ``stream.kafka.consumer_thread`` without its
+    clients.
+    """
 
     def __init__(
         self, world: World, worker: SimulatedWorker, later: Later, tell: Callable[[Notice], None]

@@ -1,6 +1,6 @@
 """Wootric and the sink before it, both simulated: requests and replies are lost, effects are late.
 
-The sink here keeps the contract of ``sink.delivery``: it asks ``may_send`` in the very step
+The sink here keeps the contract of ``sink.wootric.delivery``: it asks ``may_send`` in the very step
 in which bytes leave, looks before it writes when in doubt, and says honestly what it knows.
 """
 
@@ -12,7 +12,7 @@ from script import POISON, USERS, Person, Survey
 from witness import Departure
 from world import LATE_MAX_S, REQUEST_TIMEOUT_S, Later, World
 
-from sink.delivery import (
+from sink.wootric.delivery import (
     Deferred,
     Delivered,
     Delivery,

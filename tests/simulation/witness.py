@@ -29,12 +29,12 @@ import orjson
 from script import Script, Survey, name_of
 
 from sink.wootric.operations import Operation, PageView, to_fields
-from stream.checkpoint import LedgerRecord, Share
-from stream.dead_letter import DeadLetter
-from stream.judge import Judged
-from stream.ledger import EVENT, intent_key, read_event
-from stream.ledger_codec import EventOutcome, IntentEntry, decode
+from stream.codec.dead_letter import DeadLetter
+from stream.engine.checkpoint import LedgerRecord, Share
+from stream.engine.prepare import Judged
 from stream.record import Partition
+from stream.state.ledger import EVENT, intent_key, read_event
+from stream.state.ledger_codec import EventOutcome, IntentEntry, decode
 from stream.transform import Deliver, Skip
 
 

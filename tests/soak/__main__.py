@@ -21,16 +21,16 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.table import Table
 
-from sink.wootric.emulator import Emulator
-from stream.kafka.survey import Survey
-from stream.local.cluster import LocalBroker
-from stream.local.demo import judge_all, pixels_of
-from stream.local.expectation import Row, compare, differences, expect, observed
-from stream.local.publisher import Publisher
-from stream.local.traffic import traffic
+from stream.devtools.cluster import LocalBroker
+from stream.devtools.demo import judge_all, pixels_of
+from stream.devtools.expectation import Row, compare, differences, expect, observed
+from stream.devtools.publisher import Publisher
+from stream.devtools.traffic import traffic
+from stream.devtools.wootric_emulator import Emulator
+from stream.kafka.reader import Survey
+from tests.fixtures.stack import Stack
 from tests.soak.nemesis import GAVE_UP, LATE_S_MAX, SESSION_S, Nemesis, World, end
 from tests.soak.watch import CommittedReader, Memory, read_all
-from tests.stack import Stack
 
 PARTITIONS = 6
 USERS = 2_000

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from sink.wootric.emulator import (
+from stream.devtools.cluster import LocalBroker
+from stream.devtools.wootric_emulator import (
     Answer,
     Delay,
     Drop,
@@ -19,8 +20,7 @@ from sink.wootric.emulator import (
     LostRequests,
     Truncate,
 )
-from stream.local.cluster import LocalBroker
-from tests.stack import Stack, Worker
+from tests.fixtures.stack import Stack, Worker
 
 SESSION_S = 6.0
 LATE_S_MAX = 0.3

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from stream.errors import StateFailed
-from stream.kafka.keeper import LedgerPart, Opened
-from stream.store.stores import Stores
+from stream.state.rocksdb.directory import Stores
+from stream.state.store import LedgerPart, Opened
 
 PART = LedgerPart(
     cluster_id="a-cluster",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stream.diagnosis import State
+from stream.doctor.result import State
 from stream.doctor.state import FREE_BYTES_MIN, look_at_state
 
 

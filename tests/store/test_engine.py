@@ -6,9 +6,9 @@ import psutil
 import pytest
 from rocksdict import DbClosedError
 
-from stream.memory import give_back
-from stream.store import engine
-from stream.store.engine import Database, Engine
+from stream.runtime.memory import give_back
+from stream.state.rocksdb import database as engine
+from stream.state.rocksdb.database import Database, Engine
 
 USERS = 2_000
 

@@ -14,9 +14,9 @@ from common_store import PART, World
 from structlog.testing import capture_logs
 
 from stream.errors import StateFailed
-from stream.kafka.keeper import LedgerPart
-from stream.ledger import MemoryState, State
-from stream.store.state import RETRY_S, StoredState
+from stream.state.ledger import MemoryState, State
+from stream.state.rocksdb.store import RETRY_S, StoredState
+from stream.state.store import LedgerPart
 
 DAY_S = 86_400
 
@@ -300,7 +300,9 @@ def test_what_a_full_disk_refuses_is_held_in_memory_until_it_has_room(
         assert state.unwritten == 3
         disk.refuses = False
         later = state._refused_at or 0
-        monkeypatch.setattr("stream.store.state.time.monotonic", lambda: later + RETRY_S + 1)
+        monkeypatch.setattr(
+            "stream.state.rocksdb.store.time.monotonic", lambda: later + RETRY_S + 1
+        )
         state.save(930)
     assert [line["event"] for line in logs] == ["state_not_written", "state_written_again"]
     assert state.unwritten == 0
@@ -425,7 +427,7 @@ def test_what_cannot_be_flushed_at_the_end_of_a_restore_is_not_lost(
     assert [state.get("event/0"), state.get("event/new"), state.unwritten] == [b"x", b"y", 1]
     disk.refuses = False
     later = state._refused_at or 0
-    monkeypatch.setattr("stream.store.state.time.monotonic", lambda: later + RETRY_S + 1)
+    monkeypatch.setattr("stream.state.rocksdb.store.time.monotonic", lambda: later + RETRY_S + 1)
     state.save(7_020)
     assert [state.get("event/0"), state.get("event/new"), state.unwritten] == [b"x", b"y", 0]
     assert state._database is not disk

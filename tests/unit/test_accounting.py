@@ -3,18 +3,18 @@
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent / "flow"))
+sys.path.append(str(Path(__file__).parent / "engine"))
 
 import pytest
 from flow_driver import LIMITS, PARTITION, ROOM, identify
 from prometheus_client import generate_latest
 
-from sink.delivery import InDoubt
-from stream.checkpoint import Checkpoint
-from stream.flow import Flow
-from stream.judge import Judged
-from stream.ledger import MemoryState
+from sink.wootric.delivery import InDoubt
+from stream.engine.checkpoint import Checkpoint
+from stream.engine.prepare import Judged
+from stream.engine.task_manager import Flow
 from stream.record import Record
+from stream.state.ledger import MemoryState
 from stream.telemetry.gauges import Gauges, headroom_s
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer

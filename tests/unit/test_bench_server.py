@@ -9,7 +9,7 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from sink.wootric.emulator import Emulator
+from stream.devtools.wootric_emulator import Emulator
 from stream.errors import StartupError
 from tests.bench import native
 from tests.bench.native import Native, program, served

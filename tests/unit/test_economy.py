@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from stream.kafka.publish import record_of
-from stream.ledger import EVENT
-from stream.ledger_codec import EventEntry, decode
+from stream.kafka.producer import record_of
+from stream.state.ledger import EVENT
+from stream.state.ledger_codec import EventEntry, decode
 from tests.bench import economy
 from tests.bench.simulated import Figures, World
 

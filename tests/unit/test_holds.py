@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stream.holds import Holds
+from stream.engine.schema_wait import Holds
 from stream.record import Partition
 
 ONE, OTHER = Partition("t", 0), Partition("t", 1)

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 from stack import free_port
 from waiting import STILL_S
 
-from stream.telemetry.logs import WINDOW_ERRORS_MAX, WINDOW_LINES_MAX, WINDOW_S, Sampler
-from stream.telemetry.server import HealthServer
+from stream.telemetry.http import HealthServer
+from stream.telemetry.log import WINDOW_ERRORS_MAX, WINDOW_LINES_MAX, WINDOW_S, Sampler
 
 
 class Clock:
@@ -79,7 +79,7 @@ def test_windows_do_not_pile_up():
 
 SCRIPT = """
 import threading, structlog
-from stream.telemetry import logs
+from stream.telemetry import log as logs
 logs.configure(level="INFO", as_json=True, instance="w1")
 counted = []
 logs.listen(lambda event, level: counted.append(event))
@@ -108,8 +108,8 @@ def test_every_line_says_who_speaks_and_every_line_is_counted():
 
 DEFECT = """
 import structlog
-from stream.telemetry import logs
-logs.configure(level="INFO", as_json={as_json}, instance="w1")
+from stream.telemetry import log
+log.configure(level="INFO", as_json={as_json}, instance="w1")
 def inner(secret):
     raise ValueError(f"cannot use {{secret}}")
 def outer():
@@ -148,8 +148,8 @@ def test_a_console_shows_no_variables_either():
 
 LIBRARY = """
 import logging
-from stream.telemetry import logs
-logs.configure(level="INFO", as_json=True, instance="w1")
+from stream.telemetry import log
+log.configure(level="INFO", as_json=True, instance="w1")
 for number in range(100):
     try:
         raise ValueError("hunter2")
@@ -199,14 +199,14 @@ async def test_what_is_no_http_is_nobodys_log_line(caplog):
 
 BROKEN = """
 import sys
-import stream.service
+import stream.runtime.worker
 
 async def serve(settings):
     raise ValueError("ann@example.com")
 
-stream.service.serve = serve
+stream.runtime.worker.serve = serve
 sys.argv = ["wootric-stream", "run"]
-from stream.cli import main
+from stream.cli.app import main
 main()
 """
 

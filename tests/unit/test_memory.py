@@ -8,7 +8,7 @@ from waiting import STILL_S
 
 ARENAS = """
 import ctypes, re, sys, threading
-from stream.memory import keep_little
+from stream.runtime.memory import keep_little
 if sys.argv[1] == "kept":
     keep_little()
 libc = ctypes.CDLL(None)
@@ -29,7 +29,7 @@ print(len(re.findall("<heap nr=", open(sys.argv[2]).read())))
 
 CYCLES = """
 import asyncio, gc, weakref
-from stream import memory
+from stream.runtime import memory
 class Knot: pass
 async def main():
     memory.keep_little()
@@ -47,7 +47,7 @@ asyncio.run(main())
 
 GIVEN_BACK = """
 import ctypes
-from stream import memory
+from stream.runtime import memory
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
 libc = ctypes.CDLL(None)
@@ -64,7 +64,7 @@ print(before - resident())
 
 LARGE = """
 import ctypes, sys
-from stream.memory import keep_little
+from stream.runtime.memory import keep_little
 if sys.argv[1] == "kept":
     keep_little()
 class Info(ctypes.Structure):

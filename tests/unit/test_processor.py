@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-sys.path.append(str(Path(__file__).parent / "flow"))
+sys.path.append(str(Path(__file__).parent / "engine"))
 sys.path.append(str(Path(__file__).parents[1] / "simulation"))
 
 import pytest
@@ -14,13 +14,13 @@ from flow_driver import LIMITS, PARTITION, identify
 from simulated_member import Message
 from waiting import STILL_S, until
 
-from sink.http import HttpSession
+from sink.http_session import HttpSession
 from sink.wootric.account import WootricAccount
 from sink.wootric.sink import WootricSink
-from stream.flow import Flow
-from stream.judge import Judged, Refuse
-from stream.kafka.member import GroupMember
-from stream.kafka.messages import (
+from stream.engine.prepare import Judged, Refuse
+from stream.engine.task_manager import Flow
+from stream.kafka.consumer_thread import GroupMember
+from stream.kafka.protocol import (
     Assigned,
     Command,
     Commit,
@@ -34,9 +34,9 @@ from stream.kafka.messages import (
     Restored,
     Revoking,
 )
-from stream.ledger import MemoryState
-from stream.processor import Pace, Processor
 from stream.record import Partition, Record
+from stream.runtime.processor import Pace, Processor
+from stream.state.ledger import MemoryState
 from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer

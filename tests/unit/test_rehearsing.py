@@ -4,14 +4,14 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from stream.dry_run import Rehearsing
-from stream.flow import Flow
-from stream.kafka.publish import record_of
-from stream.ledger import MemoryState
-from stream.limits import Capacity
+from stream.engine.limits import Capacity
+from stream.engine.task_manager import Flow
+from stream.kafka.producer import record_of
+from stream.operations.dry_run import Rehearsing
 from stream.record import Partition, Record
-from stream.service import judging, limits
+from stream.runtime.worker import judging, limits
 from stream.settings import Settings
+from stream.state.ledger import MemoryState
 
 PARTITION = Partition("segment.events", 0)
 SETTINGS = Settings(

@@ -8,14 +8,14 @@ import orjson
 import pytest
 from rich.console import Console
 
-from stream.avro import all_packaged
-from stream.decode import Decoder
-from stream.judge import Judged, judge
-from stream.kafka.publish import record_of
-from stream.local.expectation import compare, differences, expect
-from stream.local.report import Report, lines, print_document, print_report
-from stream.local.traffic import traffic
-from stream.local.world import User, World
+from stream.codec.avro import all_packaged
+from stream.codec.decode import Decoder
+from stream.devtools.demo_report import Report, lines, print_document, print_report
+from stream.devtools.expectation import compare, differences, expect
+from stream.devtools.traffic import traffic
+from stream.devtools.world import User, World
+from stream.engine.prepare import Judged, judge
+from stream.kafka.producer import record_of
 from stream.record import Partition, Record
 from stream.transform import Rules
 

@@ -6,8 +6,8 @@ import pytest
 
 from stream import settings
 from stream.errors import StartupError
-from stream.renewal import Renewed
 from stream.secret_files import with_files
+from stream.settings_loader import Renewed
 
 SECRETS = ("WOOTRIC__CLIENT_SECRET", "KAFKA__PROPERTIES")
 NEEDED = {

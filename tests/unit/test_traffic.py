@@ -5,7 +5,7 @@ from itertools import islice
 
 import orjson
 
-from stream.local.traffic import DUPLICATE_DISTANCE_MAX, Kind, Sample, distinct, traffic
+from stream.devtools.traffic import DUPLICATE_DISTANCE_MAX, Kind, Sample, distinct, traffic
 
 EVENTS = 20_000
 SAMPLES = list(traffic(events=EVENTS, seed=7))

@@ -3,9 +3,9 @@
 import pytest
 
 from stream.kafka.lag import GroupLag, PartitionLag
-from stream.kafka.messages import Halted, HaltReason
+from stream.kafka.protocol import Halted, HaltReason
+from stream.operations import status
 from stream.record import Partition
-from stream.telemetry import overview
 from stream.telemetry.status import verdict
 from stream.telemetry.vitals import Opened, Standing, Vitals
 
@@ -94,7 +94,7 @@ def group(*members: str, lag: int = 0, lag_s: float = 0.0, committed: int = 5) -
     ids=lambda value: value[1] if isinstance(value, tuple) else "",
 )
 def test_the_groups_verdict(found, workers, expected):
-    assert overview.verdict(found, workers) == expected
+    assert status.verdict(found, workers) == expected
 
 
 def test_rates_are_those_of_the_last_minute():

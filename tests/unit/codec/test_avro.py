@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
-from stream.avro import FOLDER, Schema, all_packaged, encode_single_object, packaged, read
-from stream.decode import Decoder
+from stream.codec.avro import FOLDER, Schema, all_packaged, encode_single_object, packaged, read
+from stream.codec.decode import Decoder
 from stream.errors import DecodeError, UnknownSchemaError
 
 FILES = sorted(FOLDER.glob("*.avsc"))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.avro import FOLDER, Schema, encode_single_object, packaged, read
-from stream.dead_letter import DETAIL_LENGTH_MAX, DeadLetter, trace_headers
+from stream.codec.avro import FOLDER, Schema, encode_single_object, packaged, read
+from stream.codec.dead_letter import DETAIL_LENGTH_MAX, DeadLetter, trace_headers
 from stream.errors import DecodeError
 from stream.kafka.topics import HEADROOM_BYTES
 from stream.record import Partition

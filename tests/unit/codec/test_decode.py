@@ -7,11 +7,11 @@ from codec_strategies import documents
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.avro import HEADER_LENGTH, Schema, Schemas, all_packaged, encode_single_object
-from stream.decode import Decoder
+from stream.codec.avro import HEADER_LENGTH, Schema, Schemas, all_packaged, encode_single_object
+from stream.codec.decode import Decoder
+from stream.codec.event import NOTHING, Event
+from stream.codec.segment import SEGMENT_EVENT, encode_event, event_from_json
 from stream.errors import DecodeError, UnknownSchemaError
-from stream.event import NOTHING, Event
-from stream.segment import SEGMENT_EVENT, encode_event, event_from_json
 
 DECODER = Decoder(all_packaged())
 HEAD = ("messageId", "type", "userId", "anonymousId", "event", "name")

@@ -7,7 +7,7 @@ from codec_strategies import values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.json_value import canonical, dump, parse
+from stream.codec.json_text import canonical, dump, parse
 
 
 @given(values)

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sink.wootric.operations import EffectClass
-from stream import ledger_codec
-from stream.avro import FOLDER, Schema, Schemas, encode_single_object, packaged
+from stream.codec.avro import FOLDER, Schema, Schemas, encode_single_object, packaged
 from stream.errors import DecodeError, UnknownSchemaError
-from stream.ledger_codec import (
+from stream.state import ledger_codec
+from stream.state.ledger_codec import (
     EventEntry,
     EventOutcome,
     IntentEntry,

@@ -5,12 +5,12 @@ from typing import Any
 import orjson
 import pytest
 
-from stream.avro import FOLDER, Schema, Schemas, all_packaged, encode_single_object, packaged
-from stream.avro import read as avro_read
-from stream.decode import Decoder
+from stream.codec.avro import FOLDER, Schema, Schemas, all_packaged, encode_single_object, packaged
+from stream.codec.avro import read as avro_read
+from stream.codec.decode import Decoder
+from stream.codec.event import NOTHING
+from stream.codec.segment import SEGMENT_EVENT
 from stream.errors import DecodeError
-from stream.event import NOTHING
-from stream.segment import SEGMENT_EVENT
 
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
 

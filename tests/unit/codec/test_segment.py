@@ -4,12 +4,12 @@ import pytest
 from codec_strategies import documents
 from hypothesis import given
 
-from stream.avro import all_packaged
-from stream.decode import Decoder
+from stream.codec.avro import all_packaged
+from stream.codec.decode import Decoder
+from stream.codec.event import NOTHING, Event
+from stream.codec.json_text import canonical
+from stream.codec.segment import DOCUMENTS, TEXTS, TIMES, encode_event, event_from_json, event_key
 from stream.errors import DecodeError
-from stream.event import NOTHING, Event
-from stream.json_value import canonical
-from stream.segment import DOCUMENTS, TEXTS, TIMES, encode_event, event_from_json, event_key
 
 DECODER = Decoder(all_packaged())
 ATTRIBUTES = {**TEXTS, **TIMES}

@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from stream.avro import FOLDER, Schema, schema_from_text
+from stream.codec.avro import FOLDER, Schema, schema_from_text
+from stream.codec.segment import SEGMENT_EVENT
+from stream.codec.trial import try_to_read
 from stream.errors import DecodeError
-from stream.segment import SEGMENT_EVENT
-from stream.trial import try_to_read
 
 OURS = orjson.loads((FOLDER / "segment_event.avsc").read_bytes())
 

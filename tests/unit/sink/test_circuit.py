@@ -1,6 +1,6 @@
 """The circuit, on a clock of the test's own."""
 
-from sink.circuit import Circuit
+from sink.circuit_breaker import Circuit
 
 
 def circuit() -> Circuit:

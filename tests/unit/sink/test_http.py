@@ -13,7 +13,7 @@ import uvloop
 from waiting import STILL_S, Stillness, stretched
 from yarl import URL
 
-from sink.http import (
+from sink.http_session import (
     BODY_BYTES_MAX,
     SPARE_CONNECTIONS,
     Evidence,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sink.rate import Allowance, RateGate, read_allowance
+from sink.rate_limit import Allowance, RateGate, read_allowance
 
 NOW = 1_533_310_127
 DATE = "Fri, 03 Aug 2018 15:28:47 GMT"

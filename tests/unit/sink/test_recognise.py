@@ -2,8 +2,8 @@
 
 import pytest
 
+from sink.wootric.matching import candidates, is_effect_of, shows_all
 from sink.wootric.operations import CreateDecline, CreateResponse
-from sink.wootric.recognise import candidates, is_effect_of, shows_all
 
 RESPONSE = CreateResponse(score=9, text="ok", created_at=1514963021, origin_url="http://x")
 ITEM = {

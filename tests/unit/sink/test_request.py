@@ -6,7 +6,7 @@ import pytest
 
 from sink.wootric.account import WootricAccount
 from sink.wootric.operations import CreateDecline, CreateResponse, PageView
-from sink.wootric.request import Requests
+from sink.wootric.requests import Requests
 
 REQUESTS = Requests(
     resources_url="https://api.wootric.com/v1",

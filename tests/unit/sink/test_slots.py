@@ -7,7 +7,7 @@ import pytest
 from waiting import STILL_S
 
 from sink.concurrency import Concurrency
-from sink.slots import Slots
+from sink.permits import Slots
 
 
 def slots(limit: int) -> Slots:

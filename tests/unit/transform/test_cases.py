@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stream.segment import event_from_json
+from stream.codec.segment import event_from_json
 from stream.transform import Deliver, Rules, transform
 from stream.transform.preview import preview
 

@@ -12,11 +12,11 @@ from test_cases import load
 from test_laws import EVENTS, RULES
 
 from sink.wootric.operations import Operation, fields_of, to_fields
+from stream.codec.event import Event
+from stream.codec.segment import TEXTS, TIMES, event_from_json
+from stream.codec.segment_time import how_read
 from stream.errors import TransformError
-from stream.event import Event
-from stream.preview import preview_lines
-from stream.segment import TEXTS, TIMES, event_from_json
-from stream.segment_time import how_read
+from stream.operations.preview import preview_lines
 from stream.transform import Deliver, Rules, transform
 from stream.transform.explain import explain
 from stream.transform.preview import preview

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from sink.wootric.operations import PageView, from_fields, to_fields
 from sink.wootric.pixel import pixel_request_url
+from stream.codec.event import Event
+from stream.codec.segment import event_from_json
 from stream.errors import TransformError
-from stream.event import Event
-from stream.segment import event_from_json
 from stream.transform import Deliver, Rules, Skip, transform
 from stream.transform.preview import preview
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sink.wootric.operations import UpsertEndUser
-from stream.event import Event
-from stream.javascript_date import parse_ms
-from stream.segment_time import as_seconds, read_iso_date_ms, read_time_ms
+from stream.codec.event import Event
+from stream.codec.js_date import parse_ms
+from stream.codec.segment_time import as_seconds, read_iso_date_ms, read_time_ms
 from stream.transform import Deliver, Rules, transform
 
 CASES = Path(__file__).parents[2] / "cases"

@@ -1,0 +1,268 @@
+"""One host, asked with patience: gate, token, circuit, and what a verdict leads to.
+
+Every call ends in an answer that the caller can use (executed or refused), or it ends the
+delivery with an outcome. What may have been executed is never sent again from here.
+"""
+
+import asyncio
+from typing import Final, NoReturn, TypeAlias, assert_never
+
+from sink.classify import (
+    ALWAYS_FORBIDDEN,
+    Ambiguous,
+    Executed,
+    Forbidden,
+    NotExecuted,
+    OutOfLease,
+    Refused,
+    Throttled,
+    Unauthorized,
+    Verdict,
+    classify,
+)
+from sink.http_session import Request
+from sink.retry import backoff_s
+from sink.wootric.auth import BARE_HEADERS, Bearer, Denied, TokenKeeper, Unavailable
+from sink.wootric.context import Context
+from sink.wootric.delivery import Deferred, InDoubt
+from sink.wootric.effort import PATIENCE_S, Effort, Ended
+from sink.wootric.endpoint import Host
+from sink.wootric.refusals import is_error
+
+RETRY_INITIAL_S: Final = 0.2
+RETRY_MAX_S: Final = 5.0
+
+Answer: TypeAlias = Executed | Refused
+
+
+class Upstream:
+    """Sends requests to a host.
+
+    ``keeper`` is None where no token is asked for. There nothing harmless can be asked either:
+    when the probe is due, one real delivery is let through, and its answer decides.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        host: Host,
+        *,
+        keeper: TokenKeeper | None = None,
+        forbidden: frozenset[int] = ALWAYS_FORBIDDEN,
+    ) -> None:
+        self.host = host
+        self._circuit = host.circuit
+        self._http = context.http
+        self._clock = context.clock
+        self._random = context.random
+        self._hooks = context.hooks
+        self._keeper = keeper
+        self._forbidden = forbidden
+        self._trial: Effort | None = None
+
+    def capacity(self, now: float, *, at_most: int) -> int:
+        """Return how many deliveries may start now."""
+        if self._circuit.is_open:
+            at_most = min(at_most, 1 if self._trial_is_due(now) else 0)
+        slots = self.host.slots
+        at_most = min(at_most, slots.concurrency.limit * 2 - slots.engaged)
+        return 0 if self.host.gate.closed_s(now) > 0 else max(0, at_most)
+
+    async def call(self, request: Request, effort: Effort) -> Answer:
+        """Send ``request`` until there is an answer.
+
+        Raises:
+            Ended: there will be none now, or nobody can tell.
+        """
+        try:
+            while True:
+                await self._wait_for_place(effort)
+                bearer = await self._bearer(effort)
+                if not await self._take_slot(effort):
+                    continue
+                verdict = await self._send(request, bearer, effort)
+                if isinstance(verdict, Executed | Refused):
+                    self.host.answered()
+                    if self._trial is effort:
+                        self.host.close()
+                    return _read(verdict)
+                await self._react(verdict, request, bearer, effort)
+        finally:
+            if self._trial is effort:
+                self._end_trial()
+
+    def not_now(self, reason: str, effort: Effort, *, refused: bool = False) -> Deferred:
+        """Return the outcome of a delivery that has a better chance a little later."""
+        wait_s = RETRY_MAX_S if refused else RETRY_INITIAL_S
+        return effort.deferred(reason, self._clock() + wait_s, refused=refused)
+
+    def in_doubt(self, reason: str, effort: Effort) -> InDoubt:
+        """Return the outcome of a delivery that was or may have been executed just now."""
+        return InDoubt(detail=reason, sent_at=self._clock(), attempts=effort.attempts)
+
+    async def _wait_for_place(self, effort: Effort) -> None:
+        """Wait for the circuit and the gate, as far as patience goes."""
+        while True:
+            now = self._clock()
+            self._check_circuit(effort, now)
+            patience_s = effort.patience_s(now)
+            if self.host.gate.closed_s(now) > PATIENCE_S:
+                patience_s = 0.0
+            wait_s = self.host.gate.reserve(now, patience_s=patience_s)
+            if wait_s <= 0:
+                return
+            if wait_s > patience_s:
+                raise Ended(effort.deferred("throttled", now + wait_s))
+            await asyncio.sleep(wait_s)
+            if self.host.gate.closed_s(self._clock()) <= 0:
+                self._check_circuit(effort, self._clock())
+                return
+
+    def _check_circuit(self, effort: Effort, now: float) -> None:
+        if not self._circuit.is_open or self._trial is effort:
+            return
+        if self._trial_is_due(now):
+            self._trial = effort
+            return
+        retry_at = max(now, self._circuit.probe_at)
+        raise Ended(effort.deferred("circuit_open", retry_at))
+
+    def _trial_is_due(self, now: float) -> bool:
+        return self._keeper is None and self._trial is None and now >= self._circuit.probe_at
+
+    async def _bearer(self, effort: Effort) -> Bearer | None:
+        if self._keeper is None:
+            return None
+        while True:
+            grant = self._keeper.current() or await self._keeper.bearer()
+            match grant:
+                case Bearer():
+                    return grant
+                case Denied():
+                    self.host.open("credentials")
+                    raise Ended(effort.deferred("credentials", self._circuit.probe_at))
+                case Unavailable(_, retry_at):
+                    if retry_at > effort.patient_until:
+                        raise Ended(effort.deferred("token", retry_at))
+                    await asyncio.sleep(max(0.0, retry_at - self._clock()))
+                case _:
+                    assert_never(grant)
+
+    async def _take_slot(self, effort: Effort) -> bool:
+        """Take a slot; return False, without one, if the gate was shut while this one waited."""
+        slots = self.host.slots
+        if not await slots.take(patience_s=effort.patience_s(self._clock())):
+            raise Ended(self.not_now("busy", effort))
+        if self.host.gate.closed_s(self._clock()) <= 0:
+            return True
+        slots.give()
+        return False
+
+    async def _send(self, request: Request, bearer: Bearer | None, effort: Effort) -> Verdict:
+        """Send, with a slot that was taken, and give that back."""
+        slots = self.host.slots
+        effort.requests += 1
+        number, began_at = slots.taken, self._clock()
+        verdict: Verdict = OutOfLease()
+        try:
+            if request.writes:
+                headers = bearer.write_headers if bearer else BARE_HEADERS
+                may_send = effort.delivery.may_send
+                evidence = await self._http.send(request, headers, may_send=may_send)
+            else:
+                headers = bearer.read_headers if bearer else BARE_HEADERS
+                evidence = await self._http.send(request, headers)
+            verdict = classify(evidence, writes=request.writes, forbidden=self._forbidden)
+            # Before anything else that may fail: a defect after this leaves a doubt.
+            if request.writes and not isinstance(verdict, NotExecuted | Throttled | OutOfLease):
+                effort.attempts += 1
+            self.host.mind_allowance(evidence, number=number)
+        finally:
+            took_s = self._clock() - began_at
+            self.host.finished(request.name, verdict, took_s)
+        self._hooks.request_finished(request.name, verdict.word, verdict.status, took_s)
+        return verdict
+
+    async def _react(
+        self,
+        verdict: Forbidden | Unauthorized | Throttled | NotExecuted | Ambiguous | OutOfLease,
+        request: Request,
+        bearer: Bearer | None,
+        effort: Effort,
+    ) -> None:
+        """Wait and return, so that the request is sent again, or end the delivery."""
+        match verdict:
+            case Throttled():
+                self.host.throttle(verdict)
+            case Unauthorized():
+                self._renew_once(bearer, effort)
+            case NotExecuted(reason):
+                await self._retry(reason, effort)
+            case Forbidden():
+                self._forbid(verdict, request, effort)
+            case Ambiguous(reason):
+                self.host.failed()
+                raise Ended(self.in_doubt(reason, effort))
+            case OutOfLease():
+                raise Ended(effort.deferred("lease", self._clock()))
+            case _:
+                assert_never(verdict)
+
+    async def _retry(self, reason: str, effort: Effort) -> None:
+        self.host.failed()
+        effort.failures += 1
+        now = self._clock()
+        wait_s = backoff_s(
+            effort.failures, initial_s=RETRY_INITIAL_S, max_s=1.0, jitter=self._random()
+        )
+        if now + wait_s < effort.patient_until:
+            await asyncio.sleep(wait_s)
+            return
+        # The longer nobody answers, the rarer the question: failures are counted for the host.
+        wait_s = backoff_s(
+            self._circuit.failures,
+            initial_s=RETRY_INITIAL_S,
+            max_s=RETRY_MAX_S,
+            jitter=self._random(),
+        )
+        raise Ended(effort.deferred(reason, now + wait_s))
+
+    def _renew_once(self, bearer: Bearer | None, effort: Effort) -> None:
+        """Drop the token, so that the next turn gets another; the second refusal is final."""
+        if self._keeper is None or bearer is None or effort.resent:
+            self.host.open("unauthorized")
+            raise Ended(effort.deferred("unauthorized", self._after_probe(), refused=True))
+        effort.resent = True
+        self._keeper.discard(bearer)
+
+    def _forbid(self, verdict: Forbidden, request: Request, effort: Effort) -> NoReturn:
+        """Open the circuit, unless just this delivery is what is forbidden.
+
+        The circuit is closed here only if something else passed since it was opened: what
+        was forbidden before, and is again, has itself to blame.
+        """
+        personal = verdict.personal and effort.delivery.refused > 0
+        if personal and not self._circuit.is_open:
+            said = f"status {verdict.status}, again, while other requests pass"
+            looking = not request.writes
+            raise Ended(
+                effort.turned_away("forbidden", said, status=verdict.status, looking=looking)
+            )
+        self.host.open(verdict.reason)
+        raise Ended(effort.deferred(verdict.reason, self._after_probe(), refused=verdict.personal))
+
+    def _after_probe(self) -> float:
+        """Return when to try again what was forbidden: others go first, as their own trial."""
+        return self._circuit.probe_at + (RETRY_MAX_S if self._keeper is None else 0.0)
+
+    def _end_trial(self) -> None:
+        self._trial = None
+        if self._circuit.is_open:
+            self._circuit.probe_failed(now=self._clock())
+
+
+def _read(answer: Answer) -> Answer:
+    """Return the answer for what it says: an error under a good status is a refusal."""
+    if isinstance(answer, Executed) and is_error(answer.body):
+        return Refused(answer.status, answer.body)
+    return answer

@@ -1,0 +1,126 @@
+"""Operations as requests: method, address, form. Pure.
+
+Source: docs.wootric.com (sources of 2018-10 and 2021-01), sections end users, responses
+and declines. Addresses are encoded here and nowhere else.
+"""
+
+from urllib.parse import quote, urlencode
+
+from yarl import URL
+
+from sink.http_session import Request
+from sink.wootric.operations import CreateDecline, CreateResponse, PageView, Properties
+from sink.wootric.pixel import pixel_request_url
+from sink.wootric.profile import Form, form_text, property_fields
+
+LIST_PAGE_SIZE = 50  # the most that is documented
+
+
+class Requests:
+    """Builds the requests of one account."""
+
+    __slots__ = ("_account_token", "_end_users", "_pixel_url")
+
+    def __init__(self, *, resources_url: str, pixel_url: str, account_token: str) -> None:
+        self._end_users = f"{resources_url}/end_users"
+        self._pixel_url = pixel_url
+        self._account_token = account_token
+
+    def find_by_id(self, end_user_id: int) -> Request:
+        """Ask for an end user by Wootric's id."""
+        return Request("find_end_user", "GET", _url(f"{self._end_users}/{end_user_id}"))
+
+    def find_by_external_id(self, external_id: str) -> Request:
+        """Ask for an end user by the id that the customer gave."""
+        path = f"{self._end_users}/{_segment(external_id)}?lookup_by_external_id=true"
+        return Request("find_end_user", "GET", _url(path))
+
+    def find_by_email(self, email: str) -> Request:
+        """Ask for the list of end users with this e-mail: none or one."""
+        return Request(
+            "find_end_user", "GET", _url(f"{self._end_users}?email={quote(email, safe='')}")
+        )
+
+    def find_by_phone_number(self, phone_number: str) -> Request:
+        """Ask for an end user by a phone number that begins with a plus."""
+        path = f"{self._end_users}/phone_number/{quote(phone_number, safe='+')}"
+        return Request("find_end_user", "GET", _url(path))
+
+    def create_end_user(self, form: Form) -> Request:
+        """Create an end user."""
+        return _write("create_end_user", "POST", self._end_users, form)
+
+    def update_end_user(self, end_user_id: int, form: Form) -> Request:
+        """Change an end user's fields."""
+        return _write("update_end_user", "PUT", f"{self._end_users}/{end_user_id}", form)
+
+    def delete_end_user(self, end_user_id: int) -> Request:
+        """Delete an end user."""
+        url = _url(f"{self._end_users}/{end_user_id}")
+        return Request("delete_end_user", "DELETE", url, None, writes=True)
+
+    def create_survey(
+        self,
+        end_user_id: int,
+        operation: CreateResponse | CreateDecline,
+        properties: Properties,
+    ) -> Request:
+        """Record a response or a decline, with the end user's properties."""
+        form = survey_form(operation) + property_fields(properties, within="end_user[properties]")
+        url = f"{self._end_users}/{end_user_id}/{_resource(operation)}"
+        return _write(operation.type, "POST", url, form)
+
+    def list_surveys(
+        self, end_user_id: int, operation: CreateResponse | CreateDecline, *, page: int
+    ) -> Request:
+        """Ask for one page of an end user's responses or declines, the oldest first."""
+        resource = _resource(operation)
+        query = f"page={page}&per_page={LIST_PAGE_SIZE}&sort_order=asc"
+        url = _url(f"{self._end_users}/{end_user_id}/{resource}?{query}")
+        return Request(f"list_{resource}", "GET", url)
+
+    def find_survey(
+        self, end_user_id: int, operation: CreateResponse | CreateDecline, survey_id: int
+    ) -> Request:
+        """Ask for one response or decline: it shows more than the list does."""
+        resource = _resource(operation)
+        url = _url(f"{self._end_users}/{end_user_id}/{resource}/{survey_id}")
+        return Request(f"find_{resource}", "GET", url)
+
+    def view_page(self, page: PageView) -> Request:
+        """Load the pixel."""
+        url = pixel_request_url(self._pixel_url, account_token=self._account_token, page=page)
+        return Request("page_view", "GET", _url(url), None, writes=True)
+
+    def probe(self) -> Request:
+        """Ask for something harmless that needs a good token."""
+        return Request("probe", "GET", _url(f"{self._end_users}?page=1&per_page=1"))
+
+
+def survey_form(operation: CreateResponse | CreateDecline) -> Form:
+    """Return the fields of a response or decline that are set."""
+    names = ["ip_address", "origin_url", "created_at"]
+    if isinstance(operation, CreateResponse):
+        names = ["score", "text", *names]
+    return [
+        (name, form_text(value))
+        for name in names
+        if (value := getattr(operation, name)) is not None
+    ]
+
+
+def _resource(operation: CreateResponse | CreateDecline) -> str:
+    return "responses" if isinstance(operation, CreateResponse) else "declines"
+
+
+def _write(name: str, method: str, url: str, form: Form) -> Request:
+    return Request(name, method, _url(url), urlencode(form).encode("ascii"), writes=True)
+
+
+def _segment(value: str) -> str:
+    """Encode a part of a path; dots alone would be taken for a folder."""
+    return value.replace(".", "%2E") if value.strip(".") == "" else quote(value, safe="")
+
+
+def _url(text: str) -> URL:
+    return URL(text, encoded=True)

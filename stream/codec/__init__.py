@@ -1,0 +1,1 @@
+"""Core: bytes of a record to a Segment event, and back. Pure."""

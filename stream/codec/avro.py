@@ -1,0 +1,223 @@
+"""Avro schemas, known by their fingerprints or by a registry's ids, and framed values.
+
+Sources: Apache Avro 1.12 specification, sections "Schema Fingerprints", "Single-object
+encoding" and "Schema Resolution"; Confluent's wire format (a zero byte and the id).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import orjson
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
+from fastavro.read import SchemaResolutionError
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+from stream.errors import DecodeError, UnknownSchemaError
+
+Definition: TypeAlias = str | list[Any] | dict[str, Any]
+
+SINGLE_OBJECT = b"\xc3\x01"
+HEADER_LENGTH = len(SINGLE_OBJECT) + 8
+
+CONFLUENT = b"\x00"
+CONFLUENT_HEADER_LENGTH = len(CONFLUENT) + 4
+
+FOLDER = Path(__file__).parents[2] / "schemas" / "avro"
+"""Beside this package in a checkout as well as in an installed wheel."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Schema:
+    """A schema to write and read with; logical types are left as the plain values below them.
+
+    ``header`` begins every single object of this schema: two magic bytes and the CRC-64-AVRO
+    fingerprint of the parsing canonical form, little-endian. ``logical_types`` names those
+    that top-level fields declare.
+    """
+
+    header: bytes
+    plain: Definition
+    logical_types: Mapping[str, str]
+
+    @classmethod
+    def of(cls, definition: Definition) -> "Schema":
+        """Return the schema that an ``.avsc`` document defines.
+
+        Raises:
+            DecodeError: it is no schema (``unresolvable``), or one under which a few bytes can
+                claim endless work or depth. fastavro 1.13 has no limit for either: a type that
+                contains itself overflows the C stack and ends the process.
+        """
+        named: dict[str, Any] = {}
+        try:
+            plain = parse_schema(_without_logical_types(definition), named_schemas=named)
+            _check(plain, named)
+            canonical = to_parsing_canonical_form(plain)
+            logical_types = MappingProxyType(_logical_types(definition))
+        except Exception as error:
+            raise DecodeError("unresolvable", f"the schema can not be used: {error}") from error
+        header = SINGLE_OBJECT + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
+        return cls(header, plain, logical_types)
+
+
+class Schemas:
+    """The schemas that values may have been written with."""
+
+    def __init__(self, schemas: Iterable[Schema] = ()) -> None:
+        self._by_header = {schema.header: schema for schema in schemas}
+
+    def add(self, schema: Schema) -> None:
+        """Let values of this schema be read from now on."""
+        self._by_header[schema.header] = schema
+
+    def writer_of(self, value: bytes) -> Schema:
+        """Return the schema that a single object was written with.
+
+        Raises:
+            DecodeError: the value is no single object.
+            UnknownSchemaError: nobody has added its schema.
+        """
+        header = value[:HEADER_LENGTH]
+        schema = self._by_header.get(header)
+        if schema is not None:
+            return schema
+        if len(header) < HEADER_LENGTH or not header.startswith(SINGLE_OBJECT):
+            raise DecodeError("undecodable", "the value is no Avro single object")
+        name = header[len(SINGLE_OBJECT) :][::-1].hex()
+        raise UnknownSchemaError("unknown_schema", f"no schema has the fingerprint {name}")
+
+
+def schema_from_text(text: str) -> Schema:
+    """Return the schema that a registry's text defines.
+
+    Raises:
+        DecodeError: it can not be used (``unresolvable``).
+    """
+    try:
+        definition = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        definition = text  # the bare name of a primitive
+    return Schema.of(definition)
+
+
+@cache
+def packaged(name: str) -> Schema:
+    """Return the schema in ``schemas/avro/<name>.avsc``."""
+    return Schema.of(orjson.loads((FOLDER / f"{name}.avsc").read_bytes()))
+
+
+def all_packaged() -> Schemas:
+    """Return every schema in ``schemas/avro``, superseded versions included."""
+    return Schemas(packaged(path.stem) for path in sorted(FOLDER.glob("*.avsc")))
+
+
+def encode_single_object(schema: Schema, datum: Any) -> bytes:
+    """Return the value with its schema's header before it."""
+    return encode(schema, datum, schema.header)
+
+
+def encode(schema: Schema, datum: Any, header: bytes) -> bytes:
+    """Return the value in the framing of the header: the schema's own, or a registry's."""
+    output = BytesIO()
+    output.write(header)
+    schemaless_writer(output, schema.plain, datum)
+    return output.getvalue()
+
+
+def confluent_header(schema_id: int) -> bytes:
+    """Return what begins a value whose schema a registry keeps under this id."""
+    return CONFLUENT + schema_id.to_bytes(CONFLUENT_HEADER_LENGTH - len(CONFLUENT), "big")
+
+
+def confluent_id(value: bytes | None) -> int | None:
+    """Return the id that a value in Confluent's framing names; None for any other value."""
+    if value is None or len(value) < CONFLUENT_HEADER_LENGTH or not value.startswith(CONFLUENT):
+        return None
+    return int.from_bytes(value[len(CONFLUENT) : CONFLUENT_HEADER_LENGTH], "big")
+
+
+def read(
+    value: bytes, start: int, writer: Schema, reader: Schema, *, name_records: bool = False
+) -> Any:
+    """Return what the bytes from ``start`` on hold, in the shape of the reader's schema.
+
+    ``name_records`` gives a record that was chosen from a union as (full name, record).
+
+    Raises:
+        DecodeError: the bytes do not fit the writer's schema (``undecodable``), go on after
+            its end (``trailing_bytes``), or its values do not fit the reader's
+            (``unresolvable``).
+    """
+    data = BytesIO(value)
+    data.seek(start)
+    # Resolution costs as much again as decoding: only where the two differ.
+    target = None if writer.header == reader.header else reader.plain
+    try:
+        datum = schemaless_reader(data, writer.plain, target, return_record_name=name_records)
+    except SchemaResolutionError:
+        raise DecodeError("unresolvable", "the writer's schema does not resolve to ours") from None
+    except Exception as error:  # noqa: BLE001  (fastavro raises whatever garbage leads it to)
+        detail = f"the bytes do not fit their schema ({type(error).__name__})"
+        raise DecodeError("undecodable", detail) from None
+    if data.tell() != len(value):
+        raise DecodeError("trailing_bytes", f"{len(value) - data.tell()} bytes after the end")
+    return datum
+
+
+def _without_logical_types(definition: Any) -> Any:
+    match definition:
+        case dict():
+            return {
+                key: value if key == "default" else _without_logical_types(value)
+                for key, value in definition.items()
+                if key != "logicalType"
+            }
+        case list():
+            return [_without_logical_types(branch) for branch in definition]
+        case _:
+            return definition
+
+
+def _logical_types(definition: Any) -> dict[str, str]:
+    """Return the logical types of a record's own fields, those in a nullable one's union too."""
+    if not isinstance(definition, dict):
+        return {}
+    return {
+        field["name"]: branch["logicalType"]
+        for field in definition.get("fields", ())
+        for branch in (field["type"] if isinstance(field["type"], list) else [field["type"]])
+        if isinstance(branch, dict) and "logicalType" in branch
+    }
+
+
+def _check(schema: Any, named: Mapping[str, Any], within: tuple[str, ...] = ()) -> None:
+    """Refuse a parsed schema under which a few bytes can claim endless work or depth."""
+    if isinstance(schema, str):
+        if schema in within:
+            raise ValueError(f"{schema} contains itself")
+        return
+    parts = list(schema) if isinstance(schema, list) else []
+    if isinstance(schema, dict):
+        within = (*within, schema.get("name", ""))
+        parts += [field["type"] for field in schema.get("fields", ())]
+        parts += [schema[part] for part in ("items", "values") if part in schema]
+    for part in parts:
+        _check(part, named, within)
+    if isinstance(schema, dict) and "items" in schema and _is_empty(schema["items"], named):
+        raise ValueError("the items of an array take no bytes")
+
+
+def _is_empty(schema: Any, named: Mapping[str, Any]) -> bool:
+    """Whether the values of a schema take no bytes at all."""
+    match named.get(schema, schema) if isinstance(schema, str) else schema:
+        case "null" | {"type": "null"} | {"type": "fixed", "size": 0}:
+            return True
+        case {"fields": fields}:
+            return all(_is_empty(field["type"], named) for field in fields)
+        case _:
+            return False

@@ -1,0 +1,143 @@
+"""Times as Segment reads them: a number, digits, an ISO string, or what a browser takes.
+
+The local zone is always UTC. Source: segmentio/new-date with @segment/isodate 1.0.3,
+compared value by value under ``TZ=UTC``. Faithful to its surprises: 30 February and month
+13 roll over, year 1 is 1901, and after a blank instead of ``T`` a zone is not looked at.
+"""
+
+import math
+import re
+
+from stream.codec.civil_time import clip_ms, clock_ms, utc_ms
+from stream.codec.date_tokens import BLANKS
+from stream.codec.js_date import parse_ms
+
+_SECONDS_BELOW = 31_557_600_000  # a smaller number counts seconds, from here on milliseconds
+
+_TEXT_LENGTH_MAX = 256  # no date is longer, and garbage of a megabyte should cost nothing
+_NUMBER_MAX = 2**63  # no time is beyond, and Python does not write any longer integer
+
+_ISO = re.compile(
+    r"(?P<year>\d{4})(?:-?(?P<month>\d{2})(?:-?(?P<day>\d{2}))?)?"
+    r"(?:(?P<separator>[ T])(?P<hour>\d{2}):?(?P<minute>\d{2})"
+    r"(?::?(?P<second>\d{2})(?:[,.](?P<fraction>\d+))?)?"
+    r"(?:Z|(?P<sign>[+-])(?P<zone_hour>\d{2})(?::?(?P<zone_minute>\d{2}))?)?)?",
+    re.ASCII,
+)
+_FULL_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_DIGITS = (
+    (re.compile(r"\d{13}", re.ASCII), 1, "text with 13 digits, read as milliseconds"),
+    (re.compile(r"\d{10}", re.ASCII), 1000, "text with 10 digits, read as seconds"),
+)
+_LEADING_INTEGER = re.compile(rf"[{BLANKS}\u2028\u2029]*([+-]?[0-9]+)")
+
+
+def read_time_ms(value: object) -> int | None:
+    """Return the milliseconds since 1970 that a JSON value stands for, None if unreadable.
+
+    Every JSON value is taken but null: true is one millisecond, a list is read as its text.
+    """
+    match value:
+        case bool():
+            return int(value)
+        case int() | float():
+            return _number_ms(value)
+        case str():
+            iso = _ISO.fullmatch(value)
+            return _iso_ms(iso) if iso else _text_ms(value)
+        case [str(text)] if (date_ms := read_iso_date_ms(text)) is not None:
+            return date_ms // 1000 * 1000  # the text of a JavaScript date has no milliseconds
+        case list():
+            return _text_ms(",".join(map(_text_of_item, value)))
+        case _:
+            return None
+
+
+def how_read(value: object) -> str:
+    """Return in words how ``read_time_ms`` reads a value."""
+    match value:
+        case bool():
+            return "true, read as one millisecond"
+        case int() | float():
+            unit = "seconds" if value < _SECONDS_BELOW else "milliseconds"
+            return f"number, read as {unit}"
+        case str() if _ISO.fullmatch(value):
+            return "ISO date or time"
+        case str():
+            words = (words for pattern, _, words in _DIGITS if pattern.search(value))
+            return next(words, "text, read as a browser reads it, in UTC")
+        case _:
+            return "list, read as its text"
+
+
+def read_iso_date_ms(text: str) -> int | None:
+    """Return the time of an ISO string that names year, month and day; None for any other."""
+    if _FULL_DAY.match(text) and (iso := _ISO.fullmatch(text)):
+        return _iso_ms(iso)
+    return None
+
+
+def as_seconds(time_ms: int) -> int:
+    """Return whole seconds, half a second rounded up, before 1970 as well.
+
+    Python's ``round`` goes to the even neighbour, JavaScript's ``Math.round`` goes up.
+    """
+    return (time_ms + 500) // 1000
+
+
+def _number_ms(number: float) -> int | None:
+    time_ms = number * 1000 if number < _SECONDS_BELOW else number
+    if isinstance(time_ms, float) and not math.isfinite(time_ms):
+        return None
+    return clip_ms(int(time_ms))
+
+
+def _text_ms(text: str) -> int | None:
+    if len(text) > _TEXT_LENGTH_MAX:
+        return None
+    for pattern, factor, _ in _DIGITS:
+        if pattern.search(text):
+            return _leading_integer_ms(text, factor)
+    return parse_ms(text)
+
+
+def _iso_ms(iso: re.Match[str]) -> int | None:
+    def part(name: str) -> int:
+        return int(iso[name] or 0)
+
+    year = part("year")
+    offset_ms = clock_ms(part("zone_hour"), part("zone_minute"), 0, 0)
+    if iso["sign"] is None or iso["separator"] == " ":
+        offset_ms = 0
+    elif iso["sign"] == "-":
+        offset_ms = -offset_ms
+    millisecond = int(((iso["fraction"] or "") + "000")[:3])
+    time_ms = clock_ms(part("hour"), part("minute"), part("second"), millisecond)
+    return utc_ms(
+        year + 1900 if year < 100 else year,  # as Date.UTC does
+        part("month") or 1,
+        part("day") or 1,
+        time_ms - offset_ms,
+    )
+
+
+def _leading_integer_ms(text: str, factor: int) -> int | None:
+    """Read the number a text begins with, as JavaScript's ``parseInt`` does."""
+    match = _LEADING_INTEGER.match(text)
+    number = float(match[1]) * factor if match else math.inf
+    return clip_ms(int(number)) if math.isfinite(number) else None
+
+
+def _text_of_item(item: object) -> str:
+    """Return a value in a list as JavaScript writes it there."""
+    match item:
+        case str():
+            return item
+        case float() if item.is_integer():
+            return f"{item:.0f}"
+        case bool() | int() | float() if abs(item) < _NUMBER_MAX:
+            return str(item).lower()
+        case None:
+            return ""
+        case _:
+            return "[object Object]"

@@ -1,0 +1,237 @@
+"""Realistic Segment traffic from a seed: the same seed gives the same events, everywhere."""
+
+import random
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import accumulate
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from stream.devtools import people
+
+Document: TypeAlias = dict[str, Any]
+
+BEGIN = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+EVENTS_PER_SECOND = 5.0
+USERS_MAX = 50_000
+DUPLICATE_DISTANCE_MAX = 300
+WITHOUT_MESSAGE_ID = 0.004
+TOMBSTONES = 2
+
+# Activity falls with a user's rank as 1 / (rank + shift) ** exponent (Zipf and Mandelbrot).
+# Without the shift one person of two thousand would make a sixth of all events.
+ZIPF_EXPONENT = 1.1
+ZIPF_SHIFT = 20
+
+
+class Kind(StrEnum):
+    """What a sample is meant to show."""
+
+    CHANGED = "changed profile"
+    UNCHANGED = "unchanged profile"
+    PAGE = "page"
+    RESPONSE = "response"
+    DECLINE = "decline"
+    OTHER = "not for Wootric"
+    DUPLICATE = "duplicate"
+    TOMBSTONE = "null value"
+    RANDOM_BYTES = "random bytes"
+    PLAIN_JSON = "JSON that was cut off"
+    FOREIGN_SCHEMA = "unknown fingerprint"
+    SCORE_OUT_OF_RANGE = "score of 11"
+    EMAIL_LIST = "e-mail that is a list"
+    CREATED_AT_GARBAGE = "createdAt that is no date"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One record to be: a Segment document, or the very bytes of a value, or a null value.
+
+    The document is shared with later duplicates: not to be changed.
+    """
+
+    kind: Kind
+    value: Document | bytes | None
+
+
+# Per thousand. Of the identifies 60 % repeat a profile, less those of people without one yet,
+# which become their first. What is bad is one event in a hundred.
+SHARES: Mapping[Kind, float] = MappingProxyType(
+    {
+        Kind.UNCHANGED: 336,
+        Kind.CHANGED: 224,
+        Kind.PAGE: 300,
+        Kind.RESPONSE: 60,
+        Kind.DECLINE: 20,
+        Kind.OTHER: 30,
+        Kind.DUPLICATE: 20,
+        Kind.RANDOM_BYTES: 2,
+        Kind.PLAIN_JSON: 1.5,
+        Kind.FOREIGN_SCHEMA: 0.5,
+        Kind.SCORE_OUT_OF_RANGE: 2,
+        Kind.EMAIL_LIST: 2,
+        Kind.CREATED_AT_GARBAGE: 2,
+    }
+)
+
+
+def traffic(*, events: int, seed: int, users: int | None = None) -> Iterator[Sample]:
+    """Yield ``events`` samples of ``users`` people (by default a tenth of the events).
+
+    Two surveys, answered or declined, never share a second, so that each can be told
+    from the others. Memory grows with the users, not with the events.
+    """
+    count = users or max(1, min(events // 10, USERS_MAX))
+    source = Traffic(random.Random(seed), users=count)  # noqa: S311  (no secret)
+    kinds, weights = list(SHARES), list(accumulate(SHARES.values()))
+    tombstones = set(source.dice.sample(range(events), min(TOMBSTONES, events // 50)))
+    for position in range(events):
+        if position in tombstones:
+            yield Sample(Kind.TOMBSTONE, None)
+        else:
+            yield source.sample(source.dice.choices(kinds, cum_weights=weights)[0])
+
+
+def distinct(events: int, seed: int) -> Iterator[Document]:
+    """Yield page views, each of another user and complete: one pixel request per event."""
+    source = Traffic(random.Random(seed), users=1)  # noqa: S311  (no secret)
+    for number in range(events):
+        source.tick()
+        document = source.page(number, with_email=True)
+        document["context"]["traits"]["createdAt"] = document["timestamp"]
+        yield document
+
+
+class Traffic:
+    """The world that events come from: a clock, people and their latest profiles."""
+
+    def __init__(self, dice: random.Random, *, users: int) -> None:
+        self.dice = dice
+        self._users = range(users)
+        self._activity = list(
+            accumulate((rank + ZIPF_SHIFT) ** -ZIPF_EXPONENT for rank in range(1, users + 1))
+        )
+        self._profiles: dict[int, Document] = {}
+        self._now = BEGIN
+        self._last_survey = BEGIN
+        self._recent: deque[Document] = deque(maxlen=DUPLICATE_DISTANCE_MAX)
+        self._foreign_fingerprint = dice.randbytes(8)
+        self._makers: dict[Kind, Callable[[int], Document | bytes]] = {
+            Kind.CHANGED: self.changed,
+            Kind.UNCHANGED: self.unchanged,
+            Kind.PAGE: self.page,
+            Kind.RESPONSE: self.response,
+            Kind.DECLINE: self.decline,
+            Kind.OTHER: self.other,
+            Kind.RANDOM_BYTES: lambda _: b"\xff" + dice.randbytes(dice.randint(0, 400)),
+            Kind.PLAIN_JSON: lambda user: b'{"type":"identify","userId":"%d","tra' % user,
+            Kind.FOREIGN_SCHEMA: lambda _: b"\xc3\x01" + self._foreign_fingerprint + b"\x02\x02a",
+            Kind.SCORE_OUT_OF_RANGE: lambda user: self.response(user, score=11),
+            Kind.EMAIL_LIST: lambda user: self.identify(user, {"email": [people.email(user)]}),
+            Kind.CREATED_AT_GARBAGE: lambda user: self.identify(
+                user, {"email": people.email(user), "createdAt": "the other day"}
+            ),
+        }
+
+    def tick(self) -> None:
+        """Let the time pass until the next event."""
+        self._now += timedelta(seconds=self.dice.expovariate(EVENTS_PER_SECOND))
+
+    def sample(self, kind: Kind) -> Sample:
+        """Return the next sample; until there is something to repeat, a duplicate is a page."""
+        self.tick()
+        if kind is Kind.DUPLICATE:
+            if self._recent:
+                return Sample(kind, self.dice.choice(self._recent))
+            kind = Kind.PAGE
+        user = self.dice.choices(self._users, cum_weights=self._activity)[0]
+        if kind is Kind.UNCHANGED and user not in self._profiles:
+            kind = Kind.CHANGED
+        value = self._makers[kind](user)
+        if isinstance(value, dict) and "messageId" in value:
+            self._recent.append(value)
+        return Sample(kind, value)
+
+    def changed(self, user: int) -> Document:
+        """Return an identify that brings something new: a first profile, or one or two traits."""
+        known = self._profiles.get(user)
+        if known is None:
+            profile = people.profile(user, self.dice, self._now)
+        else:
+            profile = people.change(known, self.dice, self._now)
+        self._profiles[user] = profile
+        return self.identify(user, profile)
+
+    def unchanged(self, user: int) -> Document:
+        """Return an identify with the profile as it was sent last."""
+        return self.identify(user, self._profiles[user])
+
+    def identify(self, user: int, traits: Document) -> Document:
+        """Return an identify with these traits."""
+        return self._call("identify", user, traits=traits)
+
+    def page(self, user: int, *, with_email: bool | None = None) -> Document:
+        """Return a page view; half of them name the e-mail, as sites differ."""
+        path = self.dice.choice(people.PATHS)
+        properties = {"path": path, "url": f"https://app.example.com{path}", "title": path[1:]}
+        document = self._call("page", user, properties=properties, name=path[1:])
+        if self.dice.random() < 0.5 if with_email is None else with_email:
+            document["context"]["traits"] = {"email": people.email(user)}
+        return document
+
+    def response(self, user: int, *, score: int | None = None) -> Document:
+        """Return an answered survey."""
+        properties: Document = {
+            "score": self.dice.choice(people.SCORES) if score is None else score
+        }
+        if self.dice.random() < 0.7:
+            properties["text"] = self.dice.choice(people.FEEDBACK)
+        return self._survey(user, "create response", properties)
+
+    def decline(self, user: int) -> Document:
+        """Return a survey that was shown and declined."""
+        return self._survey(user, "create decline", {})
+
+    def other(self, user: int) -> Document:
+        """Return a call that is none of Wootric's business."""
+        match self.dice.randrange(4):
+            case 0:
+                return self._call("track", user, event="Report Exported", properties={"rows": 120})
+            case 1:
+                return self._call("screen", user, name="Settings", properties={})
+            case 2:
+                return self._call("group", user, groupId=f"team-{user % 97}", traits={"seats": 12})
+            case _:
+                return self._call("alias", user, previousId=f"visitor-{user}")
+
+    def _survey(self, user: int, event_type: str, properties: Document) -> Document:
+        self._now = max(self._now, self._last_survey + timedelta(seconds=1))
+        self._last_survey = self._now.replace(microsecond=0)
+        properties["url"] = f"https://app.example.com{self.dice.choice(people.PATHS)}"
+        document = self._call("track", user, event="Survey", properties=properties)
+        document["integrations"] = {"All": True, "Wootric": {"eventType": event_type}}
+        document["context"]["traits"] = {"email": people.email(user)}
+        return document
+
+    def _call(self, kind: str, user: int, **fields: Any) -> Document:
+        """Return a call in Segment's envelope; a few lack the messageId."""
+        now = people.iso(self._now)
+        document: Document = {
+            "type": kind,
+            "userId": people.user_id(user),
+            "anonymousId": f"visitor-{user}",
+            "timestamp": now,
+            "originalTimestamp": now,
+            "sentAt": now,
+            "receivedAt": people.iso(self._now + timedelta(milliseconds=180)),
+            "context": people.context(user),
+            "integrations": {},
+            **fields,
+        }
+        if self.dice.random() >= WITHOUT_MESSAGE_ID:
+            document["messageId"] = str(uuid.UUID(int=self.dice.getrandbits(128), version=4))
+        return document

@@ -1,0 +1,45 @@
+"""Wootric on loopback: a stand-in with faults to order and a journal of every effect."""
+
+from stream.devtools.wootric_emulator.behaviour import Behaviour
+from stream.devtools.wootric_emulator.faults import (
+    Answer,
+    Delay,
+    Drop,
+    LateEffect,
+    LostReplies,
+    LostRequests,
+    Order,
+    Truncate,
+)
+from stream.devtools.wootric_emulator.journal import Entry, Journal
+from stream.devtools.wootric_emulator.server import Emulator, serve
+from stream.devtools.wootric_emulator.state import (
+    Decline,
+    Effect,
+    EndUser,
+    PageView,
+    Response,
+    State,
+)
+
+__all__ = [
+    "Answer",
+    "Behaviour",
+    "Decline",
+    "Delay",
+    "Drop",
+    "Effect",
+    "Emulator",
+    "EndUser",
+    "Entry",
+    "Journal",
+    "LateEffect",
+    "LostReplies",
+    "LostRequests",
+    "Order",
+    "PageView",
+    "Response",
+    "State",
+    "Truncate",
+    "serve",
+]

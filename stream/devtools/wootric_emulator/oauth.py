@@ -1,0 +1,100 @@
+"""Access tokens: given for credentials, valid for a while, revocable.
+
+Source: docs.wootric.com, authentication; the bodies of refusals are not documented there,
+so they are those of RFC 6749, section 5.2.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stream.devtools.wootric_emulator.behaviour import Behaviour
+
+SCOPE = "delete_account admin respond export read survey invalidate_response"
+
+
+class Refused(Exception):  # noqa: N818  (named by what the caller reads)
+    """The credentials are not accepted: RFC 6749's error code, and the HTTP status."""
+
+    def __init__(self, code: str, status: int) -> None:
+        super().__init__(code)
+        self.code = code
+        self.status = status
+
+
+class Tokens:
+    """The tokens given so far; ``clock`` gives Unix seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._expiry: dict[str, float] = {}
+        self._refresh: set[str] = set()
+
+    def grant(self, parameters: Mapping[str, Any], behaviour: Behaviour) -> dict[str, Any]:
+        """Return a new token's reply.
+
+        Raises:
+            Refused: the grant is unknown, or its credentials are not those accepted.
+        """
+        _require(behaviour.account_token, parameters.get("account_token"), optional=True)
+        match parameters.get("grant_type"):
+            case "client_credentials":
+                _require(behaviour.client_id, parameters.get("client_id"))
+                # The mobile SDKs send no secret, and are served.
+                _require(
+                    behaviour.client_secret,
+                    parameters.get("client_secret"),
+                    optional=behaviour.client_secret is None,
+                )
+                return self._issue(behaviour.expires_in_s, refreshable=False)
+            case "password":
+                _require(behaviour.username, parameters.get("username"), code="invalid_grant")
+                _require(behaviour.password, parameters.get("password"), code="invalid_grant")
+                return self._issue(behaviour.expires_in_s, refreshable=True)
+            case "refresh_token":
+                self._spend(parameters.get("refresh_token"))
+                return self._issue(behaviour.expires_in_s, refreshable=True)
+            case _:
+                raise Refused("unsupported_grant_type", 400)
+
+    def accepts(self, authorization: str | None) -> bool:
+        """Tell whether an ``Authorization`` header names a token that is still good."""
+        if authorization is None:
+            return False
+        scheme, _, token = authorization.partition(" ")
+        expiry = self._expiry.get(token)
+        return scheme.lower() == "bearer" and expiry is not None and self._clock() < expiry
+
+    def revoke_all(self) -> None:
+        """Forget every access token; refresh tokens stay good."""
+        self._expiry.clear()
+
+    def _spend(self, refresh_token: object) -> None:
+        if refresh_token not in self._refresh:
+            raise Refused("invalid_grant", 400)
+        self._refresh.discard(str(refresh_token))
+
+    def _issue(self, expires_in_s: float, *, refreshable: bool) -> dict[str, Any]:
+        token = secrets.token_hex(32)
+        now = self._clock()
+        self._expiry[token] = now + expires_in_s
+        reply: dict[str, Any] = {
+            "access_token": token,
+            "token_type": "bearer",
+            "expires_in": int(expires_in_s) if expires_in_s >= 1 else expires_in_s,
+            "scope": SCOPE,
+            "created_at": int(now),
+        }
+        if refreshable:
+            reply["refresh_token"] = secrets.token_hex(32)
+            self._refresh.add(reply["refresh_token"])
+        return reply
+
+
+def _require(
+    accepted: str | None, given: object, *, optional: bool = False, code: str = "invalid_client"
+) -> None:
+    if given is None and optional:
+        return
+    if not given or (accepted is not None and given != accepted):
+        raise Refused(code, 400 if code == "invalid_grant" else 401)

@@ -1,0 +1,200 @@
+"""Parameters of the API, checked and converted as Wootric does.
+
+A refusal's text follows the one that is known: "page does not have a valid value".
+Source: docs.wootric.com, custom fields: whole numbers under keys that end in ``_amount``,
+Unix seconds under ``_date``, text else; no ``$``, ``.`` or NUL in keys; nothing nested.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from stream.devtools.wootric_emulator.forms import Parameters, Value
+
+END_USERS_PER_PAGE_MAX = 50
+PAGE_MAX = 30
+PER_PAGE = 25
+NUMERIC_SUFFIXES = ("_amount", "_date")
+WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+SECONDS_MAX = 60_000_000_000
+"""About the year 3871: later ones cannot be a time in seconds that anybody means."""
+FORBIDDEN_IN_KEYS = frozenset("$.\0")
+
+Item = TypeVar("Item")
+
+
+class BadParameter(Exception):  # noqa: N818  (named by what was sent)
+    """A parameter cannot be accepted; the text says which, never its value."""
+
+
+def whole(parameters: Parameters, name: str) -> int | None:
+    """Return a whole number, None where it is absent or empty.
+
+    Raises:
+        BadParameter: it is something else.
+    """
+    value = parameters.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or not WHOLE.fullmatch(value):
+        raise _invalid(name)
+    return int(value)
+
+
+def moment(parameters: Parameters, name: str) -> int | None:
+    """Return a time in Unix seconds, None where it is absent or empty.
+
+    Raises:
+        BadParameter: it is no whole number, or far from any date (milliseconds, say).
+    """
+    at = whole(parameters, name)
+    if at is not None and abs(at) > SECONDS_MAX:
+        raise _invalid(name)
+    return at
+
+
+def text(parameters: Parameters, name: str) -> str | None:
+    """Return a text, None where it is absent or empty.
+
+    Raises:
+        BadParameter: it is a hash or a list.
+    """
+    value = parameters.get(name)
+    if value is not None and not isinstance(value, str):
+        raise _invalid(name)
+    return value or None
+
+
+def flag(parameters: Parameters, name: str) -> bool:
+    """Tell whether a parameter is set to true."""
+    return parameters.get(name) in {"true", "1"}
+
+
+def properties(value: Value) -> dict[str, str | int]:
+    """Return the properties of an end user.
+
+    Raises:
+        BadParameter: a value is nested, or a key holds what no key may.
+    """
+    if not isinstance(value, dict):
+        raise _invalid("properties")
+    return {_key(key): _property(key, inner) for key, inner in value.items()}
+
+
+def end_user(parameters: Parameters) -> dict[str, Any]:
+    """Return the fields of an end user that are named, and only these.
+
+    Raises:
+        BadParameter: one of them cannot be accepted.
+    """
+    fields: dict[str, Any] = {}
+    for name in ("email", "external_id", "phone_number"):
+        if name in parameters:
+            fields[name] = text(parameters, name)
+    if "external_created_at" in parameters:
+        fields["external_created_at"] = whole(parameters, "external_created_at")
+    if "last_surveyed" in parameters:
+        fields["last_surveyed"] = moment(parameters, "last_surveyed")
+    if "properties" in parameters:
+        fields["properties"] = properties(parameters["properties"])
+    return fields
+
+
+def survey(parameters: Parameters, *, scored: bool) -> dict[str, Any]:
+    """Return the fields of a response (``scored``) or a decline that are named.
+
+    Raises:
+        BadParameter: one of them cannot be accepted, or the score is missing.
+    """
+    fields: dict[str, Any] = {}
+    if scored:
+        score = whole(parameters, "score")
+        if score is None:
+            raise BadParameter("score is missing")
+        if not 0 <= score <= 10:
+            raise _invalid("score")
+        fields["score"] = score
+    for name in ("text", "ip_address", "origin_url") if scored else ("ip_address", "origin_url"):
+        if (value := text(parameters, name)) is not None:
+            fields[name] = value
+    if (created_at := moment(parameters, "created_at")) is not None:
+        fields["created_at"] = created_at
+    person = parameters.get("end_user", {})
+    if not isinstance(person, dict):
+        raise _invalid("end_user")
+    if "properties" in person:
+        fields["properties"] = properties(person["properties"])
+    return fields
+
+
+def page_of(
+    items: Iterable[Item], parameters: Parameters, keys: dict[str, Callable[[Item], Any]]
+) -> list[Item]:
+    """Return one page of a list: filtered by time, sorted, newest first unless asked.
+
+    ``keys`` names what may be sorted by; ``created_at`` and ``updated_at`` may also be
+    filtered by, as ``created[gte]=`` and so on, in Unix seconds.
+
+    Raises:
+        BadParameter: a page, a size, an order or a bound cannot be accepted.
+    """
+    page = _within(parameters, "page", 1, PAGE_MAX)
+    size = _within(parameters, "per_page", PER_PAGE, END_USERS_PER_PAGE_MAX)
+    order = text(parameters, "sort_order") or "desc"
+    sort_key = text(parameters, "sort_key") or "created_at"
+    if order not in {"asc", "desc"}:
+        raise _invalid("sort_order")
+    if sort_key not in keys:
+        raise _invalid("sort_key")
+    chosen = [item for item in items if _in_time(item, parameters)]
+    chosen.sort(key=keys[sort_key], reverse=order == "desc")
+    return chosen[(page - 1) * size : page * size]
+
+
+def _in_time(item: object, parameters: Parameters) -> bool:
+    for name in ("created", "updated"):
+        bounds = parameters.get(name)
+        if bounds is None:
+            continue
+        if not isinstance(bounds, dict) or not bounds.keys() <= COMPARISONS.keys():
+            raise _invalid(name)
+        at = getattr(item, f"{name}_at")
+        for comparison in bounds:
+            bound = whole(bounds, comparison)
+            if bound is not None and not COMPARISONS[comparison](at, bound):
+                return False
+    return True
+
+
+COMPARISONS: dict[str, Callable[[int, int], bool]] = {
+    "eq": int.__eq__,
+    "lt": int.__lt__,
+    "lte": int.__le__,
+    "gt": int.__gt__,
+    "gte": int.__ge__,
+}
+
+
+def _within(parameters: Parameters, name: str, default: int, most: int) -> int:
+    number = whole(parameters, name)
+    if number is None:
+        return default
+    if not 1 <= number <= most:
+        raise _invalid(name)
+    return number
+
+
+def _key(key: str) -> str:
+    if not key or FORBIDDEN_IN_KEYS.intersection(key):
+        raise _invalid("properties")
+    return key
+
+
+def _property(key: str, value: Value) -> str | int:
+    if not isinstance(value, str):
+        raise BadParameter("properties must not be nested")
+    return int(value) if key.endswith(NUMERIC_SUFFIXES) and WHOLE.fullmatch(value) else value
+
+
+def _invalid(name: str) -> BadParameter:
+    return BadParameter(f"{name} does not have a valid value")

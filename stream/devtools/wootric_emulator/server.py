@@ -1,0 +1,227 @@
+"""The emulator as an HTTP server on loopback."""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, assert_never
+
+import uvloop
+from aiohttp import web
+
+from stream.devtools.wootric_emulator import control, wire
+from stream.devtools.wootric_emulator.api import Api, route_of
+from stream.devtools.wootric_emulator.behaviour import Behaviour
+from stream.devtools.wootric_emulator.call import Call, Reply
+from stream.devtools.wootric_emulator.faults import (
+    Answer,
+    Delay,
+    Drop,
+    Fault,
+    Faults,
+    LateEffect,
+    Order,
+    RandomFault,
+    Truncate,
+)
+from stream.devtools.wootric_emulator.journal import Entry, Journal, Status
+from stream.devtools.wootric_emulator.state import State
+
+GRACE_S = 0.05
+"""How long a reply under way may take when the server stops; 0 would mean for ever."""
+
+
+class Emulator:
+    """Wootric on one port: its world, its journal, and the faults it is to show.
+
+    ``clock`` gives Unix seconds. Without ``journal`` only effects and counts are kept.
+    """
+
+    def __init__(
+        self,
+        behaviour: Behaviour | None = None,
+        *,
+        journal: bool = True,
+        port: int = 0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._initial = behaviour or Behaviour()
+        self._keep = journal
+        self._port = port
+        self._clock = clock
+        self._runner: web.ServerRunner | None = None
+        self._late: set[asyncio.TimerHandle] = set()
+        self.reset()
+
+    @property
+    def url(self) -> str:
+        """The API's address, without ``/v1``."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def pixel_url(self) -> str:
+        """The pixel's address."""
+        return f"{self.url}/pixel.gif"
+
+    @property
+    def state(self) -> State:
+        """The world as it is now; its ``effects`` are the oracle."""
+        return self._api.account.state
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """The readings in force; assign another to change them while it runs."""
+        return self._api.account.behaviour
+
+    @behaviour.setter
+    def behaviour(self, behaviour: Behaviour) -> None:
+        self._api.account.behaviour = behaviour
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen on 127.0.0.1; a port of 0 becomes a free one."""
+        server = web.Server(self._handle, access_log=None)
+        self._runner = web.ServerRunner(server, shutdown_timeout=GRACE_S)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=1024).start()
+        self._port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Close every connection; effects that were still to come do not come."""
+        self._cancel_late()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    def reset(self) -> None:
+        """Become as new: nobody known, no token, no fault, the behaviour of the start."""
+        self._cancel_late()
+        self._api = Api(self._initial, self._clock)
+        self.faults = Faults()
+        self.journal = Journal(keep=self._keep)
+
+    def on(
+        self, method: str, path: str, fault: Fault, *, times: int = 1, always: bool = False
+    ) -> None:
+        """Order a fault for the next ``times`` requests that fit, or for every one.
+
+        ``{...}`` in ``path`` stands for one part of a path, ``*`` for any number of them;
+        ``*`` as ``method`` for any. Of two that fit, the one ordered first is met first.
+        """
+        self.faults.order(Order(method, path, fault, None if always else times))
+
+    def at_random(self, fault: RandomFault) -> None:
+        """Let a seeded random fault meet requests from now on."""
+        self.faults.scatter(fault)
+
+    def unused_faults(self) -> list[Order]:
+        """Return the orders that no request, or too few requests, have met."""
+        return self.faults.unused()
+
+    def revoke_tokens(self) -> None:
+        """Make every access token given so far worthless."""
+        self._api.tokens.revoke_all()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        call = await wire.read(request)
+        if call.path.startswith(control.PREFIX):
+            return wire.respond(control.answer(self, call, await request.read()))
+        entry = self.journal.open(call, at=self._clock(), started=time.monotonic())
+        fault = self.faults.meet(call)
+        if fault is None:
+            reply = self._perform(call, entry)
+            if self.behaviour.reply_delay_s:
+                await asyncio.sleep(self.behaviour.reply_delay_s)
+            self._close(call, entry, reply)
+            return wire.respond(reply)
+        entry.fault = type(fault).__name__
+        return await self._fail(request, call, entry, fault)
+
+    async def _fail(
+        self, request: web.BaseRequest, call: Call, entry: Entry, fault: Fault
+    ) -> web.StreamResponse:
+        match fault:
+            case Answer():
+                if fault.effect:
+                    self._perform(call, entry)
+                await asyncio.sleep(fault.delay_s)
+                reply = Reply(fault.status, fault.body.encode(), fault.headers)
+            case Delay():
+                await asyncio.sleep(fault.before_s)
+                reply = self._perform(call, entry)
+                await asyncio.sleep(fault.after_s)
+            case Drop():
+                if fault.effect:
+                    self._perform(call, entry)
+                await asyncio.sleep(fault.delay_s)
+                return self._drop(request, call, entry)
+            case LateEffect():
+                self._perform_later(call, entry, fault.after_s)
+                return self._drop(request, call, entry)
+            case Truncate():
+                reply = self._perform(call, entry)
+                self._close(call, entry, reply)
+                return await wire.cut(request, reply, fault.keep_bytes)
+            case _:
+                assert_never(fault)
+        self._close(call, entry, reply)
+        return wire.respond(reply)
+
+    def _perform(self, call: Call, entry: Entry) -> Reply:
+        effects = self.state.effects
+        before = len(effects)
+        reply = self._api.answer(call)
+        if len(effects) > before:
+            entry.effect = effects[before]
+        return reply
+
+    def _perform_later(self, call: Call, entry: Entry, after_s: float) -> None:
+        def perform() -> None:
+            self._late.discard(handle)
+            self._perform(call, entry)
+
+        handle = asyncio.get_running_loop().call_later(after_s, perform)
+        self._late.add(handle)
+
+    def _cancel_late(self) -> None:
+        for handle in self._late:
+            handle.cancel()
+        self._late.clear()
+
+    def _drop(self, request: web.BaseRequest, call: Call, entry: Entry) -> web.StreamResponse:
+        if request.transport is not None:
+            request.transport.abort()
+        self._close(call, entry, None)
+        return web.Response()
+
+    def _close(self, call: Call, entry: Entry, reply: Reply | None) -> None:
+        status: Status = "dropped" if reply is None else reply.status
+        self.journal.close(entry, status, route=route_of(call), now=time.monotonic())
+
+
+def serve(port: int, behaviour: Behaviour | None = None, *, journal: bool = True) -> None:
+    """Run an emulator until SIGTERM or SIGINT; its address goes to stderr."""
+    uvloop.run(_serve(Emulator(behaviour, journal=journal, port=port)))
+
+
+async def _serve(emulator: Emulator) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with emulator:
+        sys.stderr.write(f"Wootric emulator on {emulator.url}\n")
+        sys.stderr.flush()
+        await stopped.wait()

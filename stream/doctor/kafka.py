@@ -1,0 +1,240 @@
+"""Kafka, looked at as the service will use it: login, topics, rights, group, transactions."""
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import (
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+)
+from confluent_kafka.admin import AclOperation, AdminClient
+
+from stream.doctor.result import (
+    CONFIGURATION,
+    PERMISSION,
+    UNAVAILABLE,
+    Diagnosis,
+    State,
+    doubtful,
+    failed,
+    fine,
+)
+from stream.errors import KafkaFailed, StartupError
+from stream.kafka import config as settings
+from stream.kafka import topics
+from stream.kafka.config import KafkaConfig, transactional_id
+from stream.kafka.lag import LagMeter
+from stream.kafka.preflight import broker_limits, preflight_bridge
+
+ASK_S = 10.0
+DENIED = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+LOGIN_MEND = (
+    "check security.protocol, sasl.mechanism, sasl.username and sasl.password in "
+    "KAFKA__PROPERTIES, or KAFKA__SASL_USERNAME and KAFKA__SASL_PASSWORD"
+)
+READ, WRITE = AclOperation.READ, AclOperation.WRITE
+DESCRIBE, CONFIGS = AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS
+
+
+def look_at_kafka(config: KafkaConfig, *, dedupe_window_s: int) -> Iterator[Diagnosis]:
+    """Yield what is found for a worker; ends early where the rest would only repeat it."""
+    needs = {
+        config.topic: {READ, DESCRIBE, CONFIGS},
+        config.ledger_topic: {READ, WRITE, DESCRIBE, CONFIGS},
+        config.dead_letter_topic: {WRITE, DESCRIBE, CONFIGS},
+        config.parked_topic: {WRITE, DESCRIBE, CONFIGS},
+    }
+    may = yield from _entry(config, needs, groups=[config.group_id])
+    if not may:
+        return
+    yield from _asked("kafka topics", lambda: list(_topics(config, dedupe_window_s)))
+    yield from _asked("kafka limits", lambda: list(_limits(config)))
+    yield from _asked("kafka transactions", lambda: list(_transactions(config)))
+    yield from _asked("kafka group", lambda: list(_group(config)))
+
+
+def look_at_kafka_for_bridge(config: KafkaConfig) -> Iterator[Diagnosis]:
+    """Yield what is found for the bridge, which only writes the input."""
+    may = yield from _entry(config, {config.topic: {WRITE, DESCRIBE}}, groups=[])
+    if may:
+        yield from _asked("kafka topics", lambda: [_input(config)])
+
+
+def _entry(
+    config: KafkaConfig, needs: Mapping[str, set[AclOperation]], *, groups: Sequence[str]
+) -> Generator[Diagnosis, None, bool]:
+    """Yield how we are let in; return whether that suffices to look further."""
+    errors: list[KafkaError] = []
+    told: dict[str, Any] = {**settings.common(config), "error_cb": errors.append}
+    try:
+        admin = AdminClient(told)
+    except KafkaException as error:
+        mend = "mend KAFKA__PROPERTIES: librdkafka's CONFIGURATION.md has the names and values"
+        yield failed("kafka client", error.args[0].str(), mend, exit_code=CONFIGURATION)
+        return False
+    login = _login(admin, errors)
+    yield login
+    if login.state is State.FAIL:
+        return False
+    rights = list(_rights(admin, needs, groups))
+    yield from rights
+    return all(one.state is not State.FAIL for one in rights)
+
+
+def _input(config: KafkaConfig) -> Diagnosis:
+    largest = preflight_bridge(config)
+    return fine("kafka topics", f"{config.topic}: takes records of {largest} bytes")
+
+
+def _asked(check: str, look: Any) -> Iterator[Diagnosis]:
+    """Yield what a look finds; a refusal or silence of Kafka is a finding, too."""
+    try:
+        yield from look()
+    except KafkaException as error:
+        reason = error.args[0]
+        denied = reason.code() in DENIED
+        mend = "grant what is missing, see docs/reference/access.md" if denied else "try again"
+        code = PERMISSION if denied else UNAVAILABLE
+        yield failed(check, reason.str(), mend, exit_code=code)
+    except StartupError as error:
+        yield failed(check, str(error), "mend that first", exit_code=error.exit_code)
+
+
+def _login(admin: AdminClient, errors: list[KafkaError]) -> Diagnosis:
+    answer = admin.describe_cluster(request_timeout=ASK_S)
+    denied: KafkaError | None = None
+    while not answer.done() and denied is None:
+        admin.poll(0.05)  # what the client notices says more than that time ran out
+        denied = next((one for one in errors if one.code() in DENIED), None)
+    if denied is not None:
+        text = f"Kafka does not let us in: {denied.str()}"
+        return failed("kafka login", text, LOGIN_MEND, exit_code=PERMISSION)
+    try:
+        cluster = answer.result()
+    except KafkaException as error:
+        said = errors[0] if errors else error.args[0]
+        mend = f"{LOGIN_MEND}; and advertised.listeners of the brokers: each has to be reachable"
+        return failed("kafka login", said.str(), mend, exit_code=UNAVAILABLE)
+    count = len(cluster.nodes)
+    return fine("kafka login", f"cluster {cluster.cluster_id}, {count} broker{'s'[: count > 1]}")
+
+
+def _rights(
+    admin: AdminClient, needs: Mapping[str, set[AclOperation]], groups: Sequence[str]
+) -> Iterator[Diagnosis]:
+    """Compare what we may do with what we do; the brokers tell without a right to ask for ACLs."""
+    answers = admin.describe_topics(
+        TopicCollection(list(needs)), include_authorized_operations=True, request_timeout=ASK_S
+    )
+    for name, answer in answers.items():
+        error = answer.exception()
+        if isinstance(error, KafkaException) and error.args[0].code() in DENIED:
+            yield _missing(f"topic {name}", needs[name])
+        elif error is None:
+            yield from _compared(f"topic {name}", answer.result(), needs[name])
+    for group in groups:
+        asked = admin.describe_consumer_groups(
+            [group], include_authorized_operations=True, request_timeout=ASK_S
+        )[group]
+        error = asked.exception()
+        if isinstance(error, KafkaException) and error.args[0].code() in DENIED:
+            yield _missing(f"group {group}", {READ, DESCRIBE})
+        elif error is None:
+            yield from _compared(f"group {group}", asked.result(), {READ, DESCRIBE})
+
+
+def _compared(what: str, description: Any, needed: set[AclOperation]) -> Iterator[Diagnosis]:
+    granted = description.authorized_operations
+    if granted is None:  # the brokers keep no rights, or do not tell
+        return
+    lacking = needed - set(granted)
+    if lacking:
+        yield _missing(what, lacking)
+    else:
+        yield fine("kafka rights", f"{what}: {_words(needed)}")
+
+
+def _missing(what: str, lacking: set[AclOperation]) -> Diagnosis:
+    mend = f"grant {_words(lacking)} on {what}"
+    return failed("kafka rights", f"{what}: not allowed", mend, exit_code=PERMISSION)
+
+
+def _words(operations: set[AclOperation]) -> str:
+    return ", ".join(sorted(operation.name.lower() for operation in operations))
+
+
+def _topics(config: KafkaConfig, dedupe_window_s: int) -> Iterator[Diagnosis]:
+    for finding in topics.check(config, dedupe_window_s=dedupe_window_s):
+        text = f"{finding.topic}: {finding.text}"
+        if finding.ok:
+            yield fine("kafka topics", text)
+        else:
+            mend = "`wootric-stream topics create` makes what is missing; alter what is there"
+            yield failed("kafka topics", text, mend, exit_code=CONFIGURATION)
+
+
+def _limits(config: KafkaConfig) -> Iterator[Diagnosis]:
+    wrong = broker_limits(config)
+    for text in wrong:
+        yield failed("kafka limits", text, "change the setting", exit_code=CONFIGURATION)
+    if not wrong:
+        yield fine("kafka limits", "session and transaction timeouts are within the brokers'")
+
+
+def _transactions(config: KafkaConfig) -> Iterator[Diagnosis]:
+    """Begin as a producer of an id of our own: that disturbs no worker, and writes nothing."""
+    name = transactional_id(config.group_id, "doctor")
+    producer = Producer(settings.producer(config, transactional_id=name))
+    try:
+        producer.init_transactions(ASK_S)
+    except KafkaException as error:
+        reason = error.args[0]
+        if reason.code() in DENIED:
+            mend = f"grant write, describe on transactional ids that begin with {config.group_id}-"
+            text = f"{name}: not allowed"
+            yield failed("kafka transactions", text, mend, exit_code=PERMISSION)
+            return
+        mend = (
+            "on a small cluster check transaction.state.log.replication.factor and "
+            "transaction.state.log.min.isr"
+        )
+        yield failed("kafka transactions", reason.str(), mend, exit_code=UNAVAILABLE)
+    else:
+        yield fine("kafka transactions", "the coordinator accepts our ids")
+
+
+def _group(config: KafkaConfig) -> Iterator[Diagnosis]:
+    meter = LagMeter(config)
+    try:
+        group = meter.measure()
+    except KafkaFailed as error:
+        yield failed("kafka group", str(error), "try again", exit_code=UNAVAILABLE)
+        return
+    finally:
+        meter.close()
+    lost = [one.number for one in group.partitions if one.is_lost]
+    lag = sum(one.lag for one in group.partitions)
+    text = f"{config.group_id}: {group.state}, {len(group.members)} members, {lag} records behind"
+    if lost:
+        mend = (
+            "check the input's retention, then run `wootric-stream replay --to-earliest` for these "
+            "partitions"
+        )
+        text = f"{config.group_id}: committed offsets outside of the topic in partitions {lost}"
+        yield failed("kafka group", text, mend, exit_code=CONFIGURATION)
+    elif len(group.members) > len(group.partitions):
+        mend = "give the input and its ledger more partitions, or run fewer workers"
+        yield doubtful("kafka group", f"{text}; more members than partitions", mend)
+    else:
+        yield fine("kafka group", text)

@@ -1,0 +1,1 @@
+"""Core: ordering, exactly-once, receipts, scheduling. Knows no clock, socket or Kafka."""

@@ -1,0 +1,171 @@
+"""What a partition knows of end users at Wootric."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from sink.wootric.delivery import EndUser
+from sink.wootric.operations import (
+    CreateDecline,
+    CreateResponse,
+    Operation,
+    PageView,
+    UpsertEndUser,
+)
+from stream.engine.lanes import Pending, Work
+from stream.engine.unsaved import Unsaved
+from stream.state.ledger import changes_nothing, read_user, user_key
+from stream.state.ledger_codec import UserEntry, encode
+
+ENTRY_BYTES_MAX = 256 * 1024
+"""A profile that makes a larger entry is not kept but looked up: the ledger would refuse it."""
+UNCHANGED = "unchanged"
+STALE = "stale"
+
+
+class Users:
+    """The user entries of one partition. A lost entry costs a look-up, never correctness."""
+
+    def __init__(self, unsaved: Unsaved, *, unchanged_resend_after_s: float) -> None:
+        self._unsaved = unsaved
+        self._resend_after_s = unchanged_resend_after_s
+        self._last: tuple[Operation, bytes | None, UserEntry | None] | None = None
+
+    def present(self, operation: Operation) -> bool:
+        """Whether anything is kept of the operation's user; cheaper than to read it."""
+        key = user_key(operation)
+        return key is not None and self._unsaved.get(key) is not None
+
+    def known(self, operation: Operation, now_ms: int) -> EndUser | None:
+        """Return the operation's user as the last settled operation left it, or None.
+
+        A profile that was sent long ago is not known any more: it is looked up, and what
+        differs is sent again. Nor is an absence that was found long ago.
+        """
+        entry = self._entry(operation)
+        if entry is None or not entry.sent_at_ms:
+            return None
+        fades = isinstance(operation, UpsertEndUser) or entry.id is None
+        if fades and self._old(entry, now_ms):
+            return None
+        return _end_user(entry)
+
+    def needless(self, operation: Operation, event: Pending, now_ms: int) -> str | None:
+        """Return why nothing has to be sent for an operation, or None."""
+        if not isinstance(operation, UpsertEndUser):
+            return None
+        entry = self._entry(operation)
+        if entry is None:
+            return None
+        newest_ms = entry.newest_event_at_ms
+        old = newest_ms is not None and event.time_ms < newest_ms
+        if old and event.replayed and not event.forced:
+            return STALE
+        unchanged = not self._old(entry, now_ms) and changes_nothing(operation, entry)
+        return UNCHANGED if unchanged else None
+
+    def stays(self, page: PageView, earlier: Iterable[Operation | None]) -> bool:
+        """Whether a page view's person is known, and the same after what comes before it."""
+        entry = self._entry(page)
+        return (
+            entry is not None
+            and entry.sent_at_ms > 0
+            and bool(entry.email)
+            and all(_keeps_person(operation, entry) for operation in earlier)
+        )
+
+    def remember(self, work: Work, end_user: EndUser | None, now_ms: int) -> None:
+        """Keep what is known of the work's user after its outcome."""
+        operation = work.operation
+        if operation is None:
+            return
+        if end_user == work.known and not isinstance(operation, UpsertEndUser):
+            return
+        if end_user is None:
+            if not isinstance(operation, PageView):
+                self.forget(operation, work.members)
+            return
+        key = user_key(operation)
+        if key is None:
+            return
+        times_ms = [member.time_ms for member in work.members]
+        before = self._entry(operation)
+        if before is not None and before.newest_event_at_ms is not None:
+            times_ms.append(before.newest_event_at_ms)
+        entry = UserEntry(
+            id=end_user.id,
+            email=end_user.email,
+            external_id=end_user.external_id,
+            phone_number=end_user.phone_number,
+            created_at=end_user.external_created_at,
+            properties=None if end_user.properties is None else dict(end_user.properties),
+            sent_at_ms=now_ms,
+            newest_event_at_ms=max(times_ms, default=None),
+        )
+        value = encode(entry)
+        if len(value) > ENTRY_BYTES_MAX:
+            value = encode(replace(entry, properties=None))
+        self._unsaved.put(key, value)
+
+    def touch(self, operation: Operation, event: Pending) -> None:
+        """Note an event that changed nothing: a replay of an older one is stale from now on."""
+        key, entry = user_key(operation), self._entry(operation)
+        if key is None or entry is None:
+            return
+        if entry.newest_event_at_ms is None or entry.newest_event_at_ms < event.time_ms:
+            self._unsaved.put(key, encode(replace(entry, newest_event_at_ms=event.time_ms)))
+
+    def forget(self, operation: Operation | None, members: Iterable[Pending] = ()) -> None:
+        """Know nothing of the user, so that the next operation looks.
+
+        Except for the time of their newest event, these ``members`` included: a replay of an
+        older one would win over it.
+        """
+        key = None if operation is None else user_key(operation)
+        if operation is None or key is None:
+            return
+        entry = self._entry(operation)
+        newest_ms = None if entry is None else entry.newest_event_at_ms
+        times_ms = [newest_ms or 0, *(member.time_ms for member in members)]
+        if any(times_ms):
+            # Found by e-mail, an entry counts only with that e-mail.
+            email = operation.email if operation.external_id is None else None
+            newest_ms = max(times_ms)
+            bare = UserEntry(id=None, email=email, sent_at_ms=0, newest_event_at_ms=newest_ms)
+            self._unsaved.put(key, encode(bare))
+        elif self._unsaved.get(key) is not None:
+            self._unsaved.put(key, None)
+
+    def _old(self, entry: UserEntry, now_ms: int) -> bool:
+        # As long ahead of now, it was written by a clock that was wrong: it would never age.
+        return abs(now_ms - entry.sent_at_ms) >= self._resend_after_s * 1000
+
+    def _entry(self, operation: Operation) -> UserEntry | None:
+        """Return the entry of the operation's user; asked again, it is not decoded again."""
+        key = user_key(operation)
+        if key is None:
+            return None
+        value = self._unsaved.get(key)
+        if self._last is None or self._last[0] is not operation or self._last[1] != value:
+            self._last = (operation, value, read_user(value, operation))
+        return self._last[2]
+
+
+def _keeps_person(operation: Operation | None, entry: UserEntry) -> bool:
+    """Whether the pixel says the same after an operation as before it."""
+    if isinstance(operation, UpsertEndUser):
+        return operation.email in (None, entry.email) and operation.external_created_at in (
+            None,
+            entry.created_at,
+        )
+    return isinstance(operation, CreateResponse | CreateDecline | PageView)
+
+
+def _end_user(entry: UserEntry) -> EndUser:
+    return EndUser(
+        id=entry.id,
+        email=entry.email,
+        external_id=entry.external_id,
+        phone_number=entry.phone_number,
+        external_created_at=entry.created_at,
+        properties=entry.properties,
+    )

@@ -1,0 +1,210 @@
+"""Work: an operation, the events that it speaks for, and the lane in which it waits."""
+
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sink.wootric.delivery import EndUser
+from sink.wootric.operations import EffectClass, Operation, PageView, UpsertEndUser
+from stream.engine.scheduler import Place, Turn
+from stream.record import Partition, Record
+
+MEMBERS_MAX = 1_000
+"""Bounds an intent, which names them all, well below what a record may hold."""
+PROPERTIES_MERGED_MAX = 5_000
+"""Each merge copies what there is: without a bound the time for them grew by its square."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A consumed event that is not settled yet.
+
+    ``operation`` is what this event alone asks for; None where a record could not be
+    judged. ``time_ms`` is when the event happened, ``replayed`` says that it came back
+    from the dead letters, ``forced`` that it is to win over what is newer. ``arrival`` numbers
+    what was read, over all partitions.
+    """
+
+    record: Record
+    event_id: str
+    message_id: str | None = None
+    time_ms: int = 0
+    replayed: bool = False
+    forced: bool = False
+    operation: Operation | None = None
+    arrival: int = 0
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Work:
+    """One operation under way in its lane.
+
+    ``expected`` maps the event ids of an intent found in the ledger to their offsets,
+    until those events have been read again. ``sending`` says that it was released and
+    has no outcome yet; ``requests`` is what it will ask of the API. ``turn`` is whose turn
+    it waits for, where that was found out.
+    """
+
+    lane: "Lane"
+    operation: Operation | None
+    members: list[Pending] = field(default_factory=list)
+    expected: dict[str, int] = field(default_factory=dict)
+    request_id: str = ""
+    known: EndUser | None = None
+    effect: EffectClass | None = None
+    sending: bool = False
+    in_doubt: bool = False
+    in_doubt_since: float = 0.0
+    alone: bool = False
+    refused: int = 0
+    not_before: float = float("-inf")
+    requests: int = 0
+    turn: Turn | None = None
+
+    @property
+    def arrival(self) -> int:
+        """The number of its oldest event; 0 for what was found in the ledger."""
+        return self.members[0].arrival if self.members else 0
+
+    @property
+    def planned(self) -> Operation:
+        """The operation of a work whose events have been read."""
+        if self.operation is None:
+            raise ValueError("the operation has to be made from its events first")
+        return self.operation
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it goes to the pixel, which has its own circuit and no rate."""
+        return isinstance(self.operation, PageView)
+
+    def freeze(self) -> None:
+        """Give the request the id that it keeps on every attempt, worker and deploy."""
+        self.effect = self.planned.effect
+        digest = hashlib.blake2b(digest_size=15)
+        for member in self.members:
+            digest.update(member.event_id.encode())
+            digest.update(b"\0")
+        self.request_id = digest.hexdigest()
+
+    def split(self) -> list["Work"]:
+        """Return one work an event, none of which merges again.
+
+        What was forbidden together was forbidden to each: else each opened the circuit for all.
+        """
+        return [
+            Work(
+                lane=self.lane,
+                operation=member.operation,
+                members=[member],
+                alone=True,
+                refused=self.refused,
+            )
+            for member in self.members
+        ]
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """The operations of one end user, in input order, one of them under way at most."""
+
+    key: str
+    partition: Partition
+    waiting: deque[Work] = field(default_factory=deque)
+    current: Work | None = None
+    place: Place[Any] | None = None
+    """Where the lane waits for its turn, and for which work."""
+    queued: Work | None = None
+
+    def add(self, event: Pending) -> None:
+        """Let the event's operation wait, merged into an identify of the same identity.
+
+        An identify may pass page views on its way to the one before (they follow that one
+        in any case), never a response, a decline or a delete. A replayed one stays alone:
+        whether it is stale is known only when its turn has come.
+        """
+        if isinstance(event.operation, UpsertEndUser) and not event.replayed:
+            for work in reversed(self.waiting):
+                if isinstance(work.operation, PageView):
+                    continue
+                if merges(work, event.operation):
+                    work.operation = merged(work.operation, event.operation)
+                    work.members.append(event)
+                    return
+                break
+        work = Work(lane=self, operation=event.operation, members=[event], alone=event.replayed)
+        self.waiting.append(work)
+
+    @property
+    def head(self) -> Work:
+        """What the lane would release next."""
+        return self.waiting[0] if self.current is None else self.current
+
+    def passing(self) -> int:
+        """Return where the first page view waits that may go before others; 0 for none."""
+        if self.current is not None or self.waiting[0].is_page:
+            return 0
+        return next((at for at, work in enumerate(self.waiting) if work.is_page), 0)
+
+    def bring_forward(self, position: int) -> None:
+        """Let the work at a position go before all others."""
+        work = self.waiting[position]
+        del self.waiting[position]
+        self.waiting.appendleft(work)
+
+    def put_back(self, works: Sequence[Work]) -> None:
+        """Let works that were not executed wait again, before everything else.
+
+        What came in the meantime rides along if it may merge.
+        """
+        behind = self.waiting
+        self.waiting = deque(works)
+        while behind:
+            later = behind.popleft()
+            if isinstance(later.operation, UpsertEndUser) and not later.alone:
+                for event in later.members:
+                    self.add(event)
+            else:
+                self.waiting.append(later)
+
+
+def remade(members: Sequence[Pending]) -> Operation | None:
+    """Return the operation of an intent, made anew from its events in their order.
+
+    None says that none of them asks for anything (any more).
+    """
+    operation: Operation | None = None
+    for member in sorted(members, key=lambda member: member.record.offset):
+        if isinstance(member.operation, UpsertEndUser):
+            operation = merged(operation, member.operation)
+        else:
+            operation = member.operation
+    return operation
+
+
+def merges(work: Work, later: UpsertEndUser) -> bool:
+    """Whether a later identify may ride in the request of a waiting one."""
+    earlier = work.operation
+    return (
+        isinstance(earlier, UpsertEndUser)
+        and not work.alone
+        and len(work.members) < MEMBERS_MAX
+        and len(earlier.properties) < PROPERTIES_MERGED_MAX
+        and earlier.external_id == later.external_id
+        and earlier.email == later.email
+        and earlier.phone_number == later.phone_number
+    )
+
+
+def merged(earlier: Operation | None, later: UpsertEndUser) -> UpsertEndUser:
+    """Return both identifies as one: the last value wins, field by field."""
+    if not isinstance(earlier, UpsertEndUser):
+        return later
+    created = later.external_created_at
+    return replace(
+        earlier,
+        external_created_at=earlier.external_created_at if created is None else created,
+        properties={**earlier.properties, **later.properties},
+    )

@@ -1,0 +1,563 @@
+"""The flow of one partition: its lanes, and what becomes of the events in them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeAlias, assert_never
+
+from sink.wootric.delivery import (
+    Deferred,
+    Delivered,
+    Delivery,
+    EndUser,
+    InDoubt,
+    Outcome,
+    Parked,
+    Rejected,
+    Skipped,
+)
+from sink.wootric.expense import api_requests
+from sink.wootric.operations import DeleteEndUser, EffectClass, PageView
+from stream.codec.dead_letter import DeadLetter, trace_headers
+from stream.engine.brake import Brake
+from stream.engine.checkpoint import Share
+from stream.engine.end_user_cache import UNCHANGED, Users
+from stream.engine.intent import read_intent, write_intent
+from stream.engine.lanes import Lane, Pending, Work, remade
+from stream.engine.limits import Limits
+from stream.engine.offsets import Offsets
+from stream.engine.prepare import Judged, Refuse
+from stream.engine.scheduler import LOOKING, Turn, turn_of
+from stream.engine.unsaved import Unsaved
+from stream.record import Partition, Record
+from stream.state.ledger import EVENT, State, intent_key, read_event, replay_of
+from stream.state.ledger_codec import EventEntry, EventOutcome, encode
+from stream.transform import Deliver, Skip
+
+NEVER = float("-inf")
+Settled: TypeAlias = Callable[[Pending, str, str], None]
+"""Told of an event that settles: its outcome and the reason."""
+SOMEBODY = EndUser(id=0)
+"""Stands for a user whose entry has not been read yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What follows: lanes that have something to release, and works that wait."""
+
+    ready: Sequence[Lane] = ()
+    later: Sequence[tuple[float, Work]] = field(default=())
+
+
+class PartitionFlow:
+    """What is under way in one partition."""
+
+    def __init__(
+        self,
+        partition: Partition,
+        state: State,
+        next_offset: int,
+        limits: Limits,
+        *,
+        opening: int,
+        settled: Settled | None = None,
+    ) -> None:
+        self.partition = partition
+        self.opening = opening
+        self.offsets = Offsets(next_offset)
+        self.unsaved = Unsaved(state)
+        self.in_doubt: set[Work] = set()
+        self.releasing = True
+        self.closed = False
+        self.fenced_at = NEVER
+        self.brake = Brake(limits.dead_letters_max)
+        self.under_way = 0
+        self.unsettled_bytes = 0
+        """The bytes of the records that no committed transaction has settled."""
+        self._users = Users(self.unsaved, unchanged_resend_after_s=limits.unchanged_resend_after_s)
+        self._limits = limits
+        self.committed_offset: int | None = None
+        self._settled = settled
+        self._lanes: dict[str, Lane] = {}
+        self._open: dict[str, Work | None] = {}
+        self._twins: dict[str, list[Pending]] = {}
+        self._awaiting: set[Work] = set()
+
+    @property
+    def unsettled(self) -> int:
+        """How many consumed events no committed transaction has settled."""
+        return len(self.offsets) + self.unsaved.events
+
+    @property
+    def overstretched(self) -> bool:
+        """Whether too much has settled above the watermark to read on.
+
+        An intent that still lacks one of its events lets reading go on until that is found.
+        """
+        return not self._awaiting and self.offsets.span > self._limits.unsettled_span_max
+
+    @property
+    def awaiting(self) -> bool:
+        """Whether an intent still lacks one of its events: reading has to go on."""
+        return bool(self._awaiting)
+
+    def has_news(self) -> bool:
+        """Whether a checkpoint now would say more than the last committed one."""
+        return bool(self.unsaved) or self.offsets.watermark != self.committed_offset
+
+    def holds(self, work: Work) -> bool:
+        """Whether the work is under way here."""
+        lane = self._lanes.get(work.lane.key)
+        return not self.closed and lane is work.lane and lane.current is work
+
+    # From the ledger and from the input
+
+    def restore(self, now: float) -> list[tuple[float, Work]]:
+        """Return what the last owner left in doubt, each with the time to look at it.
+
+        Each holds its lane until then. Page views cannot be looked for: no need to wait.
+        """
+        works = []
+        for lane_key, value in self.unsaved.state.intents().items():
+            lane = self._lanes[lane_key] = Lane(lane_key, self.partition)
+            work = read_intent(lane, value)
+            work.in_doubt_since = now
+            lane.current = work
+            self.in_doubt.add(work)
+            self._awaiting.add(work)
+            self._open.update(dict.fromkeys(work.expected, work))
+            observable = work.effect is not EffectClass.UNOBSERVABLE
+            works.append((now + self._limits.takeover_wait_s if observable else now, work))
+        return works
+
+    def admit(self, event: Judged, now_ms: int, *, arrival: int = 0) -> list[Lane]:
+        """Take over the next event; return the lanes that have something to release.
+
+        ``arrival`` numbers it among the events of all partitions.
+        """
+        record = event.record
+        if record.offset < self.offsets.next_offset:
+            return []
+        self.offsets.add(record.offset, record.timestamp_ms)
+        self.unsettled_bytes += record.size
+        pending = Pending(
+            record=record,
+            event_id=event.event_id,
+            message_id=event.message_id,
+            time_ms=event.time_ms,
+            replayed=event.replayed,
+            forced=event.forced,
+            operation=event.verdict.operation if isinstance(event.verdict, Deliver) else None,
+            arrival=arrival,
+        )
+        if event.event_id in self._open:
+            return self._admit_again(pending) + self._passed()
+        settled = self.unsaved.get(EVENT + event.event_id)
+        if settled is not None:
+            receipt = read_event(settled)
+            again = receipt is not None and receipt.offset == record.offset
+            self._done(pending, "duplicate", "redelivered" if again else "message_id")
+            return self._passed()
+        match event.verdict:
+            case Skip(reason):
+                self.brake.note(refused=False)
+                self._done(pending, "skipped", reason)
+            case Refuse(reason, detail):
+                self._reject(pending, Rejected(reason=reason, detail=detail, attempts=0), now_ms)
+            case Deliver(lane=lane_key, operation=operation):
+                lane = self._lanes.get(lane_key)
+                if lane is None:
+                    needless = self._users.needless(operation, pending, now_ms)
+                    if needless is not None:
+                        self._skip(pending, needless, now_ms)
+                        return self._passed()
+                    lane = self._lanes[lane_key] = Lane(lane_key, self.partition)
+                self._open[event.event_id] = None
+                lane.add(pending)
+                return self._ready(lane) + self._passed()
+            case _:
+                assert_never(event.verdict)
+        return self._passed()
+
+    def _admit_again(self, pending: Pending) -> list[Lane]:
+        """Join an event to the intent that names it, or to its twin that is under way."""
+        work = self._open[pending.event_id]
+        if work is None or work.expected.pop(pending.event_id, None) is None:
+            self._twins.setdefault(pending.event_id, []).append(pending)
+            return []
+        work.members.append(pending)
+        return self._ready(work.lane)
+
+    def reached(self, offset: int) -> list[Lane]:
+        """Note that everything before ``offset`` was read; return the lanes that may go on.
+
+        A member of an intent that was not among it is gone from the input: it is settled
+        all the same, without its bytes.
+        """
+        self.offsets.reached(offset)
+        return self._passed()
+
+    def _passed(self) -> list[Lane]:
+        """Give up members of intents that reading has passed; return lanes that may go on."""
+        lanes = []
+        for work in tuple(self._awaiting):
+            gone = [name for name, at in work.expected.items() if at < self.offsets.next_offset]
+            for name in gone:
+                record = Record(self.partition, work.expected.pop(name), 0, None, None)
+                work.members.append(Pending(record=record, event_id=name))
+            if not work.expected:
+                self._awaiting.discard(work)
+                lanes += self._ready(work.lane)
+        return lanes
+
+    # Releasing
+
+    def wake(self, work: Work) -> list[Lane]:
+        """Return the work's lane if the work's waiting is over."""
+        work.not_before = NEVER
+        return self._passed() + self._ready(work.lane)
+
+    def turn(self, lane: Lane) -> Turn:
+        """Return whose turn the lane's next work waits for, as far as a glance tells."""
+        work = lane.head
+        operation = work.operation
+        if work.turn is not None:
+            return work.turn
+        if operation is None or work.in_doubt:
+            return Turn.PIXEL if work.is_page else Turn.CHANGE
+        turn = turn_of(operation, None)
+        if turn in LOOKING and self._users.present(operation):
+            return turn_of(operation, SOMEBODY)
+        return turn
+
+    def release(self, lane: Lane, turn: Turn, now_ms: int) -> tuple[Work | None, list[Lane]]:
+        """Release the lane's next work into the coming transaction, if it is its turn.
+
+        Returns what was released and the lanes that have more. What would change nothing
+        at Wootric is settled on the spot.
+        """
+        if not self.releasing or not self._ready(lane):
+            return None, []
+        if lane.current is not None:
+            return self._release_in_doubt(lane.current, now_ms)
+        while lane.waiting:
+            work = lane.waiting[0]
+            if work is not lane.queued and not self._may_follow(work, turn):
+                return None, self._ready(lane)
+            reason = self._users.needless(work.planned, work.members[0], now_ms)
+            if reason is None:
+                known = self._users.known(work.planned, now_ms)
+                work.turn = turn_of(work.planned, known)
+                if work.turn is not turn:
+                    return None, [lane]
+                lane.waiting.popleft()
+                self._intend(work, known, now_ms)
+                return work, []
+            lane.waiting.popleft()
+            self._skip_all(work, reason, now_ms)
+        self._forget(lane)
+        return None, []
+
+    def _may_follow(self, work: Work, turn: Turn) -> bool:
+        """Whether the lane's next work may be released in the turn of the one before it."""
+        return work.not_before <= NEVER and self.turn(work.lane) is turn
+
+    def _release_in_doubt(self, work: Work, now_ms: int) -> tuple[Work | None, list[Lane]]:
+        """Let a work look for its effect, behind a fresh fence; a page view has none."""
+        if work.operation is None:
+            work.operation = remade(work.members)
+        if work.operation is None:
+            parked = Parked(reason="operation_lost", detail="its events ask for nothing any more")
+            self._park(work, parked, now_ms)
+            return None, list(self._close_intent(work).ready)
+        if work.effect is EffectClass.UNOBSERVABLE and not self._limits.resend_pages:
+            detail = "the worker that had it under way ended"
+            self._park(work, Parked(reason="ambiguous", detail=detail), now_ms)
+            return None, list(self._close_intent(work).ready)
+        work.known = None
+        self._send(work)
+        return work, []
+
+    def _intend(self, work: Work, known: EndUser | None, now_ms: int) -> None:
+        """Freeze the work and let its intent be in the next transaction."""
+        work.freeze()
+        work.known = known
+        work.lane.current = work
+        for member in work.members:
+            self._open[member.event_id] = work
+        intent = write_intent(work, instance=self._limits.instance, now_ms=now_ms)
+        self.unsaved.put(intent_key(work.lane.key), intent)
+        self._send(work)
+
+    def _send(self, work: Work) -> None:
+        work.sending = True
+        work.turn = None
+        work.requests = api_requests(work.planned, work.known, in_doubt=work.in_doubt)
+        self.unsaved.releases.append(work)
+        self.under_way += 1
+
+    def delivery(self, work: Work, may_send: Callable[[], bool]) -> Delivery:
+        """Return the delivery of a release that was committed."""
+        return Delivery(
+            request_id=work.request_id,
+            operation=work.planned,
+            may_send=may_send,
+            known=work.known,
+            in_doubt=work.in_doubt,
+            refused=work.refused,
+            claimed=self.unsaved.claimed() if work.in_doubt else frozenset(),
+        )
+
+    # Settling
+
+    def settle(self, work: Work, outcome: Outcome, now: float, now_ms: int) -> Step:
+        """Take over how a delivery ended; return what follows."""
+        self.under_way -= 1
+        work.sending = False
+        match outcome:
+            case Delivered():
+                self._deliver(work, outcome, now_ms)
+            case Skipped():
+                self._users.remember(work, outcome.end_user, now_ms)
+                if work.in_doubt and work.effect is EffectClass.UNOBSERVABLE:
+                    detail = f"sent perhaps, before it was found out: {outcome.reason}"
+                    self._park(work, Parked(reason="ambiguous", detail=detail), now_ms)
+                else:
+                    self._skip_all(work, outcome.reason, now_ms)
+            case Rejected():
+                if len(work.members) > 1 and all(m.operation for m in work.members):
+                    return self._again(work, work.split(), now)
+                self._reject_all(work, outcome, now_ms)
+            case Parked():
+                self._park(work, outcome, now_ms)
+            case InDoubt():
+                return self._doubt(work, outcome, now, now_ms)
+            case Deferred():
+                work.refused += outcome.refused
+                if work.in_doubt:
+                    return self._hold(work, outcome.retry_at)
+                return self._again(work, [work], outcome.retry_at)
+            case _:
+                assert_never(outcome)
+        return self._close_intent(work)
+
+    def _deliver(self, work: Work, outcome: Delivered, now_ms: int) -> None:
+        if isinstance(work.operation, DeleteEndUser):
+            self._users.forget(work.operation, work.members)
+        else:
+            self._users.remember(work, outcome.end_user, now_ms)
+        for member in work.members:
+            self.brake.note(refused=False)
+            self._receipt(
+                member,
+                EventOutcome.DELIVERED,
+                now_ms,
+                request_id=work.request_id,
+                remote_id=outcome.remote_id,
+                status=outcome.status,
+                attempts=outcome.attempts,
+            )
+            self._done(member, "delivered", "")
+
+    def _skip_all(self, work: Work, reason: str, now_ms: int) -> None:
+        for member in work.members:
+            self._skip(member, reason, now_ms)
+
+    def _skip(self, event: Pending, reason: str, now_ms: int) -> None:
+        """Settle without an effect, for a reason that depends on what Wootric held then.
+
+        What the transform skips needs no receipt: it is skipped again when it is read again.
+        """
+        self._receipt(event, EventOutcome.SKIPPED, now_ms, reason=reason)
+        if reason == UNCHANGED and event.operation is not None:
+            self._users.touch(event.operation, event)
+        self.brake.note(refused=False)
+        self._done(event, "skipped", reason)
+
+    def _reject_all(self, work: Work, outcome: Rejected, now_ms: int) -> None:
+        self._users.forget(work.operation)
+        for member in work.members:
+            self._reject(member, outcome, now_ms, work)
+
+    def _reject(
+        self, event: Pending, outcome: Rejected, now_ms: int, work: Work | None = None
+    ) -> None:
+        self.brake.note(refused=True)
+        self.unsaved.dead_letters.append(self._letter(event, outcome, now_ms))
+        self._receipt(
+            event,
+            EventOutcome.REJECTED,
+            now_ms,
+            reason=outcome.reason,
+            request_id=work.request_id if work else None,
+            status=outcome.status,
+            attempts=outcome.attempts,
+        )
+        self._done(event, "rejected", outcome.reason)
+
+    def _park(self, work: Work, outcome: Parked, now_ms: int) -> None:
+        if work.effect is not EffectClass.UNOBSERVABLE:
+            self._users.forget(work.operation)
+        for member in work.members:
+            self.unsaved.parked.append(self._letter(member, outcome, now_ms))
+            self._receipt(
+                member,
+                EventOutcome.PARKED,
+                now_ms,
+                reason=outcome.reason,
+                request_id=work.request_id,
+                attempts=outcome.attempts,
+            )
+            self._done(member, "parked", outcome.reason)
+
+    def _doubt(self, work: Work, outcome: InDoubt, now: float, now_ms: int) -> Step:
+        """Close the lane until a late effect can be excluded; decide at once for pages."""
+        if work.effect is EffectClass.UNOBSERVABLE:
+            if self._limits.resend_pages:
+                return self._hold(work, now)
+            parked = Parked(reason="ambiguous", detail=outcome.detail, attempts=outcome.attempts)
+            self._park(work, parked, now_ms)
+            return self._close_intent(work)
+        self._users.forget(work.operation)
+        if not work.in_doubt:
+            work.in_doubt_since = now
+        return self._hold(work, outcome.sent_at + self._limits.quiet_s)
+
+    def _hold(self, work: Work, until: float) -> Step:
+        work.in_doubt = True
+        work.not_before = until
+        self.in_doubt.add(work)
+        return Step(later=[(until, work)])
+
+    def _again(self, work: Work, works: list[Work], when: float) -> Step:
+        """Disarm what was not executed: back into its lane, where it may merge again."""
+        lane = work.lane
+        lane.current = None
+        self.in_doubt.discard(work)
+        self.unsaved.put(intent_key(lane.key), None)
+        for member in work.members:
+            self._open[member.event_id] = None
+        lane.put_back(works)
+        work = lane.waiting[0]
+        work.not_before = when
+        return Step(ready=self._ready(lane), later=[(when, work)])
+
+    def _close_intent(self, work: Work) -> Step:
+        lane = work.lane
+        lane.current = None
+        self.in_doubt.discard(work)
+        self.unsaved.put(intent_key(lane.key), None)
+        self._forget(lane)
+        return Step(ready=self._ready(lane))
+
+    # The transaction
+
+    def share(self) -> Share:
+        """Return this partition's part of the next transaction."""
+        return self.unsaved.share(self.offsets.watermark, self.opening)
+
+    def committed(
+        self, share: Share, started_at: float, covered: int | None = None
+    ) -> Sequence[Work]:
+        """Take the share as committed; return the works that may be sent.
+
+        ``covered`` is where this partition's ledger ended at the least, if that is known.
+        """
+        self.fenced_at = started_at
+        self.committed_offset = share.offset
+        self.unsettled_bytes -= share.settled_bytes
+        self.unsaved.committed(share, covered)
+        return share.releases
+
+    def close(self) -> int:
+        """Forget everything; return how many consumed events were not settled."""
+        self.closed = True
+        self.fenced_at = NEVER
+        self.unsaved.state.close()
+        return self.unsettled
+
+    # Small steps
+
+    def _ready(self, lane: Lane) -> list[Lane]:
+        """Return the lane if its next work may be released."""
+        if len(lane.waiting) > 1:
+            self._let_pass(lane)
+        if lane.current is not None:
+            work = lane.current
+            asleep = work.sending or not work.in_doubt or bool(work.expected)
+        elif lane.waiting:
+            work = lane.waiting[0]
+            asleep = False
+        else:
+            return []
+        return [] if asleep or work.not_before > NEVER else [lane]
+
+    def _let_pass(self, lane: Lane) -> None:
+        """Let a page view go before what waits for the API, if that changes nothing of it."""
+        position = lane.passing()
+        if position:
+            page, earlier = lane.waiting[position], islice(lane.waiting, position)
+            if isinstance(page.operation, PageView) and self._users.stays(
+                page.operation, (work.operation for work in earlier)
+            ):
+                lane.bring_forward(position)
+
+    def _forget(self, lane: Lane) -> None:
+        if lane.current is None and not lane.waiting:
+            lane.queued = None  # it names its lane: without this, both would be a cycle
+            self._lanes.pop(lane.key, None)
+
+    def _done(self, event: Pending, outcome: str, reason: str) -> None:
+        """Settle an event, and what came in the meantime with the same id."""
+        self._open.pop(event.event_id, None)
+        if self.offsets.settle(event.record.offset):
+            self._count(event, outcome, reason)
+        for twin in self._twins.pop(event.event_id, ()):
+            self.offsets.settle(twin.record.offset)
+            self._count(twin, "duplicate", "message_id")
+
+    def _count(self, event: Pending, outcome: str, reason: str) -> None:
+        self.unsaved.count(outcome, reason, event.record.size)
+        if self._settled is not None:
+            self._settled(event, outcome, reason)
+
+    def _receipt(
+        self,
+        event: Pending,
+        outcome: EventOutcome,
+        now_ms: int,
+        *,
+        reason: str | None = None,
+        request_id: str | None = None,
+        remote_id: int | None = None,
+        status: int | None = None,
+        attempts: int = 0,
+    ) -> None:
+        entry = EventEntry(
+            outcome=outcome,
+            reason=reason,
+            offset=event.record.offset,
+            at_ms=now_ms,
+            request_id=request_id,
+            remote_id=remote_id,
+            status=status,
+            attempts=attempts,
+        )
+        self.unsaved.put(EVENT + event.event_id, encode(entry), remote_id)
+
+    def _letter(self, event: Pending, outcome: Rejected | Parked, now_ms: int) -> DeadLetter:
+        return DeadLetter(
+            key=event.record.key,
+            value=event.record.value,
+            reason=outcome.reason,
+            detail=outcome.detail,
+            origin=event.record.partition,
+            offset=event.record.offset,
+            message_id=event.message_id,
+            http_status=outcome.status if isinstance(outcome, Rejected) else None,
+            attempts=outcome.attempts,
+            failed_at_ms=now_ms,
+            app_version=self._limits.app_version,
+            replay=replay_of(event.record),
+            trace=trace_headers(event.record.headers),
+        ).fitting(self._limits.letter_bytes_max)

@@ -1,0 +1,429 @@
+"""One member of the consumer group: the thread that owns consumer and producer.
+
+Every call on the two clients happens here, because group metadata, ownership and the
+transaction must be seen at one moment. The thread hands chunks over and does nothing
+else with records, so that the event loop never waits for Kafka.
+"""
+
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, assert_never
+
+import structlog
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+
+from stream.engine.checkpoint import Checkpoint
+from stream.errors import CommitAborted, Fenced, KafkaFailed
+from stream.kafka import config as settings
+from stream.kafka.config import KafkaConfig
+from stream.kafka.errors import noted
+from stream.kafka.input_watch import InputWatch
+from stream.kafka.intake import Intake
+from stream.kafka.login import LoginWatch
+from stream.kafka.metadata import Group
+from stream.kafka.protocol import (
+    Aborted,
+    Assigned,
+    Command,
+    Commit,
+    Committed,
+    Failed,
+    Halted,
+    HaltReason,
+    Joined,
+    Leave,
+    Left,
+    Lost,
+    Notice,
+    Pause,
+    Read,
+    Records,
+    Release,
+    Revoking,
+)
+from stream.kafka.restore import Restorer
+from stream.kafka.stamp import LedgerEnds
+from stream.kafka.transactions import StaleGroup, Transactions, Unresolved
+from stream.record import Partition
+from stream.state.store import Keeper
+
+log = structlog.get_logger()
+
+CHUNK_RECORDS_MAX = 250
+IN_TRANSIT_MAX = 500
+"""What may wait for the event loop: more would only keep it from sending."""
+POLL_IDLE_S = 0.05
+COMMAND_WAIT_S = 0.005
+FULL_WAIT_S = 0.005
+JOIN_ANEW_S_MIN = 30.0
+"""A worker that is refused twice within this time has a double, and ends instead."""
+FULL_S_MAX = 1.0
+"""How long nothing is polled while there is no room, before the partitions are paused:
+a pause throws away what was fetched ahead."""
+RESOLVE_EVERY_S = 0.5
+OUT_OF_RANGE = (
+    "the next offset is not in the topic any more: records were deleted before they were read; "
+    "check the topic's retention, then run `wootric-stream replay --to-earliest` for this one"
+)
+
+
+class Refused(Exception):  # noqa: N818  (a state, not a defect)
+    """The group will not have this client any more; another one may join."""
+
+
+class GroupMember(threading.Thread):
+    """Reads the input, commits checkpoints, and tells the event loop what happens.
+
+    ``tell`` is called from this thread and must only hand over. The event loop sets three
+    numbers: ``room`` is how many records may be under way more than now, ``taken`` how many
+    messages it has taken over in all, and ``busy`` says that a commit is likely to follow soon.
+    """
+
+    def __init__(
+        self,
+        config: KafkaConfig,
+        *,
+        epoch: int,
+        tell: Callable[[Notice], None],
+        keeper: Keeper | None = None,
+    ) -> None:
+        """``keeper`` opens what holds a partition's fold; memory, if there is none."""
+        super().__init__(name="kafka-member", daemon=True)
+        self.room = CHUNK_RECORDS_MAX
+        self.taken = 0
+        self.busy = False
+        self.polled_at = time.monotonic()
+        self._config = config
+        self._tell = tell
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._consumer = self._new_consumer()
+        self._intake = Intake(self._consumer)
+        self._watch = InputWatch(config, tell=tell, trims=keeper is not None)
+        self._ends = ends = LedgerEnds()
+        self._group = Group(config)
+        self._login = LoginWatch(config)
+        self._restorer = Restorer(config, group=self._group, ends=ends, tell=tell, keeper=keeper)
+        self._transactions = Transactions(config, epoch=epoch, ends=ends)
+        self._metadata: Any = None
+        self._owned: dict[Partition, int] = {}
+        self._assignments = 0
+        self._moved = 0
+        self._revoking = False
+        self._leaving = False
+        self._refused_at = -math.inf
+        self._full_since: float | None = None
+        self._handed = 0
+        self._unresolved: tuple[Checkpoint, float] | None = None
+        self._resolve_at = 0.0
+
+    def command(self, command: Command) -> None:
+        """Let the thread do something, in order. Safe to call from any thread."""
+        self._commands.put(command)
+
+    def start_transactions(self) -> None:
+        """Silence a predecessor; to be called before the thread starts.
+
+        Raises:
+            StartupError: the coordinator did not accept us.
+        """
+        self._transactions.start()
+
+    def run(self) -> None:
+        """Take part in the group until told to leave, or until that cannot go on."""
+        try:
+            self._join()
+            while not self._leaving:
+                self._turn()
+        except KafkaException as error:
+            self._tell(Failed(KafkaFailed(f"Kafka failed beyond repair: {error.args[0].str()}")))
+        except Exception as error:  # noqa: BLE001  the thread's entry point: nothing may vanish
+            self._tell(Failed(error))
+        finally:
+            self._close()
+
+    def _turn(self) -> None:
+        try:
+            polled = self._poll()
+        except Refused as refused:
+            if not self._leaving:
+                self._join_anew(str(refused))
+            return
+        self._resolve()
+        self._watch.ask(self._owned)
+        self._login.renew(self._clients())
+        command = self._next_command(COMMAND_WAIT_S if self._expects and not polled else 0.0)
+        while command is not None and not self._leaving:
+            self._do(command)
+            command = self._next_command(0.0)
+
+    def _clients(self) -> list[Any]:
+        watch, group = self._watch.clients, self._group.clients
+        return [self._consumer, *watch, *group, *self._transactions.clients]
+
+    @property
+    def _expects(self) -> bool:
+        """Whether a commit may follow: of what is under way, or of what was just handed over."""
+        return self.busy or self._handed > self.taken
+
+    def _next_command(self, wait_s: float) -> Command | None:
+        try:
+            return self._commands.get(timeout=wait_s) if wait_s else self._commands.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _poll(self) -> bool:
+        """Hand over the next chunk, as far as there is room; return whether there was one."""
+        moved = self._moved
+        in_transit = self._handed - self.taken
+        room = min(self.room - in_transit, CHUNK_RECORDS_MAX, IN_TRANSIT_MAX - in_transit)
+        if room <= 0 and not self._hold():
+            return True
+        if room > 0:
+            self._unhold()
+        # While a commit may follow at any moment it is the commands that are waited for.
+        expects = self._expects and not self._intake.held
+        first = self._consumer.poll(0.0 if expects else POLL_IDLE_S)
+        self.polled_at = time.monotonic()
+        if first is not None:
+            messages = [first]
+            if room > 1:
+                messages += self._consumer.consume(room - 1, 0)
+            self._hand_over(messages)
+        if self._metadata is None and self._owned and moved == self._moved:
+            # Nothing was revoked or lost in this poll, so what it says fits our picture.
+            self._capture()
+        return first is not None
+
+    def _hold(self) -> bool:
+        """Wait while there is no room; return whether to poll all the same.
+
+        The group is polled in any case before long: with the partitions paused, polling
+        serves the rebalances and brings no records.
+        """
+        now = time.monotonic()
+        if self._full_since is None:
+            self._full_since = now
+        if not self._intake.held and now - self._full_since < FULL_S_MAX:
+            command = self._next_command(FULL_WAIT_S)
+            if command is not None:
+                self._do(command)
+            return False
+        self._intake.hold()
+        return True
+
+    def _unhold(self) -> None:
+        self._full_since = None
+        self._intake.release()
+
+    def _hand_over(self, messages: list[Any]) -> None:
+        good = []
+        for message in messages:
+            error = message.error()
+            if error is None or error.code() == KafkaError._PARTITION_EOF:
+                if Partition(message.topic(), message.partition()) in self._intake:
+                    good.append(message)
+            else:
+                self._trouble(error, message)
+        if good:
+            self._handed += len(good)
+            self._tell(Records(good))
+
+    def _trouble(self, error: KafkaError, message: Any) -> None:
+        """React to what the consumer reports beside records."""
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            partition = Partition(message.topic(), message.partition())
+            if partition in self._intake:
+                self._intake.forget(partition)
+                self._tell(Halted(partition, HaltReason.OFFSET_OUT_OF_RANGE, OUT_OF_RANGE))
+        elif error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID) or error.fatal():
+            raise Refused(error.str())
+        elif not error.retriable() and error.code() != KafkaError._MAX_POLL_EXCEEDED:
+            noted(error)
+
+    # The client
+
+    def _new_consumer(self) -> Consumer:
+        return Consumer({**settings.consumer(self._config), "error_cb": noted})
+
+    def _join(self) -> None:
+        self._consumer.subscribe(
+            [self._config.topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def _join_anew(self, why: str) -> None:
+        """Join with another client; what was ours is lost until the group gives it again.
+
+        A coordinator that fails between taking a static member in and telling it so refuses it
+        from then on, and the client cannot get over that. When it is closed it tells of no loss
+        (confluent-kafka 2.16.1, measured).
+        """
+        now = time.monotonic()
+        if now - self._refused_at < JOIN_ANEW_S_MIN:
+            raise Fenced(
+                f"the group refuses us as {self._config.instance_id} again and again: its "
+                "coordinator fails, or another worker has the same KAFKA__INSTANCE_ID; every "
+                f"worker needs its own ({why})"
+            )
+        self._refused_at = now
+        log.warning("joining_anew", error=why)
+        self._lose(list(self._owned))
+        self._let_go(self._consumer.close)
+        self._consumer = self._new_consumer()
+        self._intake = Intake(self._consumer)
+        self._full_since = None
+        self._join()
+
+    def _let_go(self, close: Callable[[], object]) -> None:
+        try:
+            close()
+        except Exception as error:  # noqa: BLE001  a client in a bad state raises anything
+            log.warning("close_failed", error=str(error))
+
+    # Commands
+
+    def _do(self, command: Command) -> None:
+        match command:
+            case Commit(checkpoint):
+                self._commit(checkpoint)
+            case Read(partition, offset, assignment):
+                if self._owned.get(partition) == assignment:
+                    self._intake.begin(partition, offset)
+            case Pause(partition):
+                self._intake.stop(partition)
+            case Release():
+                self._revoking = False
+            case Leave():
+                self._leaving = True
+                self._revoking = False
+            case _:
+                assert_never(command)
+
+    def _commit(self, checkpoint: Checkpoint) -> None:
+        """Commit, if what the checkpoint speaks of is still ours; tell how it went.
+
+        A partition that went and came back is another assignment: what was decided in the
+        earlier one may be behind what has been committed since.
+        """
+        started_at = time.monotonic()
+        try:
+            shares = checkpoint.shares.items()
+            if any(self._owned.get(partition) != share.opening for partition, share in shares):
+                raise CommitAborted("a partition of the checkpoint is not ours any more")
+            if self._metadata is None:
+                raise CommitAborted("the group is moving")
+            self._transactions.commit(checkpoint, self._metadata)
+        except StaleGroup as error:
+            self._metadata = None
+            self._tell(Aborted(checkpoint=checkpoint, reason=str(error)))
+            return
+        except CommitAborted as error:
+            self._tell(Aborted(checkpoint=checkpoint, reason=str(error)))
+            return
+        except Unresolved as error:
+            log.warning("commit_unresolved", error=str(error), sequence=checkpoint.sequence)
+            self._unresolved = (checkpoint, started_at)
+            self._resolve_at = time.monotonic() + RESOLVE_EVERY_S
+            return
+        self._committed(checkpoint, started_at)
+
+    def _resolve(self) -> None:
+        """Ask again what became of a commit, until Kafka says; the flow waits for that."""
+        if self._unresolved is None or time.monotonic() < self._resolve_at:
+            return
+        checkpoint, started_at = self._unresolved
+        try:
+            self._transactions.resolve(checkpoint)
+        except Unresolved as error:
+            log.warning("commit_unresolved", error=str(error), sequence=checkpoint.sequence)
+            self._resolve_at = time.monotonic() + RESOLVE_EVERY_S
+            return
+        except CommitAborted as error:
+            self._tell(Aborted(checkpoint=checkpoint, reason=str(error)))
+        else:
+            self._committed(checkpoint, started_at)
+        self._unresolved = None
+
+    def _committed(self, checkpoint: Checkpoint, started_at: float) -> None:
+        took_s = time.monotonic() - started_at
+        ends = {partition: self._ends.of(partition.number) for partition in checkpoint.shares}
+        self._tell(
+            Committed(checkpoint=checkpoint, started_at=started_at, took_s=took_s, ledger_ends=ends)
+        )
+
+    # Rebalances: called by the client, in this thread, from within poll
+
+    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        self._capture()
+        partitions = _partitions(assigned)
+        self._assignments += 1
+        for partition in partitions:
+            self._owned[partition] = self._assignments
+        # Where reading begins is the restorer's to find out: the offset here is never read from.
+        # A logical one would be no better: the answer to it may come after the seek, and win.
+        consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in assigned])
+        if assigned:
+            consumer.pause(assigned)
+        self._watch.resize()
+        self._tell(Joined())
+        if partitions:
+            self._tell(Assigned(partitions, self._assignments))
+            self._restorer.restore(partitions, self._assignments)
+
+    def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
+        self._capture()
+        self._moved += 1
+        partitions = _partitions(revoked)
+        if partitions and not self._leaving:
+            self._revoking = True
+            self._tell(Revoking(partitions))
+            while self._revoking:
+                command = self._next_command(0.1)
+                if command is not None:
+                    self._do(command)
+                self._resolve()
+        self._disown(partitions)
+        consumer.incremental_unassign(revoked)
+
+    def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
+        self._lose(_partitions(lost))
+        consumer.incremental_unassign(lost)
+
+    def _lose(self, partitions: Sequence[Partition]) -> None:
+        self._metadata = None
+        self._moved += 1
+        self._disown(partitions)
+        if partitions:
+            self._tell(Lost(partitions))
+
+    def _disown(self, partitions: Sequence[Partition]) -> None:
+        for partition in partitions:
+            self._owned.pop(partition, None)
+            self._intake.forget(partition)
+        self._restorer.forget(partitions)
+
+    def _capture(self) -> None:
+        """Take the group's metadata as of now: only here does it fit our own picture."""
+        metadata = self._consumer.consumer_group_metadata()
+        self._metadata = metadata if self._consumer.memberid() else None
+
+    def _close(self) -> None:
+        self._leaving = True
+        self._restorer.close()
+        self._let_go(self._transactions.close)
+        self._let_go(self._consumer.close)
+        self._tell(Left())
+
+
+def _partitions(named: Iterable[TopicPartition]) -> list[Partition]:
+    return [Partition(one.topic, one.partition) for one in named]

@@ -1,0 +1,258 @@
+"""From one topic to the input, each record exactly once: read, convert, write, in transactions.
+
+Every turn begins and ends without an open transaction, and everything that is known lies in
+Kafka: after any failure both clients are made anew, and the committed offsets say where to go
+on. What a member still has of partitions that are not its own any more is never written: its
+group metadata is that of the last callback, and the coordinator refuses an old generation.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Protocol, TypeAlias
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+
+from stream.codec.dead_letter import DeadLetter
+from stream.errors import Fenced
+from stream.kafka import config as settings
+from stream.kafka.config import KafkaConfig
+from stream.kafka.errors import noted
+from stream.kafka.login import LoginWatch
+from stream.kafka.metadata import committed
+from stream.record import Partition, Record
+
+log = structlog.get_logger()
+
+CHUNK_RECORDS_MAX = 500
+POLL_S = 0.2
+START_S = 30.0
+AGAIN_S = 0.5
+AGAIN_S_MAX = 5.0
+OURS_NO_MORE = frozenset(
+    {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.FENCED_INSTANCE_ID}
+)
+
+Output: TypeAlias = tuple[bytes | None, bytes] | DeadLetter | None
+"""Key and value for the input, or a dead letter, or nothing."""
+
+
+class RekeyObserver(Protocol):
+    """Is told, from the thread, what has happened."""
+
+    def joined(self) -> None:
+        """The group has given an assignment, perhaps an empty one."""
+
+    def transferred(self, outputs: Sequence[Output]) -> None:
+        """A transaction was committed with these."""
+
+    def aborted(self, reason: str) -> None:
+        """One came to nothing, or Kafka failed; it is tried again."""
+
+    def lag(self, partition: Partition, records: int | None) -> None:
+        """So many records are not read yet; None: the partition is not ours any more."""
+
+
+class Rekeyer(threading.Thread):
+    """One member of the bridge's own group. ``ended`` is called from the thread, at its end,
+    with what ended it.
+
+    ``config`` names the group and the instance, and the topics that are written to.
+    """
+
+    def __init__(
+        self,
+        config: KafkaConfig,
+        *,
+        source: str,
+        record_bytes_max: int,
+        convert: Callable[[Record], Output],
+        observer: RekeyObserver,
+        ended: Callable[[BaseException | None], object],
+    ) -> None:
+        super().__init__(name="kafka-rekey", daemon=True)
+        self.polled_at = time.monotonic()
+        self._config = config
+        self._source = source
+        self._record_bytes_max = record_bytes_max
+        self._convert = convert
+        self._observer = observer
+        self._ended = ended
+        self._stopping = threading.Event()
+        self._metadata: Any = None
+        self._positions: dict[Partition, int] = {}
+
+    def stop(self) -> None:
+        """Finish the transaction that is under way, and end."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Transfer until told to stop, or until another has our place."""
+        failure: BaseException | None = None
+        try:
+            self._run()
+        except Exception as error:  # noqa: BLE001  the thread's entry point: nothing may vanish
+            failure = error
+        self._ended(failure)
+
+    def _run(self) -> None:
+        wait_s = AGAIN_S
+        while not self._stopping.is_set():
+            began_at = time.monotonic()
+            try:
+                self._session()
+            except KafkaException as error:
+                if error.args[0].code() in OURS_NO_MORE:
+                    raise Fenced(
+                        f"another bridge uses {self._config.transactional_id}: give each its own "
+                        "KAFKA__INSTANCE_ID"
+                    ) from error
+                self._observer.aborted(error.args[0].str())
+                wait_s = AGAIN_S if time.monotonic() - began_at > AGAIN_S_MAX else wait_s * 2
+                self._stopping.wait(min(wait_s, AGAIN_S_MAX))
+
+    def _session(self) -> None:
+        """Transfer with one pair of clients.
+
+        Raises:
+            KafkaException: they are good for nothing more; nothing is half done.
+        """
+        self._metadata, self._positions = None, {}
+        producer = Producer(
+            settings.rekey_producer(self._config, record_bytes_max=self._record_bytes_max)
+        )
+        # Whatever a predecessor left open is ended before its offsets are asked for.
+        producer.init_transactions(START_S)
+        consumer = Consumer({**settings.consumer(self._config), "error_cb": noted})
+        try:
+            login = LoginWatch(self._config)
+            consumer.subscribe(
+                [self._source],
+                on_assign=self._on_assign,
+                on_revoke=self._on_revoke,
+                on_lost=self._on_lost,
+            )
+            while not self._stopping.is_set():
+                messages = consumer.consume(CHUNK_RECORDS_MAX, POLL_S)
+                self.polled_at = time.monotonic()
+                login.renew((producer, consumer))
+                records = [r for m in messages if (r := self._record(m)) is not None]
+                if records:
+                    self._transfer(producer, records)
+                self._tell_lag(consumer)
+        finally:
+            for close in (producer.close, consumer.close):
+                with suppress(KafkaException, RuntimeError):
+                    close()
+
+    def _record(self, message: Message) -> Record | None:
+        """Return a record that is ours to transfer; what was transferred already is none."""
+        error = message.error()
+        if error is not None:
+            self._trouble(error, message)
+            return None
+        partition = Partition(message.topic() or "", message.partition() or 0)
+        offset = message.offset() or 0
+        position = self._positions.get(partition)
+        if position is None or offset < position:
+            return None
+        return Record(partition, offset, message.timestamp()[1], message.key(), message.value())
+
+    def _trouble(self, error: KafkaError, message: Message) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            partition = Partition(message.topic() or "", message.partition() or 0)
+            if partition in self._positions:
+                self._positions[partition] = max(self._positions[partition], message.offset() or 0)
+        elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            log.error(
+                "partition_halted",
+                partition=message.partition(),
+                reason="offset_out_of_range",
+                detail="records were deleted before they were read; set the group's offset by hand",
+            )
+        elif error.fatal() or error.code() in OURS_NO_MORE:
+            raise KafkaException(error)
+        elif not error.retriable():
+            noted(error)
+
+    def _transfer(self, producer: Producer, records: Sequence[Record]) -> None:
+        """Write what the records stand for, and their offsets, in one transaction."""
+        if self._metadata is None:  # to go on without these records would be to lose them
+            raise KafkaException(KafkaError(KafkaError._STATE, "the group is moving"))
+        outputs = [self._convert(record) for record in records]
+        offsets = {record.partition: record.next_offset for record in records}
+        producer.begin_transaction()
+        for output in outputs:
+            self._produce(producer, output)
+        producer.send_offsets_to_transaction(
+            [TopicPartition(*partition, offset) for partition, offset in offsets.items()],
+            self._metadata,
+        )
+        producer.commit_transaction()
+        self._positions.update(offsets)
+        self._observer.transferred(outputs)
+
+    def _produce(self, producer: Producer, output: Output) -> None:
+        while output is not None:
+            try:
+                if isinstance(output, DeadLetter):
+                    topic, headers = self._config.dead_letter_topic, dict(output.headers())
+                    producer.produce(topic, output.value, output.key, headers={**headers})
+                else:
+                    key, value = output
+                    producer.produce(self._config.topic, value, key)
+            except BufferError:
+                producer.poll(0.1)
+            else:
+                return
+
+    # Rebalances: called by the client, in this thread, from within consume
+
+    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        self._capture(consumer)
+        partitions = [Partition(p.topic, p.partition) for p in assigned]
+        begins = []
+        for one in committed(consumer, partitions) if partitions else ():
+            self._positions[Partition(one.topic, one.partition)] = max(0, one.offset)
+            begin = one.offset if one.offset >= 0 else OFFSET_BEGINNING
+            begins.append(TopicPartition(one.topic, one.partition, begin))
+        consumer.incremental_assign(begins)
+        log.info("rebalanced", change="assigned", owned=len(self._positions))
+        self._observer.joined()
+
+    def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
+        self._capture(consumer)
+        self._disown(consumer, revoked)
+
+    def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
+        self._metadata = None
+        self._disown(consumer, lost)
+
+    def _disown(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for one in partitions:
+            partition = Partition(one.topic, one.partition)
+            self._positions.pop(partition, None)
+            self._observer.lag(partition, None)
+        consumer.incremental_unassign(partitions)
+        log.info("rebalanced", change="given up", owned=len(self._positions))
+
+    def _capture(self, consumer: Consumer) -> None:
+        """Take the group's metadata as of now: only here does it fit our own picture."""
+        metadata = consumer.consumer_group_metadata()
+        self._metadata = metadata if consumer.memberid() else None
+
+    def _tell_lag(self, consumer: Consumer) -> None:
+        for partition, position in self._positions.items():
+            with suppress(KafkaException):
+                _, high = consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+                self._observer.lag(partition, max(0, high - position))

@@ -1,0 +1,1 @@
+"""Core: what an operator's commands conclude, without a clock, a socket and Kafka."""

@@ -1,0 +1,173 @@
+"""Whether the events of one partition are settled as they have to be. Pure.
+
+Told are first the dead letters and parked records, then the partition's ledger, then its
+input; each of them holds at least what was committed before the offset that is judged up to.
+"""
+
+from functools import cached_property
+
+from stream.engine.prepare import Judged
+from stream.errors import DecodeError
+from stream.operations.analysis.flaws import NEVER_MS, Findings, Flaw, Kind, Letters, Span
+from stream.operations.analysis.open_intents import read
+from stream.record import Record
+from stream.state.ledger import EVENT, INTENT
+from stream.state.ledger_codec import EventEntry, EventOutcome, decode
+from stream.transform import Skip
+
+_CODES_MAX = 255
+_OTHER = "other"
+
+
+class Audit:
+    """The audit of one partition. It keeps one byte an offset, and one number a receipt."""
+
+    def __init__(self, span: Span, letters: Letters, findings: Findings) -> None:
+        self._span = span
+        self._letters = letters
+        self._findings = findings
+        self._marks = bytearray(max(0, span.committed - span.begin))
+        self._codes: dict[tuple[str, str], int] = {}
+        self._names: list[tuple[str, str]] = [("", "")]
+        self._receipts: set[int] = set()
+        self._erased: set[int] = set()
+        self._intents: dict[bytes, bytes] = {}
+        self._unreadable = 0
+
+    def entry(self, record: Record) -> None:
+        """Take the next record of the partition's ledger."""
+        key = record.key or b""
+        if key.startswith(INTENT.encode()):
+            if record.value is None:
+                self._intents.pop(key, None)
+            else:
+                self._intents[key] = record.value
+        elif key.startswith(EVENT.encode()):
+            self._receipt(key.decode().removeprefix(EVENT), record.value)
+
+    def event(self, judged: Judged) -> None:
+        """Take the next event of the partition's input."""
+        findings, offset = self._findings, judged.record.offset
+        findings.events += 1
+        mark = self._marks[offset - self._span.begin]
+        if mark and hash(judged.event_id) not in self._erased:
+            findings.settled[self._names[mark]] += 1
+        elif hash(judged.event_id) in self._receipts:
+            findings.settled["duplicate", ""] += 1
+        elif isinstance(judged.verdict, Skip):
+            findings.settled["skipped", judged.verdict.reason] += 1
+        elif judged.record.timestamp_ms < self._span.ledger_from_ms:
+            findings.expired += 1
+        elif judged.event_id not in self._members:
+            text = "it lies before the committed offset and has no receipt"
+            self._flaw(Kind.MISSING, offset, text, judged.event_id, judged.message_id)
+
+    @cached_property
+    def _members(self) -> frozenset[str]:
+        """The events of open intents, once all of the ledger was told."""
+        intents = (read(value) for value in self._intents.values())
+        return frozenset(name for intent in intents if intent for name, _ in intent.members)
+
+    def close(self) -> None:
+        """Look at what no event of the input has asked about."""
+        for outcome in self._letters:
+            self._check_letters(outcome)
+        for value in self._intents.values():
+            self._check_intent(value)
+        self._findings.unreadable += self._unreadable
+
+    # Receipts
+
+    def _receipt(self, event_id: str, value: bytes | None) -> None:
+        name = hash(event_id)
+        if value is None:  # no worker takes a receipt back: somebody did
+            self._receipts.discard(name)
+            self._erased.add(name)
+            return
+        self._erased.discard(name)
+        again = name in self._receipts
+        self._receipts.add(name)
+        try:
+            entry = decode(value)
+        except DecodeError:
+            entry = None
+        if not isinstance(entry, EventEntry):
+            self._unreadable += 1
+        elif entry.offset in self._span:
+            if again or self._marks[entry.offset - self._span.begin]:
+                text = "it was settled twice: there are two receipts"
+                self._flaw(Kind.DUPLICATE, entry.offset, text, event_id)
+            self._mark(entry)
+            self._check_receipt(entry, event_id)
+
+    def _mark(self, entry: EventEntry) -> None:
+        name = (entry.outcome.lower(), entry.reason or "")
+        if name not in self._codes:
+            if len(self._names) > _CODES_MAX - len(EventOutcome):
+                name = (name[0], _OTHER)
+            if name not in self._codes:
+                self._codes[name] = len(self._names)
+                self._names.append(name)
+        self._marks[entry.offset - self._span.begin] = self._codes[name]
+
+    def _check_receipt(self, entry: EventEntry, event_id: str) -> None:
+        """Hold a receipt against the letters of its event."""
+        for outcome, topic in self._letters.items():
+            there = bool(topic.get(entry.offset))
+            if entry.outcome is outcome:
+                gone = entry.at_ms < self._span.letters_from_ms.get(outcome, NEVER_MS)
+                if not there and not gone:
+                    text = f"its receipt says {outcome.lower()}, and there is no letter"
+                    self._flaw(Kind.TORN, entry.offset, text, event_id)
+            elif there:
+                text = f"its receipt says {entry.outcome.lower()}, and it was {outcome.lower()} too"
+                self._flaw(Kind.TORN, entry.offset, text, event_id)
+
+    # Letters and intents
+
+    def _check_letters(self, outcome: EventOutcome) -> None:
+        for offset, letters in self._letters[outcome].items():
+            if offset not in self._span:
+                continue
+            letter = letters[0].letter
+            places = " and ".join(str(one.place) for one in letters[:3])
+            if len(letters) > 1:
+                text = f"it was {outcome.lower()} {len(letters)} times: {places}"
+                self._flaw(Kind.DUPLICATE, offset, text, None, letter.message_id)
+            gone = letter.failed_at_ms < self._span.ledger_from_ms or self._unreadable
+            if not self._marks[offset - self._span.begin] and not gone:
+                text = f"it was {outcome.lower()} ({places}), and there is no receipt"
+                self._flaw(Kind.TORN, offset, text, None, letter.message_id)
+
+    def _check_intent(self, value: bytes) -> None:
+        intent = read(value)
+        if intent is None:
+            self._unreadable += 1
+            return
+        self._findings.in_doubt += 1
+        for name, offset in intent.members:
+            if hash(name) in self._receipts:
+                text = f"it has a receipt, and its request {intent.request_id} is still open"
+                self._flaw(Kind.TORN, offset, text, name)
+            elif offset in self._span:
+                text = f"its request {intent.request_id} is open, and the offset has passed it"
+                self._flaw(Kind.UNSETTLED, offset, text, name)
+
+    def _flaw(
+        self,
+        kind: Kind,
+        offset: int,
+        text: str,
+        event_id: str | None,
+        message_id: str | None = None,
+    ) -> None:
+        self._findings.add(
+            Flaw(
+                kind=kind,
+                partition=self._span.partition,
+                offset=offset,
+                text=text,
+                event_id=event_id,
+                message_id=message_id,
+            )
+        )

@@ -1,0 +1,197 @@
+"""Dead letters and parked records as an operator sees them: where they lie, which of them are
+meant, what was done about them, and how each goes back into the input. Pure.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple, assert_never
+
+from stream.codec.dead_letter import NOTE_HEADER, DeadLetter, noted
+from stream.errors import DecodeError
+from stream.record import Partition, Record
+from stream.state.ledger import FORCE_HEADER, REPLAY_HEADER
+from stream.state.ledger_codec import EventEntry, EventOutcome
+
+PARKED_PREFIX = "parked-"
+OPEN = "open"
+"""The state of a letter about which nothing was done."""
+
+
+class Place(NamedTuple):
+    """Where a record lies in its topic."""
+
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        """Return it as people type it."""
+        return f"{self.partition}-{self.offset}"
+
+    @classmethod
+    def of(cls, text: str) -> "Place":
+        """Return the place that a text names.
+
+        Raises:
+            ValueError: it names none.
+        """
+        partition, _, offset = text.partition("-")
+        if not (text.isascii() and partition.isdigit() and offset.isdigit()):
+            raise ValueError(f"{text!r} is not PARTITION-OFFSET, such as 3-17")
+        return cls(int(partition), int(offset))
+
+
+class Kind(StrEnum):
+    """Which of the two topics a letter lies in."""
+
+    DEAD = "dead letter"
+    PARKED = "parked event"
+
+
+class Done(StrEnum):
+    """What a person has done about a letter."""
+
+    REPLAYED = "replayed"
+    FORCED = "replayed with force"
+    DISMISSED = "dismissed"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A record of a letter's own topic that says what was done about the letter.
+
+    The ledger knows of a replay for the dedupe window only; the note lies there as long
+    as the letter does.
+    """
+
+    place: Place
+    done: Done
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A dead letter or a parked record, and where it lies.
+
+    ``written_ms`` is the record's own time: what retention goes by. ``size`` is that of its
+    value in bytes, None where the record was gone from the input before it could be read
+    again, or too large for a letter. ``names`` is what its replays are known by in the ledger,
+    where somebody asked.
+    """
+
+    kind: Kind
+    place: Place
+    letter: DeadLetter
+    written_ms: int
+    size: int | None
+    names: tuple[str, ...] = ()
+
+    def bare(self, names: tuple[str, ...] = ()) -> "Letter":
+        """Return the letter without key and value: there may be many."""
+        return replace(self, letter=replace(self.letter, key=None, value=None), names=names)
+
+    def replay(self, *, force: bool = False) -> Record:
+        """Return what has to be produced to the input, with its partition, for a replay.
+
+        The partition is the one that the event came from, whatever its key: only there
+        does the ledger know of an earlier replay. A parked record's place has a prefix, as
+        a dead letter may lie at the same place of its own topic.
+        """
+        prefix = PARKED_PREFIX if self.kind is Kind.PARKED else ""
+        headers = [(REPLAY_HEADER, f"{prefix}{self.place}".encode())]
+        if force:
+            headers.append((FORCE_HEADER, b"true"))
+        return Record(
+            partition=self.letter.origin,
+            offset=-1,
+            timestamp_ms=0,
+            key=self.letter.key,
+            value=self.letter.value,
+            headers=tuple(headers),
+        )
+
+    def note(self, done: Done, *, at_ms: int, text: str = "") -> Record:
+        """Return what has to be produced to the letter's topic, with its partition."""
+        headers = {NOTE_HEADER: str(self.place), "x-note": done, "x-noted-at": str(at_ms)}
+        if text:
+            headers["x-note-text"] = text
+        return Record(
+            partition=Partition("", self.place.partition),
+            offset=-1,
+            timestamp_ms=at_ms,
+            key=None,  # the letter's is a person's
+            value=None,
+            headers=tuple((name, value.encode()) for name, value in headers.items()),
+        )
+
+
+def read_letter(record: Record, kind: Kind) -> Letter | None:
+    """Return the letter that a record is; None for a note, and for what somebody else wrote."""
+    try:
+        letter = DeadLetter.from_headers(record.key, record.value, record.headers)
+    except DecodeError:
+        return None
+    return Letter(
+        kind=kind,
+        place=Place(record.partition.number, record.offset),
+        letter=letter,
+        written_ms=record.timestamp_ms,
+        size=None if record.value is None else len(record.value),
+    )
+
+
+def read_note(record: Record) -> Note | None:
+    """Return the note that a record is, or None."""
+    place = noted(record)
+    done = dict(record.headers).get("x-note")
+    try:
+        return Note(Place.of(place or ""), Done((done or b"").decode()))
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which letters are meant; times in milliseconds since 1970, None for no bound."""
+
+    reasons: Collection[str] = ()
+    since_ms: int | None = None
+    until_ms: int | None = None
+    places: Collection[Place] = ()
+
+    def takes(self, letter: Letter) -> bool:
+        """Whether a letter is meant."""
+        at_ms = letter.letter.failed_at_ms
+        return (
+            (not self.reasons or letter.letter.reason in self.reasons)
+            and (self.since_ms is None or at_ms >= self.since_ms)
+            and (self.until_ms is None or at_ms < self.until_ms)
+            and (not self.places or letter.place in self.places)
+        )
+
+
+def counted(letters: Iterable[Letter]) -> Mapping[str, tuple[int, int, int]]:
+    """Return by reason how many letters there are, and when the oldest and newest failed."""
+    counts: dict[str, tuple[int, int, int]] = {}
+    for one in letters:
+        at_ms = one.letter.failed_at_ms
+        count, oldest, newest = counts.get(one.letter.reason, (0, at_ms, at_ms))
+        counts[one.letter.reason] = (count + 1, min(oldest, at_ms), max(newest, at_ms))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1][0], item[0])))
+
+
+def outcome(receipts: Iterable[EventEntry]) -> str:
+    """Return how the last replay of a letter ended, by its receipts; empty without one."""
+    last = max(receipts, key=lambda receipt: receipt.at_ms, default=None)
+    if last is None:
+        return ""
+    match last.outcome:
+        case EventOutcome.DELIVERED:
+            return "delivered"
+        case EventOutcome.SKIPPED:
+            return f"skipped: {last.reason}"
+        case EventOutcome.REJECTED:
+            return "rejected again, as a new letter"
+        case EventOutcome.PARKED:
+            return "parked"
+        case _:
+            assert_never(last.outcome)

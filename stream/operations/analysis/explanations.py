@@ -1,0 +1,165 @@
+"""Where an event is and why, in words. Pure."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import assert_never
+
+from stream.engine.prepare import Judged
+from stream.operations.analysis.dead_letters import OPEN, Kind, Letter
+from stream.operations.analysis.open_intents import OpenIntent, what_follows
+from stream.operations.analysis.time_text import ago, when
+from stream.state.ledger import bounded
+from stream.state.ledger_codec import EventEntry, EventOutcome
+from stream.transform import Deliver, Skip
+
+SKIPS: Mapping[str, str] = MappingProxyType(
+    {
+        "unchanged": "Wootric already holds the profile",
+        "disabled": "the `integrations` object switches Wootric (or all) off",
+        "unsupported_type": "screen, group, alias, or a track that asks for no response or decline",
+        "no_identity": "neither user id nor e-mail (identify: nor phone)",
+        "no_url": "a page without `properties.url` and `context.page.url`",
+        "no_email": "a page view of somebody whose e-mail neither the event nor Wootric knows",
+        "identity_taken": "all that was new is an e-mail, phone number or user id that another "
+        "end user holds",
+        "delete_disabled": "a delete call while `WOOTRIC__DELETE_USERS` is false",
+        "tombstone": "a record without a value",
+        "stale": "a replayed identify that is older than what is known of its user",
+    }
+)
+"""What the reasons for skipping mean; docs/reference/reasons.md shows them."""
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the topics hold about some events.
+
+    ``receipts`` and ``members`` are by partition and event id, ``lanes`` by partition and lane.
+    """
+
+    now_ms: int
+    committed: Mapping[int, int]
+    events: list[Judged] = field(default_factory=list)
+    receipts: dict[tuple[int, str], EventEntry] = field(default_factory=dict)
+    members: dict[tuple[int, str], OpenIntent] = field(default_factory=dict)
+    lanes: dict[tuple[int, str], OpenIntent] = field(default_factory=dict)
+    letters: list[tuple[Letter, str]] = field(default_factory=list)
+
+    def take_intents(self, intents: Collection[OpenIntent]) -> None:
+        """Take over all open intents."""
+        for one in intents:
+            self.lanes[one.partition, one.lane] = one
+            for name, _ in one.entry.members if one.entry is not None else ():
+                self.members[one.partition, name] = one
+
+
+def sentences(facts: Facts) -> Iterator[str]:
+    """Yield sentences: one an input record, one a receipt without its record, one a letter."""
+    places = {(one.record.partition.number, one.record.offset) for one in facts.events}
+    for event in facts.events:
+        record = event.record
+        place = f"{record.partition.number}-{record.offset}"
+        back = " as a replay" if event.replayed else ""
+        yield (
+            f"{record.partition.topic} has it at {place}, published {when(record.timestamp_ms)}"
+            f"{back}: {_ending(event, facts)}"
+        )
+    for (number, name), receipt in facts.receipts.items():
+        if (number, receipt.offset) not in places:
+            place = f"{number}-{receipt.offset}"
+            yield f"the ledger knows {name}, which lay at {place}: {_receipt(receipt)}"
+    for letter, state in facts.letters:
+        yield f"it is a {letter.kind} at {letter.place}, {state}: {_why(letter, state)}"
+
+
+def ending(event: Judged, facts: Facts) -> str:
+    """Return in a few words how an event ended, or where it stands."""
+    number, offset = event.record.partition.number, event.record.offset
+    receipt = facts.receipts.get((number, event.event_id))
+    if receipt is not None:
+        return receipt.outcome.lower() if receipt.offset == offset else "duplicate"
+    if (number, event.event_id) in facts.members:
+        return "in doubt"
+    if isinstance(event.verdict, Skip):
+        return "skipped"
+    return "not settled" if offset >= facts.committed.get(number, 0) else "MISSING"
+
+
+def _ending(event: Judged, facts: Facts) -> str:
+    number, offset = event.record.partition.number, event.record.offset
+    receipt = facts.receipts.get((number, event.event_id))
+    if receipt is not None and receipt.offset == offset:
+        return _receipt(receipt)
+    if receipt is not None:
+        return f"a duplicate of {number}-{receipt.offset}, which was settled before"
+    intent = facts.members.get((number, event.event_id))
+    if intent is not None:
+        return _open(intent, facts)
+    committed = facts.committed.get(number, 0)
+    if isinstance(event.verdict, Skip):
+        reason = event.verdict.reason
+        tense = "skipped" if offset < committed else "to be skipped when its turn comes"
+        return f"{tense}, {reason}: {SKIPS.get(reason, reason)}"
+    if offset < committed:
+        return (
+            "MISSING: the committed offset has passed it, and it has no receipt. Run "
+            "`wootric-stream verify`"
+        )
+    return _waiting(event, facts, offset - committed)
+
+
+def _waiting(event: Judged, facts: Facts, behind: int) -> str:
+    lane = bounded(event.verdict.lane) if isinstance(event.verdict, Deliver) else ""
+    intent = facts.lanes.get((event.record.partition.number, lane))
+    if intent is not None:
+        name = intent.entry.request_id if intent.entry is not None else "of a newer version"
+        return f"it waits for request {name} of the same end user: {_open(intent, facts)}"
+    return (
+        f"not settled yet, {behind} records behind the committed offset: see "
+        "`wootric_consumer_lag_seconds` and /status of the workers"
+    )
+
+
+def _open(intent: OpenIntent, facts: Facts) -> str:
+    entry = intent.entry
+    if entry is None:
+        return "its request is open, and was written by a newer version"
+    age = ago(facts.now_ms - entry.first_attempt_at_ms)
+    return (
+        f"its request {entry.request_id} is under way or in doubt, released {age} ago by "
+        f"{entry.instance}; if no answer came, {what_follows(entry.effect)}"
+    )
+
+
+def _receipt(receipt: EventEntry) -> str:
+    at = when(receipt.at_ms)
+    request = "" if receipt.request_id is None else f" in request {receipt.request_id}"
+    status = "" if receipt.status is None else f", status {receipt.status}"
+    match receipt.outcome:
+        case EventOutcome.DELIVERED:
+            made = "" if receipt.remote_id is None else f", as Wootric's {receipt.remote_id}"
+            tries = "" if receipt.attempts < 2 else f", after {receipt.attempts} attempts"
+            return f"delivered at {at}{request}{status}{made}{tries}"
+        case EventOutcome.SKIPPED:
+            reason = receipt.reason or ""
+            return f"skipped at {at}, {reason}: {SKIPS.get(reason, reason)}"
+        case EventOutcome.REJECTED:
+            return f"rejected at {at}{request}{status}: {receipt.reason}; it is a dead letter"
+        case EventOutcome.PARKED:
+            return f"parked at {at}{request}: {receipt.reason}; nobody knows whether it counts"
+        case _:
+            assert_never(receipt.outcome)
+
+
+def _why(letter: Letter, state: str) -> str:
+    why = f"{letter.letter.reason}, {letter.letter.detail or 'without detail'}"
+    if state != OPEN:
+        return why
+    match letter.kind:
+        case Kind.DEAD:
+            return f"{why}. After a fix: `dlq replay --reason {letter.letter.reason}`"
+        case Kind.PARKED:
+            return f"{why}. Decide: `in-doubt resolve {letter.place} --as resend` or `dismiss`"
+        case _:
+            assert_never(letter.kind)

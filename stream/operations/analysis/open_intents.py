@@ -1,0 +1,87 @@
+"""Requests that may be under way, as the ledger names them. Pure."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import orjson
+
+from sink.wootric.operations import EffectClass
+from stream.errors import DecodeError
+from stream.record import Record
+from stream.state.ledger import INTENT
+from stream.state.ledger_codec import IntentEntry, decode
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIntent:
+    """The open intent of a lane; no entry where a newer version wrote it."""
+
+    partition: int
+    lane: str
+    entry: IntentEntry | None
+
+    @property
+    def operation(self) -> str:
+        """What is asked of Wootric, by its type; empty where that is not kept."""
+        if self.entry is None or self.entry.operation is None:
+            return ""
+        document = orjson.loads(self.entry.operation)
+        return str(document.get("type", "")) if isinstance(document, dict) else ""
+
+
+class Doubts:
+    """Folds ledger records into the open intents."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[int, str], bytes] = {}
+
+    def take(self, record: Record) -> None:
+        """Take the next record of the ledger; those of other kinds are ignored."""
+        if record.key is None or not record.key.startswith(INTENT.encode()):
+            return
+        name = (record.partition.number, record.key.decode().removeprefix(INTENT))
+        if record.value is None:
+            self._values.pop(name, None)
+        else:
+            self._values[name] = record.value
+
+    def open(self) -> list[OpenIntent]:
+        """Return what is open, the oldest first."""
+        found = [
+            OpenIntent(number, lane, read(value)) for (number, lane), value in self._values.items()
+        ]
+        return sorted(found, key=lambda one: one.entry.first_attempt_at_ms if one.entry else 0)
+
+
+def open_intents(records: Iterable[Record]) -> list[OpenIntent]:
+    """Return the open intents of ledger records, the oldest first."""
+    doubts = Doubts()
+    for record in records:
+        doubts.take(record)
+    return doubts.open()
+
+
+def read(value: bytes) -> IntentEntry | None:
+    """Return the intent that a value holds; None where a newer version wrote it."""
+    try:
+        entry = decode(value)
+    except DecodeError:
+        return None
+    return entry if isinstance(entry, IntentEntry) else None
+
+
+def hashed(lane: str) -> str:
+    """Return a name for a lane that is no person's: lanes are external ids and e-mails."""
+    return "lane-" + hashlib.blake2b(lane.encode(), digest_size=6).hexdigest()
+
+
+def what_follows(effect: EffectClass) -> str:
+    """Return what a worker does about a request of this class whose reply never came."""
+    match effect:
+        case EffectClass.OBSERVABLE:
+            return "a worker looks for its effect after the quiet period, and sends it if absent"
+        case EffectClass.REPEATABLE:
+            return "a worker looks after the quiet period, and sends what differs"
+        case EffectClass.UNOBSERVABLE:
+            return "a worker parks it, or sends it again with WOOTRIC__IN_DOUBT_PAGES=resend"

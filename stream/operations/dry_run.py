@@ -1,0 +1,184 @@
+"""`run --dry-run`: what the service would send for the real records that wait, sending nothing.
+
+The real flow and the real sink, in front of a Wootric that only writes down what it is asked
+(``sink.wootric.dry_run``). Kafka is read as a member of no group.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sink.wootric.delivery import Outcome
+from sink.wootric.dry_run import Rehearsal, Rehearsed
+from sink.wootric.sink import WootricSink
+from stream.engine.lanes import Pending, Work
+from stream.engine.limits import Capacity
+from stream.engine.prepare import Judged, Refuse
+from stream.engine.task_manager import Flow
+from stream.errors import DecodeError, StartupError
+from stream.kafka.peek import Peek
+from stream.record import Partition, Record
+from stream.runtime.worker import judging, kafka_config, limits, wootric_account
+from stream.schema_registry.opening import asked_by_id
+from stream.settings import Settings
+
+Line = dict[str, Any]
+OUTCOMES = {"skipped": "skip", "rejected": "reject", "parked": "park", "duplicate": "duplicate"}
+ROOM = Capacity(api=1_000_000, pages=1_000_000)
+PIXEL = "page_view"
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a dry run came to."""
+
+    events: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    requests: Counter[str] = field(default_factory=Counter)
+
+    def lines(self) -> Iterator[str]:
+        """Yield it as text."""
+        yield f"{self.events} events; nothing was sent, nothing was committed"
+        for outcome, count in sorted(self.outcomes.items()):
+            yield f"  {count:>8}  {outcome}"
+        api = self.requests.total() - self.requests[PIXEL]
+        per_event = f"{api / self.events:.2f}" if self.events else "0"
+        yield f"{api} API requests at most, {per_event} an event, and {self.requests[PIXEL]} pixels"
+        for name, count in sorted(self.requests.items()):
+            yield f"  {count:>8}  {name}"
+
+
+def dry_run(settings: Settings, *, limit: int | None, write: Callable[[Line], None]) -> Summary:
+    """Show what would be sent for the records between the committed offsets and the end.
+
+    Raises:
+        StartupError: there is nothing to begin with.
+        KafkaFailed: Kafka gives no answer.
+    """
+    with Peek(kafka_config(settings.kafka)) as peek:
+        try:
+            starts = peek.starts()
+            rehearsing = Rehearsing(settings, write)
+            for partition, state in peek.states(starts).items():
+                rehearsing.open(partition, state, starts[partition])
+            asyncio.run(rehearsing.run(peek.records(starts), limit))
+        except DecodeError as error:
+            text = f"the ledger cannot be read: {error.detail}"
+            raise StartupError(text, exit_code=78) from error
+    return rehearsing.summary
+
+
+class Rehearsing:
+    """Feeds records to the flow, and delivers what it releases to the rehearsal."""
+
+    def __init__(self, settings: Settings, write: Callable[[Line], None]) -> None:
+        self.summary = Summary()
+        self._write = write
+        self._now = 0.0
+        self._details: dict[str, str] = {}
+        self._waiting: dict[tuple[int, int], Pending] = {}
+        self._records_max = settings.kafka.unsettled_records_max
+        self._bytes_max = settings.kafka.unsettled_bytes_max
+        self._judge = judging(settings.wootric, asked_by_id(settings.schema_registry))
+        self._flow = Flow(limits(settings), settled=self._settled)
+        self._rehearsal = Rehearsal()
+        self._sink = WootricSink(
+            wootric_account(settings.wootric.model_copy(update={"requests_per_minute": 0})),
+            session=self._rehearsal,
+            clock=lambda: self._now,
+        )
+
+    def open(self, partition: Partition, state: Any, offset: int) -> None:
+        """Begin with a partition as its ledger leaves it."""
+        self._flow.open(partition, state, offset, self._now, opening=1)
+
+    async def run(self, records: Iterator[Record], limit: int | None) -> None:
+        """Take the records over, as many as would be in memory, and deliver; again to the end."""
+        for record in records:
+            if limit is not None and self.summary.events >= limit:
+                break
+            self.summary.events += 1
+            self._admit(self._judge(record))
+            flow = self._flow
+            if flow.unsettled >= self._records_max or flow.unsettled_bytes >= self._bytes_max:
+                await self._deliver()
+        for partition, part in self._flow.partitions.items():
+            self._flow.reached(partition, part.offsets.next_offset)
+        await self._deliver()
+        for pending in list(self._waiting.values()):
+            self._settled(pending, "waits", "in_doubt")
+
+    def _admit(self, event: Judged) -> None:
+        if isinstance(event.verdict, Refuse):
+            self._details[event.event_id] = event.verdict.detail
+        place = (event.record.partition.number, event.record.offset)
+        self._waiting[place] = Pending(
+            record=event.record, event_id=event.event_id, message_id=event.message_id
+        )
+        self._flow.admit([event], _now_ms())
+
+    async def _deliver(self) -> None:
+        """Release until nothing is left, passing the time that doubts have to wait."""
+        while True:
+            self._flow.due(self._now)
+            checkpoint = self._flow.checkpoint(_now_ms(), ROOM)
+            works = self._flow.committed(checkpoint, self._now)
+            for work in works:
+                await self._show(work)
+            due = self._flow.due(self._now)
+            if works or self._flow.has_news(ROOM):
+                continue
+            if due is None:
+                return
+            self._now = max(self._now, due)
+
+    async def _show(self, work: Work) -> None:
+        part = self._flow.partitions[work.lane.partition]
+        delivery = part.delivery(work, lambda: True)
+        outcome: Outcome = await self._sink.deliver(delivery)
+        for request in self._rehearsal.take():
+            self.summary.requests[request.name] += 1
+            self._write(_request_line(request, work))
+        self._flow.settle(work, outcome, self._now, _now_ms())
+
+    def _settled(self, event: Pending, outcome: str, reason: str) -> None:
+        place = (event.record.partition.number, event.record.offset)
+        self._waiting.pop(place, None)
+        self.summary.outcomes[f"{outcome} {reason}".strip()] += 1
+        if outcome == "delivered":
+            return
+        line: Line = {"outcome": OUTCOMES.get(outcome, outcome), "reason": reason}
+        detail = self._details.pop(event.event_id, None)
+        if detail is not None:
+            line["detail"] = detail
+        self._write(line | _place(event))
+
+
+def _request_line(request: Rehearsed, work: Work) -> Line:
+    line: Line = {
+        "outcome": "deliver",
+        "operation": work.planned.type,
+        "request": {"name": request.name, "method": request.method, "url": request.url},
+        "only_if": request.condition,
+        "events": [_place(member) for member in work.members],
+    }
+    if request.form is not None:
+        line["request"]["form"] = dict(request.form)
+    if work.in_doubt:
+        line["in_doubt"] = True
+    return line
+
+
+def _place(event: Pending) -> Line:
+    return {
+        "message_id": event.message_id,
+        "partition": event.record.partition.number,
+        "offset": event.record.offset,
+    }
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,171 @@
+"""in-doubt: what may or may not have been executed, and a person's word on it.
+
+Open requests are their workers' to resolve; what these could not find out lies in the parked
+topic, and is in doubt until somebody decides. The decision acts through the input topic or
+is noted beside the parked event: only the owner of a partition writes its ledger.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, assert_never
+
+from stream.errors import StartupError
+from stream.operations import mail
+from stream.operations.analysis.dead_letters import Done, Kind, Letter, Place, Selection
+from stream.operations.analysis.open_intents import OpenIntent, hashed, open_intents, what_follows
+from stream.operations.analysis.time_text import ago, when
+from stream.operations.mail import read_post
+from stream.operations.output import Table, letter_document, show
+from stream.operations.session import Desk, now_ms
+
+
+class Decision(StrEnum):
+    """What a person decides about a parked event."""
+
+    RESEND = "resend"
+    DISMISS = "dismiss"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a person decides, and about which parked events: these, or all that are open."""
+
+    decision: Decision
+    selection: Selection
+    places: Collection[Place]
+    text: str = ""
+    rate: float | None = None
+
+
+def list_open(desk: Desk, *, show_personal: bool, as_json: bool) -> None:
+    """Print the open requests, the oldest first."""
+    found = open_intents(desk.ledger())
+    documents = [_document(one, now_ms(), show_personal=show_personal) for one in found]
+    rows = [
+        (
+            one["partition"],
+            one["lane"],
+            one["class"],
+            one["operation"],
+            one["request_id"],
+            len(one["members"]),
+            ago(one["age_s"] * 1000),
+            one["instance"],
+        )
+        for one in documents
+    ]
+    columns = ("partition", "lane", "class", "operation", "request", "events", "age", "worker")
+    classes = {one.entry.effect for one in found if one.entry is not None}
+    parts: list[Table | str] = [
+        Table(f"requests under way or in doubt: {len(found)}", columns, rows),
+        *(f"class {effect}: {what_follows(effect)}" for effect in sorted(classes)),
+        "nothing has to be done about these while a worker runs"
+        if found
+        else "nothing is under way or in doubt",
+        "`in-doubt list --parked` shows what waits for a person",
+    ]
+    show({"open": documents}, parts, as_json=as_json)
+
+
+def _document(one: OpenIntent, now: int, *, show_personal: bool) -> dict[str, Any]:
+    entry = one.entry
+    members = () if entry is None else entry.members
+    return {
+        "partition": one.partition,
+        "lane": one.lane if show_personal else hashed(one.lane),
+        "class": "unreadable: of a newer version" if entry is None else entry.effect,
+        "operation": one.operation,
+        "request_id": None if entry is None else entry.request_id,
+        "members": [{"event_id": name, "offset": offset} for name, offset in members],
+        "first_attempt_at": None if entry is None else when(entry.first_attempt_at_ms),
+        "age_s": 0.0 if entry is None else (now - entry.first_attempt_at_ms) / 1000,
+        "instance": None if entry is None else entry.instance,
+    }
+
+
+def list_parked(desk: Desk, *, everything: bool, as_json: bool) -> None:
+    """Print the parked events that wait for a decision, or all of them."""
+    post = read_post(desk, Kind.PARKED, named=everything)
+    receipts = desk.receipts(n for one in post.letters for n in one.names) if everything else {}
+    waiting = post.open()
+    shown = post.letters if everything else waiting
+    document = {
+        "parked": [letter_document(one, post.state(one, receipts)) for one in shown],
+        "open": len(waiting),
+        "decided": len(post.letters) - len(waiting),
+    }
+    rows = [
+        (
+            one.place,
+            when(one.letter.failed_at_ms),
+            one.letter.reason,
+            one.letter.message_id or "",
+            f"{one.letter.origin.number}-{one.letter.offset}",
+            post.state(one, receipts),
+            one.letter.detail,
+        )
+        for one in shown
+    ]
+    columns = ("place", "parked at", "reason", "message", "input", "state", "detail")
+    parts: list[Table | str] = [
+        Table(f"parked events: {len(shown)}", columns, rows),
+        f"{len(waiting)} wait for a decision, {document['decided']} are decided",
+    ]
+    if waiting:
+        parts.append(
+            "decide with `in-doubt resolve PLACE --as resend` (its effect may then be there "
+            "twice) or `--as dismiss`"
+        )
+    show(document, parts, as_json=as_json)
+
+
+def resolve(desk: Desk, wish: Wish, *, yes: bool, as_json: bool) -> None:
+    """Resend or dismiss parked events; without ``yes``, show what would be done.
+
+    Raises:
+        StartupError: one of the places holds no parked event, or one whose bytes are gone.
+    """
+    post = read_post(desk, Kind.PARKED, wish.selection)
+    there = {one.place for one in post.letters}
+    missing = [str(place) for place in wish.places if place not in there]
+    if missing:
+        raise StartupError(
+            f"{desk.config.parked_topic} holds no parked event at {', '.join(missing)}: see "
+            "`in-doubt list --parked`; an open request is its worker's to resolve",
+            exit_code=1,
+        )
+    meant = post.letters if wish.places else post.open()
+    lost = [str(one.place) for one in meant if one.size is None]
+    if wish.decision is Decision.RESEND and lost:
+        raise StartupError(
+            f"the bytes of {', '.join(lost[:5])} were gone from the input before they could be "
+            "kept: dismiss them, or let their events be sent anew",
+            exit_code=1,
+        )
+    count = _act(desk, wish, meant) if yes else 0
+    document = {
+        "decision": wish.decision,
+        "events": [letter_document(one, post.state(one)) for one in meant],
+        "done": count,
+    }
+    rows = [
+        (one.place, one.letter.reason, one.letter.message_id or "", post.state(one))
+        for one in meant
+    ]
+    parts: list[Table | str] = [
+        Table(f"to {wish.decision}: {len(meant)}", ("place", "reason", "message", "state"), rows),
+        f"done: {count}" if yes else "nothing was done; do it with --yes",
+    ]
+    show(document, parts, as_json=as_json)
+
+
+def _act(desk: Desk, wish: Wish, letters: Collection[Letter]) -> int:
+    match wish.decision:
+        case Decision.RESEND:
+            places = {one.place for one in letters}
+            return mail.replay(desk, Kind.PARKED, places, rate=wish.rate)
+        case Decision.DISMISS:
+            return mail.note(desk, Kind.PARKED, letters, Done.DISMISSED, wish.text)
+        case _:
+            assert_never(wish.decision)

@@ -1,0 +1,79 @@
+"""What commands print: one JSON document, or tables and sentences for people."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import typer
+
+from stream.operations.analysis.dead_letters import Letter
+from stream.operations.analysis.time_text import when
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with a title; empty tables are not shown."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+def show(document: Any, parts: Sequence[Table | str], *, as_json: bool) -> None:
+    """Print the document, or its parts for people."""
+    if as_json:
+        text = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
+        sys.stdout.buffer.write(text + b"\n")
+        sys.stdout.buffer.flush()
+        return
+    for part in parts:
+        if isinstance(part, str):
+            typer.echo(part)
+        elif part.rows and sys.stdout.isatty():
+            _show_on_terminal(part)
+        elif part.rows:
+            _show_plain(part)
+
+
+def _show_on_terminal(table: Table) -> None:
+    from rich.console import Console  # noqa: PLC0415  only a terminal pays for it
+    from rich.table import Table as Rich  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    rich = Rich(title=table.title, title_justify="left")
+    for column in table.columns:
+        rich.add_column(column, overflow="fold")
+    for row in table.rows:
+        rich.add_row(*(Text(str(cell)) for cell in row))
+    Console(highlight=False).print(rich)
+
+
+def _show_plain(table: Table) -> None:
+    """Print columns of equal width, nothing cut off: others may read it line by line."""
+    lines = [list(table.columns), *([str(cell) for cell in row] for row in table.rows)]
+    widths = [max(len(line[n]) for line in lines) for n in range(len(table.columns))]
+    typer.echo(table.title)
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        typer.echo("  " + "  ".join(cells).rstrip())
+
+
+def letter_document(one: Letter, state: str) -> dict[str, Any]:
+    """Return a letter without its key and bytes, which are a person's."""
+    letter = one.letter
+    return {
+        "place": str(one.place),
+        "state": state,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "message_id": letter.message_id,
+        "origin": f"{letter.origin.number}-{letter.offset}",
+        "failed_at": when(letter.failed_at_ms),
+        "attempts": letter.attempts,
+        "http_status": letter.http_status,
+        "replay_of": letter.replay,
+        "app_version": letter.app_version,
+        "bytes": one.size,
+    }

@@ -1,0 +1,163 @@
+"""purge: what can be erased of a person is erased, and the rest is named with its end.
+
+User entries get tombstones. The ledger is its workers' to write, so that this happens only
+while the group has no members: it belongs to nobody then. Whoever was in the group is fenced
+before, so that no late transaction of theirs can put an entry back, and the ledger is read
+again afterwards.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from stream.errors import StartupError
+from stream.kafka.sending import Sender
+from stream.kafka.transactions import fence_instances
+from stream.operations.analysis.dead_letters import Kind, Letter, Place, read_letter
+from stream.operations.analysis.identity import is_about, names_of
+from stream.operations.analysis.open_intents import Doubts, OpenIntent
+from stream.operations.analysis.purge_plan import Cut, Keeping, cuts
+from stream.operations.mail import read_post, topic_of
+from stream.operations.session import Desk, entry_of, watched
+from stream.operations.vacancy import await_vacancy
+from stream.record import Partition, Record
+from stream.state.ledger import INTENT, USER, bounded
+from stream.state.ledger_codec import UserEntry
+
+
+@dataclass(slots=True)
+class Traces:
+    """Where a person is in the four topics.
+
+    ``entries`` is what is current, by partition and key; ``ledger_count`` are all records
+    about them, replaced ones included. ``input_count`` of their events lie in the input, and
+    ``unsettled`` of these behind the committed offsets.
+    """
+
+    user: str
+    names: frozenset[str]
+    entries: dict[tuple[int, bytes], UserEntry] = field(default_factory=dict)
+    intents: list[OpenIntent] = field(default_factory=list)
+    ledger_count: int = 0
+    ledger_newest_ms: int = 0
+    input_count: int = 0
+    input_newest_ms: int = 0
+    unsettled: int = 0
+    letters: list[Letter] = field(default_factory=list)
+    cuts: list[Cut] = field(default_factory=list)
+    keeping: dict[str, Keeping] = field(default_factory=dict)
+
+
+def find(desk: Desk, user: str) -> Traces:
+    """Return where a person is in the four topics."""
+    traces = Traces(user, frozenset({user}))
+    _read_ledger(desk, traces)
+    _read_input(desk, traces)
+    for kind in Kind:
+        _read_letters(desk, traces, kind)
+    config = desk.config
+    for topic in (config.topic, config.ledger_topic, *(topic_of(config, kind) for kind in Kind)):
+        traces.keeping[topic] = Keeping.of(desk.survey.group.settings_of(topic))
+    return traces
+
+
+def erase(desk: Desk, traces: Traces) -> None:
+    """Write tombstones for a person's entries, as the only one who writes the ledger.
+
+    Raises:
+        StartupError: the group has members, a request of theirs is open, or an entry came
+            back meanwhile.
+    """
+    config, group = desk.config, desk.survey.group
+    await_vacancy(desk)
+    if traces.intents:
+        raise StartupError(
+            "a request about them is open, and its body is needed "
+            "until a worker has resolved it. Start a worker, wait until `in-doubt list` no longer "
+            "names it, stop the worker, and run this again",
+            exit_code=75,
+        )
+    fence_instances(config, desk.survey.metadata().values())
+    tombstones = [
+        Record(Partition(config.ledger_topic, number), -1, 0, key, None)
+        for number, key in traces.entries
+    ]
+    Sender(config).send(config.ledger_topic, tombstones)
+    left = Traces(traces.user, traces.names)
+    _read_ledger(desk, left)
+    members = group.members()
+    if left.entries or members:
+        raise StartupError(
+            "a worker has joined meanwhile, and may have put back what it knew: stop all workers "
+            "and run this again",
+            exit_code=75,
+        )
+
+
+def cut(desk: Desk, chosen: Collection[Cut]) -> None:
+    """Delete letters up to the last one of a person, in each partition."""
+    by_kind: dict[Kind, dict[int, int]] = {}
+    for one in chosen:
+        by_kind.setdefault(one.kind, {})[one.partition] = one.before
+    for kind, offsets in by_kind.items():
+        desk.survey.group.delete_before(topic_of(desk.config, kind), offsets)
+
+
+def _read_ledger(desk: Desk, traces: Traces) -> None:
+    """Find a person's entries, those under their other name too, and their open requests."""
+    known: frozenset[str] = frozenset()
+    while known != traces.names:
+        known = traces.names
+        keys = {(kind + bounded(name)).encode() for name in known for kind in (USER, INTENT)}
+        traces.entries.clear()
+        traces.ledger_count, doubts = 0, Doubts()
+        for record in desk.ledger():
+            doubts.take(record)
+            if _take(traces, record, keys):
+                traces.ledger_count += 1
+                traces.ledger_newest_ms = max(traces.ledger_newest_ms, record.timestamp_ms)
+        traces.names |= names_of(traces.user, traces.entries.values())
+    lanes = {bounded(name) for name in traces.names}
+    traces.intents = [one for one in doubts.open() if one.lane in lanes]
+
+
+def _take(traces: Traces, record: Record, keys: Collection[bytes]) -> bool:
+    """Take over a record of the ledger if it is about the person; return whether it is."""
+    key = record.key or b""
+    entry = None
+    if record.value is not None and key.startswith(USER.encode()):
+        entry = entry_of(record.value)
+    named = isinstance(entry, UserEntry) and traces.user in (entry.email, entry.external_id)
+    name = (record.partition.number, key)
+    if isinstance(entry, UserEntry) and (named or key in keys):
+        traces.entries[name] = entry
+    else:
+        traces.entries.pop(name, None)
+    return named or key in keys
+
+
+def _read_input(desk: Desk, traces: Traces) -> None:
+    topic = desk.config.topic
+    begins, ends = desk.survey.begins(topic), desk.survey.ends(topic)
+    committed = desk.survey.committed()
+    total = sum(ends[number] - begin for number, begin in begins.items())
+    records = desk.survey.read(topic, begins=begins, stops=ends)
+    for record in watched(records, f"records of {topic} searched", total):
+        if is_about(record, traces.names, desk.decoder):
+            traces.input_count += 1
+            traces.input_newest_ms = max(traces.input_newest_ms, record.timestamp_ms)
+            traces.unsettled += record.offset >= committed.get(record.partition.number, 0)
+
+
+def _read_letters(desk: Desk, traces: Traces, kind: Kind) -> None:
+    """Find a person's letters, and what deleting them would take along."""
+    topic = topic_of(desk.config, kind)
+    theirs: set[Place] = set()
+    for record in watched(desk.survey.read(topic), f"records of {topic} searched"):
+        if not is_about(record, traces.names, desk.decoder):
+            continue
+        theirs.add(Place(record.partition.number, record.offset))
+        letter = read_letter(record, kind)
+        if letter is not None:
+            traces.letters.append(letter.bare())
+    post = read_post(desk, kind)
+    traces.cuts += cuts(kind, theirs, {one.place for one in post.letters}, post.notes)

@@ -1,0 +1,131 @@
+"""replay: the group's offsets set back, so that events are read and judged again."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from stream.errors import StartupError
+from stream.kafka.rewind import offsets_at, set_offsets
+from stream.operations.analysis.offset_plan import Known, Move, accept_loss, plan
+from stream.operations.output import Table, show
+from stream.operations.session import Desk
+from stream.operations.vacancy import await_vacancy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where to: a time, an offset, or the earliest record, of these partitions or of all.
+
+    With ``accept_ledger_loss`` nowhere: workers are to go on with what the ledger still has.
+    """
+
+    time_ms: int | None = None
+    offset: int | None = None
+    accept_ledger_loss: bool = False
+    partitions: Collection[int] = ()
+
+
+def replay(desk: Desk, target: Target, *, yes: bool, as_json: bool) -> None:
+    """Set the offsets back; without ``yes``, show where to.
+
+    Raises:
+        StartupError: the group has members, a partition does not exist, or the ledger does
+            not reach back that far.
+    """
+    config = desk.config
+    if yes:
+        await_vacancy(desk)
+    begins, ends = desk.survey.begins(config.topic), desk.survey.ends(config.topic)
+    unknown = set(target.partitions) - begins.keys()
+    if unknown:
+        listed = ", ".join(map(str, sorted(unknown)))
+        raise StartupError(f"{config.topic} has no partition {listed}", exit_code=1)
+    chosen = sorted(target.partitions or begins)
+    committed, metadata = desk.survey.committed(), desk.survey.metadata()
+    gone = desk.ledger_gone(metadata)
+    safe = _safe_from(desk, chosen, begins, ends)
+    known = {
+        number: Known(
+            begin=begins[number],
+            end=ends[number],
+            committed=committed.get(number),
+            safe_from=safe[number],
+            ledger_gone=gone.get(number, 0),
+        )
+        for number in chosen
+    }
+    if target.accept_ledger_loss:
+        moves, metadata = accept_loss(known), {}
+    else:
+        moves = plan(_wanted(desk, target, chosen, ends), known)
+    targets = {one.partition: one.target for one in moves if one.target is not None}
+    unsafe = [one for one in moves if one.unsafe]
+    if yes and unsafe:
+        listed = "; ".join(f"partition {one.partition}: {one.text}" for one in unsafe)
+        raise StartupError(f"nothing was changed. {listed}", exit_code=1)
+    if yes and targets:
+        set_offsets(config, targets, metadata)
+    _show(moves, [] if yes else desk.survey.group.members(), done=yes, as_json=as_json)
+
+
+def _wanted(
+    desk: Desk, target: Target, chosen: Collection[int], ends: Mapping[int, int]
+) -> dict[int, int]:
+    if target.time_ms is not None:
+        found = offsets_at(desk.config, dict.fromkeys(chosen, target.time_ms))
+        return {number: ends[number] if at is None else at for number, at in found.items()}
+    return dict.fromkeys(chosen, target.offset or 0)
+
+
+def _safe_from(
+    desk: Desk, chosen: Collection[int], begins: Mapping[int, int], ends: Mapping[int, int]
+) -> dict[int, int]:
+    """Return from which offset on the ledger must have receipts: all, unless it was cut."""
+    ledger = desk.config.ledger_topic
+    safe = {number: begins[number] for number in chosen}
+    oldest: dict[int, int] = {}
+    for number, begin in desk.survey.begins(ledger).items():
+        if number not in safe or begin == 0:
+            continue
+        first = next(iter(desk.survey.read(ledger, begins={number: begin})), None)
+        safe[number] = ends[number]
+        if first is not None:
+            oldest[number] = first.timestamp_ms
+    found = offsets_at(desk.config, oldest) if oldest else {}
+    return safe | {number: at for number, at in found.items() if at is not None}
+
+
+def _show(moves: Collection[Move], members: Collection[str], *, done: bool, as_json: bool) -> None:
+    document = {
+        "partitions": [
+            {
+                "partition": one.partition,
+                "committed": one.committed,
+                "target": one.target,
+                "records": one.records,
+                "unsafe": one.unsafe,
+                "text": one.text,
+            }
+            for one in moves
+        ],
+        "members": list(members),
+        "done": done,
+    }
+    rows = [
+        (
+            one.partition,
+            "none" if one.committed is None else one.committed,
+            "stays" if one.target is None else one.target,
+            one.text,
+        )
+        for one in moves
+    ]
+    parts: list[Table | str] = [Table("offsets", ("partition", "committed", "to", "that is"), rows)]
+    if done:
+        parts.append("the offsets are set; start the workers")
+    else:
+        if members:
+            parts.append(f"first stop the workers: {', '.join(members)} are in the group")
+        if any(one.unsafe for one in moves):
+            parts.append("this would be refused: the ledger does not reach back to it")
+        parts.append("nothing was changed; do it with --yes")
+    show(document, parts, as_json=as_json)

@@ -1,0 +1,117 @@
+"""What every command of an operator has: the topics, the judge, and somebody to talk to."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from stream.codec.decode import Decoder
+from stream.engine.prepare import Judged
+from stream.errors import DecodeError
+from stream.kafka.config import KafkaConfig
+from stream.kafka.reader import Survey, surveying
+from stream.kafka.rewind import offsets_at
+from stream.kafka.stamp import Stamp
+from stream.operations.terminal import say
+from stream.record import Record
+from stream.runtime.worker import decoder, judging, kafka_config
+from stream.schema_registry.opening import asked_by_id
+from stream.settings import load_kafka, load_registry, load_transform
+from stream.state.ledger import EVENT
+from stream.state.ledger_codec import EventEntry, decode
+
+SAY_EVERY_S = 2.0
+"""Of Kafka's client, which else prints each broken connection; what matters we say ourselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The operator's desk: ``judge`` says what should become of a record."""
+
+    survey: Survey
+    decoder: Decoder
+    judge: Callable[[Record], Judged]
+
+    @property
+    def config(self) -> KafkaConfig:
+        """The names of the topics and of the group."""
+        return self.survey.config
+
+    def ledger_gone(self, metadata: Mapping[int, str]) -> dict[int, int]:
+        """Return how many records each partition of the ledger has lost, at the least.
+
+        The committed offsets' metadata, which is read before, says how far it reached.
+        """
+        ends = self.survey.ends(self.config.ledger_topic)
+        stamps = {number: Stamp.read(text) for number, text in metadata.items()}
+        return {
+            number: stamp.ledger_end - ends[number]
+            for number, stamp in stamps.items()
+            if stamp is not None and number in ends and ends[number] < stamp.ledger_end
+        }
+
+    def ledger(self) -> Iterator[Record]:
+        """Yield all records of the ledger, and say now and then how far that is."""
+        return watched(self.survey.read(self.config.ledger_topic), "ledger records read")
+
+    def receipts(self, wanted: Iterable[str]) -> dict[str, EventEntry]:
+        """Return the receipts of these events, by event id, from the whole ledger.
+
+        One that cannot be read, as a newer version wrote it, is left out.
+        """
+        keys = {(EVENT + name).encode() for name in wanted}
+        found: dict[str, EventEntry] = {}
+        for record in self.ledger():
+            if record.key in keys and record.value is not None:
+                entry = entry_of(record.value)
+                if isinstance(entry, EventEntry):
+                    found[record.key.decode().removeprefix(EVENT)] = entry
+        return found
+
+    def since(
+        self, time_ms: int, begins: Mapping[int, int], ends: Mapping[int, int]
+    ) -> dict[int, int]:
+        """Return where in the input to begin for what was published from a time on."""
+        found = offsets_at(self.config, dict.fromkeys(begins, time_ms))
+        return {
+            number: ends[number] if (at := found[number]) is None else max(begin, at)
+            for number, begin in begins.items()
+        }
+
+
+@contextmanager
+def opened() -> Iterator[Desk]:
+    """Yield a desk for the settings of this environment; say which group it is about.
+
+    Raises:
+        StartupError: the settings are not right, or Kafka does not answer.
+    """
+    config = kafka_config(load_kafka())
+    by_id = asked_by_id(load_registry())
+    judge = judging(load_transform(), by_id)
+    with surveying(config) as survey:
+        say(f"cluster {survey.group.cluster_id()}, group {config.group_id}, topic {config.topic}")
+        yield Desk(survey, decoder(by_id), judge)
+
+
+def watched(records: Iterable[Record], what: str, total: int | None = None) -> Iterator[Record]:
+    """Yield records, and say now and then how many it were."""
+    said_at = time.monotonic()
+    for count, record in enumerate(records, start=1):
+        yield record
+        if count % 1_000 == 0 and time.monotonic() - said_at > SAY_EVERY_S:
+            said_at = time.monotonic()
+            say(f"{count:,} {what}" if total is None else f"{count:,} of {total:,} {what}")
+
+
+def entry_of(value: bytes) -> object | None:
+    """Return the ledger entry that a value holds; None where a newer version wrote it."""
+    try:
+        return decode(value)
+    except DecodeError:
+        return None
+
+
+def now_ms() -> int:
+    """Return the time as records have it."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,1 @@
+"""Edge: wires the worker together and turns its event loop."""

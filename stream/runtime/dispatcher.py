@@ -1,0 +1,98 @@
+"""What was released and committed goes to the sink; its outcome comes back to the flow."""
+
+import asyncio
+from collections.abc import Callable
+
+from sink.wootric.delivery import InDoubt
+from sink.wootric.sink import WootricSink
+from stream.engine.lanes import Work
+from stream.engine.limits import Capacity
+from stream.engine.task_manager import Flow
+from stream.telemetry.observer import Observer
+
+
+class Sending:
+    """A task a work, so many of them at the sink at once; ``settled`` is called after each."""
+
+    def __init__(
+        self,
+        flow: Flow,
+        sink: WootricSink,
+        observer: Observer,
+        *,
+        in_flight_max: int,
+        look_ahead_s: float,
+        clock: Callable[[], float],
+        now_ms: Callable[[], int],
+        settled: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """``look_ahead_s`` is how long before it can begin a request is worth a release;
+        ``failed`` is told of a defect: the work that met it would never end.
+        """
+        self._flow = flow
+        self._sink = sink
+        self._observer = observer
+        self._in_flight_max = in_flight_max
+        self._look_ahead_s = look_ahead_s
+        self._clock = clock
+        self._now_ms = now_ms
+        self._settled = settled
+        self._failed = failed
+        self._places = asyncio.Semaphore(in_flight_max)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._queued = 0
+        self._queued_requests = 0
+
+    def send(self, work: Work) -> None:
+        """Deliver a work as soon as there is a place."""
+        self._queued += 1
+        self._queued_requests += work.requests
+        task = asyncio.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def capacity(self) -> Capacity:
+        """Return how much may be released: as much again as is under way waits its turn,
+        so that requests need not wait for the transaction that releases them. Where a rate
+        limits them no more than may soon begin: what is not frozen yet still merges.
+        """
+        now = self._clock()
+        free = self._in_flight_max * 2 - self._flow.under_way
+        return Capacity(
+            api=min(free, self._sink.capacity(now) - self._queued),
+            pages=min(free, self._sink.capacity(now, page=True) - self._queued),
+            requests=self._sink.requests(now, within_s=self._look_ahead_s) - self._queued_requests,
+        )
+
+    async def end(self) -> None:
+        """Give up what is under way; the ledger says that it may have been sent."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _guarded(self, work: Work) -> None:
+        try:
+            await self._deliver(work)
+        except Exception as error:  # noqa: BLE001  nobody awaits the task
+            self._failed(error)
+
+    async def _deliver(self, work: Work) -> None:
+        flow = self._flow.partitions.get(work.lane.partition)
+        if flow is None:
+            self._dequeue(work)
+            return
+        delivery = flow.delivery(work, lambda: self._flow.may_send(work, self._clock()))
+        async with self._places:
+            self._dequeue(work)
+            with self._observer.delivering(work):
+                outcome = await self._sink.deliver(delivery)
+                self._observer.delivered(work, outcome, self._now_ms())
+        if isinstance(outcome, InDoubt):
+            self._observer.ambiguous(work)
+        self._flow.settle(work, outcome, self._clock(), self._now_ms())
+        self._settled()
+
+    def _dequeue(self, work: Work) -> None:
+        self._queued -= 1
+        self._queued_requests -= work.requests

@@ -1,0 +1,129 @@
+"""How far to read: no more than there is room for, no partition further than it may stretch."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from stream.engine.schema_wait import Holds, Missing, Waiting
+from stream.engine.task_manager import Flow
+from stream.kafka.protocol import HaltReason, Pause, Read
+from stream.record import Partition
+from stream.telemetry.observer import Observer
+
+AWAITING_ROOM = 100
+"""What is read in any case while an intent lacks an event: it opens a lane that fills memory."""
+UNTIL_RELEASED = float("inf")
+
+
+class Reader(Protocol):
+    """What reads the input: ``room`` is how many records it may hand over more than now."""
+
+    room: int
+
+    def command(self, command: Pause | Read) -> None:
+        """Read a partition no further, or from an offset on."""
+
+
+class Pauses:
+    """Pauses partitions of the reader and lets them go on.
+
+    One is paused that settles out of order too far, whose events nearly all become dead
+    letters, or whose first message waits for a schema; what waits is held here, in order.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        observer: Observer,
+        *,
+        unsettled_records_max: int,
+        unsettled_bytes_max: int,
+        dead_letter_pause_s: float,
+        missing: Missing | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._flow = flow
+        self._observer = observer
+        self._unsettled_records_max = unsettled_records_max
+        self._unsettled_bytes_max = unsettled_bytes_max
+        self._dead_letter_pause_s = dead_letter_pause_s
+        self._clock = clock
+        self._holds = Holds(missing)
+        self._paused: dict[Partition, float] = {}
+        self.reader: Reader | None = None
+
+    def takes(self, partition: Partition, message: Any) -> bool:
+        """Hold a message that needs a schema which is not known yet, or comes after one."""
+        if not self._holds.take(partition, message):
+            return False
+        if self._paused.get(partition) != UNTIL_RELEASED:
+            self._pause(partition, UNTIL_RELEASED)
+        return True
+
+    def release(self, admit: Callable[[list[Any]], None]) -> None:
+        """Admit what partitions held whose first message waits no longer, and read on."""
+        for partition in self._holds.waiting:
+            held = self._holds.release(partition)
+            if held:
+                self._observer.released(partition)
+                del self._paused[partition]
+                admit(held)
+                if partition not in self._paused:
+                    self._read_on(partition)
+
+    def explain(self, waiting: Waiting) -> None:
+        """Say of the partitions that wait for a schema why they stand still."""
+        for partition, schema_id in self._holds.waiting.items():
+            if not waiting.is_unknown:
+                reason = HaltReason.REGISTRY_AWAY
+            elif schema_id == waiting.schema_id:
+                reason = HaltReason.UNKNOWN_SCHEMA
+            else:
+                continue
+            self._observer.waits(partition, reason, waiting.detail)
+
+    def forget(self, partition: Partition) -> None:
+        """Forget a partition that is no longer ours."""
+        self._holds.drop(partition)
+        self._paused.pop(partition, None)
+
+    def keep(self, *, leaving: bool) -> None:
+        """Say how much room there is, pause what has gone too far, let go on what may again."""
+        if self.reader is None:
+            return
+        room = self._room()
+        if any(flow.awaiting for flow in self._flow.partitions.values()):
+            room = max(room, AWAITING_ROOM)
+        self.reader.room = 0 if leaving else room
+        now = self._clock()
+        for partition, flow in self._flow.partitions.items():
+            paused_until = self._paused.get(partition)
+            if paused_until is None:
+                if flow.brake.on:
+                    self._observer.braked(partition, self._dead_letter_pause_s)
+                    self._pause(partition, now + self._dead_letter_pause_s)
+                elif flow.overstretched:
+                    self._observer.overstretched(partition, flow.offsets.watermark)
+                    self._pause(partition, now)
+            elif now >= paused_until and not flow.overstretched:
+                del self._paused[partition]
+                flow.brake.release()
+                self._observer.released(partition)
+                self._read_on(partition)
+
+    def _room(self) -> int:
+        """Return how many records more may be held, if they are as large as those that are."""
+        records, size = self._flow.unsettled, self._flow.unsettled_bytes
+        room = self._unsettled_records_max - records - len(self._holds)
+        if size == 0:
+            return room
+        return min(room, (self._unsettled_bytes_max - size) * records // size)
+
+    def _pause(self, partition: Partition, until: float) -> None:
+        self._paused[partition] = until
+        if self.reader is not None:
+            self.reader.command(Pause(partition))
+
+    def _read_on(self, partition: Partition) -> None:
+        flow = self._flow.partitions[partition]
+        if self.reader is not None:
+            self.reader.command(Read(partition, flow.offsets.next_offset, flow.opening))

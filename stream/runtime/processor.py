@@ -1,0 +1,415 @@
+"""The loop: take, decide, commit, send.
+
+It lives on the event loop and never waits for Kafka: the member's thread tells what
+happened, the loop answers with commands. One checkpoint is under way at a time; what
+happens meanwhile is in the next one.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import structlog
+
+from sink.wootric.sink import WootricSink
+from stream.engine.checkpoint import Checkpoint
+from stream.engine.limits import Capacity
+from stream.engine.prepare import Judged
+from stream.engine.schema_wait import Missing, Waiting
+from stream.engine.task_manager import Flow
+from stream.errors import DecodeError
+from stream.kafka.consumer_thread import GroupMember
+from stream.kafka.protocol import (
+    Aborted,
+    Assigned,
+    Begun,
+    Commit,
+    Committed,
+    End,
+    Failed,
+    Halted,
+    HaltReason,
+    Joined,
+    Kept,
+    Leave,
+    Left,
+    Lost,
+    Notice,
+    Read,
+    Records,
+    Release,
+    Restored,
+    Restoring,
+    Revoking,
+    Sized,
+)
+from stream.kafka.records import partition_of, read_record
+from stream.record import Partition, Record
+from stream.runtime.dispatcher import Sending
+from stream.runtime.flow_control import Pauses
+from stream.telemetry.observer import Observer
+
+log = structlog.get_logger()
+
+CYCLE_MIN_S = 0.01
+"""Under load a transaction carries what came together in this time: each costs the broker
+some milliseconds, however little is in it."""
+UNDER_WAY_SMALL = 16
+"""With so little under way nothing is gained by waiting for more."""
+CYCLES_AHEAD = 2
+"""How far a release looks ahead: its transaction and the turn that notices that there is room."""
+AFTER_ABORT_S = 0.05
+AFTER_ABORT_S_MAX = 1.0
+"""The wait doubles: a write that is refused may be refused until somebody acts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """The loop's own bounds; times in seconds."""
+
+    cycle_max_s: float
+    in_flight_max: int
+    unsettled_records_max: int
+    unsettled_bytes_max: int
+    dead_letter_pause_s: float
+    revoke_wait_s: float
+    drain_wait_s: float
+
+
+@dataclass(slots=True)
+class Drain:
+    """Partitions that are being given up: finish, commit, then say ``answer``."""
+
+    partitions: tuple[Partition, ...]
+    deadline: float
+    answer: Release | Leave
+
+
+class Processor:
+    """Drives the flow between the group member and the sink."""
+
+    def __init__(
+        self,
+        *,
+        flow: Flow,
+        sink: WootricSink,
+        judge: Callable[[Record], Judged],
+        pace: Pace,
+        observer: Observer,
+        missing: Missing | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._flow = flow
+        self._sink = sink
+        self._judge = judge
+        self._pace = pace
+        self._observer = observer
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._sending = Sending(
+            flow,
+            sink,
+            observer,
+            in_flight_max=pace.in_flight_max,
+            look_ahead_s=pace.cycle_max_s * CYCLES_AHEAD,
+            clock=clock,
+            now_ms=self._now_ms,
+            settled=self._wake,
+            failed=self._fail,
+        )
+        self._assignments: dict[Partition, int] = {}
+        self._input_partitions = 0
+        self._pauses = Pauses(
+            flow,
+            observer,
+            unsettled_records_max=pace.unsettled_records_max,
+            unsettled_bytes_max=pace.unsettled_bytes_max,
+            dead_letter_pause_s=pace.dead_letter_pause_s,
+            missing=missing,
+            clock=clock,
+        )
+        self._committing: Checkpoint | None = None
+        self._next_commit_at = 0.0
+        self._aborts = 0
+        self._fenced_at = 0.0
+        self._drain: Drain | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._failure: BaseException | None = None
+        self._member: GroupMember | None = None
+
+    def hear(self, notice: Notice) -> None:
+        """Take a notice over from the member's thread."""
+        self._loop.call_soon_threadsafe(self._guarded, self._on, notice)
+
+    def schemas_changed(self) -> None:
+        """Go on with the partitions whose first message waits no longer."""
+        self._guarded(self._pauses.release, self._admit)
+        self._wake()
+
+    def schema_waits(self, waiting: Waiting) -> None:
+        """Say of the partitions that wait for a schema why they stand still."""
+        self._pauses.explain(waiting)
+
+    async def run(self, member: GroupMember) -> None:
+        """Process until told to stop.
+
+        Raises:
+            StreamError: the member is beyond repair.
+        """
+        self._member = self._pauses.reader = member
+        member.start()
+        try:
+            await self._ended
+        finally:
+            await self._sending.end()
+            for partition in tuple(self._flow.partitions):
+                self._flow.close(partition)
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Finish what is under way, commit it, and leave the group."""
+        if self._drain is not None and isinstance(self._drain.answer, Leave):
+            return
+        log.info("draining", under_way=self._flow.under_way)
+        partitions = tuple(self._flow.partitions)
+        self._begin_drain(partitions, self._pace.drain_wait_s, Leave())
+
+    # What the member tells
+
+    def _on(self, notice: Notice) -> None:  # noqa: C901, PLR0912  one case a notice
+        match notice:
+            case Records(messages):
+                self._take(messages)
+            case Committed(checkpoint=checkpoint):
+                self._committed(notice, checkpoint)
+            case Aborted(reason=reason):
+                self._committing = None
+                self._next_commit_at = self._clock() + min(
+                    AFTER_ABORT_S * 2 ** min(self._aborts, 10), AFTER_ABORT_S_MAX
+                )
+                self._aborts += 1
+                self._observer.aborted(reason)
+            case Joined():
+                self._observer.joined()
+            case Assigned(partitions, number):
+                self._assignments.update(dict.fromkeys(partitions, number))
+                self._observer.rebalanced("assigned", len(self._assignments))
+                self._share()
+            case Sized(partitions=count):
+                self._input_partitions = count
+                self._share()
+            case Restoring(partition, entries, left):
+                if partition in self._assignments:
+                    self._observer.restoring(partition, entries, left)
+            case Restored():
+                self._open(notice)
+            case Begun(partition, offset):
+                if partition in self._flow.partitions:
+                    self._flow.partitions[partition].unsaved.state.trim(offset)
+            case Revoking(partitions):
+                self._observer.rebalanced("revoked", len(self._assignments) - len(partitions))
+                self._begin_drain(tuple(partitions), self._pace.revoke_wait_s, Release())
+            case Lost(partitions):
+                self._close(partitions)
+                self._observer.rebalanced("lost", len(self._assignments))
+            case Halted(partition, reason, detail):
+                self._observer.halted(partition, reason, detail)
+            case End(partition, offset):
+                self._observer.ended(partition, offset)
+            case Kept(retention_ms):
+                self._observer.kept(retention_ms)
+            case Failed(error):
+                self._failure = error
+                self._command(Leave())  # who tells of it may not be who has to end
+            case Left():
+                if not self._ended.done():
+                    self._ended.set_result(None)
+            case _:
+                assert_never(notice)
+        self._wake()
+
+    def _take(self, messages: list[Any]) -> None:
+        if self._member is not None:
+            self._member.busy = True  # before they count as taken, or it sleeps on them
+            self._member.taken += len(messages)
+        self._admit(messages)
+
+    def _open(self, restored: Restored) -> None:
+        partition = restored.partition
+        if self._assignments.get(partition) != restored.assignment or self._leaving:
+            restored.state.close()
+            return
+        try:
+            self._flow.open(
+                partition,
+                restored.state,
+                restored.next_offset,
+                self._clock(),
+                opening=restored.assignment,
+            )
+        except DecodeError as error:
+            self._flow.close(partition)
+            self._observer.halted(partition, HaltReason.LEDGER_UNREADABLE, error.detail)
+            return
+        self._observer.restored(restored, self._flow.partitions[partition])
+        self._command(Read(partition, restored.next_offset, restored.assignment))
+
+    def _admit(self, messages: list[Any]) -> None:
+        """Judge and admit a chunk; an end of partition is where the reading has got to.
+
+        What needs a schema that is not known yet is held, and all of its partition behind it.
+        """
+        with self._observer.busy("admit"):
+            now_ms = self._now_ms()
+            judged: list[Judged] = []
+            ends: dict[Partition, int] = {}
+            for message in messages:
+                partition = partition_of(message)
+                if partition not in self._flow.partitions:
+                    continue
+                if self._pauses.takes(partition, message):
+                    continue
+                if message.error() is not None:
+                    ends[partition] = message.offset()
+                else:
+                    judged.append(self._judge(read_record(message, partition)))
+            admitted = self._flow.admit(judged, now_ms)
+            for partition, offset in ends.items():
+                self._flow.reached(partition, offset)
+            self._observer.consumed(admitted)
+            self._pauses.keep(leaving=self._leaving)
+
+    def _committed(self, notice: Committed, checkpoint: Checkpoint) -> None:
+        with self._observer.busy("settle"):
+            self._committing = None
+            self._aborts = 0
+            works = self._flow.committed(checkpoint, notice.started_at, notice.ledger_ends)
+            shares = self._flow.held(checkpoint).values()
+            self._observer.committed(checkpoint, shares, notice.took_s)
+            for work in works:
+                self._sending.send(work)
+            self._pauses.keep(leaving=self._leaving)
+
+    def _close(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            self._assignments.pop(partition, None)
+            self._pauses.forget(partition)
+            self._observer.closed(partition, self._flow.close(partition))
+        self._share()
+
+    def _share(self) -> None:
+        """Take the part of the account's rate that our partitions are of the input's."""
+        if self._input_partitions:
+            owned = min(len(self._assignments), self._input_partitions)
+            self._sink.share(owned, self._input_partitions)
+
+    # The turn
+
+    def _wake(self) -> None:
+        """Let a turn follow soon; many reasons make one turn."""
+        if self._committing is None:
+            self._at(self._clock())
+
+    def _at(self, when: float) -> None:
+        """Let the next turn be at ``when`` at the latest."""
+        if when < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = when
+            wait_s = max(0.0, when - self._clock())
+            self._timer = self._loop.call_later(wait_s, self._guarded, self._turn)
+
+    def _turn(self) -> None:
+        """Commit if there is something to say, or a fence is due; else wait for it."""
+        self._timer = None
+        self._timer_at = float("inf")
+        if self._ended.done() or self._failure is not None:
+            return
+        now = self._clock()
+        self._observer.beat(now)
+        due = self._flow.due(now)
+        drain = self._drain
+        # A commit that Kafka does not answer must not keep a worker from leaving.
+        may_end = drain is not None and (self._committing is None or now >= drain.deadline)
+        if drain is not None and may_end and self._drained(now):
+            self._end_drain(drain)
+        if self._member is not None:
+            self._member.busy = self._flow.unsettled > 0
+        self._at(min(now + self._pace.cycle_max_s, due if due is not None else float("inf")))
+        if self._committing is not None or not self._flow.partitions:
+            return
+        capacity = Capacity(0, 0) if self._leaving else self._sending.capacity()
+        fence_due = self._flow.under_way and now >= self._fenced_at + self._pace.cycle_max_s / 2
+        if not fence_due and not self._flow.has_news(capacity):
+            return
+        if now < self._next_commit_at:
+            self._at(self._next_commit_at)
+            return
+        with self._observer.busy("checkpoint"):
+            self._committing = self._flow.checkpoint(self._now_ms(), capacity)
+        self._fenced_at = now
+        small = self._flow.under_way <= UNDER_WAY_SMALL
+        self._next_commit_at = now if small else now + CYCLE_MIN_S
+        self._command(Commit(self._committing))
+
+    # Giving partitions up
+
+    @property
+    def _leaving(self) -> bool:
+        return self._drain is not None and isinstance(self._drain.answer, Leave)
+
+    def _begin_drain(
+        self, partitions: tuple[Partition, ...], wait_s: float, answer: Release | Leave
+    ) -> None:
+        if self._leaving:
+            # The answer is to leave: once these went, no commit would be taken for the others.
+            assert self._drain is not None  # noqa: S101
+            self._drain.deadline = min(self._drain.deadline, self._clock() + wait_s)
+            self._wake()
+            return
+        self._flow.stop_releasing(partitions)
+        self._drain = Drain(partitions, self._clock() + wait_s, answer)
+        self._pauses.keep(leaving=self._leaving)
+        self._wake()
+
+    def _drained(self, now: float) -> bool:
+        assert self._drain is not None  # noqa: S101
+        if now >= self._drain.deadline:
+            return True
+        flows = [self._flow.partitions.get(partition) for partition in self._drain.partitions]
+        return not any(flow and (flow.under_way or flow.has_news()) for flow in flows)
+
+    def _end_drain(self, drain: Drain) -> None:
+        self._close(drain.partitions)
+        self._command(drain.answer)
+        if isinstance(drain.answer, Release):
+            self._drain = None
+
+    # Small steps
+
+    def _guarded(self, step: Callable[..., None], *args: Any) -> None:
+        """Take a step. A defect in it ends the worker: to go on would be to commit past what it
+        left half done, records among it that nobody took over.
+        """
+        try:
+            step(*args)
+        except Exception as error:  # noqa: BLE001  the loop would log it and go on
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self._command(Leave())
+
+    def _command(self, command: Commit | Read | Release | Leave) -> None:
+        if self._member is not None:
+            self._member.command(command)
+
+    def _now_ms(self) -> int:
+        return int(self._wall_clock() * 1000)

@@ -1,0 +1,303 @@
+"""The service: everything wired together, and run until told to stop."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sink.http_session import HttpSession
+from sink.wootric.account import WootricAccount
+from sink.wootric.hooks import SinkHooks
+from sink.wootric.sink import WootricSink
+from stream import __version__
+from stream.codec.avro import all_packaged
+from stream.codec.decode import ById, Decoder
+from stream.engine.limits import Limits
+from stream.engine.prepare import Judged, judge
+from stream.engine.task_manager import Flow
+from stream.errors import StartupError
+from stream.kafka.config import LETTER_BYTES_DEFAULT, KafkaConfig
+from stream.kafka.consumer_thread import GroupMember
+from stream.kafka.preflight import preflight
+from stream.kafka.protocol import Failed
+from stream.record import Record
+from stream.runtime.memory import tidy_regularly
+from stream.runtime.processor import Pace, Processor
+from stream.schema_registry.opening import registered_schemas
+from stream.settings import (
+    InDoubtPages,
+    KafkaSettings,
+    Settings,
+    TransformSettings,
+    WootricSettings,
+    fingerprint,
+    load,
+    load_kafka,
+)
+from stream.settings_loader import lasting
+from stream.state.store import Keeper
+from stream.telemetry import log as logs
+from stream.telemetry.gauges import Gauges
+from stream.telemetry.http import StatusServer
+from stream.telemetry.metrics import Metrics
+from stream.telemetry.observer import Observer
+from stream.telemetry.pulse import Pulse
+from stream.telemetry.sink_observer import SinkObserver
+from stream.telemetry.status import Identity
+from stream.telemetry.vitals import Vitals
+from stream.transform import Rules
+
+if TYPE_CHECKING:
+    from stream.telemetry.tracing import Tracer
+
+log = structlog.get_logger()
+
+AUTHORIZE_S_MAX = 10.0
+"""How long the start waits for a token: a silent Wootric must not look like a dead worker."""
+
+
+async def serve(settings: Settings) -> None:
+    """Run the service until SIGTERM or SIGINT.
+
+    Raises:
+        StartupError: it cannot start.
+        StreamError: Kafka or the producer is beyond repair.
+    """
+    stopping = _stop_on_signals()
+    kafka, wootric = settings.kafka, settings.wootric
+    config = kafka_config(kafka, stays=True)
+    letter_bytes_max = await asyncio.to_thread(
+        preflight, config, dedupe_window_s=kafka.dedupe_window_s
+    )
+    config = replace(config, letter_bytes_max=letter_bytes_max)
+    account = wootric_account(wootric)
+    metrics, vitals, flow = Metrics(), Vitals(), Flow(limits(settings, letter_bytes_max))
+    metrics.config_info.labels(fingerprint(settings)).set(1)
+    gauges = Gauges(
+        metrics,
+        vitals,
+        flow,
+        records_limit=kafka.unsettled_records_max,
+        bytes_limit=kafka.unsettled_bytes_max,
+        polled_at=lambda: member.polled_at,
+    )
+    tracer = tracing(settings)
+    observer = Observer(metrics, vitals, gauges, tracer)
+    logs.listen(observer.logged)
+    of_sink = SinkObserver(metrics, by_client=account.client_id is not None)
+    hooks = SinkHooks(
+        request_finished=observer.request_finished,
+        throttled=observer.throttled,
+        circuit_changed=observer.circuit_changed,
+        token_refreshed=of_sink.token_refreshed,
+        token_refused=of_sink.token_refused,
+        concurrency_changed=of_sink.concurrency_changed,
+        allowance_changed=of_sink.allowance_changed,
+        pace_changed=of_sink.pace_changed,
+        identity_conflict=of_sink.identity_conflict,
+    )
+    session = HttpSession(
+        in_flight_max=wootric.in_flight_max, request_timeout_s=wootric.request_timeout_s
+    )
+    async with session, registered_schemas(settings.schema_registry, config.topic) as schemas:
+        credentials = lasting(
+            lambda: wootric_account(load().wootric).credentials, first=account.credentials
+        )
+        sink = WootricSink(account, session=session, hooks=hooks, credentials=credentials)
+        judge_record = judging(wootric, None if schemas is None else schemas.by_id)
+        processor = Processor(
+            flow=flow,
+            sink=sink,
+            judge=judge_record if tracer is None else tracer.judging(judge_record),
+            pace=pace(settings),
+            observer=observer,
+            missing=None if schemas is None else schemas.missing,
+        )
+        if schemas is not None:
+            schemas.changed, schemas.waiting = processor.schemas_changed, processor.schema_waits
+        member = GroupMember(
+            config,
+            epoch=time.time_ns() // 1_000_000,
+            tell=processor.hear,
+            keeper=stores(settings, processor),
+        )
+        await asyncio.to_thread(member.start_transactions)
+        status = StatusServer(
+            metrics,
+            vitals,
+            gauges,
+            identity=Identity(config.instance_id, config.group_id, config.topic),
+            polled_at=lambda: member.polled_at,
+        )
+        await status.start(settings.http.host, settings.http.port)
+        with suppress(TimeoutError):  # wrong credentials are said before anything is read
+            await asyncio.wait_for(sink.authorize(), AUTHORIZE_S_MAX)
+        await sink.start()
+        pulse = Pulse(metrics.loop_lag)
+        tidying = asyncio.create_task(tidy_regularly())
+        stopping.begin_drain = partial(_drain, processor, vitals)
+        log.info("started", version=__version__, group=config.group_id, topic=config.topic)
+        try:
+            await processor.run(member)
+        finally:
+            pulse.close()
+            tidying.cancel()
+            await sink.close()
+            await status.close()
+            if tracer is not None:
+                await tracer.close()
+    log.info("stopped")
+
+
+async def until_signal(work: Coroutine[None, None, None]) -> None:
+    """Do the work until SIGTERM or SIGINT, which end it at once."""
+    _stop_on_signals()
+    with suppress(asyncio.CancelledError):
+        await work
+
+
+def kafka_config(kafka: KafkaSettings, *, stays: bool = False) -> KafkaConfig:
+    """Return what the Kafka edge is told. What ``stays`` follows credentials that change."""
+    first = kafka.login
+    login = lasting(lambda: load_kafka().login, first=first) if stays else lambda: first
+    return KafkaConfig(
+        bootstrap_servers=kafka.bootstrap_servers,
+        group_id=kafka.group_id,
+        instance_id=kafka.instance_id,
+        topic=kafka.topic,
+        ledger_topic=kafka.ledger_topic,
+        dead_letter_topic=kafka.dead_letter_topic,
+        parked_topic=kafka.parked_topic,
+        session_timeout_s=kafka.session_timeout_s,
+        transaction_timeout_s=kafka.transaction_timeout_s,
+        properties=kafka.properties,
+        login=login,
+    )
+
+
+def wootric_account(wootric: WootricSettings) -> WootricAccount:
+    """Return what the sink is told. Twice as many deliveries as requests may be under way:
+    a release waits for its turn rather than for the next transaction.
+    """
+
+    def secret(name: str) -> str | None:
+        value = getattr(wootric, name)
+        return None if value is None else str(value.get_secret_value())
+
+    return WootricAccount(
+        account_token=wootric.account_token.get_secret_value(),
+        api_url=wootric.api_url,
+        pixel_url=wootric.pixel_url,
+        client_id=secret("client_id"),
+        client_secret=secret("client_secret"),
+        username=secret("username"),
+        password=secret("password"),
+        request_timeout_s=wootric.request_timeout_s,
+        in_flight_max=wootric.in_flight_max * 2,
+        concurrency_max=wootric.in_flight_max,
+        requests_per_minute=wootric.requests_per_minute,
+    )
+
+
+def limits(settings: Settings, letter_bytes_max: int = LETTER_BYTES_DEFAULT) -> Limits:
+    """Return the flow's bounds."""
+    wootric = settings.wootric
+    return Limits(
+        lease_s=wootric.lease_s,
+        takeover_wait_s=wootric.lease_s + wootric.request_timeout_s + wootric.quiet_period_s,
+        quiet_s=wootric.quiet_period_s,
+        unchanged_resend_after_s=wootric.unchanged_resend_after_s,
+        unsettled_span_max=settings.kafka.unsettled_span_max,
+        dead_letters_max=settings.kafka.dead_letters_max,
+        letter_bytes_max=letter_bytes_max,
+        resend_pages=wootric.in_doubt_pages is InDoubtPages.RESEND,
+        app_version=__version__,
+        instance=settings.kafka.instance_id,
+    )
+
+
+def pace(settings: Settings) -> Pace:
+    """Return the loop's bounds."""
+    return Pace(
+        cycle_max_s=settings.kafka.cycle_max_s,
+        in_flight_max=settings.wootric.in_flight_max,
+        unsettled_records_max=settings.kafka.unsettled_records_max,
+        unsettled_bytes_max=settings.kafka.unsettled_bytes_max,
+        dead_letter_pause_s=settings.kafka.dead_letter_pause_s,
+        revoke_wait_s=settings.kafka.revoke_wait_s,
+        drain_wait_s=settings.wootric.request_timeout_s + settings.kafka.transaction_timeout_s,
+    )
+
+
+def judging(
+    wootric: WootricSettings | TransformSettings, by_id: ById | None = None
+) -> Callable[[Record], Judged]:
+    """Return the judge that these settings make."""
+    rules = Rules(amount_suffix=wootric.amount_suffix, delete_users=wootric.delete_users)
+    return partial(judge, decoder=decoder(by_id), rules=rules)
+
+
+def decoder(by_id: ById | None = None) -> Decoder:
+    """Return what reads the values of the input; ``by_id`` is the schema registry's."""
+    return Decoder(all_packaged(), by_id)
+
+
+def stores(settings: Settings, processor: Processor) -> Keeper | None:
+    """Return what keeps the ledger on disk, or None: then nothing of RocksDB is loaded."""
+    if not settings.state.dir:
+        return None
+    from stream.state.rocksdb.directory import Stores  # noqa: PLC0415  it takes a moment, and not all need it
+
+    return Stores(Path(settings.state.dir), failed=lambda failure: processor.hear(Failed(failure)))
+
+
+def tracing(settings: Settings) -> "Tracer | None":
+    """Return what makes traces, or None: then nothing of OpenTelemetry is loaded.
+
+    Raises:
+        StartupError: it is wanted and not installed.
+    """
+    if not settings.tracing.endpoint:
+        return None
+    try:
+        from stream.telemetry.tracing import Tracer  # noqa: PLC0415  an extra
+    except ImportError as error:
+        text = f"TRACING__ENDPOINT is set, but {error.name} is not installed: add the extra tracing"
+        raise StartupError(text, exit_code=78) from error
+    return Tracer(
+        endpoint=settings.tracing.endpoint,
+        sample_ratio=settings.tracing.sample_ratio,
+        instance=settings.kafka.instance_id,
+    )
+
+
+class Stopping:
+    """What SIGTERM and SIGINT lead to: until the service has begun, its end at once."""
+
+    def __init__(self, begin_drain: Callable[[], object]) -> None:
+        self.begin_drain = begin_drain
+
+    def __call__(self) -> None:
+        """React to the signal."""
+        self.begin_drain()
+
+
+def _stop_on_signals() -> Stopping:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101
+    stopping = Stopping(task.cancel)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping)
+    return stopping
+
+
+def _drain(processor: Processor, vitals: Vitals) -> None:
+    vitals.draining = True
+    processor.stop()

@@ -1,0 +1,175 @@
+"""The stores of one worker: a folder for each partition, opened by one process at a time."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from stream.errors import StateFailed
+from stream.state.rocksdb.database import COVERED, Database, Engine
+from stream.state.rocksdb.meta import Cover, Unusable, identity, why_not
+from stream.state.rocksdb.place import Place
+from stream.state.rocksdb.store import StoredState
+from stream.state.store import LedgerPart, Memory, Opened
+
+log = structlog.get_logger()
+
+PLACES_MAX = 4
+"""Where a partition's store may be: one place, and spare ones while another process has that."""
+BULK_MIN = 100_000
+"""A ledger of fewer records is read before a database could be opened twice."""
+RELEASE_S_MAX = 10.0
+"""How long an earlier assignment of our own may take to let a store go."""
+
+
+class Stores:
+    """Opens stores below a directory; ``failed`` is told when one cannot be read any more."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        failed: Callable[[StateFailed], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._directory = directory
+        self._engine = Engine()
+        self._failed = failed
+        self._clock = clock
+        self._ours: set[Path] = set()
+        self._cleared = False
+        self._released = threading.Condition()
+
+    def open(self, part: LedgerPart) -> Opened:
+        """Open the store of a partition; a fresh one if there is none that fits, or memory."""
+        home = self._directory / part.cluster_id / part.topic_id
+        self._clear_old(part.kept_s)
+        for place in range(PLACES_MAX):
+            folder = home / (f"{part.number}.{place}" if place else f"{part.number}")
+            try:
+                store = self._take(folder)
+            except OSError as error:
+                return self._in_memory(part, error)
+            if store is None:
+                log.warning("state_store_locked", partition=part.number, place=place)
+                continue
+            try:
+                opened = self._open(store, part)
+            except Exception as error:  # noqa: BLE001  RocksDB's errors have no class of their own
+                store.release()
+                return self._in_memory(part, error)
+            if place == 0:
+                self._clear_spares(home, part.number)
+            return opened
+        return self._in_memory(part, OSError("all places are taken"))
+
+    def _in_memory(self, part: LedgerPart, error: Exception) -> Opened:
+        log.warning("state_store_unusable", partition=part.number, error=str(error))
+        return Memory().open(part)
+
+    def _take(self, folder: Path) -> Place | None:
+        """Take a folder for this process; None while another one has it."""
+        with self._released:
+            self._released.wait_for(lambda: folder not in self._ours, RELEASE_S_MAX)
+            if folder in self._ours:
+                return None
+            store = Place.take(folder, self._release)
+            if store is not None:
+                self._ours.add(folder)
+            return store
+
+    def _release(self, folder: Path) -> None:
+        with self._released:
+            self._ours.discard(folder)
+            self._released.notify_all()
+
+    def _open(self, store: Place, part: LedgerPart) -> Opened:
+        bulk = False
+        database, cover, reason = self._look(store, part)
+        if reason is not None:
+            log.warning("state_store_fresh", partition=part.number, reason=reason.value)
+            if database is not None:
+                database.close()
+        if database is None or reason is not None:
+            store.empty()
+            bulk = part.end - part.begin >= BULK_MIN
+            database, cover = self._engine.open(store.database, bulk=bulk), None
+            store.name(identity(part))
+        warm = cover is not None
+        began = Cover(part.begin, self._clock()) if cover is None else cover
+        state = StoredState(
+            database,
+            began,
+            partition=part.number,
+            failed=lambda failure: self._give_up(store, failure),
+            closed=store.release,
+            reopen=partial(self._engine.open, store.database) if bulk else None,
+            clock=self._clock,
+        )
+        state.trim(part.begin)
+        return Opened(state, began.offset, warm=warm)
+
+    def _look(
+        self, store: Place, part: LedgerPart
+    ) -> tuple[Database | None, Cover | None, Unusable | None]:
+        """Open the database, if there is one, and judge it: what it covers, or why it is no use."""
+        if store.identity is None:
+            return None, None, None
+        reason = _unfit(store, part)
+        if reason is not None:
+            return None, None, reason
+        database = None
+        try:
+            database = self._engine.open(store.database)
+            covered = database.get(COVERED)
+            cover = None if covered is None else Cover.unpack(covered)
+        except Exception:  # noqa: BLE001  RocksDB's errors have no class of their own
+            return database, None, Unusable.CORRUPT
+        if cover is None:  # killed before anything was flushed
+            database.close()
+            return None, None, None
+        return database, cover, why_not(cover, part, self._clock())
+
+    def _give_up(self, store: Place, failure: StateFailed) -> None:
+        store.spoil()
+        log.error("state_unreadable", error=str(failure))
+        self._failed(failure)
+
+    def _clear_old(self, age_s: float) -> None:
+        """Remove, once, what nobody has and the ledger would not have either: it is people's."""
+        if self._cleared:
+            return
+        self._cleared = True
+        for folder in self._directory.glob("*/*/*"):
+            with suppress(OSError):
+                old = _changed_at(folder) < self._clock() - age_s
+                found = self._take(folder) if old else None
+                if found is not None:
+                    found.remove()
+                    log.info("state_store_removed", place=folder.name)
+
+    def _clear_spares(self, home: Path, number: int) -> None:
+        """Remove spare stores that nobody has: the partition is back where it belongs."""
+        for place in range(1, PLACES_MAX):
+            folder = home / f"{number}.{place}"
+            if folder.exists():
+                spare = self._take(folder)
+                if spare is not None:
+                    spare.remove()
+
+
+def _unfit(store: Place, part: LedgerPart) -> Unusable | None:
+    """Return why a store need not even be opened."""
+    if store.identity != identity(part):
+        return Unusable.FOREIGN
+    fine = not store.spoilt and (store.database / "CURRENT").exists()
+    return None if fine else Unusable.CORRUPT
+
+
+def _changed_at(folder: Path) -> float:
+    """Return when a store was last written to, in seconds since 1970."""
+    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))

@@ -1,0 +1,283 @@
+"""A partition's fold on disk.
+
+Each batch holds entries and the ledger's offset that they cover, so that whatever is left after a
+kill is right as of some offset; the rest is read again. Values begin with the offset behind their
+record, or later: what the ledger itself has forgotten is told by it, without a clock.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from random import uniform
+
+import structlog
+
+from stream.errors import StateFailed
+from stream.state.ledger import INTENT, RawEntry
+from stream.state.rocksdb.database import Database, claim
+from stream.state.rocksdb.meta import Cover
+from stream.state.rocksdb.sweep import OFFSET_BYTES, Sweeper, prefix
+
+log = structlog.get_logger()
+
+SAVE_S_MAX = 60.0
+"""Without news the time until which a store is known to be complete is noted this often."""
+FLUSH_S = (150.0, 300.0)
+"""A kill costs what was not flushed: it is read from the ledger again. Each flush is a small table
+more, and a few of them are merged with everything. By chance, so that the buffers of all
+partitions do not grow and go together.
+"""
+RETRY_S = 5.0
+BEHIND_WAIT_S = 0.005
+BEHIND_S_MAX = 10.0
+STALLED = "Write stall"
+"""RocksDB's word for a write that it would have let wait."""
+
+
+class StoredState:
+    """A fold in a database; what the disk refuses is held in memory until it takes it.
+
+    ``failed`` is told when the database cannot be read, ``closed`` when it was let go.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        cover: Cover,
+        *,
+        partition: int,
+        failed: Callable[[StateFailed], None],
+        closed: Callable[[], None],
+        reopen: Callable[[], Database] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``reopen`` opens a database anew that was opened for the bulk of a restore."""
+        self._reopen = reopen
+        self._database = database
+        self._cover = cover
+        self._partition = partition
+        self._failed = failed
+        self._on_close = closed
+        self._clock = clock
+        self._opened_at = clock()
+        self._saved_at = 0.0
+        self._flush_at = 0.0
+        self._restoring = True
+        self._closed = False
+        self._pending: dict[bytes, bytes | None] = {}
+        self._claims: set[int] = set()
+        self._refused_at: float | None = None
+        self._sweeper = Sweeper()
+
+    # What is held
+
+    def get(self, key: str) -> bytes | None:
+        """Return the last value of a key, or None."""
+        name = key.encode()
+        if self._pending and name in self._pending:
+            return self._pending[name]
+        try:
+            value = self._database.get(name)
+        except Exception as error:
+            raise self._unreadable(error) from error
+        return None if value is None else value[OFFSET_BYTES:]
+
+    def claims(self, remote_id: int) -> bool:
+        """Whether a receipt names this response or decline; no matter, once it is closed."""
+        if remote_id in self._claims:
+            return True
+        if self._closed:
+            return False
+        try:
+            return self._database.get(claim(remote_id)) is not None
+        except Exception as error:
+            raise self._unreadable(error) from error
+
+    def intents(self) -> dict[str, bytes]:
+        """Return the open intents by lane."""
+        found: dict[bytes, bytes | None] = {}
+        first = INTENT.encode()
+        try:
+            for key, value in self._database.items(first):
+                if not key.startswith(first):
+                    break
+                found[key] = value[OFFSET_BYTES:]
+        except Exception as error:
+            raise self._unreadable(error) from error
+        found.update((key, held) for key, held in self._pending.items() if key.startswith(first))
+        return {
+            key.decode().removeprefix(INTENT): value
+            for key, value in found.items()
+            if value is not None
+        }
+
+    def __len__(self) -> int:
+        """Return the number of keys, as it is estimated."""
+        return 0 if self._closed else self._database.entries() + len(self._pending)
+
+    @property
+    def disk_bytes(self) -> int:
+        """What it takes on disk."""
+        return 0 if self._closed else self._database.disk_bytes()
+
+    @property
+    def unwritten(self) -> int:
+        """How many keys the disk has refused and memory holds instead."""
+        return 0 if self._refused_at is None else len(self._pending)
+
+    # What comes
+
+    def fold(self, entries: Sequence[RawEntry], covered: int) -> None:
+        """Take over committed ledger records as they are read, in order."""
+        if self._refused_at is not None:
+            for key, value, remote_id in entries:
+                self._hold(key, value, remote_id)
+            self._advance(covered, self._cover.as_of_s)
+            self._retry()
+            return
+        self._advance(covered, self._cover.as_of_s)
+        try:
+            self._write_in_time(entries)
+        except Exception as error:  # noqa: BLE001  RocksDB's errors have no class of their own
+            for key, value, remote_id in entries:
+                self._hold(key, value, remote_id)
+            self._refused(error)
+
+    def put(self, key: str, value: bytes | None, remote_id: int | None = None) -> None:
+        """Take over one committed ledger record, in order; None deletes."""
+        self._hold(key.encode(), value, remote_id)
+
+    def save(self, covered: int | None) -> None:
+        """Write what was put, and that it covers the ledger up to this offset, as one batch."""
+        now = self._clock()
+        before = self._cover.offset
+        # Of what was written behind a restore's barrier nothing was seen since it began.
+        self._advance(before if covered is None else covered, now)
+        if self._restoring:
+            self._restoring = False
+            self._cover = Cover(self._cover.offset, self._opened_at)
+        if self._reopen is not None and self._may_try():
+            self._end_bulk(self._reopen)
+        news = self._pending or self._claims or self._cover.offset != before
+        if self._refused_at is not None:
+            self._retry()
+        elif news or abs(now - self._saved_at) >= SAVE_S_MAX:
+            self._write()
+
+    def trim(self, begin: int) -> None:
+        """Note that the ledger has nothing before this offset any more."""
+        self._sweeper.trim(begin)
+
+    def close(self) -> None:
+        """Bring everything to disk and let the database go; it may be opened again."""
+        if self._closed:
+            return
+        if not self._restoring:
+            self._advance(self._cover.offset, self._clock())
+            self._refused_at = None
+            with suppress(StateFailed):
+                self._write()
+        self._closed = True
+        for step in (self._database.flush, self._database.close):
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001  as above; what is lost is read again
+                log.warning("state_not_written", partition=self._partition, error=str(error))
+        self._on_close()
+
+    # Writing
+
+    def _hold(self, key: bytes, value: bytes | None, remote_id: int | None) -> None:
+        self._pending[key] = value
+        if remote_id is not None:
+            self._claims.add(remote_id)
+
+    def _advance(self, covered: int, as_of_s: float) -> None:
+        self._cover = Cover(max(covered, self._cover.offset), as_of_s)
+
+    def _prefix(self) -> bytes:
+        """Return what values of now begin with: an offset that is not before their records'.
+
+        Where that is unknown, what the ledger does not have any more is certainly older.
+        """
+        return prefix(max(self._cover.offset, self._sweeper.begin))
+
+    def _write_in_time(self, entries: Sequence[RawEntry]) -> None:
+        """Let a restore be no faster than the disk; a disk that stands still refuses the rest."""
+        until = time.monotonic() + BEHIND_S_MAX
+        while True:
+            while self._database.is_behind() and time.monotonic() < until:
+                time.sleep(BEHIND_WAIT_S)
+            try:
+                self._database.write(entries, self._prefix(), self._cover.pack())
+            except Exception as error:
+                if STALLED not in str(error) or time.monotonic() >= until:
+                    raise
+                time.sleep(BEHIND_WAIT_S)
+            else:
+                return
+
+    def _end_bulk(self, reopen: Callable[[], Database]) -> None:
+        """Open the database for what comes now. What cannot be flushed must not be closed."""
+        try:
+            self._database.flush()
+        except Exception as error:  # noqa: BLE001  as above
+            self._refused(error)
+            return
+        self._reopen = None
+        try:
+            self._database.close()
+            self._database = reopen()
+        except Exception as error:
+            raise self._unreadable(error) from error
+
+    def _may_try(self) -> bool:
+        return self._refused_at is None or time.monotonic() - self._refused_at >= RETRY_S
+
+    def _retry(self) -> None:
+        """Try again to write what was refused, now and then."""
+        if self._may_try():
+            self._write()
+
+    def _write(self) -> None:
+        """Write what is held in memory; what the disk refuses stays there."""
+        entries = [(key, value, None) for key, value in self._pending.items()]
+        entries += [(claim(remote_id), b"", None) for remote_id in self._claims]
+        try:
+            self._database.write(entries, self._prefix(), self._cover.pack())
+            self._flush_now_and_then()
+        except Exception as error:  # noqa: BLE001  as above
+            self._refused(error)
+            return
+        if self._refused_at is not None:
+            self._refused_at = None
+            log.info("state_written_again", partition=self._partition, entries=len(entries))
+        self._saved_at = self._clock()
+        self._pending.clear()
+        self._claims.clear()
+        try:
+            self._sweeper.go_on(self._database, len(entries))
+        except Exception as error:
+            raise self._unreadable(error) from error
+
+    def _flush_now_and_then(self) -> None:
+        now = time.monotonic()
+        if now >= self._flush_at and not self._database.is_behind():
+            self._flush_at = now + uniform(*FLUSH_S)  # noqa: S311
+            self._database.flush(wait=False)
+
+    def _refused(self, error: Exception) -> None:
+        """Go on in memory: the ledger has everything, and the disk may have room again."""
+        if "Corruption" in str(error):
+            raise self._unreadable(error) from error
+        if self._refused_at is None:
+            log.warning("state_not_written", partition=self._partition, error=str(error))
+        self._refused_at = time.monotonic()
+
+    def _unreadable(self, error: Exception) -> StateFailed:
+        failure = StateFailed(
+            f"the state of partition {self._partition} cannot be read from disk: {error}; "
+            "it is made anew from the ledger"
+        )
+        self._failed(failure)
+        return failure

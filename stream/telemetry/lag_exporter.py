@@ -1,0 +1,159 @@
+"""The lag exporter: the group's lag as metrics, whether or not a worker lives.
+
+A worker tells of its own partitions only, and of nothing once it is dead.
+"""
+
+import asyncio
+import time
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+
+from stream.errors import KafkaFailed
+from stream.kafka.config import KafkaConfig
+from stream.kafka.lag import GroupLag, LagMeter, PartitionLag
+from stream.telemetry.gauges import headroom_s
+from stream.telemetry.http import Check, HealthServer
+
+log = structlog.get_logger()
+
+STATES = ("empty", "stable", "preparing_rebalancing", "completing_rebalancing", "dead", "unknown")
+PATIENCE_S = 60.0
+
+
+class LagMetrics:
+    """All metrics of the exporter, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        place = ("topic", "partition")
+        self.lag = self._gauge(
+            "lag_records", "Records up to the last stable offset that are not settled.", *place
+        )
+        self.lag_seconds = self._gauge(
+            "lag_seconds", "Age of the oldest record that is not settled; 0 when caught up.", *place
+        )
+        self.committed = self._gauge(
+            "committed_offset", "Committed offset; absent before the first commit.", *place
+        )
+        self.begin = self._gauge("begin_offset", "First offset that is kept.", *place)
+        self.end = self._gauge("end_offset", "Last stable offset.", *place)
+        self.headroom = self._gauge(
+            "retention_headroom_seconds",
+            "Until retention.ms may delete the oldest record that is not settled; +Inf when it "
+            "never does. Worry below some hours.",
+            *place,
+        )
+        self.out_of_range = self._gauge(
+            "offset_out_of_range",
+            "1 when the committed offset is not in the topic any more: the partition halts.",
+            *place,
+        )
+        self.members = self._gauge("members", "Members of the group. Worry at 0.")
+        self.state = self._gauge("state", "1 for the state that the group is in.", "state")
+        self.letters = self._gauge(
+            "letters_offsets",
+            "Offsets that the dead-letter and the parked topic span; a little above their records.",
+            "topic",
+        )
+        self.measured = self._gauge(
+            "measured_timestamp_seconds", "When all this was last measured, since 1970."
+        )
+        self.failures = Counter(
+            "wootric_group_measure_failures",
+            "Measurements that Kafka did not answer.",
+            registry=self.registry,
+        )
+        self._of_partitions = (
+            self.lag,
+            self.lag_seconds,
+            self.committed,
+            self.begin,
+            self.end,
+            self.headroom,
+            self.out_of_range,
+        )
+
+    def show(self, topic: str, group: GroupLag) -> None:
+        """Take a measurement over; what it does not say is not shown."""
+        for gauge in self._of_partitions:
+            gauge.clear()
+        for partition in group.partitions:
+            self._show_partition(topic, partition, group.retention_ms)
+        self.members.set(len(group.members))
+        for state in {*STATES, group.state}:
+            self.state.labels(state).set(int(state == group.state))
+        for name, count in group.kept.items():
+            self.letters.labels(name).set(count)
+        self.measured.set(time.time())
+
+    def _show_partition(self, topic: str, one: PartitionLag, retention_ms: int | None) -> None:
+        headroom = None if one.lag_s is None else headroom_s(retention_ms, one.lag_s)
+        values: tuple[float | None, ...] = (
+            one.lag,
+            one.lag_s,
+            one.committed,
+            one.begin,
+            one.end,
+            headroom,
+            int(one.is_lost),
+        )
+        for gauge, value in zip(self._of_partitions, values, strict=True):
+            if value is not None:
+                gauge.labels(topic, one.number).set(value)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"wootric_group_{name}", text, labels, registry=self.registry)
+
+
+class LagExporter:
+    """Measures every ``every_s`` seconds until cancelled."""
+
+    def __init__(self, config: KafkaConfig, *, every_s: float) -> None:
+        self._topic = config.topic
+        self._meter = LagMeter(config)
+        self._every_s = every_s
+        self._metrics = LagMetrics()
+        self._measured = False
+        self._failures = 0
+        self._tried_at = time.monotonic()
+
+    async def run(self, host: str, port: int) -> None:
+        """Measure and serve.
+
+        Raises:
+            StartupError: the port cannot be used.
+        """
+        checks = {"/livez": self._live, "/readyz": self._ready, "/startupz": self._ready}
+        server = HealthServer(self._metrics.registry, checks)
+        await server.start(host, port)
+        log.info("lag_exporter_started", topic=self._topic)
+        try:
+            while True:
+                await self._measure()
+                await asyncio.sleep(self._every_s)
+        finally:
+            await server.close()
+
+    async def _measure(self) -> None:
+        self._tried_at = time.monotonic()
+        try:
+            group = await asyncio.to_thread(self._meter.measure)
+        except KafkaFailed as error:
+            self._failures += 1
+            self._metrics.failures.inc()
+            log.warning("lag_not_measured", error=str(error), failures=self._failures)
+        else:
+            self._measured = True
+            self._failures = 0
+            self._metrics.show(self._topic, group)
+
+    def _live(self) -> list[Check]:
+        """Say whether it goes on trying: an outage of Kafka is no reason to start anew."""
+        age_s = time.monotonic() - self._tried_at
+        alive = age_s < self._every_s + PATIENCE_S
+        return [Check("measuring", alive, f"began to measure {age_s:.1f} s ago")]
+
+    def _ready(self) -> list[Check]:
+        return [Check("measured", self._measured, "the group was measured once")]

@@ -1,0 +1,107 @@
+"""Where an event is and why, in words."""
+
+from typing import Any
+
+import pytest
+
+from sink.wootric.operations import EffectClass, PageView
+from stream.engine.prepare import Judged
+from stream.operations.analysis.explanations import Facts, ending, sentences
+from stream.operations.analysis.open_intents import OpenIntent, what_follows
+from stream.record import Partition, Record
+from stream.state.ledger_codec import EventEntry, EventOutcome, IntentEntry, Member
+from stream.transform import Deliver, Skip
+
+SOURCE = Partition("segment.events", 0)
+PAGE = Deliver(operation=PageView(url="https://example.com/", random="0.1"), lane="ann")
+
+
+def event(offset: int, name: str = "m1", verdict: Any = PAGE, *, replayed: bool = False) -> Judged:
+    record = Record(SOURCE, offset, 0, b"ann", b"value")
+    return Judged(record=record, event_id=name, verdict=verdict, replayed=replayed)
+
+
+def facts(*events: Judged, committed: int = 10, **more: Any) -> Facts:
+    return Facts(now_ms=60_000, committed={0: committed}, events=list(events), **more)
+
+
+def told(given: Facts) -> str:
+    return "\n".join(sentences(given))
+
+
+def receipt(outcome: str, offset: int = 3, **more: Any) -> EventEntry:
+    return EventEntry(outcome=EventOutcome(outcome), offset=offset, at_ms=0, **more)
+
+
+def intent(lane: str = "ann") -> OpenIntent:
+    return OpenIntent(
+        0,
+        lane,
+        IntentEntry(
+            request_id="r1",
+            effect=EffectClass.OBSERVABLE,
+            members=(Member("m1", 12),),
+            operation="{}",
+            operation_hash="",
+            first_attempt_at_ms=0,
+            instance="w1",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "state", "words"),
+    [
+        (
+            receipt("DELIVERED", request_id="r1", status=201, remote_id=7, attempts=2),
+            "delivered",
+            "in request r1, status 201, as Wootric's 7, after 2 attempts",
+        ),
+        (receipt("SKIPPED", reason="stale"), "skipped", "stale: a replayed identify"),
+        (receipt("REJECTED", reason="locked", status=423), "rejected", "status 423: locked"),
+        (receipt("PARKED", reason="ambiguous"), "parked", "nobody knows whether it counts"),
+        (receipt("DELIVERED", offset=1), "duplicate", "a duplicate of 0-1"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_receipt_says_how_an_event_ended(entry: EventEntry, state: str, words: str) -> None:
+    given = facts(event(3), receipts={(0, "m1"): entry})
+    assert ending(given.events[0], given) == state
+    assert words in told(given)
+
+
+def test_an_event_that_the_offset_has_passed_without_a_receipt_is_missing() -> None:
+    given = facts(event(3))
+    assert ending(given.events[0], given) == "MISSING"
+    assert "wootric-stream verify" in told(given)
+
+
+def test_an_event_behind_the_offset_waits_for_its_turn() -> None:
+    given = facts(event(12), event(13, "m2", Skip("no_url"), replayed=True))
+    assert ending(given.events[0], given) == "not settled"
+    assert "2 records behind the committed offset" in told(given)
+    assert "as a replay: to be skipped when its turn comes, no_url" in told(given)
+
+
+def test_an_event_whose_request_is_open_is_in_doubt_and_what_is_behind_it_waits() -> None:
+    given = facts(event(12), event(13, "m2"))
+    given.take_intents([intent()])
+    assert [ending(one, given) for one in given.events] == ["in doubt", "not settled"]
+    assert "request r1 is under way or in doubt, released 60.0 s ago by w1" in told(given)
+    assert "it waits for request r1 of the same end user" in told(given)
+
+
+def test_a_request_of_a_newer_version_is_told_of_as_such() -> None:
+    given = facts(event(12))
+    given.take_intents([OpenIntent(0, "ann", None)])
+    assert "written by a newer version" in told(given)
+
+
+def test_a_receipt_is_told_of_though_its_record_is_gone() -> None:
+    given = facts(receipts={(0, "m1"): receipt("DELIVERED", offset=1)})
+    assert told(given).startswith("the ledger knows m1, which lay at 0-1: delivered")
+
+
+@pytest.mark.parametrize("effect", EffectClass)
+def test_each_class_has_its_way_out_of_doubt(effect: EffectClass) -> None:
+    assert what_follows(effect).startswith("a worker ")
