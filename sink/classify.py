@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias, assert_never
 
-from sink.http_session import Evidence, Lost, NotSent, Reply, Withheld
+from sink.models import Evidence, Lost, NotSent, Reply, Withheld
 
 PAYMENT_REQUIRED = 402
 FORBIDDEN = 403

@@ -6,80 +6,21 @@ every answer says whether bytes of the request may have left.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self, TypeAlias
+from typing import Self
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_reqrep import ClientResponse
 from aiohttp.connector import Connection
-from yarl import URL
+
+from sink.models import Evidence, Lost, NotSent, Reply, Request, Withheld, always
 
 BODY_BYTES_MAX = 8 * 1024 * 1024  # fifty responses with long texts stay far below
 KEEPALIVE_S = 4.0  # below the 5 s after which common servers close: a closing race is a false doubt
 CONNECT_S_MAX = 3.0
 TICK_S_MAX = 0.05  # how exactly deadlines are kept
 SPARE_CONNECTIONS = 2  # the token's and the probe's, beside the deliveries'
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request. ``name`` is a word for metrics; ``writes`` says that it may have an effect."""
-
-    name: str
-    method: str
-    url: URL = field(repr=False)
-    body: bytes | None = field(default=None, repr=False)
-    writes: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer; ``body`` is None when it broke off or was larger than ``BODY_BYTES_MAX``."""
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes | None = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class NotSent:
-    """No byte of the request left: no name, no connection, no TLS, no free place in the pool."""
-
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """Bytes may have left, and no answer came."""
-
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Withheld:
-    """The lease was over when the connection was ready: nothing was sent."""
-
-
-Evidence: TypeAlias = Reply | NotSent | Lost | Withheld
-
-
-def _always() -> bool:
-    return True
-
-
-class Sender(Protocol):
-    """What sends a request at most once and returns what is known of it."""
-
-    async def send(
-        self,
-        request: Request,
-        headers: Mapping[str, str],
-        *,
-        may_send: Callable[[], bool] = _always,
-    ) -> Evidence:
-        """Send ``request``, if ``may_send`` says so immediately before the first byte."""
 
 
 class HttpSession:
@@ -119,7 +60,7 @@ class HttpSession:
         request: Request,
         headers: Mapping[str, str],
         *,
-        may_send: Callable[[], bool] = _always,
+        may_send: Callable[[], bool] = always,
     ) -> Evidence:
         """Send ``request`` at most once and return what is known of it.
 

@@ -1,38 +1,18 @@
-"""Everything an operator may set: ``KAFKA__GROUP_ID`` sets ``kafka.group_id``, and a secret's
-``WOOTRIC__PASSWORD_FILE`` names the file that holds ``wootric.password``.
+"""Everything an operator may set: ``KAFKA__GROUP_ID`` sets ``kafka.group_id``.
 
-Only the entry point reads the environment; a component gets its section.
+Sections with their settings, defaults, bounds and descriptions; a component gets its section.
+``stream.settings_loader`` reads them.
 """
 
-import difflib
-import hashlib
-import json
-import os
 import socket
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Self, TypeVar, get_args
+from typing import Any, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from sink.wootric.account import PIXEL_URL
 from stream.bridge.signature import Batches
-from stream.errors import StartupError
-from stream.secret_files import file_names, with_files
 
 DAY_S = 86_400
 
@@ -308,59 +288,6 @@ class TracingSettings(Section):
     )
 
 
-class _WithFiles(EnvSettingsSource):
-    """The environment, and what lies in the files that it names."""
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        given, _ = with_files(os.environ, secret_names())
-        return {name.lower(): value for name, value in given.items()}
-
-
-class _Environment(BaseSettings):
-    """What is read from the environment."""
-
-    model_config = SettingsConfigDict(
-        env_nested_delimiter="__",
-        env_nested_max_split=1,
-        frozen=True,
-        extra="ignore",
-        hide_input_in_errors=True,
-    )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  ours takes its place
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment with our files, and nothing else."""
-        return init_settings, _WithFiles(settings_cls)
-
-
-class Settings(_Environment):
-    """All of it."""
-
-    kafka: KafkaSettings
-    wootric: WootricSettings
-    schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
-    state: StateSettings = StateSettings()
-    http: HttpSettings = HttpSettings()
-    log: LogSettings = LogSettings()
-    tracing: TracingSettings = TracingSettings()
-
-    @model_validator(mode="after")
-    def _times_fit(self) -> Self:
-        if self.kafka.cycle_max_s * 4 > self.wootric.lease_s:
-            raise ValueError(
-                "WOOTRIC__LEASE_S must be at least four times KAFKA__CYCLE_MAX_S, "
-                "or no request could be sent in time"
-            )
-        return self
-
-
 SECTIONS: Mapping[str, type[Section]] = {
     "kafka": KafkaSettings,
     "wootric": WootricSettings,
@@ -373,74 +300,6 @@ SECTIONS: Mapping[str, type[Section]] = {
 }
 
 
-def names() -> list[str]:
-    """Return the names of all settings, as the environment has them."""
-    return [
-        f"{section.upper()}__{field.upper()}"
-        for section, model in SECTIONS.items()
-        for field in model.model_fields
-    ]
-
-
-def secret_names() -> list[str]:
-    """Return the names of the settings that may be in files: secrets, and what may hold some."""
-    return [
-        f"{section.upper()}__{name.upper()}"
-        for section, model in SECTIONS.items()
-        for name, field in model.model_fields.items()
-        if SecretStr in (field.annotation, *get_args(field.annotation)) or name == "properties"
-    ]
-
-
-def variables() -> list[str]:
-    """Return all names that are looked for in the environment."""
-    return [*names(), *file_names(secret_names())]
-
-
-def in_files() -> bool:
-    """Return whether any secret is in a file, so that it may change while we run."""
-    files = set(file_names(secret_names()))
-    return any(name.upper() in files for name in os.environ)
-
-
-def fingerprint(settings: Settings) -> str:
-    """Return a hash of all that workers of a group should agree on; no secret is in it."""
-    values = settings.model_dump(mode="json")
-    del values["kafka"]["instance_id"], values["state"]
-    values["kafka"]["properties"] = sorted(values["kafka"]["properties"])
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
-
-
-class KafkaOnly(_Environment):
-    """What commands need that touch nothing but Kafka."""
-
-    kafka: KafkaSettings
-
-
-class ExporterSettings(_Environment):
-    """What watching the group from outside needs."""
-
-    kafka: KafkaSettings
-    http: HttpSettings = HttpSettings()
-    log: LogSettings = LogSettings()
-
-
-class RegistryOnly(_Environment):
-    """What reading and writing by schema ids needs."""
-
-    schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
-
-
-class BridgeOnly(_Environment):
-    """What the bridge needs."""
-
-    kafka: KafkaSettings
-    schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
-    bridge: BridgeSettings = BridgeSettings()
-    http: HttpSettings = HttpSettings()
-    log: LogSettings = LogSettings()
-
-
 class TransformSettings(Section):
     """What the transform's preview needs of the account; all of it may be left out."""
 
@@ -450,115 +309,3 @@ class TransformSettings(Section):
     pixel_url: str = PIXEL_URL
     amount_suffix: bool = False
     delete_users: bool = False
-
-
-class TransformOnly(_Environment):
-    """What the transform's preview needs."""
-
-    wootric: TransformSettings = TransformSettings()
-
-
-def load() -> Settings:
-    """Return the settings of this environment.
-
-    Raises:
-        StartupError: something is missing, unknown or out of bounds; the message names all
-            of it and quotes no value.
-    """
-    return _load(Settings)
-
-
-def load_kafka() -> KafkaSettings:
-    """Return Kafka's settings alone. Raises like ``load``."""
-    return _load(KafkaOnly).kafka
-
-
-def load_exporter() -> ExporterSettings:
-    """Return Kafka's settings and those of telemetry. Raises like ``load``."""
-    return _load(ExporterSettings)
-
-
-def load_registry() -> SchemaRegistrySettings:
-    """Return the schema registry's settings alone. Raises like ``load``."""
-    return _load(RegistryOnly).schema_registry
-
-
-def load_bridge() -> BridgeOnly:
-    """Return what the bridge needs. Raises like ``load``."""
-    return _load(BridgeOnly)
-
-
-def load_transform() -> TransformSettings:
-    """Return the transform's settings alone. Raises like ``load``."""
-    return _load(TransformOnly).wootric
-
-
-S = TypeVar("S", bound=BaseSettings)
-
-
-def _load(model: type[S]) -> S:
-    given, problems = with_files(os.environ, secret_names())
-    problems += _unknown(os.environ)
-    settings: S | None = None
-    try:
-        settings = model()
-    except ValidationError as error:
-        problems += [_problem(item, given) for item in error.errors()]
-    except SettingsError as error:
-        problems += _no_json(given) or [str(error)]
-    if settings is None or problems:
-        raise StartupError("the settings are not right:\n  " + "\n  ".join(problems), exit_code=78)
-    return settings
-
-
-def _unknown(environment: Mapping[str, str]) -> list[str]:
-    known = variables()
-    prefixes = tuple(f"{section.upper()}__" for section in SECTIONS)
-    problems = []
-    for name in environment:
-        if name.upper().startswith(prefixes) and name.upper() not in known:
-            close = difflib.get_close_matches(name.upper(), known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            problems.append(f"{name} is not a setting{hint}")
-    return problems
-
-
-def _problem(item: Any, environment: Mapping[str, str]) -> str:
-    """Return what is wrong with a setting, its meaning and the shape of what was given."""
-    where = "__".join(str(part).upper() for part in item["loc"][:2])
-    message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-    if len(item["loc"]) < 2:
-        if item["type"] != "missing":
-            return message
-        return "\n  ".join(
-            f"{where}__{name.upper()} is not set. {field.description}"
-            for name, field in SECTIONS[item["loc"][0]].model_fields.items()
-            if field.is_required()
-        )
-    field = SECTIONS[item["loc"][0]].model_fields.get(item["loc"][1])
-    meaning = f" {field.description}" if field is not None and field.description else ""
-    if item["type"] == "missing":
-        return f"{where} is not set.{meaning}"
-    return f"{where}: {message}; {_shape(environment.get(where, ''))}.{meaning}"
-
-
-def _shape(value: str) -> str:
-    """Return what a value looks like without telling it."""
-    kind = "a number" if value.replace(".", "", 1).lstrip("-").isdecimal() else "text"
-    return f"what is set is {kind} of {len(value)} characters" if value else "it is set to nothing"
-
-
-def _no_json(environment: Mapping[str, str]) -> list[str]:
-    """Return where the one setting that is JSON breaks off, quoting nothing of it."""
-    value = next((v for n, v in environment.items() if n.upper() == "KAFKA__PROPERTIES"), "")
-    try:
-        json.loads(value)
-    except ValueError as error:
-        at = getattr(error, "pos", 0) + 1
-        example = '{"security.protocol":"SASL_SSL"}'
-        text = (
-            f"KAFKA__PROPERTIES is no JSON: it breaks off at character {at} of {len(value)}. It is "
-            f"an object such as {example}, quoted once for the shell"
-        )
-        return [text]
-    return []

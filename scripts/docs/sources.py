@@ -21,12 +21,12 @@ from sink.wootric import refusals
 from stream.bridge import refusal
 from stream.cli import app as cli
 from stream.engine import end_user_cache
+from stream.engine.task_manager import HaltReason
 from stream.kafka import topics
 from stream.kafka.config import KafkaConfig
-from stream.kafka.protocol import HaltReason
 from stream.operations.analysis import explanations
-from stream.secret_files import file_names
-from stream.settings import SECTIONS, names, secret_names
+from stream.settings import SECTIONS
+from stream.settings_loader import file_names, names, secret_names
 from stream.telemetry.bridge_metrics import BridgeMetrics
 from stream.telemetry.lag_exporter import LagMetrics
 from stream.telemetry.log_events import EVENTS

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from sink.classify import Ambiguous, Executed, Forbidden, NotExecuted, Refused, Throttled, classify
-from sink.http_session import Reply, Request
+from sink.models import Reply, Request
 from sink.retry import backoff_s, demanded_wait_s
 from sink.wootric.account import WootricAccount
 from sink.wootric.context import Context

@@ -6,7 +6,8 @@ from email.utils import parsedate_to_datetime
 from random import Random
 
 from sink.classify import Verdict, classify
-from sink.http_session import HttpSession, Reply
+from sink.http_session import HttpSession
+from sink.models import Reply
 from sink.wootric.account import WootricAccount
 from sink.wootric.auth import Bearer, Grant, TokenKeeper
 from sink.wootric.context import Context

@@ -20,7 +20,7 @@ from sink.classify import (
     Verdict,
     classify,
 )
-from sink.http_session import Request
+from sink.models import Request
 from sink.retry import backoff_s
 from sink.wootric.auth import BARE_HEADERS, Bearer, Denied, TokenKeeper, Unavailable
 from sink.wootric.context import Context

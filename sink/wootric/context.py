@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sink.http_session import Sender
+from sink.models import Sender
 from sink.wootric.hooks import SinkHooks
 
 

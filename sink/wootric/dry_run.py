@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from sink.http_session import Evidence, Reply, Request
+from sink.models import Evidence, Reply, Request
 
 LOOKUPS = frozenset({"find_end_user", "find_responses", "find_declines"})
 LISTS = frozenset({"list_responses", "list_declines"})

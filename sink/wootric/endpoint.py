@@ -4,7 +4,7 @@ import asyncio
 
 from sink.circuit_breaker import Circuit
 from sink.classify import Ambiguous, NotExecuted, OutOfLease, Throttled, Verdict
-from sink.http_session import Evidence, Reply
+from sink.models import Evidence, Reply
 from sink.permits import Slots
 from sink.rate_limit import RateGate, read_allowance
 from sink.retry import backoff_s, demanded_wait_s

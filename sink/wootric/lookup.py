@@ -4,7 +4,7 @@ from collections.abc import Container
 from typing import Any
 
 from sink.classify import Executed, Refused
-from sink.http_session import Request
+from sink.models import Request
 from sink.wootric.client import Answer, Upstream
 from sink.wootric.delivery import EndUser
 from sink.wootric.effort import Effort, Ended

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from yarl import URL
 
-from sink.http_session import Request
+from sink.models import Request
 from sink.wootric.operations import CreateDecline, CreateResponse, PageView, Properties
 from sink.wootric.pixel import pixel_request_url
 from sink.wootric.profile import Form, form_text, property_fields

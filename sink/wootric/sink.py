@@ -9,7 +9,7 @@ from typing import assert_never
 from sink.circuit_breaker import Circuit
 from sink.classify import Executed, Forbidden, Throttled, Unauthorized, classify
 from sink.concurrency import Concurrency
-from sink.http_session import Sender
+from sink.models import Sender
 from sink.permits import Slots
 from sink.rate_limit import RateGate
 from sink.wootric.account import WootricAccount

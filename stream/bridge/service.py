@@ -20,8 +20,8 @@ from stream.kafka.preflight import preflight_bridge
 from stream.kafka.repartition import Rekeyer
 from stream.runtime.worker import kafka_config
 from stream.schema_registry.opening import header_for
-from stream.settings import BridgeOnly, BridgeSettings, load_bridge
-from stream.settings_loader import lasting
+from stream.settings import BridgeSettings
+from stream.settings_loader import BridgeOnly, lasting, load_bridge, shared_secrets
 from stream.telemetry.bridge_metrics import BridgeMetrics
 
 log = structlog.get_logger()
@@ -126,21 +126,6 @@ async def _listen(webhook: Webhook, bridge: BridgeSettings, metrics: BridgeMetri
             f"BRIDGE__PORT {bridge.port} cannot be used: {error.strerror}", exit_code=69
         ) from error
     return listener
-
-
-def shared_secrets(bridge: BridgeSettings) -> list[bytes]:
-    """Return the secrets that count.
-
-    Raises:
-        StartupError: there is none.
-    """
-    if bridge.shared_secret is None:
-        text = (
-            "BRIDGE__SHARED_SECRET is not set. It is the secret that Segment's webhook signs with."
-        )
-        raise StartupError(f"the settings are not right:\n  {text}", exit_code=78)
-    given = (bridge.shared_secret, bridge.previous_secret)
-    return [secret.get_secret_value().encode() for secret in given if secret is not None]
 
 
 def _until_signalled() -> "asyncio.Future[None]":

@@ -21,7 +21,7 @@ from stream.operations.terminal import EXIT_FAILED, fail, say, told
 if TYPE_CHECKING:
     from stream.kafka.config import KafkaConfig
     from stream.kafka.topics import Finding
-    from stream.settings import BridgeOnly, Settings
+    from stream.settings_loader import BridgeOnly, Settings
 
 
 S = TypeVar("S", "Settings", "BridgeOnly")
@@ -106,7 +106,7 @@ def run(
     if limit is not None:
         raise typer.BadParameter("--limit goes with --dry-run")
     from stream.runtime.worker import serve  # noqa: PLC0415  only the service pays for what it loads
-    from stream.settings import load  # noqa: PLC0415
+    from stream.settings_loader import load  # noqa: PLC0415
 
     _serve(load, serve)
 
@@ -145,7 +145,7 @@ def _rehearse(limit: int | None) -> None:
     import orjson  # noqa: PLC0415
 
     from stream.operations.dry_run import dry_run  # noqa: PLC0415
-    from stream.settings import load  # noqa: PLC0415
+    from stream.settings_loader import load  # noqa: PLC0415
     from stream.telemetry.log import configure  # noqa: PLC0415
 
     def write(line: dict[str, object]) -> None:
@@ -174,7 +174,7 @@ def bridge(
     are not right; 69 and 75: Kafka, the registry or a port is unavailable, start again.
     """
     from stream.bridge.service import serve_topic, serve_webhook  # noqa: PLC0415
-    from stream.settings import load_bridge  # noqa: PLC0415
+    from stream.settings_loader import load_bridge  # noqa: PLC0415
 
     if from_topic:
         _serve(load_bridge, partial(serve_topic, source=from_topic))
@@ -236,7 +236,7 @@ def publish(
     from stream.kafka.producer import publish as publish_lines  # noqa: PLC0415
     from stream.runtime.worker import kafka_config  # noqa: PLC0415
     from stream.schema_registry.opening import header_for  # noqa: PLC0415
-    from stream.settings import load_kafka, load_registry  # noqa: PLC0415
+    from stream.settings_loader import load_kafka, load_registry  # noqa: PLC0415
 
     with told(), _open(file) as lines:
         config = kafka_config(load_kafka())
@@ -366,7 +366,7 @@ def status(
     from stream.operations.board import show  # noqa: PLC0415
     from stream.operations.status import overview  # noqa: PLC0415
     from stream.runtime.worker import kafka_config  # noqa: PLC0415
-    from stream.settings import load_exporter  # noqa: PLC0415
+    from stream.settings_loader import load_exporter  # noqa: PLC0415
 
     code = 0
     try:
@@ -390,7 +390,8 @@ def lag_exporter(
     no member of the group, and needs none of Wootric's settings.
     """
     from stream.runtime.worker import kafka_config, until_signal  # noqa: PLC0415
-    from stream.settings import LogFormat, load_exporter  # noqa: PLC0415
+    from stream.settings import LogFormat  # noqa: PLC0415
+    from stream.settings_loader import load_exporter  # noqa: PLC0415
     from stream.telemetry.lag_exporter import LagExporter  # noqa: PLC0415
     from stream.telemetry.log import configure  # noqa: PLC0415
 
@@ -439,7 +440,7 @@ def demo(
 
 def _kafka() -> "tuple[KafkaConfig, int]":
     from stream.runtime.worker import kafka_config  # noqa: PLC0415
-    from stream.settings import load_kafka  # noqa: PLC0415
+    from stream.settings_loader import load_kafka  # noqa: PLC0415
 
     kafka = load_kafka()
     return kafka_config(kafka), kafka.dedupe_window_s

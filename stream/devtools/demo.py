@@ -41,7 +41,7 @@ from stream.kafka.reader import Survey
 from stream.kafka.topics import create
 from stream.record import Record
 from stream.runtime.worker import kafka_config
-from stream.settings import load_kafka
+from stream.settings_loader import load_kafka
 from stream.transform import Deliver, Rules
 
 PARTITIONS = 6

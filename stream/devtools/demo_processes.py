@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stream.devtools.guard import GuardedGroup
 from stream.kafka.config import KafkaConfig
-from stream.settings import variables
+from stream.settings_loader import variables
 
 KAFKA_ACCESS = frozenset(
     f"KAFKA__{name}{end}"

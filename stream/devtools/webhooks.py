@@ -23,7 +23,7 @@ from stream.errors import StartupError
 from stream.kafka.config import KafkaConfig, plain_producer
 from stream.kafka.reader import Survey
 from stream.record import Record
-from stream.settings import variables
+from stream.settings_loader import variables
 
 SENDERS = 16
 TIMEOUT_S = 5

@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from urllib.parse import urlsplit
 
-from stream.bridge.service import shared_secrets
 from stream.doctor.checks import look_at_wootric
 from stream.doctor.kafka import look_at_kafka, look_at_kafka_for_bridge
 from stream.doctor.network import Address, look_at
@@ -25,7 +24,7 @@ from stream.doctor.version import look_at_version
 from stream.errors import StartupError
 from stream.kafka.config import KafkaConfig
 from stream.runtime.worker import kafka_config, wootric_account
-from stream.settings import Settings, load, load_bridge
+from stream.settings_loader import Settings, load, load_bridge, shared_secrets
 
 
 def examine(*, tolerant: bool = False) -> Iterator[Diagnosis]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeAlias, assert_never
+from typing import assert_never
 
 from sink.wootric.delivery import (
     Deferred,
@@ -17,26 +17,24 @@ from sink.wootric.delivery import (
     Skipped,
 )
 from sink.wootric.expense import api_requests
-from sink.wootric.operations import DeleteEndUser, EffectClass, PageView
-from stream.codec.dead_letter import DeadLetter, trace_headers
+from sink.wootric.operations import EffectClass, PageView
 from stream.engine.brake import Brake
 from stream.engine.checkpoint import Share
-from stream.engine.end_user_cache import UNCHANGED, Users
+from stream.engine.end_user_cache import Users
 from stream.engine.intent import read_intent, write_intent
 from stream.engine.lanes import Lane, Pending, Work, remade
 from stream.engine.limits import Limits
 from stream.engine.offsets import Offsets
 from stream.engine.prepare import Judged, Refuse
 from stream.engine.scheduler import LOOKING, Turn, turn_of
+from stream.engine.settlement import Settled, Settlement
 from stream.engine.unsaved import Unsaved
 from stream.record import Partition, Record
-from stream.state.ledger import EVENT, State, intent_key, read_event, replay_of
-from stream.state.ledger_codec import EventEntry, EventOutcome, encode
+from stream.state.ledger import EVENT, intent_key, read_event
+from stream.state.store import State
 from stream.transform import Deliver, Skip
 
 NEVER = float("-inf")
-Settled: TypeAlias = Callable[[Pending, str, str], None]
-"""Told of an event that settles: its outcome and the reason."""
 SOMEBODY = EndUser(id=0)
 """Stands for a user whose entry has not been read yet."""
 
@@ -77,11 +75,20 @@ class PartitionFlow:
         self._users = Users(self.unsaved, unchanged_resend_after_s=limits.unchanged_resend_after_s)
         self._limits = limits
         self.committed_offset: int | None = None
-        self._settled = settled
         self._lanes: dict[str, Lane] = {}
         self._open: dict[str, Work | None] = {}
         self._twins: dict[str, list[Pending]] = {}
         self._awaiting: set[Work] = set()
+        self._settlement = Settlement(
+            unsaved=self.unsaved,
+            offsets=self.offsets,
+            brake=self.brake,
+            users=self._users,
+            limits=limits,
+            under_way=self._open,
+            twins=self._twins,
+            settled=settled,
+        )
 
     @property
     def unsettled(self) -> int:
@@ -156,20 +163,22 @@ class PartitionFlow:
         if settled is not None:
             receipt = read_event(settled)
             again = receipt is not None and receipt.offset == record.offset
-            self._done(pending, "duplicate", "redelivered" if again else "message_id")
+            self._settlement.done(pending, "duplicate", "redelivered" if again else "message_id")
             return self._passed()
         match event.verdict:
             case Skip(reason):
                 self.brake.note(refused=False)
-                self._done(pending, "skipped", reason)
+                self._settlement.done(pending, "skipped", reason)
             case Refuse(reason, detail):
-                self._reject(pending, Rejected(reason=reason, detail=detail, attempts=0), now_ms)
+                self._settlement.reject(
+                    pending, Rejected(reason=reason, detail=detail, attempts=0), now_ms
+                )
             case Deliver(lane=lane_key, operation=operation):
                 lane = self._lanes.get(lane_key)
                 if lane is None:
                     needless = self._users.needless(operation, pending, now_ms)
                     if needless is not None:
-                        self._skip(pending, needless, now_ms)
+                        self._settlement.skip(pending, needless, now_ms)
                         return self._passed()
                     lane = self._lanes[lane_key] = Lane(lane_key, self.partition)
                 self._open[event.event_id] = None
@@ -254,7 +263,7 @@ class PartitionFlow:
                 self._intend(work, known, now_ms)
                 return work, []
             lane.waiting.popleft()
-            self._skip_all(work, reason, now_ms)
+            self._settlement.skip_all(work, reason, now_ms)
         self._forget(lane)
         return None, []
 
@@ -268,11 +277,11 @@ class PartitionFlow:
             work.operation = remade(work.members)
         if work.operation is None:
             parked = Parked(reason="operation_lost", detail="its events ask for nothing any more")
-            self._park(work, parked, now_ms)
+            self._settlement.park(work, parked, now_ms)
             return None, list(self._close_intent(work).ready)
         if work.effect is EffectClass.UNOBSERVABLE and not self._limits.resend_pages:
             detail = "the worker that had it under way ended"
-            self._park(work, Parked(reason="ambiguous", detail=detail), now_ms)
+            self._settlement.park(work, Parked(reason="ambiguous", detail=detail), now_ms)
             return None, list(self._close_intent(work).ready)
         work.known = None
         self._send(work)
@@ -316,20 +325,20 @@ class PartitionFlow:
         work.sending = False
         match outcome:
             case Delivered():
-                self._deliver(work, outcome, now_ms)
+                self._settlement.deliver(work, outcome, now_ms)
             case Skipped():
                 self._users.remember(work, outcome.end_user, now_ms)
                 if work.in_doubt and work.effect is EffectClass.UNOBSERVABLE:
                     detail = f"sent perhaps, before it was found out: {outcome.reason}"
-                    self._park(work, Parked(reason="ambiguous", detail=detail), now_ms)
+                    self._settlement.park(work, Parked(reason="ambiguous", detail=detail), now_ms)
                 else:
-                    self._skip_all(work, outcome.reason, now_ms)
+                    self._settlement.skip_all(work, outcome.reason, now_ms)
             case Rejected():
                 if len(work.members) > 1 and all(m.operation for m in work.members):
                     return self._again(work, work.split(), now)
-                self._reject_all(work, outcome, now_ms)
+                self._settlement.reject_all(work, outcome, now_ms)
             case Parked():
-                self._park(work, outcome, now_ms)
+                self._settlement.park(work, outcome, now_ms)
             case InDoubt():
                 return self._doubt(work, outcome, now, now_ms)
             case Deferred():
@@ -341,82 +350,13 @@ class PartitionFlow:
                 assert_never(outcome)
         return self._close_intent(work)
 
-    def _deliver(self, work: Work, outcome: Delivered, now_ms: int) -> None:
-        if isinstance(work.operation, DeleteEndUser):
-            self._users.forget(work.operation, work.members)
-        else:
-            self._users.remember(work, outcome.end_user, now_ms)
-        for member in work.members:
-            self.brake.note(refused=False)
-            self._receipt(
-                member,
-                EventOutcome.DELIVERED,
-                now_ms,
-                request_id=work.request_id,
-                remote_id=outcome.remote_id,
-                status=outcome.status,
-                attempts=outcome.attempts,
-            )
-            self._done(member, "delivered", "")
-
-    def _skip_all(self, work: Work, reason: str, now_ms: int) -> None:
-        for member in work.members:
-            self._skip(member, reason, now_ms)
-
-    def _skip(self, event: Pending, reason: str, now_ms: int) -> None:
-        """Settle without an effect, for a reason that depends on what Wootric held then.
-
-        What the transform skips needs no receipt: it is skipped again when it is read again.
-        """
-        self._receipt(event, EventOutcome.SKIPPED, now_ms, reason=reason)
-        if reason == UNCHANGED and event.operation is not None:
-            self._users.touch(event.operation, event)
-        self.brake.note(refused=False)
-        self._done(event, "skipped", reason)
-
-    def _reject_all(self, work: Work, outcome: Rejected, now_ms: int) -> None:
-        self._users.forget(work.operation)
-        for member in work.members:
-            self._reject(member, outcome, now_ms, work)
-
-    def _reject(
-        self, event: Pending, outcome: Rejected, now_ms: int, work: Work | None = None
-    ) -> None:
-        self.brake.note(refused=True)
-        self.unsaved.dead_letters.append(self._letter(event, outcome, now_ms))
-        self._receipt(
-            event,
-            EventOutcome.REJECTED,
-            now_ms,
-            reason=outcome.reason,
-            request_id=work.request_id if work else None,
-            status=outcome.status,
-            attempts=outcome.attempts,
-        )
-        self._done(event, "rejected", outcome.reason)
-
-    def _park(self, work: Work, outcome: Parked, now_ms: int) -> None:
-        if work.effect is not EffectClass.UNOBSERVABLE:
-            self._users.forget(work.operation)
-        for member in work.members:
-            self.unsaved.parked.append(self._letter(member, outcome, now_ms))
-            self._receipt(
-                member,
-                EventOutcome.PARKED,
-                now_ms,
-                reason=outcome.reason,
-                request_id=work.request_id,
-                attempts=outcome.attempts,
-            )
-            self._done(member, "parked", outcome.reason)
-
     def _doubt(self, work: Work, outcome: InDoubt, now: float, now_ms: int) -> Step:
         """Close the lane until a late effect can be excluded; decide at once for pages."""
         if work.effect is EffectClass.UNOBSERVABLE:
             if self._limits.resend_pages:
                 return self._hold(work, now)
             parked = Parked(reason="ambiguous", detail=outcome.detail, attempts=outcome.attempts)
-            self._park(work, parked, now_ms)
+            self._settlement.park(work, parked, now_ms)
             return self._close_intent(work)
         self._users.forget(work.operation)
         if not work.in_doubt:
@@ -506,58 +446,3 @@ class PartitionFlow:
         if lane.current is None and not lane.waiting:
             lane.queued = None  # it names its lane: without this, both would be a cycle
             self._lanes.pop(lane.key, None)
-
-    def _done(self, event: Pending, outcome: str, reason: str) -> None:
-        """Settle an event, and what came in the meantime with the same id."""
-        self._open.pop(event.event_id, None)
-        if self.offsets.settle(event.record.offset):
-            self._count(event, outcome, reason)
-        for twin in self._twins.pop(event.event_id, ()):
-            self.offsets.settle(twin.record.offset)
-            self._count(twin, "duplicate", "message_id")
-
-    def _count(self, event: Pending, outcome: str, reason: str) -> None:
-        self.unsaved.count(outcome, reason, event.record.size)
-        if self._settled is not None:
-            self._settled(event, outcome, reason)
-
-    def _receipt(
-        self,
-        event: Pending,
-        outcome: EventOutcome,
-        now_ms: int,
-        *,
-        reason: str | None = None,
-        request_id: str | None = None,
-        remote_id: int | None = None,
-        status: int | None = None,
-        attempts: int = 0,
-    ) -> None:
-        entry = EventEntry(
-            outcome=outcome,
-            reason=reason,
-            offset=event.record.offset,
-            at_ms=now_ms,
-            request_id=request_id,
-            remote_id=remote_id,
-            status=status,
-            attempts=attempts,
-        )
-        self.unsaved.put(EVENT + event.event_id, encode(entry), remote_id)
-
-    def _letter(self, event: Pending, outcome: Rejected | Parked, now_ms: int) -> DeadLetter:
-        return DeadLetter(
-            key=event.record.key,
-            value=event.record.value,
-            reason=outcome.reason,
-            detail=outcome.detail,
-            origin=event.record.partition,
-            offset=event.record.offset,
-            message_id=event.message_id,
-            http_status=outcome.status if isinstance(outcome, Rejected) else None,
-            attempts=outcome.attempts,
-            failed_at_ms=now_ms,
-            app_version=self._limits.app_version,
-            replay=replay_of(event.record),
-            trace=trace_headers(event.record.headers),
-        ).fitting(self._limits.letter_bytes_max)

@@ -1,5 +1,6 @@
 """From a record to what should become of it: decode, then transform. Pure."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -7,7 +8,7 @@ from stream.codec.decode import Decoder
 from stream.codec.event import Event
 from stream.errors import RecordError
 from stream.record import Record
-from stream.state.ledger import bounded, event_id, is_forced, replay_of
+from stream.state.ledger import bounded
 from stream.transform import Deliver, Rules, Skip, transform
 
 TOMBSTONE = "tombstone"
@@ -80,3 +81,58 @@ def event_time_ms(event: Event | None, record: Record, *, replayed: bool) -> int
         if written_ms <= 0 or event.timestamp_ms <= written_ms:
             return event.timestamp_ms
     return 0 if replayed else record.timestamp_ms
+
+
+REPLAY_HEADER = "x-replay"
+FORCE_HEADER = "x-replay-force"
+
+PLACE_LENGTH_MAX = 100
+
+
+def event_id(record: Record, event: Event | None) -> str:
+    """Return what an event is known by: its messageId, else where its bytes lie.
+
+    A replayed dead letter carries the letter's own place in the header ``x-replay``,
+    which makes it another event than the one that was refused, and the same event however
+    often that letter is replayed: where the replays lie does not matter then.
+    """
+    message_id = event.message_id if event is not None else None
+    replay = replay_of(record)
+    place = "" if replay is not None else f"{record.offset}/"
+    if message_id:
+        name = message_id
+    else:
+        digest = hashlib.blake2b(record.value or b"", digest_size=8).hexdigest()
+        name = f"{record.partition.topic}/{record.partition.number}/{place}{digest}"
+    if replay is not None:
+        name = f"{name}#{replay}"
+    if is_forced(record, event):
+        name = f"{name}#force"
+    return bounded(name)
+
+
+def replay_of(record: Record) -> str | None:
+    """Return the place of the dead letter that this record is a replay of, or None."""
+    place = _header(record, REPLAY_HEADER)
+    return place if place is None or len(place) <= PLACE_LENGTH_MAX else None
+
+
+def is_forced(record: Record, event: Event | None) -> bool:
+    """Whether this is a replayed identify that is to win over what is newer.
+
+    It is another event than the replay without force, which may have been settled as
+    stale. Any other event has nothing to win over: force must not make it a second one.
+    """
+    return (
+        event is not None
+        and event.type == "identify"
+        and replay_of(record) is not None
+        and _header(record, FORCE_HEADER) is not None
+    )
+
+
+def _header(record: Record, name: str) -> str | None:
+    for other, value in record.headers:
+        if other == name and value is not None:
+            return value.decode("utf-8", "replace")
+    return None

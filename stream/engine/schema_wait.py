@@ -5,22 +5,12 @@ pass what is held.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from stream.record import Partition
 
 Missing = Callable[[bytes | None], int | None]
 """Gives the id of the schema that a value waits for, None if it waits for nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Why messages wait: for the registry, or for a schema that it does not know (yet)."""
-
-    schema_id: int
-    is_unknown: bool
-    detail: str
 
 
 class Holds:

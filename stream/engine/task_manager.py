@@ -7,6 +7,7 @@ second buffer to flush when a partition moves.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from types import MappingProxyType
 
 from sink.wootric.delivery import Outcome
@@ -18,7 +19,7 @@ from stream.engine.prepare import Judged
 from stream.engine.scheduler import Turn, Turns
 from stream.engine.timers import Timers
 from stream.record import Partition
-from stream.state.ledger import State
+from stream.state.store import State
 
 RELEASES_PER_TURN_MAX = 2_000
 """Bounds how long one turn of the loop may take."""
@@ -213,3 +214,16 @@ class Flow:
                 else:
                     api -= 1
             self._queue(flow, lanes)
+
+
+class HaltReason(StrEnum):
+    """Why a partition stands still."""
+
+    OFFSET_OUT_OF_RANGE = "offset_out_of_range"
+    LEDGER_MISSING = "ledger_missing"
+    LEDGER_BEHIND = "ledger_behind"
+    LEDGER_UNREADABLE = "ledger_unreadable"
+    DEAD_LETTERS = "dead_letters"
+    REGISTRY_AWAY = "registry_away"
+    UNKNOWN_SCHEMA = "unknown_schema"
+    OVERSTRETCHED = "overstretched"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stream.codec.dead_letter import DeadLetter
 from stream.engine.checkpoint import LedgerRecord, Share
 from stream.engine.lanes import Work
-from stream.state.ledger import State
+from stream.state.store import State
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from confluent_kafka import (
 )
 
 from stream.engine.checkpoint import Checkpoint
+from stream.engine.task_manager import HaltReason
 from stream.errors import CommitAborted, Fenced, KafkaFailed
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
@@ -37,7 +38,6 @@ from stream.kafka.protocol import (
     Committed,
     Failed,
     Halted,
-    HaltReason,
     Joined,
     Leave,
     Left,

@@ -7,7 +7,8 @@ from typing import Any
 from confluent_kafka import Message
 
 from stream.kafka.records import headers_of
-from stream.state.ledger import REMOTE_ID_HEADER, RawEntry, State
+from stream.state.ledger import REMOTE_ID_HEADER
+from stream.state.store import RawEntry, State
 
 
 def fold(

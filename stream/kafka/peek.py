@@ -15,7 +15,7 @@ from stream.kafka.folding import fold
 from stream.kafka.metadata import ASK_S, Group, committed
 from stream.kafka.records import read_record
 from stream.record import Partition, Record
-from stream.state.ledger import MemoryState
+from stream.state.store import MemoryState
 
 CHUNK_RECORDS_MAX = 500
 CHUNK_S_MAX = 1.0

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, TypeAlias
 
 from stream.engine.checkpoint import Checkpoint
+from stream.engine.task_manager import HaltReason
 from stream.record import Partition
-from stream.state.ledger import State
+from stream.state.store import State
 
 # To the loop
 
@@ -108,19 +108,6 @@ class Aborted:
 
     checkpoint: Checkpoint
     reason: str
-
-
-class HaltReason(StrEnum):
-    """Why a partition stands still."""
-
-    OFFSET_OUT_OF_RANGE = "offset_out_of_range"
-    LEDGER_MISSING = "ledger_missing"
-    LEDGER_BEHIND = "ledger_behind"
-    LEDGER_UNREADABLE = "ledger_unreadable"
-    DEAD_LETTERS = "dead_letters"
-    REGISTRY_AWAY = "registry_away"
-    UNKNOWN_SCHEMA = "unknown_schema"
-    OVERSTRETCHED = "overstretched"
 
 
 @dataclass(frozen=True, slots=True)

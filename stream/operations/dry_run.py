@@ -23,7 +23,7 @@ from stream.kafka.peek import Peek
 from stream.record import Partition, Record
 from stream.runtime.worker import judging, kafka_config, limits, wootric_account
 from stream.schema_registry.opening import asked_by_id
-from stream.settings import Settings
+from stream.settings_loader import Settings
 
 Line = dict[str, Any]
 OUTCOMES = {"skipped": "skip", "rejected": "reject", "parked": "park", "duplicate": "duplicate"}

@@ -7,7 +7,7 @@ import orjson
 
 from stream.codec.json_text import parse
 from stream.codec.segment import event_from_json
-from stream.settings import load_transform
+from stream.settings_loader import load_transform
 from stream.transform import Rules
 from stream.transform.preview import preview
 

@@ -16,7 +16,7 @@ from stream.operations.terminal import say
 from stream.record import Record
 from stream.runtime.worker import decoder, judging, kafka_config
 from stream.schema_registry.opening import asked_by_id
-from stream.settings import load_kafka, load_registry, load_transform
+from stream.settings_loader import load_kafka, load_registry, load_transform
 from stream.state.ledger import EVENT
 from stream.state.ledger_codec import EventEntry, decode
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from stream.engine.schema_wait import Holds, Missing, Waiting
-from stream.engine.task_manager import Flow
-from stream.kafka.protocol import HaltReason, Pause, Read
+from stream.engine.schema_wait import Holds, Missing
+from stream.engine.task_manager import Flow, HaltReason
+from stream.kafka.protocol import Pause, Read
 from stream.record import Partition
+from stream.schema_registry.cache import Waiting
 from stream.telemetry.observer import Observer
 
 AWAITING_ROOM = 100

@@ -17,8 +17,8 @@ from sink.wootric.sink import WootricSink
 from stream.engine.checkpoint import Checkpoint
 from stream.engine.limits import Capacity
 from stream.engine.prepare import Judged
-from stream.engine.schema_wait import Missing, Waiting
-from stream.engine.task_manager import Flow
+from stream.engine.schema_wait import Missing
+from stream.engine.task_manager import Flow, HaltReason
 from stream.errors import DecodeError
 from stream.kafka.consumer_thread import GroupMember
 from stream.kafka.protocol import (
@@ -30,7 +30,6 @@ from stream.kafka.protocol import (
     End,
     Failed,
     Halted,
-    HaltReason,
     Joined,
     Kept,
     Leave,
@@ -49,6 +48,7 @@ from stream.kafka.records import partition_of, read_record
 from stream.record import Partition, Record
 from stream.runtime.dispatcher import Sending
 from stream.runtime.flow_control import Pauses
+from stream.schema_registry.cache import Waiting
 from stream.telemetry.observer import Observer
 
 log = structlog.get_logger()

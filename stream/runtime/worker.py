@@ -31,17 +31,8 @@ from stream.record import Record
 from stream.runtime.memory import tidy_regularly
 from stream.runtime.processor import Pace, Processor
 from stream.schema_registry.opening import registered_schemas
-from stream.settings import (
-    InDoubtPages,
-    KafkaSettings,
-    Settings,
-    TransformSettings,
-    WootricSettings,
-    fingerprint,
-    load,
-    load_kafka,
-)
-from stream.settings_loader import lasting
+from stream.settings import InDoubtPages, KafkaSettings, TransformSettings, WootricSettings
+from stream.settings_loader import Settings, fingerprint, lasting, load, load_kafka
 from stream.state.store import Keeper
 from stream.telemetry import log as logs
 from stream.telemetry.gauges import Gauges

@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
 from stream.codec.avro import Schema, confluent_id, schema_from_text
-from stream.engine.schema_wait import Waiting
 from stream.errors import DecodeError
 from stream.schema_registry.client import (
     NotRegistered,
@@ -15,6 +15,16 @@ from stream.schema_registry.client import (
     RegistryClient,
     RegistryUnavailable,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why messages wait: for the registry, or for a schema that it does not know (yet)."""
+
+    schema_id: int
+    is_unknown: bool
+    detail: str
+
 
 log = structlog.get_logger()
 

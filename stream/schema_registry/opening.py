@@ -13,8 +13,8 @@ from stream.errors import DecodeError, StartupError
 from stream.schema_registry.cache import RegisteredSchemas, usable
 from stream.schema_registry.client import NotRegistered, RegistryClient, RegistryUnavailable
 from stream.schema_registry.setup import learn_subject, writer_header
-from stream.settings import SchemaRegistrySettings, load_registry
-from stream.settings_loader import lasting
+from stream.settings import SchemaRegistrySettings
+from stream.settings_loader import lasting, load_registry
 
 
 def registry_client(settings: SchemaRegistrySettings) -> RegistryClient:

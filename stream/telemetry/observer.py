@@ -13,7 +13,8 @@ from stream.engine.checkpoint import Checkpoint, Share
 from stream.engine.lanes import Work
 from stream.engine.partition_task import PartitionFlow
 from stream.engine.prepare import Judged
-from stream.kafka.protocol import Halted, HaltReason, Restored
+from stream.engine.task_manager import HaltReason
+from stream.kafka.protocol import Halted, Restored
 from stream.record import Partition
 from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import LOOP_STATES, Metrics

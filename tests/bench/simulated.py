@@ -14,7 +14,7 @@ from zlib import crc32
 
 from multidict import CIMultiDict
 
-from sink.http_session import Evidence, Reply, Request, Withheld
+from sink.models import Evidence, Reply, Request, Withheld
 from sink.wootric.hooks import SinkHooks
 from sink.wootric.operations import PageView
 from sink.wootric.sink import WootricSink
@@ -36,8 +36,8 @@ from stream.kafka.protocol import (
 from stream.record import Partition
 from stream.runtime.processor import Processor
 from stream.runtime.worker import judging, limits, pace, wootric_account
-from stream.settings import Settings
-from stream.state.ledger import MemoryState
+from stream.settings_loader import Settings
+from stream.state.store import MemoryState
 from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer

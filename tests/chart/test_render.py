@@ -14,7 +14,7 @@ from rendering import CHART, EXAMPLES, MINIMAL, environment, helm, one, pods, re
 from stream import __version__
 from stream.cli import app as cli
 from stream.runtime.worker import pace
-from stream.settings import Settings, names, variables
+from stream.settings_loader import Settings, names, variables
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = ("1.30", "1.32", "1.34", "1.36", "1.37")

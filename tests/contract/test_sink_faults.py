@@ -9,7 +9,7 @@ import pytest
 from sink_world import AT, DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, World, world
 from waiting import stretched, until
 
-from sink.http_session import Evidence
+from sink.models import Evidence
 from sink.wootric.delivery import Deferred, Delivered, EndUser, InDoubt, Parked, Rejected, Skipped
 from sink.wootric.endpoint import Host
 from sink.wootric.operations import CreateDecline, CreateResponse, Operation, UpsertEndUser

@@ -24,11 +24,12 @@ import clock
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
-from sink import http_session
+from sink import http_session, models
 from stream.codec.avro import Schema
 from stream.kafka import consumer_thread, metadata, restore, transactions
 from stream.kafka.config import KafkaConfig
-from stream.state import ledger, ledger_codec
+from stream.state import ledger_codec
+from stream.state import store as state_store
 from stream.state.rocksdb import database, store
 
 FAULTS: dict[str, tuple[int, str]] = {
@@ -181,7 +182,7 @@ def name_requests() -> None:
         reached("between check and write")
 
     async def sending(
-        session: http_session.HttpSession, request: http_session.Request, *rest: Any, **more: Any
+        session: http_session.HttpSession, request: models.Request, *rest: Any, **more: Any
     ):
         _request.set(request.name)
         reached(f"before {request.name}")
@@ -217,7 +218,7 @@ def name_all() -> None:
     metadata.Group.ends = named("ends", metadata.Group.ends)
     restore.fold = named("fold", restore.fold)
     restore.Restore._reached = named("ledger reached", restore.Restore._reached)
-    ledger.MemoryState.put = named("state", ledger.MemoryState.put)
+    state_store.MemoryState.put = named("state", state_store.MemoryState.put)
     database.Engine.open = named("open store", database.Engine.open)
     database.Database.items = named("scan store", database.Database.items)
     database.Database.write = named("write store", database.Database.write)

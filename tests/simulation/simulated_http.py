@@ -14,7 +14,7 @@ from script import POISON, USERS, Survey
 from witness import Departure
 from world import LATE_MAX_S, REQUEST_TIMEOUT_S, Later, World
 
-from sink.http_session import Evidence, Lost, NotSent, Reply, Request, Withheld
+from sink.models import Evidence, Lost, NotSent, Reply, Request, Withheld
 from sink.wootric.delivery import Delivery
 from sink.wootric.operations import PageView
 from stream.devtools.wootric_emulator.api import Api

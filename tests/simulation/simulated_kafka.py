@@ -16,7 +16,8 @@ from witness import Witness
 from stream.engine.checkpoint import Checkpoint, LedgerRecord
 from stream.engine.prepare import Judged
 from stream.record import Partition
-from stream.state.ledger import INTENT, USER, MemoryState
+from stream.state.ledger import INTENT, USER
+from stream.state.store import MemoryState
 
 TRANSACTION_TIMEOUT_S = 3.0
 

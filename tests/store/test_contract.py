@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from stream.state.ledger import EVENT, INTENT, USER, MemoryState, State
+from stream.state.ledger import EVENT, INTENT, USER
+from stream.state.store import MemoryState, State
 
 KEYS = [f"{kind}{name}" for kind in (EVENT, INTENT, USER) for name in ("a", "b", "é", "a/b")]
 IDS = [1, 2, 10, 2**63]

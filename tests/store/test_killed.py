@@ -14,7 +14,7 @@ from common_store import PART, World
 from waiting import until_now
 from writer import KEYS, RECORDS, expected
 
-from stream.state.ledger import State
+from stream.state.store import State
 
 KILLS = 6
 PART_OF_MUCH = replace(PART, end=10**9)

@@ -14,9 +14,8 @@ from common_store import PART, World
 from structlog.testing import capture_logs
 
 from stream.errors import StateFailed
-from stream.state.ledger import MemoryState, State
 from stream.state.rocksdb.store import RETRY_S, StoredState
-from stream.state.store import LedgerPart
+from stream.state.store import LedgerPart, MemoryState, State
 
 DAY_S = 86_400
 

@@ -14,7 +14,7 @@ from stream.engine.checkpoint import Checkpoint
 from stream.engine.prepare import Judged
 from stream.engine.task_manager import Flow
 from stream.record import Record
-from stream.state.ledger import MemoryState
+from stream.state.store import MemoryState
 from stream.telemetry.gauges import Gauges, headroom_s
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer

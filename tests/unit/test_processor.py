@@ -18,14 +18,13 @@ from sink.http_session import HttpSession
 from sink.wootric.account import WootricAccount
 from sink.wootric.sink import WootricSink
 from stream.engine.prepare import Judged, Refuse
-from stream.engine.task_manager import Flow
+from stream.engine.task_manager import Flow, HaltReason
 from stream.kafka.consumer_thread import GroupMember
 from stream.kafka.protocol import (
     Assigned,
     Command,
     Commit,
     Committed,
-    HaltReason,
     Leave,
     Left,
     Pause,
@@ -36,7 +35,7 @@ from stream.kafka.protocol import (
 )
 from stream.record import Partition, Record
 from stream.runtime.processor import Pace, Processor
-from stream.state.ledger import MemoryState
+from stream.state.store import MemoryState
 from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer

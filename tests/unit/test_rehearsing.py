@@ -10,8 +10,8 @@ from stream.kafka.producer import record_of
 from stream.operations.dry_run import Rehearsing
 from stream.record import Partition, Record
 from stream.runtime.worker import judging, limits
-from stream.settings import Settings
-from stream.state.ledger import MemoryState
+from stream.settings_loader import Settings
+from stream.state.store import MemoryState
 
 PARTITION = Partition("segment.events", 0)
 SETTINGS = Settings(

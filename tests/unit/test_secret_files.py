@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from stream import settings
+from stream import settings_loader
 from stream.errors import StartupError
-from stream.secret_files import with_files
-from stream.settings_loader import Renewed
+from stream.settings_loader import Renewed, with_files
 
 SECRETS = ("WOOTRIC__CLIENT_SECRET", "KAFKA__PROPERTIES")
 NEEDED = {
@@ -25,7 +24,7 @@ def secret(tmp_path: Path) -> Path:
 
 
 def given(monkeypatch: pytest.MonkeyPatch, **more: str) -> None:
-    for name in settings.variables():
+    for name in settings_loader.variables():
         monkeypatch.delenv(name, raising=False)
     for name, value in {**NEEDED, **more}.items():
         monkeypatch.setenv(name, value)
@@ -40,11 +39,11 @@ def test_a_file_is_as_good_as_the_environment(monkeypatch, secret, tmp_path):
         WOOTRIC__CLIENT_SECRET_FILE=str(secret),
         kafka__properties_file=str(properties),
     )
-    loaded = settings.load()
+    loaded = settings_loader.load()
     assert loaded.wootric.client_secret is not None
     assert loaded.wootric.client_secret.get_secret_value() == " hunter2 "
     assert loaded.kafka.login == ("u", "p")
-    assert settings.in_files()
+    assert settings_loader.in_files()
 
 
 def test_what_is_wrong_names_the_setting_and_quotes_nothing(monkeypatch, secret, tmp_path):
@@ -60,7 +59,7 @@ def test_what_is_wrong_names_the_setting_and_quotes_nothing(monkeypatch, secret,
         WOOTRIC__CLIENT_SECRT_FILE="hunter2",
     )
     with pytest.raises(StartupError) as caught:
-        settings.load()
+        settings_loader.load()
     text = str(caught.value)
     assert "WOOTRIC__CLIENT_SECRET and WOOTRIC__CLIENT_SECRET_FILE are both set" in text
     assert "WOOTRIC__PASSWORD_FILE cannot be read: No such file" in text
@@ -72,7 +71,7 @@ def test_what_is_wrong_names_the_setting_and_quotes_nothing(monkeypatch, secret,
 def test_a_login_for_kafka_is_whole(monkeypatch):
     given(monkeypatch, WOOTRIC__CLIENT_SECRET="s", KAFKA__SASL_PASSWORD="hunter2")
     with pytest.raises(StartupError, match="KAFKA__SASL_USERNAME") as caught:
-        settings.load()
+        settings_loader.load()
     assert "hunter2" not in str(caught.value)
 
 

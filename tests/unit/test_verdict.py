@@ -2,8 +2,9 @@
 
 import pytest
 
+from stream.engine.task_manager import HaltReason
 from stream.kafka.lag import GroupLag, PartitionLag
-from stream.kafka.protocol import Halted, HaltReason
+from stream.kafka.protocol import Halted
 from stream.operations import status
 from stream.record import Partition
 from stream.telemetry.status import verdict

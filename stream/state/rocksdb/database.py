@@ -24,7 +24,7 @@ from rocksdict import (
     WriteOptions,
 )
 
-from stream.state.ledger import RawEntry
+from stream.state.store import RawEntry
 
 CACHE_BYTES = 64 * 1024 * 1024
 """Blocks, indexes and filters of all partitions, an equal share each."""

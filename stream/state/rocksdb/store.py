@@ -13,10 +13,11 @@ from random import uniform
 import structlog
 
 from stream.errors import StateFailed
-from stream.state.ledger import INTENT, RawEntry
+from stream.state.ledger import INTENT
 from stream.state.rocksdb.database import Database, claim
 from stream.state.rocksdb.meta import Cover
 from stream.state.rocksdb.sweep import OFFSET_BYTES, Sweeper, prefix
+from stream.state.store import RawEntry
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ from stream.engine.partition_task import PartitionFlow
 from stream.engine.prepare import Judged, Verdict
 from stream.engine.task_manager import Flow
 from stream.record import Partition, Record
-from stream.state.ledger import MemoryState
+from stream.state.store import MemoryState
 from stream.transform import Deliver
 
 PARTITION = Partition("segment.events", 0)

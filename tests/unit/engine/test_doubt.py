@@ -8,8 +8,9 @@ from flow_driver import LIMITS, PARTITION, Driver, delete, identify, names, page
 from sink.wootric.delivery import Deferred, Delivered, InDoubt, Parked, Skipped
 from sink.wootric.operations import EffectClass, Operation
 from stream.errors import DecodeError
-from stream.state.ledger import EVENT, MemoryState
+from stream.state.ledger import EVENT
 from stream.state.ledger_codec import IntentEntry, UserEntry, encode
+from stream.state.store import MemoryState
 from stream.transform import Skip
 
 

@@ -5,9 +5,8 @@ from typing import Any
 from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
 from stream.codec.segment import encode_event, event_from_json
-from stream.engine.prepare import Judged, judge
+from stream.engine.prepare import REPLAY_HEADER, Judged, judge
 from stream.record import Partition, Record
-from stream.state.ledger import REPLAY_HEADER
 from stream.transform import Rules
 
 SOURCE = Partition("segment.events", 2)

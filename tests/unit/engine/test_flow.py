@@ -18,8 +18,8 @@ from stream.engine.limits import Capacity, Limits
 from stream.engine.prepare import Judged, Refuse
 from stream.engine.task_manager import Flow
 from stream.record import Partition, Record
-from stream.state.ledger import MemoryState
 from stream.state.ledger_codec import EventEntry, EventOutcome, IntentEntry, decode
+from stream.state.store import MemoryState
 from stream.transform import Deliver, Skip
 
 PARTITION = Partition("events", 0)

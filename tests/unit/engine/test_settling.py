@@ -19,9 +19,9 @@ from sink.wootric.delivery import (
     Skipped,
 )
 from stream.engine.end_user_cache import ENTRY_BYTES_MAX
-from stream.engine.prepare import Judged, Refuse
+from stream.engine.prepare import REPLAY_HEADER, Judged, Refuse
 from stream.record import Record
-from stream.state.ledger import EVENT, REPLAY_HEADER, read_event
+from stream.state.ledger import EVENT, read_event
 from stream.transform import Skip
 
 REJECTED = Rejected(reason="invalid", detail="no", status=422)

@@ -3,7 +3,7 @@
 import pytest
 
 from sink.classify import classify
-from sink.http_session import Lost, NotSent, Reply, Withheld
+from sink.models import Lost, NotSent, Reply, Withheld
 
 WRITES = [
     (200, {}, "executed"),

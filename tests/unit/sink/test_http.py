@@ -13,18 +13,8 @@ import uvloop
 from waiting import STILL_S, Stillness, stretched
 from yarl import URL
 
-from sink.http_session import (
-    BODY_BYTES_MAX,
-    SPARE_CONNECTIONS,
-    Evidence,
-    HttpSession,
-    Lost,
-    NotSent,
-    Reply,
-    Request,
-    Withheld,
-    _Attempt,
-)
+from sink.http_session import BODY_BYTES_MAX, SPARE_CONNECTIONS, HttpSession, _Attempt
+from sink.models import Evidence, Lost, NotSent, Reply, Request, Withheld
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 PERSON = "ada%40example.com"
