@@ -1,6 +1,6 @@
 """When to stop asking: a circuit that opens and is probed. Pure."""
 
-from sink.retry import backoff_s
+from sink.rate_limit import backoff_s
 
 FIRST_PROBE_S = 0.5
 

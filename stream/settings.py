@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from sink.wootric.account import PIXEL_URL
+from sink.wootric.auth import PIXEL_URL
 from stream.bridge.signature import Batches
 
 DAY_S = 86_400

@@ -16,7 +16,7 @@ from scripts.dashboards.panels import Dashboard, Panel, quantiles, rate
 CATALOGUES = (
     ("stream.telemetry.metrics", "Metrics"),
     ("stream.telemetry.lag_exporter", "LagMetrics"),
-    ("stream.telemetry.bridge_metrics", "BridgeMetrics"),
+    ("stream.telemetry.metrics", "BridgeMetrics"),
 )
 ROW = 3
 

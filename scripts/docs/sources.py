@@ -17,8 +17,8 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from scripts import documents as chart
-from sink.wootric import refusals
-from stream.bridge import refusal
+from sink.wootric import replies
+from stream.bridge import payload
 from stream.cli import app as cli
 from stream.engine import end_user_cache
 from stream.engine.task_manager import HaltReason
@@ -27,10 +27,9 @@ from stream.kafka.config import KafkaConfig
 from stream.operations.analysis import explanations
 from stream.settings import SECTIONS
 from stream.settings_loader import file_names, names, secret_names
-from stream.telemetry.bridge_metrics import BridgeMetrics
 from stream.telemetry.lag_exporter import LagMetrics
 from stream.telemetry.log_events import EVENTS
-from stream.telemetry.metrics import Metrics
+from stream.telemetry.metrics import BridgeMetrics, Metrics
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -38,7 +37,7 @@ CHART = ROOT / "helm" / "wootric-destination"
 PACKAGES = ("stream", "sink")
 EMULATOR = "wootric_emulator"
 """The folder whose literals are no words of the service."""
-LEDGER_MODULES = {"intent.py", "ledger_codec.py", "dead_letter.py"}
+LEDGER_MODULES = {"lanes.py", "ledger.py", "dead_letter.py"}
 """What they refuse was written by the service itself, and is never an event's reason."""
 DEDUPE_WINDOW_S = 7 * 86_400
 
@@ -163,8 +162,8 @@ def skips() -> Mapping[str, str]:
 
 def named_reasons() -> set[tuple[str, str]]:
     """Return the (outcome, reason) pairs that the code names by constants."""
-    words = {word for _, word in (*refusals._BY_TEXT, *refusals._BY_MESSAGE)}
-    words |= set(refusals._BY_STATUS.values())
+    words = {word for _, word in (*replies._BY_TEXT, *replies._BY_MESSAGE)}
+    words |= set(replies._BY_STATUS.values())
     return {
         ("delivered", ""),
         ("skipped", end_user_cache.UNCHANGED),
@@ -182,7 +181,7 @@ def halt_reasons() -> list[str]:
 
 def bridge_refusals() -> Mapping[str, int]:
     """Return the HTTP status of each reason for which the bridge refuses a request."""
-    return {str(reason): status for reason, status in refusal.STATUS.items()}
+    return {str(reason): status for reason, status in payload.STATUS.items()}
 
 
 # Topics and schemas

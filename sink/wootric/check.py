@@ -8,10 +8,9 @@ from random import Random
 from sink.classify import Verdict, classify
 from sink.http_session import HttpSession
 from sink.models import Reply
-from sink.wootric.account import WootricAccount
-from sink.wootric.auth import Bearer, Grant, TokenKeeper
-from sink.wootric.context import Context
-from sink.wootric.hooks import SinkHooks
+from sink.wootric.auth import Bearer, Grant, TokenKeeper, WootricAccount
+from sink.wootric.delivery import SinkHooks
+from sink.wootric.endpoint import Context
 from sink.wootric.requests import Requests
 
 

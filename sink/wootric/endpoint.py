@@ -1,14 +1,31 @@
 """One host: whether it may be asked, when, and by how many. Told to whoever listens."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from sink.circuit_breaker import Circuit
 from sink.classify import Ambiguous, NotExecuted, OutOfLease, Throttled, Verdict
-from sink.models import Evidence, Reply
+from sink.models import Evidence, Reply, Sender
 from sink.permits import Slots
-from sink.rate_limit import RateGate, read_allowance
-from sink.retry import backoff_s, demanded_wait_s
-from sink.wootric.context import Context
+from sink.rate_limit import RateGate, backoff_s, demanded_wait_s, read_allowance
+from sink.wootric.delivery import SinkHooks
+
+# What every part of the sink needs from outside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """``clock`` gives monotonic seconds, ``wall_clock`` Unix seconds, ``random`` numbers in
+    [0, 1).
+    """
+
+    http: Sender
+    clock: Callable[[], float]
+    wall_clock: Callable[[], float]
+    random: Callable[[], float]
+    hooks: SinkHooks
+
 
 THROTTLE_INITIAL_S = 1.0
 THROTTLE_MAX_S = 15.0  # to ask now and then costs nothing

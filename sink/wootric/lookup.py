@@ -5,12 +5,10 @@ from typing import Any
 
 from sink.classify import Executed, Refused
 from sink.models import Request
-from sink.wootric.client import Answer, Upstream
+from sink.wootric.client import Answer, Effort, Ended, Upstream
 from sink.wootric.delivery import EndUser
-from sink.wootric.effort import Effort, Ended
 from sink.wootric.operations import UpsertEndUser
-from sink.wootric.refusals import detail, is_absent, reason
-from sink.wootric.replies import document, end_user
+from sink.wootric.replies import detail, document, end_user, is_absent, reason
 from sink.wootric.requests import Requests
 
 NOTHING = (b"", b"null")

@@ -1,10 +1,15 @@
-"""Whether a listed response or decline is the one that an operation would have made. Pure."""
+"""Which of Wootric's objects is the one that an operation means, and whose it is. Pure."""
 
+import re
+from collections import OrderedDict
 from collections.abc import Container, Iterable, Mapping
-from typing import Any
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any, TypeAlias
 
-from sink.wootric.operations import CreateDecline, CreateResponse
-from sink.wootric.replies import identifier, seconds, whole
+from sink.wootric.delivery import EndUser
+from sink.wootric.operations import CreateDecline, CreateResponse, DeleteEndUser, UpsertEndUser
+from sink.wootric.replies import identifier, message, seconds, taken, whole
 
 
 def candidates(
@@ -46,3 +51,116 @@ def shows_all(item: Mapping[str, Any], operation: CreateResponse | CreateDecline
 
 def _same_text(item: Mapping[str, Any], name: str, wanted: str | None) -> bool:
     return name not in item or (item[name] or "") == (wanted or "")
+
+
+# Who is who: identities that clash, and end users that several of ours write.
+#
+# At Wootric an e-mail belongs to one end user; whether external ids and phone numbers do is not
+# documented. docs/explanation/identity.md has the policy.
+
+
+SHARED_MAX = 10_000
+OfEndUser: TypeAlias = UpsertEndUser | CreateResponse | CreateDecline | DeleteEndUser
+"""What concerns one end user at the API."""
+
+IDENTITIES = ("email", "phone_number", "external_id")
+
+_TAKEN = re.compile(r"(e-?mail|phone|external)[a-z _]{0,40} has already been taken")
+_FIELDS = {
+    "email": "email",
+    "e-mail": "email",
+    "phone": "phone_number",
+    "external": "external_id",  # "External" is what Rails makes of external_id
+}
+
+
+class Conflict(StrEnum):
+    """What was found, for counting."""
+
+    JOINED = "joined"
+    """The e-mail of somebody new belongs to an end user without another user id."""
+    TAKEN_OVER = "taken_over"
+    """An end user has got this user id instead of another one."""
+    EMAIL_TAKEN = "email_taken"
+    """The new e-mail of a known end user belongs to another one, and was left as it was."""
+    PHONE_NUMBER_TAKEN = "phone_number_taken"
+    """The same of a phone number."""
+    EXTERNAL_ID_TAKEN = "external_id_taken"
+    """The same of a user id."""
+    GONE = "gone"
+    """The end user that we knew is not there any more."""
+
+
+LEFT_AS_IT_WAS = {
+    "email": Conflict.EMAIL_TAKEN,
+    "phone_number": Conflict.PHONE_NUMBER_TAKEN,
+    "external_id": Conflict.EXTERNAL_ID_TAKEN,
+}
+
+
+def clashing(status: int, body: bytes | None) -> frozenset[str]:
+    """Return the fields that a refusal says another end user holds.
+
+    All that could be meant where it does not name them; none where it says something else.
+    """
+    if not taken(body) and status != 409:
+        return frozenset()
+    text = (message(body) or (body or b"").decode("utf-8", "replace")).lower()
+    return frozenset(_FIELDS[name] for name in _TAKEN.findall(text)) or frozenset(IDENTITIES)
+
+
+def without(wanted: UpsertEndUser, fields: Container[str]) -> UpsertEndUser:
+    """Return the operation with these identities left as they are."""
+    return replace(
+        wanted,
+        email=None if "email" in fields else wanted.email,
+        phone_number=None if "phone_number" in fields else wanted.phone_number,
+        external_id=None if "external_id" in fields else wanted.external_id,
+    )
+
+
+def name_of(operation: OfEndUser) -> str | None:
+    """Return the name under which we know the operation's end user."""
+    return operation.external_id or operation.email
+
+
+def is_stranger(shown: EndUser, operation: OfEndUser) -> bool:
+    """Return whether the end user that we knew by its id has become somebody else's.
+
+    Whoever shares the e-mail is the same person to Wootric.
+    """
+    if same_email(shown.email, operation.email):
+        return False
+    if operation.external_id:
+        return shown.external_id not in {None, operation.external_id}
+    return operation.email is not None and shown.email is not None
+
+
+def same_email(one: str | None, other: str | None) -> bool:
+    """Return whether both are there and the same."""
+    return one is not None and other is not None and one.casefold() == other.casefold()
+
+
+class Writers:
+    """End users that several of ours write, and who did last, as far as this worker saw it.
+
+    What one of them knows is out of date after another one's write. Beyond ``SHARED_MAX`` the
+    longest unused are forgotten: that costs accuracy where PUT replaces, and nothing else.
+    """
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: OrderedDict[int, str | None] = OrderedDict()
+
+    def wrote(self, end_user_id: int, name: str | None, *, shared: bool) -> None:
+        """Note a write; ``shared`` says that the end user was another one's until then."""
+        if shared or end_user_id in self._last:
+            self._last[end_user_id] = name
+            self._last.move_to_end(end_user_id)
+            if len(self._last) > SHARED_MAX:
+                self._last.popitem(last=False)
+
+    def outdated(self, end_user_id: int, name: str | None) -> bool:
+        """Return whether somebody else wrote since ``name`` did."""
+        return end_user_id in self._last and self._last[end_user_id] != name

@@ -3,13 +3,11 @@
 from dataclasses import replace
 
 from sink.classify import Executed
-from sink.wootric.client import Upstream
-from sink.wootric.delivery import Delivered, EndUser, Outcome, Skipped
-from sink.wootric.effort import Effort
-from sink.wootric.expense import needs_lookup
+from sink.wootric.client import Effort, Upstream
+from sink.wootric.delivery import Delivered, EndUser, Outcome, Skipped, needs_lookup
 from sink.wootric.lookup import Lookup
 from sink.wootric.operations import PageView
-from sink.wootric.refusals import reason
+from sink.wootric.replies import reason
 from sink.wootric.requests import Requests
 
 

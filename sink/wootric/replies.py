@@ -10,7 +10,7 @@ import orjson
 
 from sink.wootric.delivery import EndUser
 from sink.wootric.operations import IDENTITY_LENGTH_MAX
-from sink.wootric.profile import scalars
+from sink.wootric.requests import scalars
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d+)? ?(Z|UTC|[+-]\d\d:?\d\d)?$")
 
@@ -107,3 +107,157 @@ def _text(value: Any) -> str | None:
         return None
     text = str(value)
     return text if 0 < len(text) <= IDENTITY_LENGTH_MAX else None
+
+
+# Why Wootric refused something: one word, and its own words without names of persons
+
+
+DETAIL_BYTES_MAX = 2048
+
+# Begun where a word begins only, or the time would grow by the square of its length.
+_EMAIL = re.compile(r"(?<![^\s@\"'<>:,;=&?])[^\s@\"'<>:,;=&?]+(?:@|%40)[^\s@\"'<>,;&]+")
+# A plus and digits, or digits in groups, or ten and more in a row; a date is none of these.
+_PHONE = re.compile(
+    r"(?<![\w.])(?!\d{4}-\d\d-\d\d)(?:\+|%2B)?\(?\d[\d ()./-]{7,17}\d(?![\w-])", re.IGNORECASE
+)
+# What a refusal's text says, as a word; the first that matches. The texts of e-mails taken and
+# of records not found are known (WootricSDK-iOS issue 33; network mocks of rudder-transformer).
+_BY_TEXT = (
+    ("email has already been taken", "email_taken"),
+    ("phone number has already been taken", "phone_number_taken"),
+    ("already been taken", "already_taken"),
+    ("record_not_found", "record_not_found"),
+    ("validation", "validation"),
+)
+# The same of messages only: pages of proxies say such things too. The first is known
+# (tap-wootric a498cfc), the others are the same library's.
+_BY_MESSAGE = (
+    ("does not have a valid value", "invalid_value"),
+    ("is invalid", "invalid_value"),
+    ("is missing", "missing_value"),
+    ("is empty", "missing_value"),
+    ("can't be blank", "missing_value"),
+)
+_BY_STATUS = {
+    400: "bad_request",
+    404: "record_not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    409: "conflict",
+    410: "gone",
+    413: "too_large",
+    414: "too_large",
+    415: "unsupported_media_type",
+    422: "validation",
+    423: "locked",
+    431: "too_large",
+}
+_OAUTH = frozenset(  # RFC 6749, section 5.2, and RFC 6750, section 3.1
+    {
+        "access_denied",
+        "insufficient_scope",
+        "invalid_client",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "invalid_token",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    }
+)
+
+
+def taken(body: bytes | None) -> bool:
+    """Return whether the answer says that another end user holds a value, by text.
+
+    The status of that answer is not documented; so that its words decide, even under a 200.
+    """
+    return body is not None and b"already been taken" in body
+
+
+def is_error(body: bytes | None) -> bool:
+    """Return whether an answer says that something failed, whatever its status says."""
+    if body is None or (b'"error' not in body and not taken(body)):
+        return False
+    value = document(body)
+    match value:
+        case dict():
+            return bool(value.get("error") or value.get("errors"))
+        case list():  # of messages; in a list of things the words are a person's
+            return any(isinstance(one, str) and taken(one.encode()) for one in value)
+        case _:
+            return taken(body)
+
+
+def reason(status: int, body: bytes | None) -> str:
+    """Return one word, of a bounded set, for why something was refused."""
+    said = message(body)
+    text = f"{said or ''} {(body or b'').decode('utf-8', 'replace')}".lower()
+    for words, word in _BY_TEXT:
+        if words in text:
+            return word
+    for words, word in _BY_MESSAGE:
+        if said is not None and words in said.lower():
+            return word
+    return _BY_STATUS.get(status, f"status_{status}")
+
+
+def is_absent(status: int, body: bytes | None) -> bool:
+    """Return whether a refusal says that there is no such record."""
+    return status == 404 or reason(status, body) == "record_not_found"
+
+
+def oauth_error(status: int, body: bytes | None) -> str:
+    """Return one word, of a bounded set, for why no token was given."""
+    value = document(body)
+    error = value.get("error") if isinstance(value, dict) else None
+    return error if isinstance(error, str) and error in _OAUTH else f"status_{status}"
+
+
+def detail(body: bytes | None) -> str:
+    """Return the answer's own words, of at most ``DETAIL_BYTES_MAX`` bytes.
+
+    E-mails and phone numbers are masked.
+    """
+    text = message(body) or (body or b"").decode("utf-8", "replace")
+    text = _EMAIL.sub("<e-mail>", text[: 2 * DETAIL_BYTES_MAX])
+    return _PHONE.sub("<phone>", text).encode()[:DETAIL_BYTES_MAX].decode("utf-8", "ignore")
+
+
+def message(body: bytes | None) -> str | None:
+    """Return the message of an error in one of the shapes that are known, or None."""
+    try:
+        return _message(document(body))
+    except RecursionError:  # read without it, and too deep to be written as text
+        return None
+
+
+def _message(value: Any) -> str | None:
+    match value:
+        case {"errors": list(errors)}:
+            return "; ".join(map(_said, errors))
+        case {"errors": dict(errors)}:  # by field, as Rails has it
+            return "; ".join(
+                f"{name} {text}" for name, texts in errors.items() for text in _listed(texts)
+            )
+        case {"error": str(error), "error_description": str(description)}:
+            return f"{error}: {description}"
+        case {"error": str(text)} | {"error": {"message": str(text)}} | {"message": str(text)}:
+            return text
+        case _:
+            return None
+
+
+def _said(error: Any) -> str:
+    """Return what one error of a list says, with the name of its field."""
+    match error:
+        case {"message": str(text), "field": str(name)} if name.lower() not in text.lower():
+            return f"{name} {text}"
+        case {"message": text}:
+            return str(text)
+        case _:
+            return str(error)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -4,14 +4,136 @@ Source: docs.wootric.com (sources of 2018-10 and 2021-01), sections end users, r
 and declines. Addresses are encoded here and nowhere else.
 """
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TypeAlias
 from urllib.parse import quote, urlencode
 
 from yarl import URL
 
 from sink.models import Request
-from sink.wootric.operations import CreateDecline, CreateResponse, PageView, Properties
-from sink.wootric.pixel import pixel_request_url
-from sink.wootric.profile import Form, form_text, property_fields
+from sink.wootric.delivery import EndUser
+from sink.wootric.operations import (
+    NO_PROPERTIES,
+    CreateDecline,
+    CreateResponse,
+    PageView,
+    Properties,
+    Scalar,
+    UpsertEndUser,
+)
+
+# The page pixel's address.
+#
+# Source: segment-integrations/analytics.js-integration-wootric b0918e73, lib/index.js: the
+# order of the parameters and their encoding.
+
+
+def pixel_request_url(base: str, *, account_token: str | None, page: PageView) -> str:
+    """Return the address that reports ``page``; what is not known is left out.
+
+    A query that ``base`` already has is kept.
+    """
+    parameters = (
+        ("account_token", account_token),
+        ("email", page.email),
+        ("created_at", page.created_at),
+        ("url", page.url),
+        ("random", page.random),
+    )
+    query = "&".join(
+        f"{name}={_encode_component(str(value))}" for name, value in parameters if value is not None
+    )
+    return f"{base}{'&' if '?' in base else '?'}{query}"
+
+
+def _encode_component(text: str) -> str:
+    """Encode as JavaScript's encodeURIComponent does; half a surrogate pair becomes ``?``."""
+    return quote(text, safe="-_.!~*'()", errors="replace")
+
+
+# What is known of an end user against what is wanted: the fields that have to be sent
+
+
+Form: TypeAlias = list[tuple[str, str]]
+
+HEAD = ("email", "external_id", "phone_number", "external_created_at")
+
+
+def form_text(value: Scalar) -> str:
+    """Return a value as a form carries it; a whole float as JavaScript writes it, without a dot."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def changes(known: EndUser, wanted: UpsertEndUser) -> Form:
+    """Return the fields that bring ``known`` to ``wanted``; none when nothing would change.
+
+    Where one property differs, all are sent, old under new: whether a PUT merges or replaces
+    the properties is not documented, and so it is right either way.
+    """
+    form = [
+        (name, form_text(value))
+        for name in HEAD
+        if (value := getattr(wanted, name)) is not None and value != getattr(known, name)
+    ]
+    held = known.properties or NO_PROPERTIES
+    if _differs(held, wanted.properties):
+        form += property_fields({**held, **wanted.properties})
+    return form
+
+
+def creation(wanted: UpsertEndUser) -> Form:
+    """Return the fields of a new end user."""
+    form = [
+        (name, form_text(value)) for name in HEAD if (value := getattr(wanted, name)) is not None
+    ]
+    return form + property_fields(wanted.properties)
+
+
+def merged(known: EndUser, wanted: UpsertEndUser) -> EndUser:
+    """Return what is known once ``wanted`` holds."""
+    head = {name: value for name in HEAD if (value := getattr(wanted, name)) is not None}
+    return replace(known, **head, properties=merged_properties(known, wanted.properties))
+
+
+def merged_properties(known: EndUser, wanted: Properties) -> Properties:
+    """Return all properties, old under new."""
+    held = known.properties or NO_PROPERTIES
+    return {**held, **wanted} if wanted else held
+
+
+def property_fields(properties: Properties, *, within: str = "properties") -> Form:
+    """Return properties in Rails' brackets, as ``properties[plan]``."""
+    return [(f"{within}[{key}]", form_text(value)) for key, value in properties.items()]
+
+
+def scalars(document: Mapping[str, object]) -> Properties:
+    """Return the properties of a reply that a form could carry back.
+
+    Null is the same as absent, and nothing nested is allowed there.
+    """
+    return dict(_scalars(document.items()))
+
+
+def _scalars(items: Iterable[tuple[str, object]]) -> Iterable[tuple[str, Scalar]]:
+    for key, value in items:
+        match value:
+            case bool():
+                yield key, "true" if value else "false"
+            case str() | int() | float():
+                yield key, value
+            case _:
+                pass
+
+
+def _differs(held: Properties, wanted: Properties) -> bool:
+    """Compare as text: a form knows nothing else, and replies may type what was sent as text."""
+    return any(
+        key not in held or form_text(held[key]) != form_text(value) for key, value in wanted.items()
+    )
+
 
 LIST_PAGE_SIZE = 50  # the most that is documented
 

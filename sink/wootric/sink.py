@@ -12,16 +12,11 @@ from sink.concurrency import Concurrency
 from sink.models import Sender
 from sink.permits import Slots
 from sink.rate_limit import RateGate
-from sink.wootric.account import WootricAccount
-from sink.wootric.auth import Bearer, Denied, Grant, TokenKeeper
-from sink.wootric.client import Upstream
-from sink.wootric.context import Context
-from sink.wootric.delivery import Deferred, Delivery, InDoubt, Outcome
-from sink.wootric.effort import Effort, Ended
-from sink.wootric.end_users import EndUsers
-from sink.wootric.endpoint import Host
-from sink.wootric.hooks import SinkHooks
-from sink.wootric.known import Known
+from sink.wootric.auth import Bearer, Denied, Grant, TokenKeeper, WootricAccount
+from sink.wootric.client import Effort, Ended, Upstream
+from sink.wootric.delivery import Deferred, Delivery, InDoubt, Outcome, SinkHooks
+from sink.wootric.end_users import EndUsers, Known
+from sink.wootric.endpoint import Context, Host
 from sink.wootric.lookup import Lookup
 from sink.wootric.operations import (
     CreateDecline,

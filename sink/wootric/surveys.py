@@ -5,18 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from sink.classify import Executed, Refused
-from sink.wootric.client import Upstream
+from sink.wootric.client import Effort, Ended, Upstream
 from sink.wootric.delivery import Delivered, EndUser, Outcome, Parked, Rejected
-from sink.wootric.effort import Effort, Ended
-from sink.wootric.end_users import EndUsers
-from sink.wootric.identity import Conflict
-from sink.wootric.known import Known
-from sink.wootric.matching import candidates, is_effect_of, shows_all
+from sink.wootric.end_users import EndUsers, Known
+from sink.wootric.matching import Conflict, candidates, is_effect_of, shows_all
 from sink.wootric.operations import CreateDecline, CreateResponse, UpsertEndUser
-from sink.wootric.profile import merged_properties
-from sink.wootric.refusals import is_absent, reason
-from sink.wootric.replies import document, identifier
-from sink.wootric.requests import Requests
+from sink.wootric.replies import document, identifier, is_absent, reason
+from sink.wootric.requests import Requests, merged_properties
 
 Survey = CreateResponse | CreateDecline
 

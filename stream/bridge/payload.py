@@ -1,14 +1,53 @@
-"""From a body's JSON text to records for Kafka: all of its events, or none. Pure."""
+"""A request's body to records for Kafka: all of its events, or a refusal. Pure."""
 
 import hashlib
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-from stream.bridge.body import BODY_BYTES_MAX
-from stream.bridge.refusal import Refused
+from stream import __version__
+from stream.codec.dead_letter import DeadLetter
+from stream.codec.event import encode_event, event_from_parsed, event_key
 from stream.codec.json_text import dump, parse
-from stream.codec.segment import encode_event, event_from_parsed, event_key
+from stream.errors import DecodeError, StreamError
+from stream.record import Record
+
+# A body's JSON text, out of what came over the wire; never more of it than allowed
+
+
+BODY_BYTES_MAX = 500 * 1024
+"""Of one request, inflated. Source: Segment's limit for a batch."""
+
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+def inflate(data: bytes) -> bytes:
+    """Return what gzip packed.
+
+    Raises:
+        Refused: it is no gzip, is cut off, or holds more than a body may.
+    """
+    stream = zlib.decompressobj(_GZIP)
+    try:
+        text = stream.decompress(data, BODY_BYTES_MAX + 1)
+    except zlib.error:
+        raise Refused("undecodable", "the body is no gzip") from None
+    check_length(len(text))
+    if not stream.eof or stream.unused_data:
+        raise Refused("undecodable", "the gzip is cut off, or something comes after it")
+    return text
+
+
+def check_length(length: int) -> None:
+    """Refuse a body of more bytes than Segment sends.
+
+    Raises:
+        Refused: it is longer.
+    """
+    if length > BODY_BYTES_MAX:
+        raise Refused("too_large", f"the body is longer than {BODY_BYTES_MAX} bytes")
+
 
 EVENTS_MAX = 2_500
 EVENT_BYTES_MAX = 32 * 1024
@@ -103,3 +142,104 @@ def _is_id(value: Any) -> bool:
 
 def _digest(document: dict[str, Any]) -> str:
     return hashlib.blake2b(dump(document).encode(), digest_size=16).hexdigest()
+
+
+# A request that is not taken, and what its sender is told
+
+
+Reason: TypeAlias = Literal[
+    "not_found",
+    "method",
+    "media_type",
+    "encoding",
+    "signature",
+    "too_large",
+    "too_slow",
+    "broken_off",
+    "undecodable",
+    "not_json",
+    "invalid_event",
+    "busy",
+    "unavailable",
+]
+"""The words that count refusals; docs/reference/bridge-answers.md explains them."""
+
+STATUS: dict[Reason, int] = {
+    "not_found": 404,
+    "method": 405,
+    "media_type": 415,
+    "encoding": 415,
+    "signature": 401,
+    "too_large": 413,
+    "too_slow": 408,
+    "broken_off": 400,
+    "undecodable": 400,
+    "not_json": 400,
+    "invalid_event": 400,
+    "busy": 503,
+    "unavailable": 503,
+}
+"""Segment repeats 408 and 503 for four hours, and nothing else of these."""
+
+
+class Refused(StreamError):  # noqa: N818  (a state, not a defect)
+    """Nothing of this request is taken; the sender is told why.
+
+    ``detail`` quotes nothing of the request. ``event`` is the index of the event that is
+    wrong, where it is one.
+    """
+
+    def __init__(self, reason: Reason, detail: str, *, event: int | None = None) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason: Reason = reason
+        self.detail = detail
+        self.event = event
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the answer."""
+        return STATUS[self.reason]
+
+
+# A record of Segment's Kafka destination to a record of the input
+
+
+def forward(
+    record: Record, header: bytes, now_ms: int, *, bytes_max: int
+) -> Arrival | DeadLetter | None:
+    """Return what is to be written for a record: keyed by user and encoded, or a dead letter.
+
+    None for a record without a value. What is an event, however incomplete, is passed on,
+    if it has no more than ``bytes_max`` bytes.
+    """
+    if record.value is None:
+        return None
+    try:
+        return _bounded(arrival(_document(record.value), header), bytes_max)
+    except DecodeError as error:
+        return DeadLetter(
+            key=record.key,
+            value=record.value,
+            reason=error.reason,
+            detail=error.detail,
+            origin=record.partition,
+            offset=record.offset,
+            failed_at_ms=now_ms,
+            app_version=__version__,
+        ).fitting(bytes_max)
+
+
+def _bounded(found: Arrival, bytes_max: int) -> Arrival:
+    if len(found.key or b"") + len(found.value) > bytes_max:
+        raise DecodeError("too_large", f"the event has more than {bytes_max:,} bytes")
+    return found
+
+
+def _document(value: bytes) -> dict[str, object]:
+    try:
+        document = parse(value)
+    except ValueError:
+        raise DecodeError("invalid_json", "the value is not JSON, or nested too deeply") from None
+    if not isinstance(document, dict):
+        raise DecodeError("invalid_json", "the value is JSON, but no object")
+    return document

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
-from stream.bridge.refusal import Refused
+from stream.bridge.payload import Refused
 
 _HEX = re.compile(r"[0-9a-f]{40}")
 _BLANKS = " \t\n\r"

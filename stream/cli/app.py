@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 import typer
 
 from stream import __version__
-from stream.cli.operations import operate_app
-from stream.cli.options import AsJson
+from stream.cli.operations import AsJson, operate_app
 from stream.errors import StartupError
-from stream.operations.terminal import EXIT_FAILED, fail, say, told
+from stream.operations.output import EXIT_FAILED, fail, say, told
 
 if TYPE_CHECKING:
     from stream.kafka.config import KafkaConfig
@@ -116,7 +115,7 @@ def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, Non
     import structlog  # noqa: PLC0415
     import uvloop  # noqa: PLC0415
 
-    from stream.runtime.memory import keep_little  # noqa: PLC0415
+    from stream.runtime.worker import keep_little  # noqa: PLC0415
     from stream.settings import LogFormat  # noqa: PLC0415
     from stream.telemetry.log import configure  # noqa: PLC0415
 
@@ -235,7 +234,7 @@ def publish(
     """
     from stream.kafka.producer import publish as publish_lines  # noqa: PLC0415
     from stream.runtime.worker import kafka_config  # noqa: PLC0415
-    from stream.schema_registry.opening import header_for  # noqa: PLC0415
+    from stream.schema_registry.setup import header_for  # noqa: PLC0415
     from stream.settings_loader import load_kafka, load_registry  # noqa: PLC0415
 
     with told(), _open(file) as lines:
@@ -267,7 +266,7 @@ def transform(
     each field, and what was left out and why. WOOTRIC__ACCOUNT_TOKEN, WOOTRIC__PIXEL_URL,
     WOOTRIC__AMOUNT_SUFFIX and WOOTRIC__DELETE_USERS are honoured when set.
     """
-    from stream.operations.preview import preview_lines  # noqa: PLC0415
+    from stream.operations.dry_run import preview_lines  # noqa: PLC0415
 
     with told(), _open(file) as lines:
         for line in preview_lines(lines, explained=explain):
@@ -286,7 +285,7 @@ def emulator(
     State, journal and faults to order are under /_emulator/.
     """
     from stream.devtools.wootric_emulator import serve  # noqa: PLC0415
-    from stream.runtime.memory import keep_little  # noqa: PLC0415
+    from stream.runtime.worker import keep_little  # noqa: PLC0415
 
     keep_little()
     serve(port)
@@ -335,7 +334,7 @@ def doctor(
     exit code is that of the first failure: 69 unavailable, 77 permission, 78 configuration.
     """
     from stream.doctor import examine, examine_bridge  # noqa: PLC0415
-    from stream.doctor.words import as_document, as_line  # noqa: PLC0415
+    from stream.doctor.result import as_document, as_line  # noqa: PLC0415
 
     found = []
     look = examine_bridge if of_bridge else examine
@@ -363,8 +362,7 @@ def status(
     From the group's offsets, so that it also answers when no worker lives; with --url from the
     workers' /status as well. Two looks a second apart give the rates.
     """
-    from stream.operations.board import show  # noqa: PLC0415
-    from stream.operations.status import overview  # noqa: PLC0415
+    from stream.operations.status import overview, show  # noqa: PLC0415
     from stream.runtime.worker import kafka_config  # noqa: PLC0415
     from stream.settings_loader import load_exporter  # noqa: PLC0415
 

@@ -1,9 +1,14 @@
-"""One Segment call, as decoded."""
+"""A Segment call as decoded, and its forms: Segment's JSON and Avro."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+
+from stream.codec.avro import encode, packaged
+from stream.codec.json_text import canonical, dump
+from stream.codec.segment_time import read_time_ms
+from stream.errors import DecodeError
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -33,3 +38,111 @@ class Event:
     context: Any = field(default_factory=lambda: NOTHING)
     integrations: Any = field(default_factory=lambda: NOTHING)
     extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+
+
+# Segment's JSON calls to events, and events to Avro.
+#
+# Source: Segment's HTTP API and common fields (segment.com/docs/connections/spec/common).
+
+
+SEGMENT_EVENT = packaged("segment_event")
+
+TEXTS: Mapping[str, str] = MappingProxyType(
+    {
+        "messageId": "message_id",
+        "type": "type",
+        "userId": "user_id",
+        "anonymousId": "anonymous_id",
+        "event": "event",
+        "name": "name",
+    }
+)
+TIMES: Mapping[str, str] = MappingProxyType(
+    {
+        "timestamp": "timestamp_ms",
+        "originalTimestamp": "original_timestamp_ms",
+        "sentAt": "sent_at_ms",
+        "receivedAt": "received_at_ms",
+    }
+)
+DOCUMENTS = ("traits", "properties", "context", "integrations")
+
+_SECRET = "writekey"  # noqa: S105  (the name of one)
+_EXACT_MAX = 2**53  # from here on a double may stand for several integers
+
+
+def event_from_json(document: Mapping[str, Any]) -> Event:
+    """Return the event that a call's JSON object stands for, without its write key.
+
+    What does not fit an attribute of its own stays in ``extra`` under its name; a number
+    beyond a double is null, as in JavaScript.
+
+    Raises:
+        DecodeError: the object can not be written as JSON, or is nested too deeply. Who must
+            pass on everything sends the bytes as they are: they become a dead letter.
+    """
+    try:
+        fields: dict[str, Any] = canonical(document)
+    except ValueError as error:
+        raise DecodeError("invalid_json", f"the event is {error}") from None
+    return event_from_parsed(fields)
+
+
+def event_from_parsed(fields: Mapping[str, Any]) -> Event:
+    """Return the event of an object that ``stream.codec.json_text.parse`` returned, in the same
+    way.
+    """
+    attributes: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for name, value in fields.items():
+        if value is None or name.replace("_", "").lower() == _SECRET:
+            continue
+        if name in DOCUMENTS:
+            attributes[name] = value
+        elif (text := TEXTS.get(name)) and (string := _text(value)) is not None:
+            attributes[text] = string
+        elif (time := TIMES.get(name)) and (time_ms := _time_ms(value)) is not None:
+            attributes[time] = time_ms
+        else:
+            extra[name] = value
+    return Event(**attributes, extra=extra or NOTHING)
+
+
+def encode_event(event: Event, header: bytes = SEGMENT_EVENT.header) -> bytes:
+    """Return the event in Avro: a single object, or in the framing of another header."""
+    datum = {name: getattr(event, attribute) for name, attribute in TEXTS.items()}
+    datum |= {name: getattr(event, attribute) for name, attribute in TIMES.items()}
+    datum |= {name: _json(getattr(event, name)) for name in (*DOCUMENTS, "extra")}
+    return encode(SEGMENT_EVENT, datum, header)
+
+
+def event_key(event: Event) -> bytes | None:
+    """Return the key that keeps a user's events in one partition and in order."""
+    key = event.user_id or event.anonymous_id or event.message_id
+    return key.encode() if key else None
+
+
+def _text(value: Any) -> str | None:
+    """Return a scalar as text, None for what can not be an id or a name."""
+    match value:
+        case str():
+            return value
+        case bool():
+            return None
+        case int():
+            return str(value)
+        case float() if value.is_integer() and abs(value) < _EXACT_MAX:
+            return str(int(value))
+        case _:
+            return None
+
+
+def _time_ms(value: Any) -> int | None:
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return read_time_ms(value)
+    return None
+
+
+def _json(value: Any) -> str | None:
+    """Return JSON text; None stands for an empty object."""
+    return None if isinstance(value, Mapping) and not value else dump(value)

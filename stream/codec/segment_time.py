@@ -8,9 +8,7 @@ compared value by value under ``TZ=UTC``. Faithful to its surprises: 30 February
 import math
 import re
 
-from stream.codec.civil_time import clip_ms, clock_ms, utc_ms
-from stream.codec.date_tokens import BLANKS
-from stream.codec.js_date import parse_ms
+from stream.codec.js_date import BLANKS, clip_ms, clock_ms, parse_ms, utc_ms
 
 _SECONDS_BELOW = 31_557_600_000  # a smaller number counts seconds, from here on milliseconds
 

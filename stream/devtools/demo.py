@@ -20,20 +20,24 @@ from typing import Any
 
 import aiohttp
 from confluent_kafka import KafkaException
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
 
 from sink.wootric.operations import PageView
 from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
-from stream.devtools.demo_processes import Worker
-from stream.devtools.demo_report import Report, print_report
-from stream.devtools.expectation import compare, differences, expect, observed
-from stream.devtools.guard import GuardedGroup
-from stream.devtools.kafka_node import free_ports
+from stream.devtools.demo_processes import DemoBridge, Publisher, WebhookPublisher, Worker
+from stream.devtools.demo_report import Report, compare, differences, expect, observed, print_report
+from stream.devtools.kafka_node import GuardedGroup, free_ports
 from stream.devtools.local_kafka import ADDRESS_VARIABLE, broker
-from stream.devtools.progress import Progress
-from stream.devtools.publisher import Publisher
 from stream.devtools.traffic import Sample, traffic
-from stream.devtools.webhooks import DemoBridge, WebhookPublisher
 from stream.engine.prepare import Judged, judge
 from stream.errors import StartupError
 from stream.kafka.config import KafkaConfig
@@ -43,6 +47,64 @@ from stream.record import Record
 from stream.runtime.worker import kafka_config
 from stream.settings_loader import load_kafka
 from stream.transform import Deliver, Rules
+
+# Progress on stderr: a bar on a terminal, plain lines elsewhere
+
+
+PLAIN_EVERY_S = 2.0
+
+
+class Progress:
+    """Tells a person how far it is."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._bar: Bar | None = None
+        self._said_at = 0.0
+        self._began: tuple[float, int] | None = None
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bar if there is one."""
+        self._console.print(line, markup=False)
+
+    def show(self, settled: int, total: int, *, kills: int) -> None:
+        """Show how many of the events are settled."""
+        now = time.monotonic()
+        if self._began is None and settled:
+            self._began = (now, settled)
+        if self._console.is_terminal:
+            self._show_bar(settled, total, kills)
+        elif now - self._said_at >= PLAIN_EVERY_S:
+            self._said_at = now
+            self.say(f"{settled} of {total} events settled{self._rate(settled, now)}")
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _rate(self, settled: int, now: float) -> str:
+        if self._began is None or now - self._began[0] < 1:
+            return ""
+        return f", {(settled - self._began[1]) / (now - self._began[0]):,.0f} a second"
+
+    def _show_bar(self, settled: int, total: int, kills: int) -> None:
+        if self._bar is None:
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+            self._bar.add_task("settled", total=total)
+            self._bar.start()
+        task = self._bar.task_ids[0]
+        description = f"settled, {kills} x kill -9" if kills else "settled"
+        self._bar.update(task, completed=settled, total=total, description=description)
+
 
 PARTITIONS = 6
 KILLS_AT = (0.25, 0.6)

@@ -11,8 +11,6 @@ from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from stream.devtools import people
-
 Document: TypeAlias = dict[str, Any]
 
 BEGIN = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
@@ -131,9 +129,9 @@ class Traffic:
             Kind.PLAIN_JSON: lambda user: b'{"type":"identify","userId":"%d","tra' % user,
             Kind.FOREIGN_SCHEMA: lambda _: b"\xc3\x01" + self._foreign_fingerprint + b"\x02\x02a",
             Kind.SCORE_OUT_OF_RANGE: lambda user: self.response(user, score=11),
-            Kind.EMAIL_LIST: lambda user: self.identify(user, {"email": [people.email(user)]}),
+            Kind.EMAIL_LIST: lambda user: self.identify(user, {"email": [email(user)]}),
             Kind.CREATED_AT_GARBAGE: lambda user: self.identify(
-                user, {"email": people.email(user), "createdAt": "the other day"}
+                user, {"email": email(user), "createdAt": "the other day"}
             ),
         }
 
@@ -160,9 +158,9 @@ class Traffic:
         """Return an identify that brings something new: a first profile, or one or two traits."""
         known = self._profiles.get(user)
         if known is None:
-            profile = people.profile(user, self.dice, self._now)
+            profile = first_profile(user, self.dice, self._now)
         else:
-            profile = people.change(known, self.dice, self._now)
+            profile = change(known, self.dice, self._now)
         self._profiles[user] = profile
         return self.identify(user, profile)
 
@@ -176,20 +174,18 @@ class Traffic:
 
     def page(self, user: int, *, with_email: bool | None = None) -> Document:
         """Return a page view; half of them name the e-mail, as sites differ."""
-        path = self.dice.choice(people.PATHS)
+        path = self.dice.choice(PATHS)
         properties = {"path": path, "url": f"https://app.example.com{path}", "title": path[1:]}
         document = self._call("page", user, properties=properties, name=path[1:])
         if self.dice.random() < 0.5 if with_email is None else with_email:
-            document["context"]["traits"] = {"email": people.email(user)}
+            document["context"]["traits"] = {"email": email(user)}
         return document
 
     def response(self, user: int, *, score: int | None = None) -> Document:
         """Return an answered survey."""
-        properties: Document = {
-            "score": self.dice.choice(people.SCORES) if score is None else score
-        }
+        properties: Document = {"score": self.dice.choice(SCORES) if score is None else score}
         if self.dice.random() < 0.7:
-            properties["text"] = self.dice.choice(people.FEEDBACK)
+            properties["text"] = self.dice.choice(FEEDBACK)
         return self._survey(user, "create response", properties)
 
     def decline(self, user: int) -> Document:
@@ -211,27 +207,120 @@ class Traffic:
     def _survey(self, user: int, event_type: str, properties: Document) -> Document:
         self._now = max(self._now, self._last_survey + timedelta(seconds=1))
         self._last_survey = self._now.replace(microsecond=0)
-        properties["url"] = f"https://app.example.com{self.dice.choice(people.PATHS)}"
+        properties["url"] = f"https://app.example.com{self.dice.choice(PATHS)}"
         document = self._call("track", user, event="Survey", properties=properties)
         document["integrations"] = {"All": True, "Wootric": {"eventType": event_type}}
-        document["context"]["traits"] = {"email": people.email(user)}
+        document["context"]["traits"] = {"email": email(user)}
         return document
 
     def _call(self, kind: str, user: int, **fields: Any) -> Document:
         """Return a call in Segment's envelope; a few lack the messageId."""
-        now = people.iso(self._now)
+        now = iso(self._now)
         document: Document = {
             "type": kind,
-            "userId": people.user_id(user),
+            "userId": user_id(user),
             "anonymousId": f"visitor-{user}",
             "timestamp": now,
             "originalTimestamp": now,
             "sentAt": now,
-            "receivedAt": people.iso(self._now + timedelta(milliseconds=180)),
-            "context": people.context(user),
+            "receivedAt": iso(self._now + timedelta(milliseconds=180)),
+            "context": context(user),
             "integrations": {},
             **fields,
         }
         if self.dice.random() >= WITHOUT_MESSAGE_ID:
             document["messageId"] = str(uuid.UUID(int=self.dice.getrandbits(128), version=4))
         return document
+
+
+# The people of the sample traffic: who they are and what their profiles say.
+#
+# Domains and addresses are those set aside for examples (RFC 2606, RFC 5737).
+
+
+FIRST_NAMES = ("Ada", "Björn", "Chloé", "Dmitri", "Emre", "Fatima", "Grace", "Hiroshi", "Inés",
+               "Jelena", "Kofi", "Linh", "Maja", "Noor", "Oluwaseun", "Priya")  # fmt: skip
+LAST_NAMES = ("Alvarez", "Banerjee", "Čapek", "Dubois", "Eze", "Fischer", "García", "Hansen",
+              "Ito", "Jensen", "Kowalski", "Lopes", "Müller")  # fmt: skip
+COMPANIES = ("Northwind", "Acme & Sons", "Globex", "Initech", "Umbrella Health", "Soylent")
+CITIES = ("Zürich", "São Paulo", "Leeds", "Kraków", "Osaka", "Lagos", "Montréal")
+LANGUAGES = ("en", "de", "fr", "pt", "ja", "pl")
+PLANS = ("free", "team", "business", "enterprise")
+PATHS = ("/home", "/reports", "/reports/monthly", "/settings", "/billing", "/team", "/search?q=a+b")
+SCORES = (10, 10, 9, 9, 9, 8, 8, 7, 6, 4, 0)
+FEEDBACK = (
+    "Does what it says.",
+    "The export could be faster.",
+    "Très bien, merci !",
+    "I would pay for dark mode 🌙",
+    "Support answered within the hour, and the answer was right.",
+)
+USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+def user_id(user: int) -> str:
+    """Return the user's id at the customer."""
+    return f"user-{user:06d}"
+
+
+def email(user: int) -> str:
+    """Return the user's address; never two the same."""
+    return f"user.{user}@example.com"
+
+
+def iso(moment: datetime) -> str:
+    """Return the moment as Segment writes it: UTC, milliseconds."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def context(user: int) -> dict[str, Any]:
+    """Return what a browser's library adds to each call."""
+    return {
+        "ip": f"203.0.113.{user % 254 + 1}",
+        "library": {"name": "analytics.js", "version": "4.2.1"},
+        "locale": "en-US",
+        "page": {"path": "/home", "url": "https://app.example.com/home", "title": "Home"},
+        "userAgent": USER_AGENT,
+    }
+
+
+def first_profile(user: int, dice: random.Random, now: datetime) -> dict[str, Any]:
+    """Return a first profile. Its creation is written in one of the ways that occur."""
+    created = (now - timedelta(seconds=dice.randrange(400 * 86400))).replace(microsecond=0)
+    company = dice.choice(COMPANIES)
+    creations = ({"createdAt": iso(created)}, {"created_at": iso(created)},
+                 {"createdAt": int(created.timestamp())})  # fmt: skip
+    return {
+        "email": email(user),
+        "firstName": dice.choice(FIRST_NAMES),
+        "lastName": dice.choice(LAST_NAMES),
+        **dice.choices(creations, weights=(8, 1, 1))[0],
+        "language": dice.choice(LANGUAGES),
+        "company": {"name": company, "employees": dice.randrange(5, 5000)},
+        "plan": dice.choice(PLANS),
+        "seats": dice.randrange(1, 200),
+        "monthlySpend": dice.randrange(0, 90000) / 100,
+        "newsletter": dice.random() < 0.4,
+        "lastLogin": iso(now),
+        "tags": dice.sample(("beta", "pilot", "champion", "at risk"), 2),
+        "address": {"city": dice.choice(CITIES), "postalCode": f"{dice.randrange(100000):05d}"},
+    }
+
+
+def change(known: dict[str, Any], dice: random.Random, now: datetime) -> dict[str, Any]:
+    """Return the profile with one or two traits really different."""
+    changed = {
+        "plan": _other(PLANS, known["plan"], dice),
+        "language": _other(LANGUAGES, known["language"], dice),
+        "seats": known["seats"] + dice.randrange(1, 10),
+        "monthlySpend": round(known["monthlySpend"] + 0.25, 2),
+        "newsletter": not known["newsletter"],
+        "lastLogin": iso(now),
+        "address": {**known["address"], "city": _other(CITIES, known["address"]["city"], dice)},
+    }
+    chosen = dice.sample(list(changed), dice.choice((1, 2)))
+    return {**known, **{trait: changed[trait] for trait in chosen}}
+
+
+def _other(choices: tuple[str, ...], current: str, dice: random.Random) -> str:
+    return dice.choice([choice for choice in choices if choice != current])

@@ -6,10 +6,9 @@ from dataclasses import replace
 from functools import partial
 from urllib.parse import urlsplit
 
-from stream.doctor.checks import look_at_wootric
+from stream.doctor.checks import look_at_registry, look_at_state, look_at_wootric
 from stream.doctor.kafka import look_at_kafka, look_at_kafka_for_bridge
-from stream.doctor.network import Address, look_at
-from stream.doctor.registry import look_at_registry
+from stream.doctor.network import Address, look_at, look_at_version
 from stream.doctor.result import (
     CONFIGURATION,
     UNAVAILABLE,
@@ -19,8 +18,6 @@ from stream.doctor.result import (
     failed,
     fine,
 )
-from stream.doctor.state import look_at_state
-from stream.doctor.version import look_at_version
 from stream.errors import StartupError
 from stream.kafka.config import KafkaConfig
 from stream.runtime.worker import kafka_config, wootric_account

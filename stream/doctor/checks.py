@@ -1,22 +1,46 @@
-"""Wootric: does it take our credentials, and answer a harmless question?"""
+"""Checks of the schema registry, the state directory and Wootric."""
 
 import asyncio
+import fcntl
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import assert_never
+from urllib.parse import urlsplit
 
 from sink.classify import Executed, Forbidden, Throttled, Unauthorized, Verdict
 from sink.http_session import HttpSession
-from sink.wootric.account import WootricAccount
-from sink.wootric.auth import Bearer, Denied, Unavailable
+from sink.wootric.auth import Bearer, Denied, Unavailable, WootricAccount
 from sink.wootric.check import Examination, examine
-from stream.doctor.result import PERMISSION, UNAVAILABLE, Diagnosis, doubtful, failed, fine
+from stream.doctor.network import Address, look_at
+from stream.doctor.result import (
+    CONFIGURATION,
+    PERMISSION,
+    UNAVAILABLE,
+    Diagnosis,
+    State,
+    doubtful,
+    failed,
+    fine,
+)
+from stream.errors import StartupError
+from stream.schema_registry.client import (
+    NotRegistered,
+    RegistryClient,
+    RegistryDenied,
+    RegistryUnavailable,
+    SchemaRefused,
+)
+from stream.schema_registry.setup import check_readable, our_schema, registry_client, subject_of
+from stream.settings import SchemaRegistrySettings
 
 SKEW_S_MAX = 5.0
 
 
 def look_at_wootric(account: WootricAccount) -> Iterator[Diagnosis]:
     """Yield what is found: token, look-up, clock."""
-    found = asyncio.run(_ask(account))
+    found = asyncio.run(_ask_wootric(account))
     match found.grant:
         case Bearer():
             yield fine("wootric token", "granted")
@@ -38,7 +62,7 @@ def look_at_wootric(account: WootricAccount) -> Iterator[Diagnosis]:
         yield _clock(found.skew_s)
 
 
-async def _ask(account: WootricAccount) -> Examination:
+async def _ask_wootric(account: WootricAccount) -> Examination:
     timeout_s = account.request_timeout_s
     async with HttpSession(in_flight_max=1, request_timeout_s=timeout_s) as session:
         return await examine(account, session)
@@ -67,3 +91,125 @@ def _clock(skew_s: float) -> Diagnosis:
         mend = "let this machine's clock follow NTP: lag in seconds and waits are read from it"
         return doubtful("clock", text, mend)
     return fine("clock", f"within {SKEW_S_MAX:.0f} s of Wootric's")
+
+
+# The schema registry: does it answer, does it let us in, and do its schemas fit ours?
+
+
+SCHEMA = "registry schema"
+RULES = "change it by the rules of schemas/avro/README.md"
+REGISTER = (
+    "register schemas/avro/segment_event.avsc there, or set SCHEMA_REGISTRY__REGISTER_SCHEMA=true"
+)
+
+
+def look_at_registry(
+    settings: SchemaRegistrySettings, topic: str, *, writes: bool
+) -> Iterator[Diagnosis]:
+    """Yield what is found; nothing where there is no registry. Nothing is registered.
+
+    ``writes`` says that our own schema will be needed there, not only those of others.
+    """
+    if not settings.url:
+        return
+    parts = urlsplit(settings.url)
+    tls = parts.scheme == "https"
+    address = Address(parts.hostname or "", parts.port or (443 if tls else 80))
+    reached = True
+    for one in look_at("registry", address, tls=tls, properties={}):
+        reached = reached and one.state is not State.FAIL
+        yield one
+    if reached:
+        yield from asyncio.run(_ask_registry(settings, subject_of(settings, topic), writes=writes))
+
+
+async def _ask_registry(
+    settings: SchemaRegistrySettings, subject: str, *, writes: bool
+) -> list[Diagnosis]:
+    async with registry_client(settings) as client:
+        try:
+            found = [await _readable(client, subject)]
+            if writes:
+                found.append(await _writable(client, subject, settings))
+        except RegistryDenied as error:
+            mend = "check SCHEMA_REGISTRY__USERNAME and SCHEMA_REGISTRY__PASSWORD"
+            return [failed("registry login", str(error), mend, exit_code=PERMISSION)]
+        except RegistryUnavailable as error:
+            mend = "check SCHEMA_REGISTRY__URL: it has to be the address of Confluent's API"
+            return [failed("registry login", str(error), mend, exit_code=UNAVAILABLE)]
+    return [fine("registry login", "it answers us"), *found]
+
+
+async def _readable(client: RegistryClient, subject: str) -> Diagnosis:
+    """Say whether values of the latest version could be read."""
+    try:
+        numbers = await client.versions(subject)
+        latest = await client.version(subject, numbers[-1]) if numbers else None
+    except NotRegistered:
+        latest = None
+    if latest is None:
+        return fine(SCHEMA, f"{subject} has no version yet")
+    try:
+        check_readable(latest, subject)
+    except StartupError as error:
+        return failed(SCHEMA, str(error), RULES, exit_code=CONFIGURATION)
+    return fine(SCHEMA, f"{subject}: the latest of {len(numbers)} versions can be read")
+
+
+async def _writable(
+    client: RegistryClient, subject: str, settings: SchemaRegistrySettings
+) -> Diagnosis:
+    """Say whether our schema is there, or could be."""
+    try:
+        number = await client.look_up(subject, our_schema())
+    except NotRegistered:
+        pass
+    else:
+        return fine(SCHEMA, f"{subject}: ours is there, with the id {number}")
+    if not settings.register_schema:
+        text = f"{subject}: our schema is not there"
+        return failed(SCHEMA, text, REGISTER, exit_code=CONFIGURATION)
+    try:
+        fits = await client.is_compatible(subject, our_schema())
+    except NotRegistered:  # there is no version to be compatible with
+        fits = True
+    except SchemaRefused:
+        fits = False
+    if not fits:
+        text = f"{subject}: our schema does not fit its latest version, by the subject's own rule"
+        mend = "let SCHEMA_REGISTRY__SUBJECT name another subject, or relax its rule"
+        return failed(SCHEMA, text, mend, exit_code=CONFIGURATION)
+    return fine(SCHEMA, f"{subject}: ours is not there, and will be registered")
+
+
+# The directory for state on disk, looked at as a store will use it
+
+
+FREE_BYTES_MIN = 1024**3
+GB = 1e9
+
+
+def look_at_state(directory: str) -> Iterator[Diagnosis]:
+    """Yield what is found of ``STATE__DIR``: whether it can be written and locked, and its room.
+
+    A directory that is no use is no failure: workers go on in memory.
+    """
+    if not directory:
+        return
+    path = Path(directory)
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        free = shutil.disk_usage(path).free
+    except OSError as error:
+        text = f"STATE__DIR is no use: {error.strerror}; state would be held in memory"
+        yield doubtful("state", text, "let the service's user write and lock files there")
+        return
+    text = f"STATE__DIR can be written and locked, {free / GB:.1f} GB are free"
+    if free < FREE_BYTES_MIN:
+        yield doubtful("state", text, "give it more room: 1 GB holds some 10 million entries")
+    else:
+        yield fine("state", text)

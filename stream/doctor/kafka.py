@@ -26,7 +26,7 @@ from stream.kafka import config as settings
 from stream.kafka import topics
 from stream.kafka.config import KafkaConfig, transactional_id
 from stream.kafka.lag import LagMeter
-from stream.kafka.preflight import broker_limits, preflight_bridge
+from stream.kafka.topics import broker_limits, preflight_bridge
 
 ASK_S = 10.0
 DENIED = frozenset(

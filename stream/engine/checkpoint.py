@@ -1,12 +1,13 @@
-"""What one transaction commits."""
+"""What one transaction commits, and what of a partition is not committed yet."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stream.codec.dead_letter import DeadLetter
 from stream.engine.lanes import Work
 from stream.record import Partition
+from stream.state.store import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +52,98 @@ class Checkpoint:
 
     sequence: int
     shares: Mapping[Partition, Share]
+
+
+# What is decided in a partition and not yet committed
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The ids that receipts name, committed or about to be."""
+
+    state: State
+    unsaved: frozenset[int]
+
+    def __contains__(self, remote_id: object) -> bool:
+        return isinstance(remote_id, int) and (
+            remote_id in self.unsaved or self.state.claims(remote_id)
+        )
+
+
+class Unsaved:
+    """Outcomes in memory, laid over the committed state.
+
+    They stay until a committed transaction contains them. An abort is no rewind: the
+    next checkpoint says the same again, and more.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.dead_letters: list[DeadLetter] = []
+        self.parked: list[DeadLetter] = []
+        self.releases: list[Work] = []
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self._ledger: dict[str, LedgerRecord] = {}
+        self._events = 0
+        self._bytes = 0
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(
+            self._ledger or self.counts or self.releases or self.dead_letters or self.parked
+        )
+
+    @property
+    def events(self) -> int:
+        """How many events are settled here and in no committed transaction."""
+        return self._events
+
+    def get(self, key: str) -> bytes | None:
+        """Return a key's value as it will be after the next commit."""
+        unsaved = self._ledger.get(key)
+        return self.state.get(key) if unsaved is None else unsaved.value
+
+    def put(self, key: str, value: bytes | None, remote_id: int | None = None) -> None:
+        """Let a ledger record be in the next transaction; None is a tombstone."""
+        self._ledger[key] = LedgerRecord(key, value, remote_id)
+
+    def count(self, outcome: str, reason: str, size: int) -> None:
+        """Count one settled event, whose record has so many bytes."""
+        self.counts[outcome, reason] += 1
+        self._events += 1
+        self._bytes += size
+
+    def claimed(self) -> Container[int]:
+        """Return the ids of responses and declines that receipts name: to be asked, not counted."""
+        unsaved = (record.remote_id for record in self._ledger.values())
+        return Claimed(self.state, frozenset(one for one in unsaved if one is not None))
+
+    def share(self, offset: int, opening: int) -> Share:
+        """Return all of it, with the offset to commit."""
+        return Share(
+            opening=opening,
+            offset=offset,
+            ledger=tuple(self._ledger.values()),
+            dead_letters=tuple(self.dead_letters),
+            parked=tuple(self.parked),
+            releases=tuple(self.releases),
+            settled=self.counts.copy(),
+            settled_bytes=self._bytes,
+        )
+
+    def committed(self, share: Share, covered: int | None = None) -> None:
+        """Hand what the share held over to the state; what came since stays.
+
+        ``covered`` is where the ledger ended at the least when that was committed.
+        """
+        for record in share.ledger:
+            self.state.put(record.key, record.value, record.remote_id)
+            if self._ledger.get(record.key) is record:
+                del self._ledger[record.key]
+        self.state.save(covered)
+        del self.dead_letters[: len(share.dead_letters)]
+        del self.parked[: len(share.parked)]
+        del self.releases[: len(share.releases)]
+        self.counts -= Counter(share.settled)
+        self._events -= sum(share.settled.values())
+        self._bytes -= share.settled_bytes

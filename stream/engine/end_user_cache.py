@@ -11,10 +11,9 @@ from sink.wootric.operations import (
     PageView,
     UpsertEndUser,
 )
+from stream.engine.checkpoint import Unsaved
 from stream.engine.lanes import Pending, Work
-from stream.engine.unsaved import Unsaved
-from stream.state.ledger import changes_nothing, read_user, user_key
-from stream.state.ledger_codec import UserEntry, encode
+from stream.state.ledger import UserEntry, changes_nothing, encode, read_user, user_key
 
 ENTRY_BYTES_MAX = 256 * 1024
 """A profile that makes a larger entry is not kept but looked up: the ledger would refuse it."""

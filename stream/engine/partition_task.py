@@ -15,20 +15,16 @@ from sink.wootric.delivery import (
     Parked,
     Rejected,
     Skipped,
+    api_requests,
 )
-from sink.wootric.expense import api_requests
 from sink.wootric.operations import EffectClass, PageView
-from stream.engine.brake import Brake
-from stream.engine.checkpoint import Share
+from stream.engine.checkpoint import Share, Unsaved
 from stream.engine.end_user_cache import Users
-from stream.engine.intent import read_intent, write_intent
-from stream.engine.lanes import Lane, Pending, Work, remade
-from stream.engine.limits import Limits
-from stream.engine.offsets import Offsets
+from stream.engine.lanes import Lane, Pending, Work, read_intent, remade, write_intent
+from stream.engine.offsets import Brake, Offsets
 from stream.engine.prepare import Judged, Refuse
-from stream.engine.scheduler import LOOKING, Turn, turn_of
+from stream.engine.scheduler import LOOKING, Limits, Turn, turn_of
 from stream.engine.settlement import Settled, Settlement
-from stream.engine.unsaved import Unsaved
 from stream.record import Partition, Record
 from stream.state.ledger import EVENT, intent_key, read_event
 from stream.state.store import State

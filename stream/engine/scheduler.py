@@ -7,13 +7,13 @@ updates makes anybody wait longer than twice what was there before.
 """
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count
 from typing import Generic, TypeVar
 
-from sink.wootric.delivery import EndUser
-from sink.wootric.expense import needs_lookup
+from sink.wootric.delivery import EndUser, needs_lookup
 from sink.wootric.operations import Operation, PageView, UpsertEndUser
 
 T = TypeVar("T")
@@ -111,3 +111,67 @@ class Turns(Generic[T]):
         while heap and heap[0][2].holder is None:
             heapq.heappop(heap)
         return heap[0][0] if heap else None
+
+
+# Things that wait for a moment
+
+
+class Timers(Generic[T]):
+    """Items by the time (monotonic seconds) at which they are due, equal times in order."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, T]] = []
+        self._order = count()
+
+    def add(self, when: float, item: T) -> None:
+        """Let the item be due at ``when``."""
+        heapq.heappush(self._heap, (when, next(self._order), item))
+
+    def pop(self, now: float) -> Iterator[T]:
+        """Yield what is due, soonest first."""
+        while self._heap and self._heap[0][0] <= now:
+            yield heapq.heappop(self._heap)[2]
+
+    def next(self) -> float | None:
+        """Return when the next item is due, or None."""
+        return self._heap[0][0] if self._heap else None
+
+
+# The bounds of the flow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds and waits; times in seconds.
+
+    ``lease_s``: an attempt starts within this time of its last committed fence.
+    ``takeover_wait_s``: how long a lane that another worker left in doubt stays closed.
+    ``quiet_s``: the same after an attempt of our own, from the last moment it was sent.
+    ``unsettled_span_max``: how far offsets may run ahead of the lowest unsettled one.
+    ``dead_letters_max``: how many dead letters, among the last twice as many events, stop a
+    partition; 0 is never. ``letter_bytes_max``: what a dead letter may hold of its record.
+    """
+
+    lease_s: float
+    takeover_wait_s: float
+    quiet_s: float
+    unchanged_resend_after_s: float
+    unsettled_span_max: int
+    dead_letters_max: int
+    letter_bytes_max: int
+    resend_pages: bool
+    app_version: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How many operations may be released now: what writes to the API, and page views.
+
+    ``requests`` is how many API requests may begin soon, look-ups included; without a limit
+    in force only the number of operations counts.
+    """
+
+    api: int
+    pages: int
+    requests: float = float("inf")

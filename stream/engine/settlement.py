@@ -10,15 +10,13 @@ from sink.wootric.delivery import (
 )
 from sink.wootric.operations import DeleteEndUser, EffectClass
 from stream.codec.dead_letter import DeadLetter, trace_headers
-from stream.engine.brake import Brake
+from stream.engine.checkpoint import Unsaved
 from stream.engine.end_user_cache import UNCHANGED, Users
 from stream.engine.lanes import Pending, Work
-from stream.engine.limits import Limits
-from stream.engine.offsets import Offsets
+from stream.engine.offsets import Brake, Offsets
 from stream.engine.prepare import replay_of
-from stream.engine.unsaved import Unsaved
-from stream.state.ledger import EVENT
-from stream.state.ledger_codec import EventEntry, EventOutcome, encode
+from stream.engine.scheduler import Limits
+from stream.state.ledger import EVENT, EventEntry, EventOutcome, encode
 
 Settled: TypeAlias = Callable[[Pending, str, str], None]
 """Told of an event that settles: its outcome and the reason."""

@@ -13,11 +13,9 @@ from types import MappingProxyType
 from sink.wootric.delivery import Outcome
 from stream.engine.checkpoint import Checkpoint, Share
 from stream.engine.lanes import Lane, Work
-from stream.engine.limits import Capacity, Limits
 from stream.engine.partition_task import PartitionFlow, Settled
 from stream.engine.prepare import Judged
-from stream.engine.scheduler import Turn, Turns
-from stream.engine.timers import Timers
+from stream.engine.scheduler import Capacity, Limits, Timers, Turn, Turns
 from stream.record import Partition
 from stream.state.store import State
 

@@ -1,8 +1,11 @@
 """What our clients are told, and nothing about what they do."""
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import structlog
 
 RECORD_BYTES_MAX = 10 * 1024 * 1024
 """The client's own limit; the topic's governs. A dead letter is its record and a little more."""
@@ -206,3 +209,38 @@ def rekey_producer(config: KafkaConfig, *, record_bytes_max: int) -> dict[str, A
         "client.id": f"{config.instance_id}-bridge",
         "batch.size": min(BATCH_BYTES_MAX, record_bytes_max),
     }
+
+
+# Name and password for SASL that change while clients live
+
+
+log = structlog.get_logger()
+
+LOOK_EVERY_S = 5.0
+
+
+class LoginWatch:
+    """Gives clients that stay the credentials that have changed since they were made.
+
+    Connections that are open stay open, as the brokers have it; the next one that is made, or
+    that has to say again who it is, says it with the new ones.
+    """
+
+    def __init__(self, config: KafkaConfig) -> None:
+        self._config = config
+        self._known = config.login()
+        self._look_at = time.monotonic() + LOOK_EVERY_S
+
+    def renew(self, clients: Iterable[Any]) -> None:
+        """Look whether they have changed, if some seconds went by since the last look."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_EVERY_S
+        login = self._config.login()
+        if login is None or login == self._known:
+            return
+        self._known = login
+        for client in clients:
+            client.set_sasl_credentials(*login)
+        log.info("kafka_login_changed")

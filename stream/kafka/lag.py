@@ -19,8 +19,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, Resou
 
 from stream.errors import KafkaFailed
 from stream.kafka import config as settings
-from stream.kafka.config import KafkaConfig
-from stream.kafka.login import LoginWatch
+from stream.kafka.config import KafkaConfig, LoginWatch
 from stream.kafka.metadata import ASK_S, committed
 from stream.record import Partition
 

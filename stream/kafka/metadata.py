@@ -1,7 +1,10 @@
-"""Questions to the brokers about the group and its topics, without being a member."""
+"""What the brokers say of the group and its topics, and setting the group's offsets."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from confluent_kafka import (
@@ -14,14 +17,19 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import (
     AdminClient,
+    ConfigEntry,
     ConfigResource,
+    ListOffsetsResultInfo,
     MemberDescription,
     OffsetSpec,
     ResourceType,
+    TopicDescription,
 )
 
+from stream.errors import StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
+from stream.kafka.protocol import Begun, End, Kept, Sized
 from stream.record import Partition
 
 ASK_S = 5.0
@@ -148,3 +156,192 @@ class Group:
         answers = self._admin.describe_consumer_groups([self._id], request_timeout=ASK_S)
         members: Sequence[MemberDescription] = answers[self._id].result().members
         return members
+
+
+# What Kafka says beside records: the input's ends, retention and size, the ledger's beginning
+
+
+ENDS_EVERY_S = 1.0
+RETENTION_EVERY_S = 300.0
+LEADERS_S_MAX = 0.5
+
+
+class InputWatch:
+    """Asks without waiting: ``tell`` gets the answers, from a thread of the client's."""
+
+    def __init__(
+        self,
+        config: KafkaConfig,
+        *,
+        tell: Callable[[End | Kept | Sized | Begun], None],
+        trims: bool = False,
+    ) -> None:
+        """``trims``: whether it matters where the ledger begins."""
+        self._topic = config.topic
+        self._ledger_topic = config.ledger_topic
+        self._trims = trims
+        self._tell = tell
+        self._admin = AdminClient(settings.common(config))
+        self._ends_at = 0.0
+        self._retention_at = 0.0
+        self._leaders_moved = False
+        self._unsized = False
+
+    @property
+    def clients(self) -> tuple[AdminClient, ...]:
+        """What speaks to Kafka here."""
+        return (self._admin,)
+
+    def resize(self) -> None:
+        """Let the number of partitions be asked for anew."""
+        self._unsized = True
+
+    def ask(self, owned: Iterable[Partition]) -> None:
+        """Ask for what is due: last stable offsets of these partitions, retention, size."""
+        now = time.monotonic()
+        if now < self._ends_at or not owned:
+            return
+        self._ends_at = now + ENDS_EVERY_S
+        if self._unsized:
+            self._ask_for_size()
+        if self._leaders_moved:
+            self._leaders_moved = False
+            self._find_leaders()
+        self._ask_for_ends(owned)
+        if now >= self._retention_at:
+            self._retention_at = now + RETENTION_EVERY_S
+            self._ask_for_retention()
+            if self._trims:
+                self._ask_for_begins(owned)
+
+    def _ask_for_ends(self, owned: Iterable[Partition]) -> None:
+        futures = self._admin.list_offsets(
+            {TopicPartition(*partition): OffsetSpec.latest() for partition in owned},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=ASK_S,
+        )
+        for asked, future in futures.items():
+            partition = Partition(asked.topic, asked.partition)
+            future.add_done_callback(partial(self._ended, partition))
+
+    def _ended(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
+        if answer.exception() is None and answer.result().offset >= 0:
+            self._tell(End(partition, answer.result().offset))
+        else:
+            self._leaders_moved = True
+
+    def _ask_for_begins(self, owned: Iterable[Partition]) -> None:
+        asked = (TopicPartition(self._ledger_topic, number) for _, number in owned)
+        futures = self._admin.list_offsets(
+            dict.fromkeys(asked, OffsetSpec.earliest()), request_timeout=ASK_S
+        )
+        for one, future in futures.items():
+            future.add_done_callback(partial(self._begun, Partition(self._topic, one.partition)))
+
+    def _begun(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
+        if answer.exception() is None and answer.result().offset >= 0:
+            self._tell(Begun(partition, answer.result().offset))
+
+    def _ask_for_retention(self) -> None:
+        asked = ConfigResource(ResourceType.TOPIC, self._topic)
+        self._admin.describe_configs([asked], request_timeout=ASK_S)[asked].add_done_callback(
+            self._kept
+        )
+
+    def _kept(self, answer: "Future[dict[str, ConfigEntry]]") -> None:
+        entry = None if answer.exception() else answer.result().get("retention.ms")
+        if entry is not None and entry.value is not None:
+            self._tell(Kept(int(entry.value)))
+
+    def _ask_for_size(self) -> None:
+        topic = TopicCollection([self._topic])
+        for future in self._admin.describe_topics(topic, request_timeout=ASK_S).values():
+            future.add_done_callback(self._sized)
+
+    def _sized(self, answer: "Future[TopicDescription]") -> None:
+        if answer.exception() is None and answer.result().partitions:
+            self._unsized = False
+            self._tell(Sized(len(answer.result().partitions)))
+
+    def _find_leaders(self) -> None:
+        """Let the admin client look for new leaders, which it never does by itself."""
+        with suppress(KafkaException):
+            self._admin.list_topics(self._topic, timeout=LEADERS_S_MAX)
+
+
+# Setting a group's offsets, which only an operator does, and only while nobody is in it
+
+
+MOVED = (
+    "the group took other offsets than it was told: a worker that is gone had a transaction under "
+    "way; look at the offsets and run it again"
+)
+
+
+def offsets_at(config: KafkaConfig, times_ms: Mapping[int, int]) -> dict[int, int | None]:
+    """Return the first offset of each partition at or after a time; None where there is none.
+
+    Raises:
+        KafkaException: no answer.
+    """
+    consumer = Consumer(settings.reader(config))
+    try:
+        asked = [TopicPartition(config.topic, number, at) for number, at in times_ms.items()]
+        found = consumer.offsets_for_times(asked, timeout=ASK_S)
+    finally:
+        consumer.close()
+    for one in found:
+        if one.error is not None:
+            raise KafkaException(one.error)
+    return {one.partition: one.offset if one.offset >= 0 else None for one in found}
+
+
+def set_offsets(
+    config: KafkaConfig, offsets: Mapping[int, int], metadata: Mapping[int, str]
+) -> None:
+    """Commit offsets for the group from outside, and make sure that it has them.
+
+    The metadata says how far the ledger reaches: what is there has to be kept, unless a
+    worker is to go on with a ledger that does not reach so far any more.
+
+    Raises:
+        StartupError: the group has members, which Kafka refuses then.
+        KafkaException: no answer.
+    """
+    consumer = Consumer(settings.reader(config))
+    try:
+        wanted = [
+            TopicPartition(config.topic, number, offset, metadata=metadata.get(number, ""))
+            for number, offset in offsets.items()
+        ]
+        try:
+            consumer.commit(offsets=wanted, asynchronous=False)
+        except KafkaException as error:
+            if error.args[0].code() in {
+                KafkaError.UNKNOWN_MEMBER_ID,
+                KafkaError.ILLEGAL_GENERATION,
+                KafkaError.REBALANCE_IN_PROGRESS,
+            }:
+                raise occupied(config, ["a worker that has just joined"]) from error
+            raise
+        _make_sure(consumer, config, offsets)
+    finally:
+        consumer.close()
+
+
+def occupied(config: KafkaConfig, members: Iterable[str]) -> StartupError:
+    """Return the error that says how to empty the group."""
+    return StartupError(
+        f"the group {config.group_id} has members: {', '.join(members)}. Stop all workers first "
+        "(on Kubernetes: scale them to 0) and run this again; one that was killed is gone after "
+        "KAFKA__SESSION_TIMEOUT_S",
+        exit_code=75,
+    )
+
+
+def _make_sure(consumer: Consumer, config: KafkaConfig, offsets: Mapping[int, int]) -> None:
+    """Read back: a commit marker that was late may have put other offsets over ours."""
+    time.sleep(0.2)
+    found = committed(consumer, [Partition(config.topic, number) for number in offsets])
+    if any(one.offset != offsets[one.partition] for one in found):
+        raise StartupError(MOVED, exit_code=75)

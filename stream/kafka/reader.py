@@ -1,21 +1,24 @@
-"""What a group has done, seen from outside: by its offsets and its topics."""
+"""Bounded reads of topics for commands and the restore, as a member of no group."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from types import TracebackType
+from typing import Any, Self
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream.codec.dead_letter import noted
-from stream.errors import StartupError
+from stream.errors import KafkaFailed, StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.errors import as_startup_error
-from stream.kafka.metadata import Group, committed
-from stream.kafka.reading import chunks
-from stream.kafka.records import read_record
+from stream.kafka.metadata import ASK_S, Group, committed
 from stream.record import Partition, Record
-from stream.state.ledger import EVENT, INTENT
-from stream.state.ledger_codec import EventEntry, EventOutcome, decode
+from stream.state.ledger import EVENT, INTENT, REMOTE_ID_HEADER, EventEntry, EventOutcome, decode
+from stream.state.store import MemoryState, RawEntry, State
 
 
 @contextmanager
@@ -60,7 +63,8 @@ class Survey:
         return {one.partition: one.offset for one in self._ask() if one.offset >= 0}
 
     def metadata(self) -> dict[int, str]:
-        """Return what the committed offsets say beside themselves: see ``stream.kafka.stamp``.
+        """Return what the committed offsets say beside themselves: see
+        ``stream.kafka.transactions``.
 
         Raises:
             KafkaException: no answer.
@@ -171,3 +175,257 @@ class Survey:
             return self.committed()
         except KafkaException:  # the coordinator is being looked for: nothing is committed yet
             return {}
+
+
+# What a message of the client is as a record; the one place that knows its ways
+
+
+def partition_of(message: Any) -> Partition:
+    """Return the partition that a message lies in."""
+    return Partition(message.topic(), message.partition())
+
+
+def read_record(message: Any, partition: Partition | None = None) -> Record:
+    """Return the record that a message is; ``partition`` is its own, for who has it already."""
+    return Record(
+        partition=partition or partition_of(message),
+        offset=message.offset(),
+        timestamp_ms=message.timestamp()[1],
+        key=message.key(),
+        value=message.value(),
+        headers=headers_of(message),
+    )
+
+
+def headers_of(message: Any) -> tuple[tuple[str, bytes | None], ...]:
+    """Return a message's headers; none of them where the name of one is no UTF-8.
+
+    Then the client raises, and returns a broken list when it is asked again (measured,
+    confluent-kafka 2.16.1). Kafka itself takes any bytes for a name.
+    """
+    try:
+        headers = message.headers()
+    except (SystemError, UnicodeDecodeError):
+        return ()
+    return tuple(headers) if headers else ()
+
+
+# Records of the ledger, taken over into the states of their partitions
+
+
+def fold(
+    states: Mapping[int, State], messages: Iterable[Message], counts: Counter[int]
+) -> dict[int, int]:
+    """Take records of the ledger over into the states of their partitions, and count them.
+
+    Returns the offset behind the last one of each partition.
+    """
+    entries: dict[int, list[RawEntry]] = {number: [] for number in states}
+    last: dict[int, Message] = {}
+    for message in messages:
+        number: Any = message.partition()
+        key: Any = message.key()
+        if number not in entries or key is None:
+            continue
+        value: Any = message.value()
+        headers = headers_of(message)
+        entries[number].append((key, value, _remote_id(headers) if headers else None))
+        last[number] = message
+    ends = {number: (message.offset() or 0) + 1 for number, message in last.items()}
+    for number, end in ends.items():
+        states[number].fold(entries[number], end)
+        counts[number] += len(entries[number])
+    return ends
+
+
+def _remote_id(headers: Sequence[tuple[str, bytes | None]]) -> int | None:
+    return next((int(value or 0) for name, value in headers if name == REMOTE_ID_HEADER), None)
+
+
+# Reading committed records up to a barrier, as a member of no group.
+#
+# What is read ends where no transaction is half: an end of a partition is reported only where
+# the last stable offset is, and the barrier is taken with open transactions included.
+
+
+CHUNK_RECORDS_MAX = 5_000
+CHUNK_WAIT_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The records that came next, and the partitions that were read up to their barrier.
+
+    Nothing in it says that nothing came in time: perhaps an open transaction is in the way.
+    """
+
+    messages: Sequence[Message]
+    reached: Sequence[int]
+
+
+def chunks(
+    reader: Consumer,
+    topic: str,
+    begins: Mapping[int, int],
+    barriers: Mapping[int, int],
+    *,
+    exactly: bool = False,
+) -> Iterator[Chunk]:
+    """Yield what partitions hold from where they begin up to their barriers, at least.
+
+    Only the end of a partition tells that its barrier is reached: the tail before it is
+    control records, which are not handed out. ``exactly`` is for barriers that lie between
+    transactions: nothing behind them is handed out, and nobody waits for an end.
+
+    Raises:
+        KafkaException: Kafka gives no answer, or has deleted what was to be read.
+    """
+    left = {
+        number: barrier
+        for number, barrier in barriers.items()
+        if not exactly or begins[number] < barrier
+    }
+    reader.list_topics(topic, timeout=ASK_S)  # without a leader it would wait half a second
+    reader.assign([TopicPartition(topic, number, begins[number]) for number in left])
+    while left:
+        messages = []
+        reached = []
+        first = reader.poll(CHUNK_WAIT_S)  # consume() would wait all of it for more
+        come = [] if first is None else [first, *reader.consume(CHUNK_RECORDS_MAX - 1, 0)]
+        for message in come:
+            if not exactly and message.error() is None:  # most of a restore is this
+                if message.partition() in left:
+                    messages.append(message)
+                continue
+            number, position = _position(message)
+            barrier = left.get(number)
+            if barrier is None:
+                continue
+            ended = message.error() is not None
+            if not ended and (position <= barrier or not exactly):
+                messages.append(message)
+            if position >= barrier and (ended or exactly):
+                del left[number]
+                reached.append(number)
+                reader.incremental_unassign([TopicPartition(topic, number)])
+        yield Chunk(messages, reached)
+
+
+def _position(message: Message) -> tuple[int, int]:
+    """Return the partition that a message is about, and how far it is read with it.
+
+    Raises:
+        KafkaException: it tells of trouble that does not pass by itself.
+    """
+    error, number, offset = message.error(), message.partition(), message.offset()
+    if error is not None and error.code() != KafkaError._PARTITION_EOF:
+        if not error.retriable():
+            raise KafkaException(error)
+        return -1, -1
+    if number is None or offset is None:
+        return -1, -1
+    return number, offset + 1 if error is None else offset
+
+
+# What a worker would begin with, read as a member of no group. Nothing is written or committed
+
+
+POLL_RECORDS_MAX = 500
+CHUNK_S_MAX = 1.0
+
+
+class Peek:
+    """Reads committed records only. Use as a context manager, while the brokers are there.
+
+    What is asked within raises ``KafkaFailed`` where Kafka gives no answer.
+    """
+
+    def __init__(self, config: KafkaConfig) -> None:
+        self._config = config
+        self._group = Group(config)
+        told = {**settings.reader(config), "client.id": "wootric-dry-run"}
+        self._reader = Consumer(told)
+        # An open transaction, a dead worker's perhaps, holds back stable offsets.
+        self._offsets = Consumer({**told, "isolation.level": "read_uncommitted"})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reader.close()
+        self._offsets.close()
+        self._group.close()
+        if isinstance(error, KafkaException):
+            text = f"{error.args[0].str()}; `wootric-stream doctor` looks closer"
+            raise KafkaFailed(f"Kafka could not be read: {text}") from error
+
+    def starts(self) -> dict[Partition, int]:
+        """Return where a worker would begin to read: the committed offset, else the beginning.
+
+        Raises:
+            StartupError: the topic is not there, or has lost what was to be read.
+        """
+        topic = self._config.topic
+        numbers = self._group.partitions(topic)
+        if not numbers:
+            raise StartupError(f"there is no topic {topic}", exit_code=78)
+        lows = self._group.ends(topic, numbers, earliest=True)
+        found = committed(self._offsets, [Partition(topic, number) for number in numbers])
+        starts = {}
+        for one in found:
+            low = lows[one.partition]
+            if 0 <= one.offset < low:
+                raise StartupError(
+                    f"the committed offset of partition {one.partition} is not in the topic any "
+                    f"more ({one.offset}, it begins at {low}): set it by hand",
+                    exit_code=78,
+                )
+            starts[Partition(topic, one.partition)] = max(one.offset, low)
+        return starts
+
+    def states(self, partitions: Iterable[Partition]) -> dict[Partition, MemoryState]:
+        """Return the fold of each partition's ledger; empty where there is no ledger yet."""
+        topic = self._config.ledger_topic
+        states = {partition: MemoryState() for partition in partitions}
+        by_number = {partition.number: state for partition, state in states.items()}
+        numbers = by_number.keys() & set(self._group.partitions(topic))
+        messages = self._read(topic, self._group.ends(topic, numbers, earliest=True))
+        while some := list(islice(messages, POLL_RECORDS_MAX)):
+            fold(by_number, some, Counter())
+        return states
+
+    def records(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
+        """Yield the input from there to its end as it is now."""
+        begins = {partition.number: offset for partition, offset in starts.items()}
+        for message in self._read(self._config.topic, begins):
+            yield read_record(message)
+
+    def _read(self, topic: str, begins: Mapping[int, int]) -> Iterator[Message]:
+        ends = self._group.ends(topic, begins)
+        left = {number: end for number, end in ends.items() if begins[number] < end}
+        self._reader.list_topics(topic, timeout=ASK_S)
+        self._reader.assign([TopicPartition(topic, number, begins[number]) for number in left])
+        while left:
+            for message in self._reader.consume(POLL_RECORDS_MAX, CHUNK_S_MAX):
+                number, error = message.partition() or 0, message.error()
+                if number not in left:
+                    continue
+                if error is None:
+                    yield message
+                elif error.code() != KafkaError._PARTITION_EOF:
+                    _check(error)
+                    continue
+                # An end is told where the last stable offset is: an open transaction is no news.
+                if error is not None or (message.offset() or 0) + 1 >= left[number]:
+                    del left[number]
+                    self._reader.incremental_unassign([TopicPartition(topic, number)])
+
+
+def _check(error: KafkaError) -> None:
+    if not error.retriable():
+        raise KafkaException(error)

@@ -26,9 +26,8 @@ from confluent_kafka import (
 from stream.codec.dead_letter import DeadLetter
 from stream.errors import Fenced
 from stream.kafka import config as settings
-from stream.kafka.config import KafkaConfig
+from stream.kafka.config import KafkaConfig, LoginWatch
 from stream.kafka.errors import noted
-from stream.kafka.login import LoginWatch
 from stream.kafka.metadata import committed
 from stream.record import Partition, Record
 

@@ -23,12 +23,10 @@ from confluent_kafka import (
 from stream.engine.task_manager import HaltReason
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
-from stream.kafka.folding import fold
 from stream.kafka.metadata import ASK_S, Group, committed
 from stream.kafka.protocol import Failed, Halted, Restored, Restoring
-from stream.kafka.reading import chunks
-from stream.kafka.stamp import LedgerEnds, Stamp
-from stream.kafka.transactions import fence
+from stream.kafka.reader import chunks, fold
+from stream.kafka.transactions import LedgerEnds, Stamp, fence
 from stream.record import Partition
 from stream.state.store import Keeper, LedgerPart, MemoryState, Opened
 

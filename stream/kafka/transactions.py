@@ -4,12 +4,14 @@ Source of the reactions: librdkafka's INTRODUCTION.md, section on transactional 
 the broker's behaviour was measured on Apache Kafka 4.1.1.
 """
 
+import queue
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -18,12 +20,83 @@ from stream.codec.dead_letter import DeadLetter
 from stream.engine.checkpoint import Checkpoint, LedgerRecord
 from stream.errors import CommitAborted, Fenced, KafkaFailed, StartupError
 from stream.kafka import config as settings
-from stream.kafka.bounded import Bounded, Overdue
 from stream.kafka.config import KafkaConfig
 from stream.kafka.metadata import committed
-from stream.kafka.stamp import LedgerEnds, Stamp
 from stream.record import Partition
 from stream.state.ledger import REMOTE_ID_HEADER
+
+# What the metadata of a committed offset says, and how far the ledger is known to reach.
+#
+# ``instance:epoch:sequence@end``: the worker, its life, its transaction, and where the partition's
+# ledger ended at the least when that was committed. A ledger that ends before this has lost
+# records, receipts and intents among them: whoever restores it would repeat what they stand for.
+
+
+OFFSET_BEHIND = "the ledger's partition {} took a record at offset {}, but it reached {} before"
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Who committed an offset, in which transaction, and where the ledger ended."""
+
+    instance: str
+    epoch: int
+    sequence: int
+    ledger_end: int = 0
+
+    def __str__(self) -> str:
+        """Return it as an offset's metadata."""
+        return f"{self.instance}:{self.epoch}:{self.sequence}@{self.ledger_end}"
+
+    @classmethod
+    def read(cls, metadata: str | None) -> Self | None:
+        """Return what an offset's metadata says; None where somebody else wrote it."""
+        instance, *rest = (metadata or "").rsplit(":", 2)
+        if len(rest) != 2:
+            return None
+        sequence, _, end = rest[1].partition("@")
+        try:
+            return cls(instance, int(rest[0]), int(sequence), int(end or 0))
+        except ValueError:
+            return None
+
+    def same_commit(self, other: "Stamp | None") -> bool:
+        """Whether both are of one transaction."""
+        mine = (self.instance, self.epoch, self.sequence)
+        return other is not None and mine == (other.instance, other.epoch, other.sequence)
+
+
+class LedgerEnds:
+    """Where each partition of the ledger ends at the least, and whether one fell behind that."""
+
+    def __init__(self) -> None:
+        self._ends: dict[int, int] = {}
+        self.lost: str | None = None
+        """What has shown that records of the ledger are gone."""
+
+    def of(self, number: int) -> int:
+        """Return where the partition ends at the least."""
+        return self._ends.get(number, 0)
+
+    def reached(self, number: int, end: int) -> None:
+        """Note that the partition was seen to end here, or later."""
+        self._ends[number] = max(end, self.of(number))
+
+    def delivered(self, error: object, message: Any) -> None:
+        """Take a delivery report over: a record below the known end means that the end was lost.
+
+        The offset of a record that was sent twice may be unknown.
+        """
+        if error is not None:
+            return
+        offset = message.offset()
+        if offset is None or offset < 0:
+            return
+        number = message.partition()
+        if offset < self.of(number):
+            self.lost = OFFSET_BEHIND.format(number, offset, self.of(number))
+        self.reached(number, offset + 1)
+
 
 log = structlog.get_logger()
 
@@ -312,3 +385,54 @@ def fence(config: KafkaConfig, instance_id: str) -> None:
     producer = Producer(settings.producer(config, transactional_id=ghost))
     producer.init_transactions(10)
     producer.close()
+
+
+# Calls that a client may never return from, made to end
+
+
+Calls: TypeAlias = "queue.SimpleQueue[Callable[[], object]]"
+Answers: TypeAlias = "queue.SimpleQueue[BaseException | None]"
+
+
+class Overdue(Exception):  # noqa: N818
+    """The call has not returned, and may never: let what it was made on alone from now on."""
+
+
+class Bounded:
+    """Makes calls on a thread of its own, one at a time, for no longer than they may take.
+
+    The thread lasts from call to call; one that does not come back is left behind.
+    """
+
+    def __init__(self) -> None:
+        self._calls: Calls | None = None
+        self._answers: Answers = queue.SimpleQueue()
+
+    def call(self, wait_s: float, call: Callable[[], object]) -> None:
+        """Return when the call has returned, or raise what it raised.
+
+        Raises:
+            Overdue: it takes longer than ``wait_s``.
+        """
+        if self._calls is None:
+            self._calls, self._answers = queue.SimpleQueue(), queue.SimpleQueue()
+            queues = (self._calls, self._answers)
+            threading.Thread(target=_make, args=queues, name="bounded-calls", daemon=True).start()
+        self._calls.put(call)
+        try:
+            error = self._answers.get(timeout=wait_s)
+        except queue.Empty:
+            self._calls = None
+            raise Overdue from None
+        if error is not None:
+            raise error
+
+
+def _make(calls: Calls, answers: Answers) -> None:
+    while True:
+        try:
+            calls.get()()
+        except BaseException as error:  # noqa: BLE001  it is the caller's
+            answers.put(error)
+        else:
+            answers.put(None)

@@ -1,14 +1,249 @@
-"""dlq list, replay and dismiss: what was refused and why, and its way back into the input."""
+"""dlq list, show, replay and dismiss: what was refused and why, and its way back."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, assert_never
 
-from stream.operations import mail
-from stream.operations.analysis.dead_letters import Done, Kind, Letter, Selection, counted, outcome
+from stream.codec.json_text import dump
+from stream.engine.prepare import Refuse
+from stream.errors import RecordError, StartupError
+from stream.kafka.config import KafkaConfig
+from stream.kafka.producer import Sender
+from stream.operations.analysis.dead_letters import (
+    OPEN,
+    Done,
+    Kind,
+    Letter,
+    Place,
+    Selection,
+    counted,
+    outcome,
+    read_letter,
+    read_note,
+)
 from stream.operations.analysis.time_text import when
-from stream.operations.mail import Post, read_post
-from stream.operations.output import Table, letter_document, show
-from stream.operations.session import Desk
+from stream.operations.output import Table, letter_document, say, show
+from stream.operations.session import Desk, now_ms, watched
+from stream.state.ledger import EventEntry
+from stream.transform import Deliver, Skip
+
+# dlq show: all that is known of one dead letter
+
+
+def show_letter(desk: Desk, place: Place, *, raw: Path | None, as_json: bool) -> None:
+    """Print a letter: its headers, its event where it can be read, what a replay would do.
+
+    Raises:
+        StartupError: there is no such letter, or the file cannot be written.
+    """
+    letter = _letter(desk, place)
+    selection = Selection(places={place})
+    post = read_post(desk, Kind.DEAD, selection, partition=place.partition, named=True)
+    state = post.state(post.letters[0], desk.receipts(post.letters[0].names))
+    headers = {name: value.decode() for name, value in letter.letter.headers()}
+    event = _event(desk, letter)
+    document = {
+        **letter_document(letter, state),
+        "headers": headers,
+        "event": event,
+        "replay_now": _verdict(desk, letter),
+    }
+    parts: list[Table | str] = [
+        Table(f"dead letter {place}: {state}", ("", ""), list(headers.items())),
+        Table(
+            "its event",
+            ("", ""),
+            [
+                (name, value if isinstance(value, str) else dump(value))
+                for name, value in (event or {}).items()
+            ],
+        ),
+        *([] if event else ["its bytes cannot be read as an event"]),
+        f"a replay would now be {document['replay_now']}",
+    ]
+    if raw is not None:
+        _write(raw, letter.letter.value or b"")
+        parts.append(f"{letter.size or 0} bytes were written to {raw}")
+    show(document, parts, as_json=as_json)
+
+
+def _letter(desk: Desk, place: Place) -> Letter:
+    topic = desk.config.dead_letter_topic
+    begins, ends = desk.survey.begins(topic), desk.survey.ends(topic)
+    number, offset = place
+    if number not in begins or not begins[number] <= offset < ends[number]:
+        raise StartupError(f"{topic} has no record at {place}: see `dlq list`", exit_code=1)
+    letter = next(iter(letters_at(desk, Kind.DEAD, {place})), None)
+    if letter is None:
+        raise StartupError(f"the record at {place} of {topic} is no dead letter", exit_code=1)
+    return letter
+
+
+def _event(desk: Desk, letter: Letter) -> dict[str, Any] | None:
+    """Return the event's fields that say something; None if the bytes are no event."""
+    try:
+        event = desk.decoder.decode(letter.letter.value or b"")
+    except RecordError:
+        return None
+    return {
+        name: dict(value) if name == "extra" else value
+        for name in event.__slots__
+        if (value := getattr(event, name)) or value == 0
+    }
+
+
+def _verdict(desk: Desk, letter: Letter) -> str:
+    if letter.letter.value is None:
+        return "impossible: its bytes are gone"
+    verdict = desk.judge(letter.replay()).verdict
+    match verdict:
+        case Deliver(operation=operation):
+            return f"sent to Wootric: {operation.type}"
+        case Skip(reason):
+            return f"skipped: {reason}"
+        case Refuse(reason, detail):
+            return f"rejected again: {reason}, {detail}"
+        case _:
+            assert_never(verdict)
+
+
+def _write(file: Path, value: bytes) -> None:
+    try:
+        file.write_bytes(value)
+    except OSError as error:
+        raise StartupError(f"{file} cannot be written: {error.strerror}", exit_code=66) from error
+
+
+# Letters read from their topic, and sent back: the parts that several commands share.
+#
+# The bytes of letters are read again when they are sent, and not kept: there may be many.
+
+
+ALL = Selection()
+NOTED_RECORDS_MAX = 100
+"""How many letters may have been sent without a note of it."""
+
+
+@dataclass(slots=True)
+class Post:
+    """The letters of one topic that are meant, and what was done about letters there.
+
+    ``foreign`` is how many records were written by somebody else, or came from another input.
+    """
+
+    letters: list[Letter] = field(default_factory=list)
+    notes: dict[Place, set[Done]] = field(default_factory=dict)
+    foreign: int = 0
+
+    def open(self) -> list[Letter]:
+        """Return the letters about which nothing was done."""
+        return [one for one in self.letters if one.place not in self.notes]
+
+    def state(self, letter: Letter, receipts: Mapping[str, EventEntry] | None = None) -> str:
+        """Return what was done about a letter, and how that ended if the ledger was asked."""
+        done = self.notes.get(letter.place)
+        known = receipts or {}
+        ended = outcome(known[name] for name in letter.names if name in known)
+        state = ", ".join(sorted(done)) if done else "replayed" if ended else OPEN
+        return f"{state}: {ended}" if ended else state
+
+
+def topic_of(config: KafkaConfig, kind: Kind) -> str:
+    """Return the topic in which letters of a kind lie."""
+    return config.dead_letter_topic if kind is Kind.DEAD else config.parked_topic
+
+
+def read_post(
+    desk: Desk,
+    kind: Kind,
+    selection: Selection = ALL,
+    *,
+    partition: int | None = None,
+    named: bool = False,
+) -> Post:
+    """Return the letters that are meant, of one partition of their topic or of all.
+
+    ``named`` lets them have the names of their replays, to ask the ledger for.
+
+    Raises:
+        StartupError: the topic has no such partition.
+    """
+    topic = topic_of(desk.config, kind)
+    begins = desk.survey.begins(topic)
+    if partition is not None and partition not in begins:
+        raise StartupError(f"{topic} has no partition {partition}", exit_code=1)
+    if partition is not None:
+        begins = {partition: begins[partition]}
+    post = Post()
+    for record in watched(desk.survey.read(topic, begins=begins), f"records of {topic} read"):
+        note = read_note(record)
+        letter = None if note else read_letter(record, kind)
+        if note is not None:
+            post.notes.setdefault(note.place, set()).add(note.done)
+        elif letter is None or letter.letter.origin.topic != desk.config.topic:
+            post.foreign += 1
+        elif selection.takes(letter):
+            post.letters.append(letter.bare(names(desk, letter) if named else ()))
+    return post
+
+
+def letters_at(desk: Desk, kind: Kind, places: Collection[Place]) -> Iterator[Letter]:
+    """Yield the letters at these places with their bytes, in the order of their topic."""
+    begins: dict[int, int] = {}
+    stops: dict[int, int] = {}
+    for number, offset in places:
+        begins[number] = min(offset, begins.get(number, offset))
+        stops[number] = max(offset + 1, stops.get(number, 0))
+    if not places:
+        return
+    for record in desk.survey.read(topic_of(desk.config, kind), begins=begins, stops=stops):
+        letter = read_letter(record, kind)
+        if letter is not None and letter.place in places:
+            yield letter
+
+
+def replay_letters(
+    desk: Desk,
+    kind: Kind,
+    places: Collection[Place],
+    *,
+    rate: float | None = None,
+    force: bool = False,
+) -> int:
+    """Send letters back into the input, and note each; return how many.
+
+    Killed in between, a few are sent and not noted: sent again, they are known by the ledger.
+
+    Raises:
+        StartupError: Kafka did not take them all.
+    """
+    config, done = desk.config, Done.FORCED if force else Done.REPLAYED
+    sender = Sender(config, rate=rate, say=say)
+    letters = letters_at(desk, kind, places)
+    while chunk := list(islice(letters, NOTED_RECORDS_MAX)):
+        sender.send(config.topic, (one.replay(force=force) for one in chunk))
+        note(desk, kind, chunk, done)
+    return sender.taken
+
+
+def note(desk: Desk, kind: Kind, letters: Collection[Letter], done: Done, text: str = "") -> int:
+    """Note what was done about letters; return how many notes there are."""
+    at_ms = now_ms()
+    notes = (one.note(done, at_ms=at_ms, text=text) for one in letters)
+    sender = Sender(desk.config)
+    sender.send(topic_of(desk.config, kind), notes)
+    return sender.taken
+
+
+def names(desk: Desk, letter: Letter) -> tuple[str, ...]:
+    """Return what a replay of a letter is known by in the ledger, without and with force."""
+    if letter.size is None:
+        return ()
+    plain, forced = (desk.judge(letter.replay(force=force)).event_id for force in (False, True))
+    return (plain,) if plain == forced else (plain, forced)
+
 
 STALE = "skipped: stale"
 
@@ -75,7 +310,7 @@ def replay(desk: Desk, wanted: Wanted, how: Replaying, *, yes: bool, as_json: bo
     done_before = len(post.letters) - len(meant) - len(lost)
     meant = meant[: how.limit]
     places = {one.place for one in meant}
-    sent = mail.replay(desk, Kind.DEAD, places, rate=how.rate, force=how.force) if yes else 0
+    sent = replay_letters(desk, Kind.DEAD, places, rate=how.rate, force=how.force) if yes else 0
     document = {
         "counts": {reason: count for reason, (count, _, _) in counted(meant).items()},
         "meant": len(meant),
@@ -98,7 +333,7 @@ def dismiss(desk: Desk, wanted: Wanted, *, text: str, yes: bool, as_json: bool) 
     """Note that nothing is to be done about letters; without ``yes``, show which."""
     post = _read(desk, wanted)
     meant = post.open()
-    count = mail.note(desk, Kind.DEAD, meant, Done.DISMISSED, text) if yes else 0
+    count = note(desk, Kind.DEAD, meant, Done.DISMISSED, text) if yes else 0
     document = {
         "counts": {reason: count for reason, (count, _, _) in counted(meant).items()},
         "meant": len(meant),

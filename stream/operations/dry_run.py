@@ -5,25 +5,32 @@ The real flow and the real sink, in front of a Wootric that only writes down wha
 """
 
 import asyncio
+import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from sink.wootric.delivery import Outcome
 from sink.wootric.dry_run import Rehearsal, Rehearsed
 from sink.wootric.sink import WootricSink
+from stream.codec.event import event_from_json
+from stream.codec.json_text import parse
 from stream.engine.lanes import Pending, Work
-from stream.engine.limits import Capacity
 from stream.engine.prepare import Judged, Refuse
+from stream.engine.scheduler import Capacity
 from stream.engine.task_manager import Flow
 from stream.errors import DecodeError, StartupError
-from stream.kafka.peek import Peek
+from stream.kafka.reader import Peek
 from stream.record import Partition, Record
 from stream.runtime.worker import judging, kafka_config, limits, wootric_account
-from stream.schema_registry.opening import asked_by_id
-from stream.settings_loader import Settings
+from stream.schema_registry.setup import asked_by_id
+from stream.settings_loader import Settings, load_transform
+from stream.transform import Rules
+from stream.transform.explain import preview
 
 Line = dict[str, Any]
 OUTCOMES = {"skipped": "skip", "rejected": "reject", "parked": "park", "duplicate": "duplicate"}
@@ -182,3 +189,53 @@ def _place(event: Pending) -> Line:
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
+
+
+# What would become of Segment events: the lines that `wootric-stream transform` prints
+
+
+def preview_lines(lines: Iterable[bytes], *, explained: bool = False) -> Iterator[bytes]:
+    """Yield one JSON line for every line that is not empty.
+
+    ``explained`` adds where each field comes from.
+    """
+    settings = load_transform()
+    rules = Rules(amount_suffix=settings.amount_suffix, delete_users=settings.delete_users)
+    token = settings.account_token
+    account_token = None if token is None else token.get_secret_value()
+    for raw in lines:
+        line = raw.strip()
+        if line:
+            shown = _preview(line, rules, account_token, settings.pixel_url, explained=explained)
+            yield orjson.dumps(shown)
+
+
+def _preview(
+    line: bytes, rules: Rules, account_token: str | None, pixel_url: str, *, explained: bool
+) -> dict[str, object]:
+    try:
+        document = parse(line)
+    except ValueError:
+        return _refused("invalid_json")
+    if not isinstance(document, dict):
+        return _refused("not_an_object")
+    event = event_from_json(document)
+    name = event.message_id or hashlib.blake2b(line, digest_size=16).hexdigest()
+    return preview(
+        event,
+        event_id=name,
+        rules=rules,
+        account_token=account_token,
+        pixel_url=pixel_url,
+        explained=explained,
+    )
+
+
+def _refused(reason: str) -> dict[str, object]:
+    return {
+        "message_id": None,
+        "outcome": "reject",
+        "reason": reason,
+        "operation": None,
+        "request": None,
+    }

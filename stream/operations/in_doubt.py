@@ -11,11 +11,11 @@ from enum import StrEnum
 from typing import Any, assert_never
 
 from stream.errors import StartupError
-from stream.operations import mail
+from stream.operations import dlq
 from stream.operations.analysis.dead_letters import Done, Kind, Letter, Place, Selection
 from stream.operations.analysis.open_intents import OpenIntent, hashed, open_intents, what_follows
 from stream.operations.analysis.time_text import ago, when
-from stream.operations.mail import read_post
+from stream.operations.dlq import read_post
 from stream.operations.output import Table, letter_document, show
 from stream.operations.session import Desk, now_ms
 
@@ -164,8 +164,8 @@ def _act(desk: Desk, wish: Wish, letters: Collection[Letter]) -> int:
     match wish.decision:
         case Decision.RESEND:
             places = {one.place for one in letters}
-            return mail.replay(desk, Kind.PARKED, places, rate=wish.rate)
+            return dlq.replay_letters(desk, Kind.PARKED, places, rate=wish.rate)
         case Decision.DISMISS:
-            return mail.note(desk, Kind.PARKED, letters, Done.DISMISSED, wish.text)
+            return dlq.note(desk, Kind.PARKED, letters, Done.DISMISSED, wish.text)
         case _:
             assert_never(wish.decision)

@@ -1,13 +1,15 @@
-"""What commands print: one JSON document, or tables and sentences for people."""
+"""What commands print: JSON or tables on stdout, talk on stderr, and exit codes."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 import typer
 
+from stream.errors import Fenced, KafkaFailed, StartupError, StateFailed
 from stream.operations.analysis.dead_letters import Letter
 from stream.operations.analysis.time_text import when
 
@@ -77,3 +79,43 @@ def letter_document(one: Letter, state: str) -> dict[str, Any]:
         "app_version": letter.app_version,
         "bytes": one.size,
     }
+
+
+# How commands talk: stdout is data, stderr is talk, and every end has its exit code
+
+
+EXIT_FAILED = 1
+EXIT_TEMPORARY = 75
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal."""
+    typer.echo(line, err=True)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what stops a command into a message and an exit code."""
+    try:
+        yield
+    except StartupError as error:
+        fail(str(error), error.exit_code)
+    except (Fenced, KafkaFailed, StateFailed) as error:
+        fail(str(error), EXIT_TEMPORARY)
+    except KeyboardInterrupt:
+        fail("interrupted", 130)
+    except typer.Exit:
+        raise
+    except Exception as error:
+        from stream.kafka.errors import explained  # noqa: PLC0415  only who has trouble pays
+
+        known = explained(error)
+        if known is None:
+            raise
+        fail(str(known), known.exit_code)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """End the command with a message."""
+    say(f"wootric-stream: {message}")
+    raise typer.Exit(code)

@@ -4,11 +4,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from stream.errors import StartupError
-from stream.kafka.rewind import offsets_at, set_offsets
+from stream.kafka.metadata import offsets_at, set_offsets
 from stream.operations.analysis.offset_plan import Known, Move, accept_loss, plan
 from stream.operations.output import Table, show
-from stream.operations.session import Desk
-from stream.operations.vacancy import await_vacancy
+from stream.operations.session import Desk, await_vacancy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

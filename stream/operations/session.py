@@ -1,4 +1,4 @@
-"""What every command of an operator has: the topics, the judge, and somebody to talk to."""
+"""What every command of an operator has: topics, decoder, progress, an empty group."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,16 +9,15 @@ from stream.codec.decode import Decoder
 from stream.engine.prepare import Judged
 from stream.errors import DecodeError
 from stream.kafka.config import KafkaConfig
+from stream.kafka.metadata import occupied, offsets_at
 from stream.kafka.reader import Survey, surveying
-from stream.kafka.rewind import offsets_at
-from stream.kafka.stamp import Stamp
-from stream.operations.terminal import say
+from stream.kafka.transactions import Stamp
+from stream.operations.output import say
 from stream.record import Record
 from stream.runtime.worker import decoder, judging, kafka_config
-from stream.schema_registry.opening import asked_by_id
+from stream.schema_registry.setup import asked_by_id
 from stream.settings_loader import load_kafka, load_registry, load_transform
-from stream.state.ledger import EVENT
-from stream.state.ledger_codec import EventEntry, decode
+from stream.state.ledger import EVENT, EventEntry, decode
 
 SAY_EVERY_S = 2.0
 """Of Kafka's client, which else prints each broken connection; what matters we say ourselves."""
@@ -115,3 +114,30 @@ def entry_of(value: bytes) -> object | None:
 def now_ms() -> int:
     """Return the time as records have it."""
     return time.time_ns() // 1_000_000
+
+
+# Waiting until nobody is in the group: its offsets and its ledger are nobody's then
+
+
+LOOK_EVERY_S = 0.5
+PATIENCE_S = 1.0
+"""Beyond the session of a worker that has just ended: a static member is missed that late."""
+
+
+def await_vacancy(desk: Desk) -> None:
+    """Return once the group has no members; those that have just ended are waited for.
+
+    Raises:
+        StartupError: it still has some, for longer than a session lasts.
+    """
+    members = desk.survey.group.members()
+    if not members:
+        return
+    wait_s = desk.config.session_timeout_s + PATIENCE_S
+    say(f"in the group: {', '.join(members)}; waiting {wait_s:.0f} s for them to leave")
+    deadline = time.monotonic() + wait_s
+    while members:
+        if time.monotonic() > deadline:
+            raise occupied(desk.config, members)
+        time.sleep(LOOK_EVERY_S)
+        members = desk.survey.group.members()

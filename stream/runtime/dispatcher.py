@@ -6,7 +6,7 @@ from collections.abc import Callable
 from sink.wootric.delivery import InDoubt
 from sink.wootric.sink import WootricSink
 from stream.engine.lanes import Work
-from stream.engine.limits import Capacity
+from stream.engine.scheduler import Capacity
 from stream.engine.task_manager import Flow
 from stream.telemetry.observer import Observer
 

@@ -15,8 +15,8 @@ import structlog
 
 from sink.wootric.sink import WootricSink
 from stream.engine.checkpoint import Checkpoint
-from stream.engine.limits import Capacity
 from stream.engine.prepare import Judged
+from stream.engine.scheduler import Capacity
 from stream.engine.schema_wait import Missing
 from stream.engine.task_manager import Flow, HaltReason
 from stream.errors import DecodeError
@@ -44,7 +44,7 @@ from stream.kafka.protocol import (
     Revoking,
     Sized,
 )
-from stream.kafka.records import partition_of, read_record
+from stream.kafka.reader import partition_of, read_record
 from stream.record import Partition, Record
 from stream.runtime.dispatcher import Sending
 from stream.runtime.flow_control import Pauses

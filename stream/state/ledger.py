@@ -6,10 +6,221 @@ from the fold and nothing else.
 """
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple, TypeAlias, assert_never
 
-from sink.wootric.operations import Operation, UpsertEndUser
+from sink.wootric.operations import EffectClass, Operation, Scalar, UpsertEndUser
+from stream.codec.avro import HEADER_LENGTH, all_packaged, encode_single_object, packaged, read
+from stream.codec.json_text import dump, parse
 from stream.errors import DecodeError
-from stream.state.ledger_codec import EventEntry, UserEntry, decode
+
+# The ledger's values: entries to bytes and back, as ``schemas/avro/ledger_entry.avsc`` says
+
+
+VERSION = 1
+
+_LEDGER_ENTRY = packaged("ledger_entry")
+_WRITERS = all_packaged()
+_NAMESPACE = "wootric.stream."
+
+
+class EventOutcome(StrEnum):
+    """How an event ended."""
+
+    DELIVERED = "DELIVERED"
+    SKIPPED = "SKIPPED"
+    REJECTED = "REJECTED"
+    PARKED = "PARKED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventEntry:
+    """A receipt: the event at this offset is settled.
+
+    ``request_id`` names the request that it rode in, ``remote_id`` the response or decline
+    that it created at Wootric.
+    """
+
+    outcome: EventOutcome
+    offset: int
+    at_ms: int
+    reason: str | None = None
+    request_id: str | None = None
+    remote_id: int | None = None
+    status: int | None = None
+    attempts: int = 0
+
+
+class Member(NamedTuple):
+    """An event that rides in a request."""
+
+    event_id: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentEntry:
+    """A request that may be sent from the commit of this entry on.
+
+    ``operation`` is the frozen operation's JSON, None when it is too large to be kept;
+    ``operation_hash`` is the hexadecimal SHA-256 of that JSON in any case.
+    """
+
+    request_id: str
+    effect: EffectClass
+    members: tuple[Member, ...]
+    operation: str | None
+    operation_hash: str
+    first_attempt_at_ms: int
+    instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserEntry:
+    """An end user as the last settled request left them.
+
+    ``id`` is None when a look-up found nobody, ``properties`` when they are not known. Nothing
+    is known but the newest event where ``sent_at_ms`` is 0.
+    ``created_at`` is in Unix seconds.
+    """
+
+    id: int | None
+    email: str | None = None
+    external_id: str | None = None
+    phone_number: str | None = None
+    created_at: int | None = None
+    properties: Mapping[str, Scalar] | None = None
+    sent_at_ms: int
+    newest_event_at_ms: int | None = None
+
+
+Entry: TypeAlias = EventEntry | IntentEntry | UserEntry
+
+
+def encode(entry: Entry) -> bytes:
+    """Return the entry as a value of the ledger."""
+    match entry:
+        case EventEntry():
+            fields = _event_fields(entry)
+        case IntentEntry():
+            fields = _intent_fields(entry)
+        case UserEntry():
+            fields = _user_fields(entry)
+        case _:
+            assert_never(entry)
+    # Named: fastavro would otherwise try the union's records one after the other.
+    named = (_NAMESPACE + type(entry).__name__, fields)
+    return encode_single_object(_LEDGER_ENTRY, {"version": VERSION, "entry": named})
+
+
+def decode(data: bytes) -> Entry:
+    """Return the entry that a value of the ledger holds.
+
+    Raises:
+        UnknownSchemaError: a version of this service that is newer than this one wrote it.
+        DecodeError: the bytes are no entry.
+    """
+    writer = _WRITERS.writer_of(data)
+    value = read(data, HEADER_LENGTH, writer, _LEDGER_ENTRY, name_records=True)
+    if value["version"] > VERSION:
+        raise DecodeError("unknown_version", f"the ledger entry has version {value['version']}")
+    name, fields = value["entry"]
+    match name.removeprefix(_NAMESPACE):
+        case "EventEntry":
+            return _event_entry(fields)
+        case "IntentEntry":
+            return _intent_entry(fields)
+        case _:
+            return _user_entry(fields)
+
+
+def _event_fields(entry: EventEntry) -> dict[str, Any]:
+    return {
+        "outcome": entry.outcome,
+        "reason": entry.reason,
+        "offset": entry.offset,
+        "at": entry.at_ms,
+        "requestId": entry.request_id,
+        "remoteId": entry.remote_id,
+        "status": entry.status,
+        "attempts": entry.attempts,
+    }
+
+
+def _event_entry(fields: dict[str, Any]) -> EventEntry:
+    return EventEntry(
+        outcome=EventOutcome(fields["outcome"]),
+        reason=fields["reason"],
+        offset=fields["offset"],
+        at_ms=fields["at"],
+        request_id=fields["requestId"],
+        remote_id=fields["remoteId"],
+        status=fields["status"],
+        attempts=fields["attempts"],
+    )
+
+
+def _intent_fields(entry: IntentEntry) -> dict[str, Any]:
+    return {
+        "requestId": entry.request_id,
+        "effect": entry.effect,
+        "members": [{"eventId": name, "offset": offset} for name, offset in entry.members],
+        "operation": entry.operation,
+        "operationHash": entry.operation_hash,
+        "firstAttemptAt": entry.first_attempt_at_ms,
+        "instance": entry.instance,
+    }
+
+
+def _intent_entry(fields: dict[str, Any]) -> IntentEntry:
+    return IntentEntry(
+        request_id=fields["requestId"],
+        effect=EffectClass(fields["effect"]),
+        members=tuple(Member(m["eventId"], m["offset"]) for m in fields["members"]),
+        operation=fields["operation"],
+        operation_hash=fields["operationHash"],
+        first_attempt_at_ms=fields["firstAttemptAt"],
+        instance=fields["instance"],
+    )
+
+
+def _user_fields(entry: UserEntry) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "email": entry.email,
+        "externalId": entry.external_id,
+        "phoneNumber": entry.phone_number,
+        "createdAt": entry.created_at,
+        "properties": None if entry.properties is None else dump(entry.properties),
+        "sentAt": entry.sent_at_ms,
+        "newestEventAt": entry.newest_event_at_ms,
+    }
+
+
+def _user_entry(fields: dict[str, Any]) -> UserEntry:
+    return UserEntry(
+        id=fields["id"],
+        email=fields["email"],
+        external_id=fields["externalId"],
+        phone_number=fields["phoneNumber"],
+        created_at=fields["createdAt"],
+        properties=None if fields["properties"] is None else _properties(fields["properties"]),
+        sent_at_ms=fields["sentAt"],
+        newest_event_at_ms=fields["newestEventAt"],
+    )
+
+
+def _properties(text: str) -> dict[str, Scalar]:
+    try:
+        properties = parse(text)
+    except ValueError:
+        raise DecodeError("invalid_json", "the user's properties are not JSON") from None
+    if not isinstance(properties, dict):
+        raise DecodeError("invalid_json", "the user's properties are no object")
+    return properties
+
 
 INTENT = "intent/"
 EVENT = "event/"

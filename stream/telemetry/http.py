@@ -14,10 +14,8 @@ from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from stream.errors import StartupError
-from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import Metrics
-from stream.telemetry.status import Identity, status
-from stream.telemetry.vitals import Vitals
+from stream.telemetry.status import Gauges, Identity, Vitals, status
 
 LOOP_AGE_S_MAX = 15.0
 POLL_AGE_S_MAX = 60.0

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from stream.errors import KafkaFailed
 from stream.kafka.config import KafkaConfig
 from stream.kafka.lag import GroupLag, LagMeter, PartitionLag
-from stream.telemetry.gauges import headroom_s
 from stream.telemetry.http import Check, HealthServer
+from stream.telemetry.status import headroom_s
 
 log = structlog.get_logger()
 

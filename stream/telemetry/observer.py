@@ -16,9 +16,8 @@ from stream.engine.prepare import Judged
 from stream.engine.task_manager import HaltReason
 from stream.kafka.protocol import Halted, Restored
 from stream.record import Partition
-from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import LOOP_STATES, Metrics
-from stream.telemetry.vitals import Opened, Vitals
+from stream.telemetry.status import Gauges, Opened, Vitals
 from stream.transform import Deliver
 
 if TYPE_CHECKING:
@@ -277,3 +276,77 @@ class Observer:
         else:
             self._vitals.circuits.pop(name, None)
             log.info("circuit_closed", circuit=name)
+
+
+# What the sink tells of the account, the pace and who is who: metrics and log lines
+
+
+class SinkObserver:
+    """Listens to the sink; never decides anything. ``by_client``: a client asks for tokens."""
+
+    def __init__(self, metrics: Metrics, *, by_client: bool) -> None:
+        self._metrics = metrics
+        self._by_client = by_client
+        self._refused: tuple[str, int] | None = None
+
+    def token_refused(self, error: str, status: int) -> None:
+        """Count a refusal of our credentials, and say it when it is news."""
+        self._metrics.token_refusals.labels(error).inc()
+        if self._refused != (error, status):
+            self._refused = (error, status)
+            log.error(
+                "credentials_refused",
+                error=error,
+                status=status,
+                look_at=look_at(error, status, by_client=self._by_client),
+                effect="nothing is sent, nothing is lost; asked again until it is accepted",
+            )
+
+    def token_refreshed(self, granted: bool) -> None:
+        """Count a token that was asked for, and note that the credentials are accepted again."""
+        self._metrics.tokens.labels("granted" if granted else "refused").inc()
+        if granted and self._refused is not None:
+            self._refused = None
+            log.info("credentials_accepted")
+
+    def concurrency_changed(self, host: str, limit: int) -> None:
+        """Show how many requests may be under way."""
+        self._metrics.concurrency_limit.labels(host).set(limit)
+
+    def allowance_changed(self, host: str, remaining: int, limit: int) -> None:
+        """Show what the account has left."""
+        self._metrics.rate_remaining.labels(host).set(remaining)
+        self._metrics.rate_limit.labels(host).set(limit)
+
+    def pace_changed(self, requests_per_minute: float) -> None:
+        """Show this worker's part of the pace."""
+        self._metrics.rate_share.set(requests_per_minute)
+
+    def identity_conflict(self, kind: str, request_id: str) -> None:
+        """Count identities that clash; the receipts of the events name the request."""
+        self._metrics.identity_conflicts.labels(kind).inc()
+        log.info("identity_conflict", kind=kind, request_id=request_id)
+
+
+# Which settings to look at when Wootric gives no token
+
+
+CLIENT = "WOOTRIC__CLIENT_ID and WOOTRIC__CLIENT_SECRET"
+LOGIN = "WOOTRIC__USERNAME and WOOTRIC__PASSWORD"
+PLACE = "WOOTRIC__API_URL and the region in WOOTRIC__ACCOUNT_TOKEN"
+
+_OF_A_GRANT = frozenset({"invalid_client", "unauthorized_client", "invalid_grant", "access_denied"})
+_NOT_THERE = frozenset({301, 302, 307, 308, 404, 405})
+
+
+def look_at(error: str, status: int, *, by_client: bool) -> str:
+    """Return the settings that may be wrong, by the refusal's word and status.
+
+    ``by_client`` says that a client asked, not a login.
+    """
+    asked_with = CLIENT if by_client else f"{LOGIN}, and that they belong to WOOTRIC__ACCOUNT_TOKEN"
+    if error in _OF_A_GRANT:
+        return asked_with
+    if status in _NOT_THERE:
+        return PLACE
+    return f"{asked_with}; {PLACE}"

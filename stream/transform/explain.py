@@ -5,18 +5,104 @@ The mapping's own readers are asked which value they take (``find_key``, ``creat
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
-from sink.wootric.operations import Operation, PageView, fields_of
+from sink.wootric.operations import Operation, PageView, Scalar, fields_of, to_fields
+from sink.wootric.requests import pixel_request_url
+from stream.codec.event import TIMES as TIME_ATTRIBUTES
 from stream.codec.event import Event
-from stream.codec.segment import TIMES as TIME_ATTRIBUTES
 from stream.codec.segment_time import how_read
-from stream.transform.explain_properties import Explanation, explain_properties
-from stream.transform.lookup import as_object, find_key
+from stream.errors import TransformError
+from stream.transform import Deliver, Skip, transform
+from stream.transform.properties import FIELDS, add, flatten
 from stream.transform.result import Rules
 from stream.transform.track import SCORE, TEXT, either_key, time_of
-from stream.transform.traits import context_traits, created_key, optional_text
+from stream.transform.traits import (
+    as_object,
+    context_traits,
+    created_key,
+    find_key,
+    optional_text,
+    plain_name,
+)
+
+# Where each property comes from, told by the very functions that make them
+
+
+OWN_FIELD = "e-mail, phone, creation and id are no properties"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """``fields``: for each field of the operation ``from`` (a path in the event) and ``how``.
+    ``left_out``: why a field, or a value of the event, is not in it.
+    """
+
+    fields: dict[str, dict[str, str]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def explain_properties(
+    found: Explanation, traits: Mapping[str, Any], base: str, rules: Rules
+) -> None:
+    """Add the origin of each property that these traits stand for."""
+    used = {origin["from"] for origin in found.fields.values()}
+    for key, value in traits.items():
+        path = f"{base}.{key}"
+        if plain_name(key) in FIELDS:
+            if path not in used:
+                found.left_out[path] = OWN_FIELD
+            continue
+        places = [place for place, _ in flatten(path, value, joint=".")]
+        if not places:
+            found.left_out[path] = "an empty object"
+        for place, (name, leaf) in zip(places, flatten(key, value), strict=True):
+            _explain_leaf(found, place, name, leaf, rules)
+
+
+def _explain_leaf(found: Explanation, place: str, name: str, leaf: Any, rules: Rules) -> None:
+    properties: dict[str, Scalar] = {}
+    add(properties, name, leaf, rules)
+    if not properties:
+        found.left_out[place] = _why_nothing(leaf)
+    for property_name, value in properties.items():
+        label = f"properties.{property_name}"
+        earlier = found.fields.get(label)
+        if earlier is not None:
+            found.left_out[earlier["from"]] = f"overwritten by {place}"
+        found.fields[label] = {"from": place, "how": _how(name, leaf, property_name, value)}
+
+
+def _how(name: str, leaf: Any, property_name: str, value: Scalar) -> str:
+    steps = []
+    if isinstance(leaf, list):
+        steps.append("list, joined")
+    if isinstance(leaf, str | list) and not isinstance(value, str):
+        steps.append("ISO date, in seconds, rounded half up")
+    if isinstance(leaf, int | float) and isinstance(value, str):
+        steps.append("as text")
+    if not property_name.startswith(name):
+        steps.append("characters that Wootric refuses replaced by _")
+    steps += [
+        f"{suffix} added"
+        for suffix in ("_date", "_amount")
+        if property_name.endswith(suffix) and not name.endswith(suffix)
+    ]
+    return ", ".join(steps) or "as it is"
+
+
+def _why_nothing(leaf: Any) -> str:
+    match leaf:
+        case None:
+            return "null"
+        case list():
+            return "an empty list"
+        case dict():
+            return "an empty object"
+        case _:
+            return "no number that can be written"
+
 
 AS_IT_IS = "as it is"
 BY_THE_SINK = "not in the event: from what is known of the user, else looked up"
@@ -182,3 +268,47 @@ def _why_absent(what: str, subject: Subject, *, page: bool) -> str:
     if page and what in {"email", "user_created_at"}:
         return BY_THE_SINK
     return _ABSENT[what].format(base=subject.base)
+
+
+# What would happen to an event, told without touching anything
+
+
+def preview(
+    event: Event,
+    *,
+    event_id: str,
+    rules: Rules,
+    account_token: str | None,
+    pixel_url: str,
+    explained: bool = False,
+) -> dict[str, Any]:
+    """Return the line that ``wootric-stream transform`` prints, with all five keys.
+
+    Only a page view shows its request: any other begins with a look-up. ``explained`` adds
+    a sixth key, with the origin of each field.
+    """
+    line: dict[str, Any] = {
+        "message_id": event.message_id,
+        "outcome": "deliver",
+        "reason": None,
+        "operation": None,
+        "request": None,
+    }
+    try:
+        outcome = transform(event, event_id=event_id, rules=rules)
+    except TransformError as error:
+        line |= {"outcome": "reject", "reason": error.reason}
+        return line | {"explain": {"reject": error.detail}} if explained else line
+    match outcome:
+        case Skip(reason):
+            line |= {"outcome": "skip", "reason": reason}
+            why = why_skipped(event, reason) if explained else ""
+            return line | {"explain": {"skip": why}} if explained else line
+        case Deliver(operation=operation):
+            line["operation"] = to_fields(operation)
+            if isinstance(operation, PageView):
+                url = pixel_request_url(pixel_url, account_token=account_token, page=operation)
+                line["request"] = {"method": "GET", "url": url}
+            if explained:
+                line["explain"] = asdict(explain(event, operation, rules))
+            return line

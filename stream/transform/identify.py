@@ -2,10 +2,9 @@
 
 from sink.wootric.operations import UpsertEndUser
 from stream.codec.event import Event
-from stream.transform.lookup import as_object
 from stream.transform.properties import read_properties
 from stream.transform.result import Deliver, Rules, Skip
-from stream.transform.traits import read_created, read_phone, read_user
+from stream.transform.traits import as_object, read_created, read_phone, read_user
 
 
 def identify(event: Event, rules: Rules) -> Deliver | Skip:

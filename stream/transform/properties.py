@@ -22,9 +22,8 @@ from typing import Any
 from sink.wootric.operations import Scalar
 from stream.codec.segment_time import as_seconds, read_iso_date_ms
 from stream.errors import TransformError
-from stream.transform.lookup import plain_name
 from stream.transform.result import Rules
-from stream.transform.traits import is_number, number_text
+from stream.transform.traits import is_number, number_text, plain_name
 
 FIELDS = frozenset({"email", "created", "createdat", "phone", "id"})
 """Traits that are fields of their own and never properties, by their plain names."""

@@ -1,8 +1,11 @@
 """What the transform is told, and what it answers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sink.wootric.operations import Operation
+from stream.transform.traits import find
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,3 +37,20 @@ class Skip:
     """Wootric has nothing to do with this event; ``reason`` is from a bounded set."""
 
     reason: str
+
+
+# Whether the event is meant for Wootric at all
+
+
+def enabled(integrations: Any) -> bool:
+    """Judge the integrations object as Segment does.
+
+    Only a boolean under ``All`` (in any case) counts. ``Wootric`` is case-sensitive and
+    goes before; anything there but false enables, since options imply "on".
+    Source: segmentio/facade 3.2.3, ``enabled()``.
+    """
+    if not isinstance(integrations, Mapping):
+        return True
+    if "Wootric" in integrations:
+        return integrations["Wootric"] is not False
+    return find(integrations, "all") is not False

@@ -12,11 +12,12 @@ from sink.wootric.operations import CreateDecline, CreateResponse
 from stream.codec.event import Event
 from stream.codec.segment_time import as_seconds
 from stream.errors import TransformError
-from stream.transform.lookup import as_object, find_key
 from stream.transform.properties import read_properties
 from stream.transform.result import Deliver, Rules, Skip
 from stream.transform.traits import (
+    as_object,
     context_traits,
+    find_key,
     is_number,
     number_text,
     optional_text,

@@ -10,7 +10,6 @@ from sink.wootric.operations import IDENTITY_LENGTH_MAX
 from stream.codec.event import Event
 from stream.codec.segment_time import as_seconds, read_time_ms
 from stream.errors import TransformError
-from stream.transform.lookup import as_object, find, find_key
 
 _LINE_ENDS = re.compile(r"[\n\r\u2028\u2029]")
 
@@ -132,3 +131,49 @@ def _looks_like_email(text: str) -> bool:
         if 0 < dot < len(line) - 1:
             return True
     return False
+
+
+# Finding a value by its name, in any spelling
+
+
+_PUNCTUATION = re.compile(r"[^a-zA-Z0-9.]+")
+
+
+def plain_name(name: str) -> str:
+    """Return the name without case and punctuation: ``Created_At`` is ``createdat``.
+
+    Source: segmentio/obj-case 0.2.1, by which Segment finds traits.
+    """
+    if name.isascii() and name.isalnum():  # most names, at a third of the cost
+        return name.lower()
+    return _PUNCTUATION.sub("", name).lower()
+
+
+def find(values: Mapping[str, Any], name: str) -> Any:
+    """Return the first value whose plain name is ``name``, None if there is none."""
+    key = find_key(values, name)
+    return None if key is None else values[key]
+
+
+def find_key(values: Mapping[str, Any], name: str) -> str | None:
+    """Return the first key whose plain name is ``name``, None if there is none."""
+    for key in values:
+        if plain_name(key) == name:
+            return key
+    return None
+
+
+def as_object(value: Any, name: str) -> Mapping[str, Any]:
+    """Return a JSON object, an empty one for null.
+
+    Raises:
+        TransformError: the value is something else.
+    """
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return value
+    part = name.rpartition(".")[2]
+    raise TransformError(
+        f"{part}_not_object", f"{name} must be an object, but is of type {type(value).__name__}"
+    )

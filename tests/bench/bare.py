@@ -15,7 +15,7 @@ import uvloop
 from confluent_kafka import Consumer
 from yarl import URL
 
-from sink.wootric.pixel import pixel_request_url
+from sink.wootric.requests import pixel_request_url
 from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
 from stream.transform import Deliver, Rules, transform

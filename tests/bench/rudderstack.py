@@ -13,9 +13,8 @@ from urllib.parse import urlencode
 
 import orjson
 
-from stream.devtools.wootric_emulator.api import Api
+from stream.devtools.wootric_emulator.api import Api, Call, Reply
 from stream.devtools.wootric_emulator.behaviour import Behaviour
-from stream.devtools.wootric_emulator.call import Call, Reply
 
 SURVEYS = {"create response": "responses", "create decline": "declines"}
 WINDOW_S = 60

@@ -15,12 +15,11 @@ from zlib import crc32
 from multidict import CIMultiDict
 
 from sink.models import Evidence, Reply, Request, Withheld
-from sink.wootric.hooks import SinkHooks
+from sink.wootric.delivery import SinkHooks
 from sink.wootric.operations import PageView
 from sink.wootric.sink import WootricSink
-from stream.devtools.wootric_emulator.api import Api
+from stream.devtools.wootric_emulator.api import Api, Call
 from stream.devtools.wootric_emulator.behaviour import Behaviour
-from stream.devtools.wootric_emulator.call import Call
 from stream.engine.lanes import Pending
 from stream.engine.task_manager import Flow
 from stream.kafka.protocol import (
@@ -38,10 +37,9 @@ from stream.runtime.processor import Processor
 from stream.runtime.worker import judging, limits, pace, wootric_account
 from stream.settings_loader import Settings
 from stream.state.store import MemoryState
-from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer
-from stream.telemetry.vitals import Vitals
+from stream.telemetry.status import Gauges, Vitals
 
 PARTITIONS = [Partition("events", number) for number in range(6)]
 COMMIT_S = 0.005

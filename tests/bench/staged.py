@@ -20,7 +20,7 @@ from sink.http_session import HttpSession
 from sink.wootric.sink import WootricSink
 from stream.cli.app import main
 from stream.codec.decode import Decoder
-from stream.engine import end_user_cache, intent, prepare, settlement
+from stream.engine import end_user_cache, lanes, prepare, settlement
 from stream.engine.task_manager import Flow
 from stream.kafka.consumer_thread import GroupMember
 from stream.kafka.transactions import Transactions
@@ -35,7 +35,7 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("release: what to send next", Flow, "checkpoint"),
     ("after a commit", Flow, "committed"),
     ("settle: receipts, user entries", Flow, "settle"),
-    ("encode for the ledger", intent, "encode"),
+    ("encode for the ledger", lanes, "encode"),
     ("encode for the ledger", settlement, "encode"),
     ("encode for the ledger", end_user_cache, "encode"),
     ("counters and logs", Observer, "consumed"),

@@ -20,8 +20,7 @@ from rich.table import Table
 
 from stream.devtools.wootric_emulator import Emulator
 from stream.kafka.config import KafkaConfig
-from stream.state.ledger import EVENT, USER
-from stream.state.ledger_codec import EventEntry, EventOutcome, UserEntry, encode
+from stream.state.ledger import EVENT, USER, EventEntry, EventOutcome, UserEntry, encode
 from stream.state.rocksdb.directory import Stores
 from stream.state.store import LedgerPart, Memory, Opened
 from tests.bench.ground import talk

@@ -26,8 +26,8 @@ from aiohttp import web
 from rich.console import Console
 from rich.table import Table
 
-from stream.devtools.cluster import LocalBroker
 from stream.devtools.demo_report import quantile
+from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.traffic import traffic
 from stream.devtools.wootric_emulator import Emulator
 from tests.bench.ground import talk

@@ -11,9 +11,8 @@ from typing import Any
 from waiting import STILL_S, Stillness
 
 from sink.http_session import HttpSession
-from sink.wootric.account import WootricAccount
-from sink.wootric.delivery import Delivery, EndUser, Outcome
-from sink.wootric.hooks import SinkHooks
+from sink.wootric.auth import WootricAccount
+from sink.wootric.delivery import Delivery, EndUser, Outcome, SinkHooks
 from sink.wootric.operations import (
     CreateDecline,
     CreateResponse,

@@ -28,8 +28,7 @@ from stream.devtools.wootric_emulator import (
     LostRequests,
     Truncate,
 )
-from stream.devtools.wootric_emulator.api import Api
-from stream.devtools.wootric_emulator.call import Call
+from stream.devtools.wootric_emulator.api import Api, Call
 
 NOT_FOUND = {
     "type": "error_list",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sink_world import world
 
-from stream.codec.segment import event_from_json
+from stream.codec.event import event_from_json
 from stream.transform import Deliver, Rules, transform
 
 CASES = json.loads(

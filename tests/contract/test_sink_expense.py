@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from sink_world import DECLINE, DELETE, PAGE, RESPONSE, UPSERT, world
 
-from sink.wootric.expense import api_requests
+from sink.wootric.delivery import api_requests
 from sink.wootric.operations import Operation
 
 BARE_RESPONSE = replace(RESPONSE, properties={})

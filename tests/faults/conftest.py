@@ -9,8 +9,8 @@ import pytest
 from proxy import Network, Proxy
 from stack import Stack
 
-from stream.devtools.cluster import LocalBroker
 from stream.devtools.kafka_node import HOST, Listener, free_ports
+from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.wootric_emulator import Emulator
 
 pytest.register_assert_rewrite("common")

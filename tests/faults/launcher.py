@@ -28,7 +28,7 @@ from sink import http_session, models
 from stream.codec.avro import Schema
 from stream.kafka import consumer_thread, metadata, restore, transactions
 from stream.kafka.config import KafkaConfig
-from stream.state import ledger_codec
+from stream.state import ledger
 from stream.state import store as state_store
 from stream.state.rocksdb import database, store
 
@@ -231,13 +231,13 @@ def name_all() -> None:
 def be_another_version(file: Path, *, writes: bool) -> None:
     """Know another version's ledger entries, or write them: each says which version it is of."""
     schema = Schema.of(json.loads(file.read_bytes()))
-    ledger_codec._WRITERS.add(schema)
+    ledger._WRITERS.add(schema)
     if not writes:
         return
-    ledger_codec._LEDGER_ENTRY = schema
+    ledger._LEDGER_ENTRY = schema
     for name in ("_event_fields", "_intent_fields", "_user_fields"):
-        fields = getattr(ledger_codec, name)
-        setattr(ledger_codec, name, lambda entry, fields=fields: {**fields(entry), "by": "N+1"})
+        fields = getattr(ledger, name)
+        setattr(ledger, name, lambda entry, fields=fields: {**fields(entry), "by": "N+1"})
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from evidence import OracleError
 from stack import Stack
 
 from stream.devtools.demo import judge_all, pixels_of
-from stream.devtools.expectation import compare, differences, expect, observed
+from stream.devtools.demo_report import compare, differences, expect, observed
 from stream.kafka.reader import Survey
 
 

@@ -23,8 +23,8 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from stack import Stack
 from waiting import until
 
-from stream.devtools.cluster import LocalBroker
 from stream.devtools.kafka_node import Node
+from stream.devtools.local_kafka import LocalBroker
 from stream.kafka.metadata import Group
 
 EVENTS = 400

@@ -26,7 +26,7 @@ from crowd import crowd, together
 from stack import Stack
 from waiting import SLOWNESS, STILL_S, slowness, stretched, until
 
-from stream.devtools.cluster import LocalBroker
+from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.wootric_emulator import Emulator
 from stream.kafka import config as settings
 

@@ -30,7 +30,7 @@ from crowd import crowd, together
 from stack import Stack, Worker
 from waiting import STILL_S, stretched, until, until_now
 
-from stream.state.ledger_codec import UserEntry, encode
+from stream.state.ledger import UserEntry, encode
 
 __all__ = ["crowd"]
 

@@ -16,7 +16,7 @@ from waiting import Stillness, until
 
 from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
-from stream.devtools.cluster import LocalBroker
+from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.traffic import traffic
 from stream.devtools.wootric_emulator import Emulator
 

@@ -18,7 +18,7 @@ from waiting import SLOWNESS, slowness, stretched, until
 
 from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
-from stream.codec.segment import event_from_json
+from stream.codec.event import event_from_json
 
 PATIENT = {"BRIDGE__ACK_TIMEOUT_S": "60", "BRIDGE__BODY_TIMEOUT_S": stretched(60)}
 """For a test that holds nothing back: Kafka and the test may be held up."""

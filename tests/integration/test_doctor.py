@@ -24,7 +24,7 @@ from stack import Stack, free_port
 from test_service import identify
 from test_startup import run
 
-from stream.devtools.cluster import LocalBroker
+from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.wootric_emulator import Emulator
 from stream.doctor.network import Address, look_at
 from stream.doctor.result import State

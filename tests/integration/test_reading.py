@@ -8,8 +8,7 @@ from confluent_kafka import Producer
 from stack import Stack
 from waiting import STILL_S
 
-from stream.kafka.reader import Survey
-from stream.kafka.reading import CHUNK_RECORDS_MAX
+from stream.kafka.reader import CHUNK_RECORDS_MAX, Survey
 
 pytestmark = pytest.mark.kafka
 

@@ -19,7 +19,7 @@ from stack import Stack, free_port
 from test_service import identify
 from waiting import SLOWNESS, until
 
-from stream.devtools.cluster import LocalBroker
+from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.wootric_emulator import Emulator
 
 REAUTHENTICATED_MS = round(4_000 * SLOWNESS)

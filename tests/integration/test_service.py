@@ -10,8 +10,8 @@ from stack import Stack
 from waiting import SLOWNESS, slowness, stretched, until
 
 from stream.devtools.traffic import distinct
-from stream.runtime.memory import ARENAS_MAX
-from stream.state.ledger_codec import EventEntry, EventOutcome, IntentEntry
+from stream.runtime.worker import ARENAS_MAX
+from stream.state.ledger import EventEntry, EventOutcome, IntentEntry
 
 ARENA_BYTES = 64 << 20
 SESSION_S = 300.0

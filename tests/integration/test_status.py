@@ -12,7 +12,7 @@ from test_service import identify, response
 from test_startup import run
 from waiting import STILL_S, until_now
 
-from stream.operations.board import sparkline
+from stream.operations.status import sparkline
 
 
 async def status(stack: Stack, *arguments: str) -> dict:

@@ -102,9 +102,9 @@ async def test_a_worker_shows_where_it_stands(stack: Stack) -> None:
 
 TIDY_OFTEN = """
 import sys
-from stream.runtime import memory
+from stream.runtime import worker
 from stream.cli.app import main
-memory.TIDY_EVERY_S = 0.2
+worker.TIDY_EVERY_S = 0.2
 sys.argv = ["wootric-stream", "run"]
 main()
 """

@@ -10,7 +10,7 @@ from town import PATIENT, group, identify, page, response
 from waiting import until
 
 from stream.devtools.wootric_emulator import Answer, Delay, Drop, Emulator
-from stream.state.ledger_codec import IntentEntry
+from stream.state.ledger import IntentEntry
 
 DOUBT_S = 3600.0
 

@@ -10,9 +10,9 @@ from town import PATIENT, ask, group, identify, page, response, responses, run
 from waiting import stretched
 
 from stream.devtools.wootric_emulator import Drop, Emulator
+from stream.kafka.metadata import set_offsets
 from stream.kafka.reader import Survey
-from stream.kafka.rewind import set_offsets
-from stream.state.ledger_codec import UserEntry
+from stream.state.ledger import UserEntry
 
 pytestmark = [
     pytest.mark.kafka,

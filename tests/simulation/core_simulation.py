@@ -13,12 +13,11 @@ from sink.wootric.delivery import Outcome
 from sink.wootric.operations import PageView
 from stream.engine.checkpoint import Checkpoint
 from stream.engine.lanes import Work
-from stream.engine.limits import Capacity
 from stream.engine.prepare import Judged
+from stream.engine.scheduler import Capacity
 from stream.engine.task_manager import Flow
 from stream.record import Partition
-from stream.state.ledger import EVENT
-from stream.state.ledger_codec import EventOutcome
+from stream.state.ledger import EVENT, EventOutcome
 from stream.transform import Deliver
 
 TXN_STEP_S = (0.005, 0.12)

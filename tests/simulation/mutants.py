@@ -13,11 +13,10 @@ from world import LATE_MAX_S
 from sink.circuit_breaker import Circuit
 from sink.classify import NotExecuted
 from sink.wootric.operations import UpsertEndUser
-from stream.engine.checkpoint import Checkpoint
+from stream.engine.checkpoint import Checkpoint, Unsaved
 from stream.engine.lanes import Lane, Pending, Work, merged, merges
 from stream.engine.partition_task import PartitionFlow
 from stream.engine.task_manager import Flow
-from stream.engine.unsaved import Unsaved
 from stream.kafka.protocol import Commit
 from stream.runtime.dispatcher import Sending
 from stream.runtime.processor import Processor

@@ -17,7 +17,7 @@ from sink.wootric.operations import (
 )
 from stream.engine.prepare import Judged, Refuse, Verdict
 from stream.record import Partition, Record
-from stream.state.ledger_codec import EventOutcome
+from stream.state.ledger import EventOutcome
 from stream.transform import Deliver, Skip
 
 POISON = "poison"

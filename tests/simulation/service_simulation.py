@@ -16,9 +16,8 @@ from worker_loop import WorkerLoop
 from world import REQUEST_TIMEOUT_S, Settings, Token, World
 
 from sink.http_session import HttpSession
-from sink.wootric.account import WootricAccount
-from sink.wootric.delivery import Delivery, Outcome
-from sink.wootric.hooks import SinkHooks
+from sink.wootric.auth import WootricAccount
+from sink.wootric.delivery import Delivery, Outcome, SinkHooks
 from sink.wootric.operations import CreateDecline, CreateResponse
 from sink.wootric.sink import WootricSink
 from stream.devtools.wootric_emulator.behaviour import Behaviour
@@ -27,10 +26,9 @@ from stream.engine.task_manager import Flow
 from stream.kafka.consumer_thread import GroupMember
 from stream.record import Record
 from stream.runtime.processor import Pace, Processor
-from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer
-from stream.telemetry.vitals import Vitals
+from stream.telemetry.status import Gauges, Vitals
 
 METRICS = Metrics()
 PACE = Pace(

@@ -17,10 +17,9 @@ from world import LATE_MAX_S, REQUEST_TIMEOUT_S, Later, World
 from sink.models import Evidence, Lost, NotSent, Reply, Request, Withheld
 from sink.wootric.delivery import Delivery
 from sink.wootric.operations import PageView
-from stream.devtools.wootric_emulator.api import Api
+from stream.devtools.wootric_emulator.api import Api, Call
+from stream.devtools.wootric_emulator.api import Reply as Answer
 from stream.devtools.wootric_emulator.behaviour import Behaviour
-from stream.devtools.wootric_emulator.call import Call
-from stream.devtools.wootric_emulator.call import Reply as Answer
 
 UNIX_AT_START = 1_700_000_000.0
 

@@ -33,8 +33,7 @@ from stream.codec.dead_letter import DeadLetter
 from stream.engine.checkpoint import LedgerRecord, Share
 from stream.engine.prepare import Judged
 from stream.record import Partition
-from stream.state.ledger import EVENT, intent_key, read_event
-from stream.state.ledger_codec import EventOutcome, IntentEntry, decode
+from stream.state.ledger import EVENT, EventOutcome, IntentEntry, decode, intent_key, read_event
 from stream.transform import Deliver, Skip
 
 

@@ -16,7 +16,7 @@ from simulated_kafka import Kafka
 from weather import Weather
 from witness import ViolationError, Witness
 
-from stream.engine.limits import Limits
+from stream.engine.scheduler import Limits
 from stream.record import Partition
 
 LEASE_S = 2.0

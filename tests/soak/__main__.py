@@ -21,10 +21,10 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.table import Table
 
-from stream.devtools.cluster import LocalBroker
 from stream.devtools.demo import judge_all, pixels_of
-from stream.devtools.expectation import Row, compare, differences, expect, observed
-from stream.devtools.publisher import Publisher
+from stream.devtools.demo_processes import Publisher
+from stream.devtools.demo_report import Row, compare, differences, expect, observed
+from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.traffic import traffic
 from stream.devtools.wootric_emulator import Emulator
 from stream.kafka.reader import Survey

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from stream.devtools.cluster import LocalBroker
+from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.wootric_emulator import (
     Answer,
     Delay,

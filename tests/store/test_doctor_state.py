@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from stream.doctor.checks import FREE_BYTES_MIN, look_at_state
 from stream.doctor.result import State
-from stream.doctor.state import FREE_BYTES_MIN, look_at_state
 
 
 def test_without_a_directory_nothing_is_said() -> None:

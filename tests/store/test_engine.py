@@ -6,7 +6,7 @@ import psutil
 import pytest
 from rocksdict import DbClosedError
 
-from stream.runtime.memory import give_back
+from stream.runtime.worker import give_back
 from stream.state.rocksdb import database as engine
 from stream.state.rocksdb.database import Database, Engine
 

@@ -15,10 +15,9 @@ from stream.engine.prepare import Judged
 from stream.engine.task_manager import Flow
 from stream.record import Record
 from stream.state.store import MemoryState
-from stream.telemetry.gauges import Gauges, headroom_s
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer
-from stream.telemetry.vitals import Vitals
+from stream.telemetry.status import Gauges, Vitals, headroom_s
 from stream.transform import Deliver
 
 

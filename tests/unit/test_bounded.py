@@ -5,7 +5,7 @@ import threading
 import pytest
 from waiting import STILL_S
 
-from stream.kafka.bounded import Bounded, Overdue
+from stream.kafka.transactions import Bounded, Overdue
 
 
 def test_a_call_that_returns_in_time_is_made_on_one_thread() -> None:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from stream.kafka.producer import record_of
-from stream.state.ledger import EVENT
-from stream.state.ledger_codec import EventEntry, decode
+from stream.state.ledger import EVENT, EventEntry, decode
 from tests.bench import economy
 from tests.bench.simulated import Figures, World
 

@@ -8,7 +8,7 @@ from waiting import STILL_S
 
 ARENAS = """
 import ctypes, re, sys, threading
-from stream.runtime.memory import keep_little
+from stream.runtime.worker import keep_little
 if sys.argv[1] == "kept":
     keep_little()
 libc = ctypes.CDLL(None)
@@ -29,15 +29,15 @@ print(len(re.findall("<heap nr=", open(sys.argv[2]).read())))
 
 CYCLES = """
 import asyncio, gc, weakref
-from stream.runtime import memory
+from stream.runtime import worker
 class Knot: pass
 async def main():
-    memory.keep_little()
+    worker.keep_little()
     knot = Knot()
     knot.itself, left = knot, weakref.ref(knot)
     del knot
-    memory.TIDY_EVERY_S = 0.05
-    tidying = asyncio.create_task(memory.tidy_regularly())
+    worker.TIDY_EVERY_S = 0.05
+    tidying = asyncio.create_task(worker.tidy_regularly())
     assert left() is not None
     while left() is not None:
         await asyncio.sleep(0.01)
@@ -47,7 +47,7 @@ asyncio.run(main())
 
 GIVEN_BACK = """
 import ctypes
-from stream.runtime import memory
+from stream.runtime import worker
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
 libc = ctypes.CDLL(None)
@@ -58,13 +58,13 @@ for block in blocks:
 for block in blocks[:-1]:  # the last one keeps the heap from shrinking by itself
     libc.free(block)
 before = resident()
-memory.give_back()
+worker.give_back()
 print(before - resident())
 """
 
 LARGE = """
 import ctypes, sys
-from stream.runtime.memory import keep_little
+from stream.runtime.worker import keep_little
 if sys.argv[1] == "kept":
     keep_little()
 class Info(ctypes.Structure):

@@ -15,7 +15,7 @@ from simulated_member import Message
 from waiting import STILL_S, until
 
 from sink.http_session import HttpSession
-from sink.wootric.account import WootricAccount
+from sink.wootric.auth import WootricAccount
 from sink.wootric.sink import WootricSink
 from stream.engine.prepare import Judged, Refuse
 from stream.engine.task_manager import Flow, HaltReason
@@ -36,10 +36,9 @@ from stream.kafka.protocol import (
 from stream.record import Partition, Record
 from stream.runtime.processor import Pace, Processor
 from stream.state.store import MemoryState
-from stream.telemetry.gauges import Gauges
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer
-from stream.telemetry.vitals import Vitals
+from stream.telemetry.status import Gauges, Vitals
 from stream.transform import Deliver
 
 OTHER = Partition(PARTITION.topic, 1)

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from stream.engine.limits import Capacity
+from stream.engine.scheduler import Capacity
 from stream.engine.task_manager import Flow
 from stream.kafka.producer import record_of
 from stream.operations.dry_run import Rehearsing

@@ -10,10 +10,18 @@ from rich.console import Console
 
 from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
-from stream.devtools.demo_report import Report, lines, print_document, print_report
-from stream.devtools.expectation import compare, differences, expect
+from stream.devtools.demo_report import (
+    Report,
+    User,
+    World,
+    compare,
+    differences,
+    expect,
+    lines,
+    print_document,
+    print_report,
+)
 from stream.devtools.traffic import traffic
-from stream.devtools.world import User, World
 from stream.engine.prepare import Judged, judge
 from stream.kafka.producer import record_of
 from stream.record import Partition, Record

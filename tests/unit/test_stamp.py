@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from stream.kafka.stamp import LedgerEnds, Stamp
+from stream.kafka.transactions import LedgerEnds, Stamp
 
 
 @dataclass

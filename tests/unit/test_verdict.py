@@ -7,8 +7,7 @@ from stream.kafka.lag import GroupLag, PartitionLag
 from stream.kafka.protocol import Halted
 from stream.operations import status
 from stream.record import Partition
-from stream.telemetry.status import verdict
-from stream.telemetry.vitals import Opened, Standing, Vitals
+from stream.telemetry.status import Opened, Standing, Vitals, verdict
 
 NOW = 1000.0
 ZERO, ONE = Partition("segment.events", 0), Partition("segment.events", 1)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from stream.devtools.wootric_emulator.call import Call
+from stream.devtools.wootric_emulator.api import Call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

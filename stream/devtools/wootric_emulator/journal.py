@@ -5,8 +5,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from stream.devtools.wootric_emulator import forms
-from stream.devtools.wootric_emulator.call import Call
+from stream.devtools.wootric_emulator import parameters as forms
+from stream.devtools.wootric_emulator.api import Call
 from stream.devtools.wootric_emulator.state import Effect
 
 Status: TypeAlias = int | Literal["dropped"]

@@ -6,15 +6,17 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self, assert_never
+from typing import Any, Self, assert_never
+from urllib.parse import urlencode
 
+import orjson
 import uvloop
 from aiohttp import web
 
-from stream.devtools.wootric_emulator import control, wire
-from stream.devtools.wootric_emulator.api import Api, route_of
+from stream.devtools.wootric_emulator import faults
+from stream.devtools.wootric_emulator import state as views
+from stream.devtools.wootric_emulator.api import Api, Call, Reply, route_of
 from stream.devtools.wootric_emulator.behaviour import Behaviour
-from stream.devtools.wootric_emulator.call import Call, Reply
 from stream.devtools.wootric_emulator.faults import (
     Answer,
     Delay,
@@ -26,7 +28,8 @@ from stream.devtools.wootric_emulator.faults import (
     RandomFault,
     Truncate,
 )
-from stream.devtools.wootric_emulator.journal import Entry, Journal, Status
+from stream.devtools.wootric_emulator.journal import Entry, Journal, Status, effect_fields
+from stream.devtools.wootric_emulator.parameters import parse
 from stream.devtools.wootric_emulator.state import State
 
 GRACE_S = 0.05
@@ -136,9 +139,9 @@ class Emulator:
         self._api.tokens.revoke_all()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        call = await wire.read(request)
-        if call.path.startswith(control.PREFIX):
-            return wire.respond(control.answer(self, call, await request.read()))
+        call = await read(request)
+        if call.path.startswith(PREFIX):
+            return respond(answer(self, call, await request.read()))
         entry = self.journal.open(call, at=self._clock(), started=time.monotonic())
         fault = self.faults.meet(call)
         if fault is None:
@@ -146,7 +149,7 @@ class Emulator:
             if self.behaviour.reply_delay_s:
                 await asyncio.sleep(self.behaviour.reply_delay_s)
             self._close(call, entry, reply)
-            return wire.respond(reply)
+            return respond(reply)
         entry.fault = type(fault).__name__
         return await self._fail(request, call, entry, fault)
 
@@ -174,11 +177,11 @@ class Emulator:
             case Truncate():
                 reply = self._perform(call, entry)
                 self._close(call, entry, reply)
-                return await wire.cut(request, reply, fault.keep_bytes)
+                return await cut(request, reply, fault.keep_bytes)
             case _:
                 assert_never(fault)
         self._close(call, entry, reply)
-        return wire.respond(reply)
+        return respond(reply)
 
     def _perform(self, call: Call, entry: Entry) -> Reply:
         effects = self.state.effects
@@ -225,3 +228,145 @@ async def _serve(emulator: Emulator) -> None:
         sys.stderr.write(f"Wootric emulator on {emulator.url}\n")
         sys.stderr.flush()
         await stopped.wait()
+
+
+# The emulator's controls over HTTP, so that another process can order faults and look.
+#
+# They are never authenticated: the emulator listens on loopback only.
+
+
+PREFIX = "/_emulator/"
+
+
+def answer(emulator: "Emulator", call: Call, body: bytes) -> Reply:
+    """Return the reply to one control request."""
+    control = CONTROLS.get((call.method, call.path.removeprefix(PREFIX)))
+    if control is None:
+        return Reply.of(404, {"error": "no such control"})
+    try:
+        return Reply.of(200, control(emulator, call, body))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return Reply.of(400, {"error": f"{type(error).__name__}: {error}"})
+
+
+def _state(emulator: "Emulator", _: Call, __: bytes) -> object:
+    state = emulator.state
+    return {
+        "end_users": [
+            views.end_user(user, state.responses_of(user.id)) for user in state.end_users.values()
+        ],
+        "responses": [views.response(one) for one in state.responses.values()],
+        "declines": [views.single_decline(one) for one in state.declines.values()],
+        "page_views": list(state.page_views),
+        "counters": [
+            {"method": method, "route": route, "status": status, "count": count}
+            for (method, route, status), count in emulator.journal.counters.items()
+        ],
+    }
+
+
+def _count(emulator: "Emulator", _: Call, __: bytes) -> object:
+    return {"effects": len(emulator.state.effects)}
+
+
+def _effects(emulator: "Emulator", call: Call, _: bytes) -> object:
+    return [effect_fields(effect) for effect in emulator.state.effects[_from(call) :]]
+
+
+def _journal(emulator: "Emulator", call: Call, _: bytes) -> object:
+    return [entry.to_fields() for entry in emulator.journal.since(_from(call))]
+
+
+def _unused(emulator: "Emulator", _: Call, __: bytes) -> object:
+    return {
+        "unused": [
+            {"method": one.method, "path": one.path, "fault": type(one.fault).__name__}
+            for one in emulator.unused_faults()
+        ]
+    }
+
+
+def _order(emulator: "Emulator", call: Call, body: bytes) -> object:
+    """Order everything that a document names, or nothing if a part of it is wrong."""
+    document: dict[str, Any] = orjson.loads(body)
+    unknown = document.keys() - {"faults", "random", "behaviour"}
+    if unknown:
+        raise ValueError(f"no such part: {', '.join(sorted(unknown))}")
+    behaviour = emulator.behaviour.changed(document.get("behaviour", {}))
+    scattered = [faults.random_fault(one) for one in document.get("random", ())]
+    orders = [faults.order(one) for one in document.get("faults", ())]
+    emulator.behaviour = behaviour
+    for fault in scattered:
+        emulator.at_random(fault)
+    for order in orders:
+        emulator.faults.order(order)
+    return _unused(emulator, call, body)
+
+
+def _revoke(emulator: "Emulator", _: Call, __: bytes) -> object:
+    emulator.revoke_tokens()
+    return {}
+
+
+def _reset(emulator: "Emulator", _: Call, __: bytes) -> object:
+    emulator.reset()
+    return {}
+
+
+CONTROLS: dict[tuple[str, str], Callable[["Emulator", Call, bytes], object]] = {
+    ("GET", "state"): _state,
+    ("GET", "count"): _count,
+    ("GET", "effects"): _effects,
+    ("GET", "journal"): _journal,
+    ("GET", "faults"): _unused,
+    ("POST", "faults"): _order,
+    ("POST", "revoke"): _revoke,
+    ("POST", "reset"): _reset,
+}
+
+
+def _from(call: Call) -> int:
+    return int(str(parse(call.query).get("from", "0")))
+
+
+# Between aiohttp's requests and responses and the emulator's calls and replies
+
+
+REGIONAL_BASE = "/api"
+FORM = "application/x-www-form-urlencoded"
+
+
+async def read(request: web.BaseRequest) -> Call:
+    """Return the request as a call; a multipart form becomes a URL-encoded one."""
+    path, _, query = request.raw_path.partition("?")
+    base = REGIONAL_BASE if path.startswith(f"{REGIONAL_BASE}/v1/") else ""
+    content_type = request.headers.get("Content-Type", "")
+    form = ""
+    if request.body_exists:
+        if content_type.startswith("multipart/form-data"):
+            fields = await request.post()
+            form = urlencode([(name, str(value)) for name, value in fields.items()])
+        else:
+            body = await request.read()
+            if content_type.startswith(FORM):
+                form = body.decode("utf-8", "replace")
+    authorization = request.headers.get("Authorization")
+    return Call(request.method, path.removeprefix(base), query, form, authorization, base)
+
+
+def respond(reply: Reply) -> web.Response:
+    """Return the reply as aiohttp sends it."""
+    headers = {"Content-Type": reply.content_type, **reply.headers}
+    return web.Response(status=reply.status, body=reply.body, headers=headers)
+
+
+async def cut(request: web.BaseRequest, reply: Reply, keep_bytes: int) -> web.StreamResponse:
+    """Announce the whole body, send a part of it, and end the connection."""
+    response = web.StreamResponse(status=reply.status, headers=reply.headers)
+    response.headers["Content-Type"] = reply.content_type
+    response.content_length = len(reply.body)
+    await response.prepare(request)
+    await response.write(reply.body[:keep_bytes])
+    if request.transport is not None:
+        request.transport.close()
+    return response

@@ -11,7 +11,7 @@ from stream.codec.dead_letter import NOTE_HEADER, DeadLetter, noted
 from stream.engine.prepare import FORCE_HEADER, REPLAY_HEADER
 from stream.errors import DecodeError
 from stream.record import Partition, Record
-from stream.state.ledger_codec import EventEntry, EventOutcome
+from stream.state.ledger import EventEntry, EventOutcome
 
 PARKED_PREFIX = "parked-"
 OPEN = "open"

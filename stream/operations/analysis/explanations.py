@@ -9,8 +9,7 @@ from stream.engine.prepare import Judged
 from stream.operations.analysis.dead_letters import OPEN, Kind, Letter
 from stream.operations.analysis.open_intents import OpenIntent, what_follows
 from stream.operations.analysis.time_text import ago, when
-from stream.state.ledger import bounded
-from stream.state.ledger_codec import EventEntry, EventOutcome
+from stream.state.ledger import EventEntry, EventOutcome, bounded
 from stream.transform import Deliver, Skip
 
 SKIPS: Mapping[str, str] = MappingProxyType(

@@ -9,8 +9,7 @@ import orjson
 from sink.wootric.operations import EffectClass
 from stream.errors import DecodeError
 from stream.record import Record
-from stream.state.ledger import INTENT
-from stream.state.ledger_codec import IntentEntry, decode
+from stream.state.ledger import INTENT, IntentEntry, decode
 
 
 @dataclass(frozen=True, slots=True)

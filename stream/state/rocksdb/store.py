@@ -5,19 +5,144 @@ kill is right as of some offset; the rest is read again. Values begin with the o
 record, or later: what the ledger itself has forgotten is told by it, without a clock.
 """
 
+import json
+import struct
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
 from random import uniform
+from typing import Self
 
 import structlog
 
 from stream.errors import StateFailed
 from stream.state.ledger import INTENT
-from stream.state.rocksdb.database import Database, claim
-from stream.state.rocksdb.meta import Cover
-from stream.state.rocksdb.sweep import OFFSET_BYTES, Sweeper, prefix
-from stream.state.store import RawEntry
+from stream.state.rocksdb.database import CLAIM, Database, claim
+from stream.state.store import LedgerPart, RawEntry
+
+# Forgetting what the ledger has forgotten, by offset: with each write a little, by no clock
+
+
+OFFSET_BYTES = 8
+FACTOR = 2
+"""Entries that are looked at for each that is written: a pass is over before half as many came."""
+DUE_MIN = 500
+"""A few would not be worth the seek."""
+
+
+class Sweeper:
+    """A pass through a database; ``begin`` is where the ledger begins, as far as is known."""
+
+    def __init__(self) -> None:
+        self.begin = 0
+        self._swept_to = 0
+        self._sweep_to = 0
+        self._from = b""
+        self._due = 0
+
+    def trim(self, begin: int) -> None:
+        """Note that the ledger has nothing before this offset any more."""
+        self.begin = max(self.begin, begin)
+
+    def go_on(self, database: Database, written: int) -> None:
+        """Go on with a pass, if there is anything to forget, for so many entries written.
+
+        An open intent is kept: only its tombstone says that it is settled.
+
+        Raises:
+            Exception: RocksDB cannot read, or write.
+        """
+        if self.begin <= self._swept_to:
+            return
+        self._due += written * FACTOR
+        if self._due < DUE_MIN:
+            return
+        due, self._due = self._due, 0
+        if not self._from:
+            self._sweep_to = self.begin
+        begin, intent = prefix(self._sweep_to), INTENT.encode()
+        gone = []
+        last = b""
+        for key, value in database.items(self._from or CLAIM):
+            last = key
+            if value[:OFFSET_BYTES] < begin and not key.startswith(intent):
+                gone.append(key)
+            due -= 1
+            if due <= 0:
+                break
+        if gone:
+            database.delete(gone)
+        if due > 0:
+            self._swept_to, last = self._sweep_to, b""
+        self._from = last
+
+
+def prefix(offset: int) -> bytes:
+    """Return an offset as values begin with it, in the order of their bytes."""
+    return offset.to_bytes(OFFSET_BYTES, "big")
+
+
+# What a store says of itself: whose it is, and how far it reaches
+
+
+FORMAT = 1
+"""Of keys, values and these two; a store of another one is made anew."""
+AGE_S_MIN = -300.0
+"""How far in the future a store may have been written: clocks differ a little."""
+_COVER = struct.Struct(">Qd")
+
+
+class Unusable(StrEnum):
+    """Why a store is replaced by a fresh one."""
+
+    CORRUPT = "corrupt"
+    FOREIGN = "foreign"
+    AHEAD = "ahead"
+    BEHIND = "behind"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """The ledger's offset before which a store has everything, and a time at which nothing that
+    it has not seen was older (seconds since 1970).
+    """
+
+    offset: int
+    as_of_s: float
+
+    def pack(self) -> bytes:
+        """Return it as a value."""
+        return _COVER.pack(self.offset, self.as_of_s)
+
+    @classmethod
+    def unpack(cls, value: bytes) -> Self:
+        """Return what a value says. Raises ``struct.error`` where it is none."""
+        return cls(*_COVER.unpack(value))
+
+
+def identity(part: LedgerPart) -> bytes:
+    """Return what tells a store of this ledger's partition from any other."""
+    return json.dumps([FORMAT, part.cluster_id, part.topic_id, part.number]).encode()
+
+
+def why_not(cover: Cover, part: LedgerPart, now_s: float) -> Unusable | None:
+    """Return why the ledger cannot be read on from where a store ends; None if it can.
+
+    A tombstone that the store has not seen may be gone by now if it is old enough. Half of the
+    time for which it is kept is a margin for clocks. Behind the last record there is one control
+    record; with nothing else there is no tombstone.
+    """
+    if cover.offset > part.end:
+        return Unusable.AHEAD
+    if cover.offset < part.begin:
+        return Unusable.BEHIND
+    age_s = now_s - cover.as_of_s
+    recent = AGE_S_MIN <= age_s <= part.tombstones_kept_s / 2
+    return None if recent or part.end - cover.offset <= 1 else Unusable.STALE
+
 
 log = structlog.get_logger()
 

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.bridge.body import BODY_BYTES_MAX, check_length, inflate
-from stream.bridge.budget import Budget
-from stream.bridge.refusal import Refused
+from stream.bridge.payload import BODY_BYTES_MAX, Refused, check_length, inflate
+from stream.bridge.webhook import Budget
 
 
 @given(st.binary(max_size=2_000))

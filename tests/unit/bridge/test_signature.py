@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.bridge.refusal import Refused
+from stream.bridge.payload import Refused
 from stream.bridge.signature import Batches, Verifier, first_element
 
 SECRET, FORMER = b"a-secret", b"a-former-secret"

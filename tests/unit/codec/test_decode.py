@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from stream.codec.avro import HEADER_LENGTH, Schema, Schemas, all_packaged, encode_single_object
 from stream.codec.decode import Decoder
-from stream.codec.event import NOTHING, Event
-from stream.codec.segment import SEGMENT_EVENT, encode_event, event_from_json
+from stream.codec.event import NOTHING, SEGMENT_EVENT, Event, encode_event, event_from_json
 from stream.errors import DecodeError, UnknownSchemaError
 
 DECODER = Decoder(all_packaged())

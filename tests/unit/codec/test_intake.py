@@ -7,14 +7,20 @@ import pytest
 from codec_strategies import documents
 from hypothesis import given
 
-from stream.bridge.forward import forward
-from stream.bridge.payload import EVENT_BYTES_MAX, EVENTS_MAX, arrival, arrivals, read_events
-from stream.bridge.refusal import Refused
+from stream.bridge.payload import (
+    EVENT_BYTES_MAX,
+    EVENTS_MAX,
+    Refused,
+    arrival,
+    arrivals,
+    forward,
+    read_events,
+)
 from stream.codec.avro import all_packaged, confluent_header
 from stream.codec.dead_letter import DeadLetter
 from stream.codec.decode import Decoder
+from stream.codec.event import SEGMENT_EVENT, event_from_json
 from stream.codec.json_text import canonical
-from stream.codec.segment import SEGMENT_EVENT, event_from_json
 from stream.record import Partition, Record
 
 HEADER = SEGMENT_EVENT.header

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sink.wootric.operations import EffectClass
 from stream.codec.avro import FOLDER, Schema, Schemas, encode_single_object, packaged
 from stream.errors import DecodeError, UnknownSchemaError
-from stream.state import ledger_codec
-from stream.state.ledger_codec import (
+from stream.state import ledger
+from stream.state.ledger import (
     EventEntry,
     EventOutcome,
     IntentEntry,
@@ -125,7 +125,7 @@ def test_what_an_older_version_wrote_is_read(monkeypatch):
     receipt = definition["fields"][1]["type"][0]
     receipt["fields"] = receipt["fields"][:-2]
     old = Schema.of(definition)
-    monkeypatch.setattr(ledger_codec, "_WRITERS", Schemas([old]))
+    monkeypatch.setattr(ledger, "_WRITERS", Schemas([old]))
     fields = {
         "outcome": "DELIVERED",
         "reason": None,
@@ -148,7 +148,7 @@ def test_a_newer_reader_reads_what_we_write():
         {"name": "region", "type": "string", "default": "us"}
     )
     ours = packaged("ledger_entry")
-    value = ledger_codec.read(encode(RECEIPT), 10, ours, Schema.of(definition))
+    value = ledger.read(encode(RECEIPT), 10, ours, Schema.of(definition))
     assert value["entry"]["region"] == "us"
     assert value["entry"]["reason"] == "forbidden"
 
@@ -165,12 +165,12 @@ def test_a_newer_writer_is_an_unknown_schema_until_it_is_added(monkeypatch):
     )
     with pytest.raises(UnknownSchemaError):
         decode(value)
-    monkeypatch.setattr(ledger_codec, "_WRITERS", Schemas([new]))
+    monkeypatch.setattr(ledger, "_WRITERS", Schemas([new]))
     assert decode(value) == UserEntry(id=5, sent_at_ms=6)
 
 
 def test_a_version_that_means_something_else_is_refused(monkeypatch):
-    monkeypatch.setattr(ledger_codec, "VERSION", 2)
+    monkeypatch.setattr(ledger, "VERSION", 2)
     value = encode(RECEIPT)
     monkeypatch.undo()
     with pytest.raises(DecodeError) as caught:

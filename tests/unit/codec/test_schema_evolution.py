@@ -8,8 +8,7 @@ import pytest
 from stream.codec.avro import FOLDER, Schema, Schemas, all_packaged, encode_single_object, packaged
 from stream.codec.avro import read as avro_read
 from stream.codec.decode import Decoder
-from stream.codec.event import NOTHING
-from stream.codec.segment import SEGMENT_EVENT
+from stream.codec.event import NOTHING, SEGMENT_EVENT
 from stream.errors import DecodeError
 
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}

@@ -6,9 +6,17 @@ from hypothesis import given
 
 from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
-from stream.codec.event import NOTHING, Event
+from stream.codec.event import (
+    DOCUMENTS,
+    NOTHING,
+    TEXTS,
+    TIMES,
+    Event,
+    encode_event,
+    event_from_json,
+    event_key,
+)
 from stream.codec.json_text import canonical
-from stream.codec.segment import DOCUMENTS, TEXTS, TIMES, encode_event, event_from_json, event_key
 from stream.errors import DecodeError
 
 DECODER = Decoder(all_packaged())

@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from stream.codec.avro import FOLDER, Schema, schema_from_text
-from stream.codec.segment import SEGMENT_EVENT
-from stream.codec.trial import try_to_read
+from stream.codec.decode import try_to_read
+from stream.codec.event import SEGMENT_EVENT
 from stream.errors import DecodeError
 
 OURS = orjson.loads((FOLDER / "segment_event.avsc").read_bytes())

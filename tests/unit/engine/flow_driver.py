@@ -14,9 +14,9 @@ from sink.wootric.operations import (
 )
 from stream.engine.checkpoint import Checkpoint
 from stream.engine.lanes import Work
-from stream.engine.limits import Capacity, Limits
 from stream.engine.partition_task import PartitionFlow
 from stream.engine.prepare import Judged, Verdict
+from stream.engine.scheduler import Capacity, Limits
 from stream.engine.task_manager import Flow
 from stream.record import Partition, Record
 from stream.state.store import MemoryState

@@ -7,10 +7,9 @@ from flow_driver import PARTITION, ROOM, Driver, decline, delete, identify, page
 
 from sink.wootric.delivery import Deferred, Delivered, InDoubt, Outcome, Parked, Rejected, Skipped
 from stream.engine.lanes import Work
-from stream.engine.limits import Capacity
 from stream.engine.offsets import Offsets
 from stream.engine.prepare import Refuse
-from stream.engine.timers import Timers
+from stream.engine.scheduler import Capacity, Timers
 from stream.record import Partition
 from stream.transform import Skip
 

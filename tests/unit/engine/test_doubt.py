@@ -8,8 +8,7 @@ from flow_driver import LIMITS, PARTITION, Driver, delete, identify, names, page
 from sink.wootric.delivery import Deferred, Delivered, InDoubt, Parked, Skipped
 from sink.wootric.operations import EffectClass, Operation
 from stream.errors import DecodeError
-from stream.state.ledger import EVENT
-from stream.state.ledger_codec import IntentEntry, UserEntry, encode
+from stream.state.ledger import EVENT, IntentEntry, UserEntry, encode
 from stream.state.store import MemoryState
 from stream.transform import Skip
 
@@ -323,7 +322,7 @@ def test_reading_goes_on_as_long_as_an_intent_lacks_a_member() -> None:
 def test_an_operation_that_was_too_large_for_the_ledger_is_made_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("stream.engine.intent.OPERATION_BYTES_MAX", 10)
+    monkeypatch.setattr("stream.engine.lanes.OPERATION_BYTES_MAX", 10)
     driver = crashed(identify(a=1, b=1), page(), identify(b=2))
     driver.feed(identify(a=1, b=1))
     driver.feed(page())
@@ -334,7 +333,7 @@ def test_an_operation_that_was_too_large_for_the_ledger_is_made_anew(
 
 def test_an_operation_that_nobody_can_make_anew_is_parked(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is in doubt, nothing is left to look by, and it must not stop the worker."""
-    monkeypatch.setattr("stream.engine.intent.OPERATION_BYTES_MAX", 10)
+    monkeypatch.setattr("stream.engine.lanes.OPERATION_BYTES_MAX", 10)
     driver = crashed(response())
     driver.flow.reached(PARTITION, 1)
     driver.now += LIMITS.takeover_wait_s

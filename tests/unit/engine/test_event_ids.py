@@ -4,7 +4,7 @@ from typing import Any
 
 from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
-from stream.codec.segment import encode_event, event_from_json
+from stream.codec.event import encode_event, event_from_json
 from stream.engine.prepare import REPLAY_HEADER, Judged, judge
 from stream.record import Partition, Record
 from stream.transform import Rules

@@ -14,11 +14,11 @@ from sink.wootric.operations import (
 )
 from stream.engine.checkpoint import Checkpoint
 from stream.engine.lanes import Work
-from stream.engine.limits import Capacity, Limits
 from stream.engine.prepare import Judged, Refuse
+from stream.engine.scheduler import Capacity, Limits
 from stream.engine.task_manager import Flow
 from stream.record import Partition, Record
-from stream.state.ledger_codec import EventEntry, EventOutcome, IntentEntry, decode
+from stream.state.ledger import EventEntry, EventOutcome, IntentEntry, decode
 from stream.state.store import MemoryState
 from stream.transform import Deliver, Skip
 

@@ -6,7 +6,7 @@ from flow_driver import Driver, decline, delete, identify, names, page, response
 from sink.wootric.delivery import Deferred, Delivered, EndUser, Outcome, Parked, Rejected
 from sink.wootric.operations import Operation, UpsertEndUser
 from stream.engine.lanes import PROPERTIES_MERGED_MAX
-from stream.engine.limits import Capacity
+from stream.engine.scheduler import Capacity
 
 
 def test_one_operation_of_a_user_is_in_flight_and_order_is_kept() -> None:

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from sink.wootric.delivery import Deferred
 from sink.wootric.operations import Operation, PageView, UpsertEndUser
 from stream.engine.lanes import Work
-from stream.engine.limits import Capacity
-from stream.engine.scheduler import Turn, Turns
+from stream.engine.scheduler import Capacity, Turn, Turns
 
 EMAIL_CHANGES = UpsertEndUser(external_id="ann", email="other@example.com")
 NO_REQUESTS = Capacity(api=100, pages=100, requests=0)

@@ -7,13 +7,11 @@ import pytest
 from sink.wootric.operations import EffectClass, PageView
 from stream.codec.dead_letter import DeadLetter
 from stream.engine.prepare import Judged
-from stream.operations.analysis.audit import Audit
+from stream.operations.analysis.audit import Audit, Findings, Kind, Span
 from stream.operations.analysis.dead_letters import Kind as LetterKind
 from stream.operations.analysis.dead_letters import Letter, Place
-from stream.operations.analysis.flaws import Findings, Kind, Span
 from stream.record import Partition, Record
-from stream.state.ledger import EVENT, INTENT
-from stream.state.ledger_codec import EventEntry, EventOutcome, IntentEntry, Member, encode
+from stream.state.ledger import EVENT, INTENT, EventEntry, EventOutcome, IntentEntry, Member, encode
 from stream.transform import Deliver, Skip
 
 SOURCE = Partition("segment.events", 0)

@@ -6,14 +6,13 @@ import pytest
 
 from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
-from stream.codec.segment import encode_event, event_from_json
+from stream.codec.event import encode_event, event_from_json
 from stream.operations.analysis.dead_letters import Kind, Place
-from stream.operations.analysis.identity import is_about, masked, names_of
 from stream.operations.analysis.offset_plan import Known, accept_loss, plan
-from stream.operations.analysis.purge_plan import NEVER, Keeping, cuts
+from stream.operations.analysis.purge_plan import NEVER, Keeping, cuts, is_about, masked, names_of
 from stream.operations.analysis.time_text import ago, read_moment, when
 from stream.record import Partition, Record
-from stream.state.ledger_codec import UserEntry
+from stream.state.ledger import UserEntry
 
 NOW_MS = 10_000_000
 DECODER = Decoder(all_packaged())

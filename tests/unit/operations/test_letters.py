@@ -5,7 +5,7 @@ import pytest
 from stream.codec.avro import all_packaged
 from stream.codec.dead_letter import DeadLetter
 from stream.codec.decode import Decoder
-from stream.codec.segment import encode_event, event_from_json
+from stream.codec.event import encode_event, event_from_json
 from stream.engine.prepare import judge
 from stream.operations.analysis.dead_letters import (
     Done,
@@ -20,7 +20,7 @@ from stream.operations.analysis.dead_letters import (
     read_note,
 )
 from stream.record import Partition, Record
-from stream.state.ledger_codec import EventEntry, EventOutcome
+from stream.state.ledger import EventEntry, EventOutcome
 from stream.transform import Rules
 
 VALUE = encode_event(event_from_json({"type": "identify", "messageId": "m1", "userId": "u1"}))

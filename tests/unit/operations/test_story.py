@@ -9,7 +9,7 @@ from stream.engine.prepare import Judged
 from stream.operations.analysis.explanations import Facts, ending, sentences
 from stream.operations.analysis.open_intents import OpenIntent, what_follows
 from stream.record import Partition, Record
-from stream.state.ledger_codec import EventEntry, EventOutcome, IntentEntry, Member
+from stream.state.ledger import EventEntry, EventOutcome, IntentEntry, Member
 from stream.transform import Deliver, Skip
 
 SOURCE = Partition("segment.events", 0)

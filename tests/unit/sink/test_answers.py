@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sink.wootric import replies
 from sink.wootric.delivery import EndUser
-from stream.state.ledger_codec import EventEntry, EventOutcome, encode
+from stream.state.ledger import EventEntry, EventOutcome, encode
 
 
 @pytest.mark.parametrize(

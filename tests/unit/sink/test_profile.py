@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from sink.wootric.delivery import EndUser
 from sink.wootric.operations import UpsertEndUser
-from sink.wootric.profile import changes, creation, form_text, merged
+from sink.wootric.requests import changes, creation, form_text, merged
 
 KNOWN = EndUser(
     id=1, email="a@b.co", external_id="u", properties={"plan": "pro", "seats_amount": 3}

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sink.wootric import refusals
-from sink.wootric.identity import IDENTITIES, clashing
+from sink.wootric import replies
+from sink.wootric.matching import IDENTITIES, clashing
 
 TAKEN = b'{"error":"Validation failed: Email has already been taken"}'
 NOT_FOUND = (
@@ -53,7 +53,7 @@ NOT_VALID = b'{"errors":[{"message":"page does not have a valid value"}]}'
     ],
 )
 def test_a_refusal_has_one_word(status: int, body: bytes | None, reason: str) -> None:
-    assert refusals.reason(status, body) == reason
+    assert replies.reason(status, body) == reason
 
 
 @pytest.mark.parametrize(
@@ -93,26 +93,26 @@ def test_a_refusal_has_one_word(status: int, body: bytes | None, reason: str) ->
     ],
 )
 def test_a_refusal_speaks_without_naming_a_person(body: bytes | None, detail: str) -> None:
-    assert refusals.detail(body) == detail
+    assert replies.detail(body) == detail
 
 
 @given(st.text(min_size=1, max_size=9000))
 def test_a_detail_is_short(text: str) -> None:
-    assert len(refusals.detail(text.encode("utf-8", "replace")).encode()) <= 2048
+    assert len(replies.detail(text.encode("utf-8", "replace")).encode()) <= 2048
 
 
 @given(st.binary(max_size=200))
 def test_no_body_is_too_strange(body: bytes) -> None:
-    refusals.detail(body)
-    refusals.is_error(body)
-    assert refusals.reason(400, body)
-    assert refusals.oauth_error(400, body) == "status_400"
+    replies.detail(body)
+    replies.is_error(body)
+    assert replies.reason(400, body)
+    assert replies.oauth_error(400, body) == "status_400"
 
 
 def test_a_taken_value_is_told_by_its_words() -> None:
-    assert refusals.taken(TAKEN)
-    assert not refusals.taken(NOT_FOUND)
-    assert not refusals.taken(None)
+    assert replies.taken(TAKEN)
+    assert not replies.taken(NOT_FOUND)
+    assert not replies.taken(None)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_taken_value_is_told_by_its_words() -> None:
     ],
 )
 def test_an_error_is_told_by_what_the_answer_is(body: bytes | None, *, is_error: bool) -> None:
-    assert refusals.is_error(body) == is_error
+    assert replies.is_error(body) == is_error
 
 
 @pytest.mark.parametrize(
@@ -148,15 +148,15 @@ def test_an_error_is_told_by_what_the_answer_is(body: bytes | None, *, is_error:
     ],
 )
 def test_a_token_is_refused_for_one_of_the_standards_reasons(body: bytes | None, word: str) -> None:
-    assert refusals.oauth_error(401, body) == word
+    assert replies.oauth_error(401, body) == word
 
 
 def test_an_error_that_is_nested_too_deeply_keeps_its_bytes() -> None:
     """It was answered all the same: the request is refused, and not in doubt."""
     body = b'{"errors":[' + b"[" * 1_000 + b"]" * 1_000 + b"]}"
-    assert refusals.message(body) is None
-    assert refusals.reason(422, body) == "validation"
-    assert refusals.detail(body).startswith('{"errors":[[')
+    assert replies.message(body) is None
+    assert replies.reason(422, body) == "validation"
+    assert replies.detail(body).startswith('{"errors":[[')
 
 
 @pytest.mark.parametrize("word", ["phone ", "email", "e", "1-", "a@", "+1 ", "%40"])
@@ -164,5 +164,5 @@ def test_a_long_refusal_is_read_in_linear_time(word: str) -> None:
     """It may quote what somebody has sent, and the loop waits meanwhile: else for hours."""
     body = json.dumps({"error": word * (5_000_000 // len(word))}).encode()
     assert clashing(409, body) == frozenset(IDENTITIES)
-    assert refusals.reason(422, body) == "validation"
-    assert refusals.detail(body)
+    assert replies.reason(422, body) == "validation"
+    assert replies.detail(body)

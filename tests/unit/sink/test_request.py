@@ -4,7 +4,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from sink.wootric.account import WootricAccount
+from sink.wootric.auth import WootricAccount
 from sink.wootric.operations import CreateDecline, CreateResponse, PageView
 from sink.wootric.requests import Requests
 

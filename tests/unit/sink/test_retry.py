@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sink.retry import WAIT_S_MAX, backoff_s, demanded_wait_s, http_date, retry_after_s
+from sink.rate_limit import WAIT_S_MAX, backoff_s, demanded_wait_s, http_date, retry_after_s
 
 NOW = 1_533_310_127.0
 DATE = "Fri, 03 Aug 2018 15:28:47 GMT"

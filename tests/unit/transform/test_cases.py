@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from stream.codec.segment import event_from_json
+from stream.codec.event import event_from_json
 from stream.transform import Deliver, Rules, transform
-from stream.transform.preview import preview
+from stream.transform.explain import preview
 
 CASES = Path(__file__).parents[2] / "cases"
 ABSENT = {"reason": None, "operation": None, "request": None}

@@ -12,14 +12,12 @@ from test_cases import load
 from test_laws import EVENTS, RULES
 
 from sink.wootric.operations import Operation, fields_of, to_fields
-from stream.codec.event import Event
-from stream.codec.segment import TEXTS, TIMES, event_from_json
+from stream.codec.event import TEXTS, TIMES, Event, event_from_json
 from stream.codec.segment_time import how_read
 from stream.errors import TransformError
-from stream.operations.preview import preview_lines
+from stream.operations.dry_run import preview_lines
 from stream.transform import Deliver, Rules, transform
-from stream.transform.explain import explain
-from stream.transform.preview import preview
+from stream.transform.explain import explain, preview
 
 CASES = [*load("transform.json"), *load("segment_samples.json")]
 ATTRIBUTES = {**TEXTS, **TIMES}

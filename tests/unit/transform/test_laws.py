@@ -8,12 +8,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sink.wootric.operations import PageView, from_fields, to_fields
-from sink.wootric.pixel import pixel_request_url
-from stream.codec.event import Event
-from stream.codec.segment import event_from_json
+from sink.wootric.requests import pixel_request_url
+from stream.codec.event import Event, event_from_json
 from stream.errors import TransformError
 from stream.transform import Deliver, Rules, Skip, transform
-from stream.transform.preview import preview
+from stream.transform.explain import preview
 
 NAMES = "email Email createdAt created phone id a.b $c d\0 e[0] x_date url page traits score"
 KEYS = st.text(max_size=8) | st.sampled_from(
