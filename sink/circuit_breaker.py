@@ -5,7 +5,7 @@ from sink.rate_limit import backoff_s
 FIRST_PROBE_S = 0.5
 
 
-class Circuit:
+class CircuitBreaker:
     """Open means: send nothing but a probe. Times are monotonic seconds, handed in.
 
     It opens at once when the server forbids (credentials, account, address: a matter of
@@ -29,14 +29,14 @@ class Circuit:
         """Whether nothing may be sent but a probe."""
         return self.reason is not None
 
-    def forbid(self, reason: str, *, now: float) -> bool:
+    def open(self, reason: str, *, now: float) -> bool:
         """Open because the server forbade; return whether that changed anything."""
         opened = self.reason is None
         self.reason = reason
         self.probe_at = now + self._probe_interval_s
         return opened
 
-    def fail(self, *, now: float) -> bool:
+    def record_failure(self, *, now: float) -> bool:
         """Note an attempt without an answer; return whether it opened the circuit."""
         self.failures += 1
         if self.reason is not None or self.failures < self._failures_max:
@@ -46,7 +46,7 @@ class Circuit:
         self._schedule(now)
         return True
 
-    def answer(self) -> None:
+    def record_success(self) -> None:
         """Note an answer: the server is there. An open circuit stays open until its probe."""
         self.failures = 0
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias, assert_never
 
-from sink.models import Evidence, Lost, NotSent, Reply, Withheld
+from sink.models import HttpResponse, LeaseExpired, NoResponse, NotSent, SendResult
 
 PAYMENT_REQUIRED = 402
 FORBIDDEN = 403
@@ -26,7 +26,7 @@ class Executed:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedByServer:
     """The server will never do just this; the body says why."""
 
     word: ClassVar = "refused"
@@ -91,27 +91,34 @@ class OutOfLease:
     status: None = None
 
 
-Verdict: TypeAlias = (
-    Executed | Refused | Forbidden | Unauthorized | Throttled | NotExecuted | Ambiguous | OutOfLease
+Classification: TypeAlias = (
+    Executed
+    | RejectedByServer
+    | Forbidden
+    | Unauthorized
+    | Throttled
+    | NotExecuted
+    | Ambiguous
+    | OutOfLease
 )
 
 
 def classify(
-    evidence: Evidence, *, writes: bool, forbidden: frozenset[int] = ALWAYS_FORBIDDEN
-) -> Verdict:
+    evidence: SendResult, *, writes: bool, forbidden: frozenset[int] = ALWAYS_FORBIDDEN
+) -> Classification:
     """Return what ``evidence`` proves.
 
     ``writes`` is False for a look-up: it has no effect, so that nothing about it is in
     doubt. ``forbidden`` are the statuses that are a matter of configuration at this host.
     """
     match evidence:
-        case Withheld():
+        case LeaseExpired():
             return OutOfLease()
         case NotSent(detail):
             return NotExecuted(detail)
-        case Lost(detail):
+        case NoResponse(detail):
             return _doubt(detail, status=None, writes=writes)
-        case Reply(status, headers, body):
+        case HttpResponse(status, headers, body):
             if 200 <= status <= 299:
                 return _success(status, body, writes=writes)
             if status in forbidden or 300 <= status <= 399:
@@ -121,7 +128,7 @@ def classify(
             assert_never(evidence)
 
 
-def _success(status: int, body: bytes | None, *, writes: bool) -> Verdict:
+def _success(status: int, body: bytes | None, *, writes: bool) -> Classification:
     if body is None and not writes:
         return NotExecuted("the answer broke off", status)
     return Executed(status, body)
@@ -139,7 +146,7 @@ def _failure(
     body: bytes | None,
     *,
     writes: bool,
-) -> Verdict:
+) -> Classification:
     """Return what a status proves that is neither success nor a matter of configuration."""
     if status == 401:
         return Unauthorized()
@@ -148,9 +155,9 @@ def _failure(
     if status == 425:  # "too early": the server says that it did not process it (RFC 8470)
         return NotExecuted("too early", status)
     if 400 <= status <= 499 and status not in DOUBTFUL:
-        return Refused(status, body)
+        return RejectedByServer(status, body)
     return _doubt(f"status {status}", status=status, writes=writes)
 
 
-def _doubt(detail: str, *, status: int | None, writes: bool) -> Verdict:
+def _doubt(detail: str, *, status: int | None, writes: bool) -> Classification:
     return Ambiguous(detail, status) if writes else NotExecuted(detail, status)

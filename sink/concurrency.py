@@ -23,7 +23,7 @@ LEARN_DOWN, LEARN_UP, LEARN_SLOW = 0.5, 0.3, 0.1
 
 
 @dataclass(slots=True)
-class Times:
+class LatencyWindow:
     """The usual time of one kind of request, and its answers in this window."""
 
     usual_s: float | None = None
@@ -31,7 +31,7 @@ class Times:
     sum_s: float = 0.0
 
 
-class Concurrency:
+class AdaptiveConcurrency:
     """The limit for one host. Times are monotonic seconds, handed in by the caller."""
 
     __slots__ = (
@@ -52,7 +52,7 @@ class Concurrency:
         self._most = most
         self._limit = float(min(most, FIRST))
         self._first = True
-        self._times: dict[str, Times] = {}
+        self._times: dict[str, LatencyWindow] = {}
         self._length_s = FIRST_WINDOW_S
         self._began_at = now
         self._answers = self._trouble = self._slow = self._peak = 0
@@ -74,20 +74,20 @@ class Concurrency:
         if now - self._began_at < self._length_s:
             return False
         before = self.limit
-        self._judge()
+        self._evaluate()
         self._begin(now)
         return self.limit != before
 
     def _note(self, name: str, took_s: float) -> None:
         times = self._times.get(name)
         if times is None:
-            times = self._times[name] = Times()
+            times = self._times[name] = LatencyWindow()
         times.answers += 1
         times.sum_s += took_s
         if times.usual_s is not None and took_s > times.usual_s * SLOW_TIMES + SLOW_SLACK_S:
             self._slow += 1
 
-    def _judge(self) -> None:
+    def _evaluate(self) -> None:
         slow = self._slow > self._answers * SLOW_SHARE
         if self._trouble > self._answers * TROUBLE_SHARE:
             self._first = False

@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_reqrep import ClientResponse
 from aiohttp.connector import Connection
 
-from sink.models import Evidence, Lost, NotSent, Reply, Request, Withheld, always
+from sink.models import HttpResponse, LeaseExpired, NoResponse, NotSent, Request, SendResult, always
 
 BODY_BYTES_MAX = 8 * 1024 * 1024  # fifty responses with long texts stay far below
 KEEPALIVE_S = 4.0  # below the 5 s after which common servers close: a closing race is a false doubt
@@ -61,7 +61,7 @@ class HttpSession:
         headers: Mapping[str, str],
         *,
         may_send: Callable[[], bool] = always,
-    ) -> Evidence:
+    ) -> SendResult:
         """Send ``request`` at most once and return what is known of it.
 
         ``may_send`` is asked when a connection is ready, immediately before the first byte.
@@ -85,9 +85,9 @@ class HttpSession:
                 ) as response,
             ):
                 attempt.response = response
-                return Reply(response.status, response.headers, await _body(response))
+                return HttpResponse(response.status, response.headers, await _body(response))
         except _WithheldError:
-            return Withheld()
+            return LeaseExpired()
         except Exception as error:  # noqa: BLE001  (whatever broke: what counts is whether bytes left)
             return attempt.evidence(error)
         finally:
@@ -175,14 +175,14 @@ class _Attempt:
             raise _WithheldError
         self.sent = True
 
-    def evidence(self, error: Exception) -> Evidence:
+    def evidence(self, error: Exception) -> SendResult:
         """Return what is known of the attempt after ``error``."""
         if self.response is not None:
-            return Reply(self.response.status, self.response.headers, None)
+            return HttpResponse(self.response.status, self.response.headers, None)
         # Only names of classes: messages of aiohttp hold the URL, and with it a person's e-mail.
         cause = error.__cause__ if isinstance(error, _ConnectionLostError) else error
         detail = type(cause).__name__
-        return Lost(detail) if self.sent else NotSent(detail)
+        return NoResponse(detail) if self.sent else NotSent(detail)
 
 
 class _GatedRequest(aiohttp.ClientRequest):

@@ -19,7 +19,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpResponse:
     """An answer; ``body`` is None when it broke off or was larger than ``BODY_BYTES_MAX``."""
 
     status: int
@@ -35,18 +35,18 @@ class NotSent:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class NoResponse:
     """Bytes may have left, and no answer came."""
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
-class Withheld:
+class LeaseExpired:
     """The lease was over when the connection was ready: nothing was sent."""
 
 
-Evidence: TypeAlias = Reply | NotSent | Lost | Withheld
+SendResult: TypeAlias = HttpResponse | NotSent | NoResponse | LeaseExpired
 
 
 def always() -> bool:
@@ -54,7 +54,7 @@ def always() -> bool:
     return True
 
 
-class Sender(Protocol):
+class Transport(Protocol):
     """What sends a request at most once and returns what is known of it."""
 
     async def send(
@@ -63,5 +63,5 @@ class Sender(Protocol):
         headers: Mapping[str, str],
         *,
         may_send: Callable[[], bool] = always,
-    ) -> Evidence:
+    ) -> SendResult:
         """Send ``request``, if ``may_send`` says so immediately before the first byte."""

@@ -3,10 +3,10 @@
 import asyncio
 from collections import deque
 
-from sink.concurrency import Concurrency
+from sink.concurrency import AdaptiveConcurrency
 
 
-class Slots:
+class PermitPool:
     """As many places as ``concurrency`` allows at the moment.
 
     ``taken`` counts all that were ever taken, ``under_way`` those not given back.
@@ -14,18 +14,18 @@ class Slots:
 
     __slots__ = ("_waiting", "concurrency", "taken", "under_way")
 
-    def __init__(self, concurrency: Concurrency) -> None:
+    def __init__(self, concurrency: AdaptiveConcurrency) -> None:
         self.concurrency = concurrency
         self.taken = 0
         self.under_way = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
-    def engaged(self) -> int:
+    def in_use(self) -> int:
         """How many have a place or wait for one."""
         return self.under_way + len(self._waiting)
 
-    async def take(self, *, patience_s: float) -> bool:
+    async def acquire(self, *, patience_s: float) -> bool:
         """Take a place, and return whether there was one in time."""
         if not self._waiting and self.under_way < self.concurrency.limit:
             self._take()
@@ -37,7 +37,7 @@ class Slots:
                 await place
         except BaseException as error:
             if place.done() and not place.cancelled():
-                self.give()  # it was given in the very moment in which the wait ended
+                self.release()  # it was given in the very moment in which the wait ended
             elif place in self._waiting:
                 self._waiting.remove(place)
             if isinstance(error, TimeoutError):
@@ -45,7 +45,7 @@ class Slots:
             raise
         return True
 
-    def give(self) -> None:
+    def release(self) -> None:
         """Give a place back, to those who wait for one."""
         self.under_way -= 1
         while self._waiting and self.under_way < self.concurrency.limit:

@@ -18,7 +18,7 @@ Pace: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class RateLimitQuota:
     """What a reply says of the account: ``remaining`` requests until it is renewed in ``reset_s``
     seconds, to ``limit`` (None if it does not say).
     """
@@ -28,7 +28,7 @@ class Allowance:
     limit: int | None = None
 
 
-def read_allowance(headers: Mapping[str, str], *, unix_now: float) -> Allowance | None:
+def read_allowance(headers: Mapping[str, str], *, unix_now: float) -> RateLimitQuota | None:
     """Return what the ``X-Rate-Limit`` headers say; None where there are none, or only garbage.
 
     The reset is measured against the reply's own ``Date``, as in ``retry.demanded_wait_s``, and
@@ -43,10 +43,10 @@ def read_allowance(headers: Mapping[str, str], *, unix_now: float) -> Allowance 
     if reset_s is None:
         return None
     reset_s = min(reset_s, WAIT_S_MAX)
-    return Allowance(remaining, reset_s, _count(headers.get("X-Rate-Limit-Limit", "")))
+    return RateLimitQuota(remaining, reset_s, _count(headers.get("X-Rate-Limit-Limit", "")))
 
 
-class RateGate:
+class RateLimiter:
     """Spreads requests over time and stays shut for as long as the server asked.
 
     ``requests_per_minute`` of 0 sets no pace of its own: only the server's word counts.
@@ -86,8 +86,8 @@ class RateGate:
         """Take only this part of the pace and of what the account has left."""
         self._share = min(1.0, max(SHARE_MIN, part))
 
-    def heed(
-        self, allowance: Allowance, *, uncounted: int, now: float, alone: bool = False
+    def update_quota(
+        self, allowance: RateLimitQuota, *, uncounted: int, now: float, alone: bool = False
     ) -> None:
         """Take over what a reply says is left; so many requests of ours it has not counted yet.
 
@@ -111,11 +111,11 @@ class RateGate:
         """Return for how many seconds the server wants nothing."""
         return max(0.0, self._not_before - now)
 
-    def close_for(self, wait_s: float, *, now: float) -> None:
+    def block_for(self, wait_s: float, *, now: float) -> None:
         """Stay shut for ``wait_s`` seconds at least."""
         self._not_before = max(self._not_before, now + wait_s)
 
-    def strike(self, now: float) -> int:
+    def on_throttled(self, now: float) -> int:
         """Count a refusal and return how many came in a row.
 
         What was refused while shut was under way with the first one, and counts with it.
@@ -124,15 +124,15 @@ class RateGate:
             self.strikes += 1
         return self.strikes
 
-    def calm(self) -> None:
+    def on_success(self) -> None:
         """Forget how often the gate was shut in a row: a request was let through."""
         self.strikes = 0
 
     def places(self, now: float, *, at_most: int) -> int:
         """Return how many requests may leave now without a wait."""
-        return int(max(0.0, min(at_most, self.soon(now, within_s=0.0))))
+        return int(max(0.0, min(at_most, self.available_within(now, within_s=0.0))))
 
-    def soon(self, now: float, *, within_s: float) -> float:
+    def available_within(self, now: float, *, within_s: float) -> float:
         """Return how many requests may begin within so many seconds; inf where nothing limits.
 
         Those of them that took a place already and wait for it are not among them.

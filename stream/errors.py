@@ -30,19 +30,19 @@ class UnknownSchemaError(DecodeError):
     """The schema is not known (yet): wait, then dead letter."""
 
 
-class CommitAborted(StreamError):  # noqa: N818  (a state, not a defect)
+class CommitAbortedError(StreamError):
     """Nothing of the checkpoint was committed: keep it and commit again."""
 
 
-class Fenced(StreamError):  # noqa: N818
+class FencedError(StreamError):
     """Another live worker owns our transactional id: leave."""
 
 
-class KafkaFailed(StreamError):  # noqa: N818
+class KafkaUnavailableError(StreamError):
     """A client is beyond repair: end, and let the supervisor start again."""
 
 
-class StateFailed(StreamError):  # noqa: N818
+class StateStoreError(StreamError):
     """What is known of a partition cannot be read any more: end, and restore it from the ledger."""
 
 

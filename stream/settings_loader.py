@@ -281,7 +281,7 @@ T = TypeVar("T")
 EVERY_S = 1.0
 
 
-class Renewed(Generic[T]):
+class SettingsReloader(Generic[T]):
     """Gives a value as it is now; read at most every ``every_s`` seconds, from any thread.
 
     While it cannot be read, the last one counts: a file that is just being replaced, or a
@@ -318,7 +318,7 @@ def lasting(read: Callable[[], T], *, first: T, every_s: float = EVERY_S) -> Cal
     """Return what gives a value of the settings as it is now: read again where secrets are in
     files, which may change, else always the first.
     """
-    return Renewed(read, first=first, every_s=every_s) if in_files() else lambda: first
+    return SettingsReloader(read, first=first, every_s=every_s) if in_files() else lambda: first
 
 
 # Secrets in files: ``NAME_FILE`` is the path of a file that holds what ``NAME`` would

@@ -172,7 +172,7 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
     ),
 }
 
-RECORD_ERRORS = {"DecodeError", "UnknownSchemaError", "TransformError", "Refuse", "Rejected"}
+RECORD_ERRORS = {"DecodeError", "UnknownSchemaError", "TransformError", "Invalid", "Rejected"}
 """Calls whose first argument is the reason of a dead letter."""
 
 

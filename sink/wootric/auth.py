@@ -10,10 +10,18 @@ from urllib.parse import quote, urlencode
 from multidict import CIMultiDict
 from yarl import URL
 
-from sink.classify import Ambiguous, Executed, Forbidden, NotExecuted, Refused, Throttled, classify
-from sink.models import Reply, Request
+from sink.classify import (
+    Ambiguous,
+    Executed,
+    Forbidden,
+    NotExecuted,
+    RejectedByServer,
+    Throttled,
+    classify,
+)
+from sink.models import HttpResponse, Request
 from sink.rate_limit import backoff_s, demanded_wait_s
-from sink.wootric.endpoint import Context
+from sink.wootric.endpoint import Dependencies
 from sink.wootric.replies import document, oauth_error
 
 # The account at Wootric: where it lives, who we are, how much it takes
@@ -106,7 +114,7 @@ BARE_HEADERS = CIMultiDict({"User-Agent": USER_AGENT, "Accept": "*/*"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bearer:
+class AccessToken:
     """A token in the shape in which it is used; times are monotonic seconds."""
 
     read_headers: CIMultiDict[str] = field(repr=False)
@@ -116,7 +124,7 @@ class Bearer:
 
 
 @dataclass(frozen=True, slots=True)
-class Denied:
+class TokenDenied:
     """The credentials are not accepted; ``error`` is a word from a bounded set."""
 
     status: int
@@ -124,24 +132,24 @@ class Denied:
 
 
 @dataclass(frozen=True, slots=True)
-class Unavailable:
+class TokenUnavailable:
     """No token can be had now; ask again at ``retry_at`` (monotonic seconds)."""
 
     detail: str
     retry_at: float
 
 
-Grant: TypeAlias = Bearer | Denied | Unavailable
+TokenResult: TypeAlias = AccessToken | TokenDenied | TokenUnavailable
 
 
-class TokenKeeper:
+class TokenProvider:
     """Holds the account's token. ``credentials`` gives the fields of a request for one, as they
     are now: it is asked each time, since they may have been replaced meanwhile.
     """
 
     def __init__(
         self,
-        context: Context,
+        context: Dependencies,
         account: WootricAccount,
         credentials: Callable[[], dict[str, str]] | None = None,
     ) -> None:
@@ -152,13 +160,13 @@ class TokenKeeper:
         self._wall_clock = context.wall_clock
         self._random = context.random
         self._hooks = context.hooks
-        self._bearer: Bearer | None = None
+        self._bearer: AccessToken | None = None
         self._refresh_token: str | None = None
-        self._renewal: asyncio.Task[Grant] | None = None
+        self._renewal: asyncio.Task[TokenResult] | None = None
         self._failures = 0
         self._wait_until = 0.0
 
-    def current(self) -> Bearer | None:
+    def current(self) -> AccessToken | None:
         """Return the token if it is good; begin to renew it when its end is near."""
         bearer = self._bearer
         if bearer is None:
@@ -172,21 +180,21 @@ class TokenKeeper:
             self._renew()
         return bearer
 
-    async def bearer(self) -> Grant:
+    async def bearer(self) -> TokenResult:
         """Return a good token, or why there is none."""
         bearer = self.current()
         if bearer is not None:
             return bearer
         if self._clock() < self._wait_until:
-            return Unavailable("token", self._wait_until)
+            return TokenUnavailable("token", self._wait_until)
         return await asyncio.shield(self._renew())
 
-    def discard(self, bearer: Bearer) -> None:
+    def discard(self, bearer: AccessToken) -> None:
         """Drop a token that was refused, unless another one has taken its place."""
         if self._bearer is bearer:
             self._bearer = None
 
-    async def fresh(self) -> Grant:
+    async def fresh(self) -> TokenResult:
         """Return a token that is asked for now, whatever is held or failed before."""
         return await asyncio.shield(self._renew())
 
@@ -196,33 +204,33 @@ class TokenKeeper:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
 
-    def _renew(self) -> "asyncio.Task[Grant]":
+    def _renew(self) -> "asyncio.Task[TokenResult]":
         if self._renewal is None or self._renewal.done():
             self._renewal = asyncio.create_task(self._granted())
         return self._renewal
 
-    async def _granted(self) -> Grant:
+    async def _granted(self) -> TokenResult:
         """Ask by refresh token if there is one, by the full grant if that is refused."""
-        grant: Grant | None = None
+        grant: TokenResult | None = None
         if self._refresh_token is not None:
             grant = await self._ask(
                 {"grant_type": "refresh_token", "refresh_token": self._refresh_token}
             )
-            if isinstance(grant, Denied):
+            if isinstance(grant, TokenDenied):
                 self._refresh_token = None
                 grant = None
         if grant is None:
             grant = await self._ask(self._credentials())
-        if isinstance(grant, Denied):
+        if isinstance(grant, TokenDenied):
             self._hooks.token_refused(grant.error, grant.status)
-        self._hooks.token_refreshed(isinstance(grant, Bearer))
-        if isinstance(grant, Bearer):
+        self._hooks.token_refreshed(isinstance(grant, AccessToken))
+        if isinstance(grant, AccessToken):
             self._bearer = grant
             self._failures = 0
             self._wait_until = 0.0
         return grant
 
-    async def _ask(self, fields: dict[str, str]) -> Grant:
+    async def _ask(self, fields: dict[str, str]) -> TokenResult:
         """Send one token request. It changes nothing that matters: any trouble is just delay."""
         asked_at = self._clock()
         url = URL(self._account.token_request_url, encoded=True)
@@ -235,9 +243,9 @@ class TokenKeeper:
         match verdict:
             case Executed(_, body):
                 return self._read(document(body), asked_at) or self._later("unreadable token", None)
-            case Forbidden(status) | Refused(status):
-                body = evidence.body if isinstance(evidence, Reply) else None
-                return Denied(status, oauth_error(status, body))
+            case Forbidden(status) | RejectedByServer(status):
+                body = evidence.body if isinstance(evidence, HttpResponse) else None
+                return TokenDenied(status, oauth_error(status, body))
             case Throttled(_, headers):
                 wait_s = demanded_wait_s(headers, unix_now=self._wall_clock())
                 return self._later("token throttled", wait_s)
@@ -246,7 +254,7 @@ class TokenKeeper:
             case _:
                 return self._later(verdict.word, None)
 
-    def _read(self, value: Any, asked_at: float) -> Bearer | None:
+    def _read(self, value: Any, asked_at: float) -> AccessToken | None:
         token = value.get("access_token") if isinstance(value, dict) else None
         if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             return None
@@ -256,19 +264,19 @@ class TokenKeeper:
         lifetime_s = _lifetime_s(value.get("expires_in"))
         margin_s = min(max(MARGIN_S, self._account.request_timeout_s), lifetime_s / 2)
         read = _headers(Authorization=f"Bearer {token}")
-        return Bearer(
+        return AccessToken(
             read_headers=read,
             write_headers=CIMultiDict({**read, "Content-Type": FORM}),
             refresh_at=asked_at + lifetime_s - margin_s,
             expires_at=asked_at + lifetime_s,
         )
 
-    def _later(self, detail: str, wait_s: float | None) -> Unavailable:
+    def _later(self, detail: str, wait_s: float | None) -> TokenUnavailable:
         self._failures += 1
         if wait_s is None:
             wait_s = backoff_s(self._failures, initial_s=0.2, max_s=5.0, jitter=self._random())
         self._wait_until = self._clock() + wait_s
-        return Unavailable(detail, self._wait_until)
+        return TokenUnavailable(detail, self._wait_until)
 
 
 def _lifetime_s(value: Any) -> float:

@@ -126,7 +126,7 @@ def _ignore(*_: object) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SinkHooks:
+class SinkListener:
     """Listeners. They must be quick and must not raise.
 
     ``request_finished`` gets the request's name, the verdict's word, the HTTP status (None
@@ -159,7 +159,9 @@ def needs_lookup(page: PageView, known: EndUser | None) -> bool:
     return known is None and (page.email is None or page.created_at is None)
 
 
-def api_requests(operation: Operation, known: EndUser | None, *, in_doubt: bool = False) -> int:
+def estimated_requests(
+    operation: Operation, known: EndUser | None, *, in_doubt: bool = False
+) -> int:
     """Return how many API requests the delivery takes when nothing unusual comes up.
 
     What is in doubt is looked for first, a survey in a list that ends with an empty page.

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from sink.models import Evidence, Reply, Request
+from sink.models import HttpResponse, Request, SendResult
 
 LOOKUPS = frozenset({"find_end_user", "find_responses", "find_declines"})
 LISTS = frozenset({"list_responses", "list_declines"})
@@ -27,7 +27,7 @@ _ACCOUNT_TOKEN = re.compile(r"([?&]account_token=)[^&]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
+class RecordedRequest:
     """One request as it would leave, its secrets masked.
 
     ``condition`` is what a look-up before it would have to say; None for what is certain.
@@ -41,10 +41,10 @@ class Rehearsed:
 
 
 @dataclass(slots=True)
-class Rehearsal:
+class RecordingTransport:
     """Answers requests and keeps them; ``take`` hands over those since it was asked last."""
 
-    _requests: list[Rehearsed] = field(default_factory=list)
+    _requests: list[RecordedRequest] = field(default_factory=list)
     _condition: str | None = None
     _last_id: int = 0
 
@@ -54,7 +54,7 @@ class Rehearsal:
         headers: Mapping[str, str],
         *,
         may_send: Callable[[], bool] = lambda: True,
-    ) -> Evidence:
+    ) -> SendResult:
         """Write the request down and answer it; nothing leaves, so no lease is asked for."""
         del headers, may_send
         if request.name == "token":
@@ -68,14 +68,14 @@ class Rehearsal:
         if request.name in CREATIONS:
             self._last_id -= 1
             return _reply(201, {"id": self._last_id})
-        return Reply(200, {}, b"")
+        return HttpResponse(200, {}, b"")
 
-    def take(self) -> list[Rehearsed]:
+    def take(self) -> list[RecordedRequest]:
         """Return what one delivery asked for; the next one begins without conditions."""
         requests, self._requests, self._condition = self._requests, [], None
         return requests
 
-    def _looked_up(self, request: Request) -> Evidence:
+    def _looked_up(self, request: Request) -> SendResult:
         known = _BY_ID.search(request.url.raw_path)
         if known is not None and not request.url.raw_query_string:
             self._condition = IF_NOTHING_HELD
@@ -88,7 +88,7 @@ class Rehearsal:
         body = None if request.body is None else request.body.decode("ascii")
         form = None if body is None else dict(parse_qsl(body, keep_blank_values=True))
         self._requests.append(
-            Rehearsed(
+            RecordedRequest(
                 name=request.name,
                 method=request.method,
                 url=_NEW_ID.sub(r"/end_users/{new-\1}", url),
@@ -98,5 +98,5 @@ class Rehearsal:
         )
 
 
-def _reply(status: int, document: object) -> Reply:
-    return Reply(status, {}, orjson.dumps(document))
+def _reply(status: int, document: object) -> HttpResponse:
+    return HttpResponse(status, {}, orjson.dumps(document))

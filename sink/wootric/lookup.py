@@ -3,9 +3,9 @@
 from collections.abc import Container
 from typing import Any
 
-from sink.classify import Executed, Refused
+from sink.classify import Executed, RejectedByServer
 from sink.models import Request
-from sink.wootric.client import Answer, Effort, Ended, Upstream
+from sink.wootric.client import Answer, ApiClient, DeliveryContext, DeliveryEnded
 from sink.wootric.delivery import EndUser
 from sink.wootric.operations import UpsertEndUser
 from sink.wootric.replies import detail, document, end_user, is_absent, reason
@@ -19,17 +19,17 @@ class Lookup:
 
     __slots__ = ("_api", "_requests")
 
-    def __init__(self, api: Upstream, requests: Requests) -> None:
+    def __init__(self, api: ApiClient, requests: Requests) -> None:
         self._api = api
         self._requests = requests
 
-    async def by_id(self, end_user_id: int, effort: Effort) -> EndUser | None:
+    async def by_id(self, end_user_id: int, effort: DeliveryContext) -> EndUser | None:
         """Return the end user with Wootric's id; None if there is none."""
         return end_user(await self._ask(self._requests.find_by_id(end_user_id), effort))
 
     async def by_key(
         self,
-        effort: Effort,
+        effort: DeliveryContext,
         *,
         external_id: str | None,
         email: str | None,
@@ -47,7 +47,7 @@ class Lookup:
             return await self.by_phone_number(phone_number, effort)
         return None
 
-    async def by_external_id(self, external_id: str, effort: Effort) -> EndUser | None:
+    async def by_external_id(self, external_id: str, effort: DeliveryContext) -> EndUser | None:
         """Return the end user with this external id; None if there is none.
 
         Somebody else's is none: a server that does not know the parameter would take the
@@ -58,7 +58,7 @@ class Lookup:
         strange = found is not None and "external_id" in value and found.external_id != external_id
         return None if strange else found
 
-    async def by_email(self, email: str, effort: Effort) -> EndUser | None:
+    async def by_email(self, email: str, effort: DeliveryContext) -> EndUser | None:
         """Return the end user with this e-mail; None if there is none."""
         listed = await self._ask(self._requests.find_by_email(email), effort)
         if isinstance(listed, list):
@@ -67,12 +67,12 @@ class Lookup:
                     return found
         return None
 
-    async def by_phone_number(self, phone_number: str, effort: Effort) -> EndUser | None:
+    async def by_phone_number(self, phone_number: str, effort: DeliveryContext) -> EndUser | None:
         """Return the end user with this phone number; None if there is none."""
         return end_user(await self._ask(self._requests.find_by_phone_number(phone_number), effort))
 
     async def holder(
-        self, wanted: UpsertEndUser, fields: Container[str], effort: Effort
+        self, wanted: UpsertEndUser, fields: Container[str], effort: DeliveryContext
     ) -> EndUser | None:
         """Return the end user that holds one of ``fields`` as wanted; None if there is none.
 
@@ -91,7 +91,7 @@ class Lookup:
             found = await self.by_external_id(wanted.external_id, effort)
         return found
 
-    async def _ask(self, request: Request, effort: Effort) -> Any:
+    async def _ask(self, request: Request, effort: DeliveryContext) -> Any:
         """Return what an answer says, as JSON; None where it says that there is nobody.
 
         What cannot be read does not say so: whoever is there would be created once more, or
@@ -102,13 +102,13 @@ class Lookup:
             case Executed(_, body):
                 value = document(body)
                 if value is None and (body or b"").strip() not in NOTHING:
-                    raise Ended(self._api.not_now("lookup_unreadable", effort))
+                    raise DeliveryEnded(self._api.deferred("lookup_unreadable", effort))
                 return value
-            case Refused(status, body):
+            case RejectedByServer(status, body):
                 if is_absent(status, body):
                     return None
                 said = detail(body)
-                raise Ended(
+                raise DeliveryEnded(
                     effort.turned_away(
                         f"lookup_{reason(status, body)}", said, status=status, looking=True
                     )

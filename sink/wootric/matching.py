@@ -124,7 +124,7 @@ def name_of(operation: OfEndUser) -> str | None:
     return operation.external_id or operation.email
 
 
-def is_stranger(shown: EndUser, operation: OfEndUser) -> bool:
+def belongs_to_other(shown: EndUser, operation: OfEndUser) -> bool:
     """Return whether the end user that we knew by its id has become somebody else's.
 
     Whoever shares the e-mail is the same person to Wootric.
@@ -141,7 +141,7 @@ def same_email(one: str | None, other: str | None) -> bool:
     return one is not None and other is not None and one.casefold() == other.casefold()
 
 
-class Writers:
+class SharedUserTracker:
     """End users that several of ours write, and who did last, as far as this worker saw it.
 
     What one of them knows is out of date after another one's write. Beyond ``SHARED_MAX`` the

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sink.classify import Executed
-from sink.wootric.client import Effort, Upstream
+from sink.wootric.client import ApiClient, DeliveryContext
 from sink.wootric.delivery import Delivered, EndUser, Outcome, Skipped, needs_lookup
 from sink.wootric.lookup import Lookup
 from sink.wootric.operations import PageView
@@ -16,12 +16,12 @@ class Pages:
 
     __slots__ = ("_lookup", "_pixel", "_requests")
 
-    def __init__(self, pixel: Upstream, lookup: Lookup, requests: Requests) -> None:
+    def __init__(self, pixel: ApiClient, lookup: Lookup, requests: Requests) -> None:
         self._pixel = pixel
         self._lookup = lookup
         self._requests = requests
 
-    async def view(self, page: PageView, effort: Effort) -> Outcome:
+    async def view(self, page: PageView, effort: DeliveryContext) -> Outcome:
         """Report a page view; without an e-mail there is nobody to report it for."""
         user = effort.delivery.known
         if needs_lookup(page, user):

@@ -67,7 +67,7 @@ def form_text(value: Scalar) -> str:
     return str(value)
 
 
-def changes(known: EndUser, wanted: UpsertEndUser) -> Form:
+def diff(known: EndUser, wanted: UpsertEndUser) -> Form:
     """Return the fields that bring ``known`` to ``wanted``; none when nothing would change.
 
     Where one property differs, all are sent, old under new: whether a PUT merges or replaces
@@ -84,7 +84,7 @@ def changes(known: EndUser, wanted: UpsertEndUser) -> Form:
     return form
 
 
-def creation(wanted: UpsertEndUser) -> Form:
+def create_form(wanted: UpsertEndUser) -> Form:
     """Return the fields of a new end user."""
     form = [
         (name, form_text(value)) for name in HEAD if (value := getattr(wanted, name)) is not None
@@ -92,7 +92,7 @@ def creation(wanted: UpsertEndUser) -> Form:
     return form + property_fields(wanted.properties)
 
 
-def merged(known: EndUser, wanted: UpsertEndUser) -> EndUser:
+def merge(known: EndUser, wanted: UpsertEndUser) -> EndUser:
     """Return what is known once ``wanted`` holds."""
     head = {name: value for name in HEAD if (value := getattr(wanted, name)) is not None}
     return replace(known, **head, properties=merged_properties(known, wanted.properties))

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from random import Random
 from typing import assert_never
 
-from sink.circuit_breaker import Circuit
+from sink.circuit_breaker import CircuitBreaker
 from sink.classify import Executed, Forbidden, Throttled, Unauthorized, classify
-from sink.concurrency import Concurrency
-from sink.models import Sender
-from sink.permits import Slots
-from sink.rate_limit import RateGate
-from sink.wootric.auth import Bearer, Denied, Grant, TokenKeeper, WootricAccount
-from sink.wootric.client import Effort, Ended, Upstream
-from sink.wootric.delivery import Deferred, Delivery, InDoubt, Outcome, SinkHooks
-from sink.wootric.end_users import EndUsers, Known
-from sink.wootric.endpoint import Context, Host
+from sink.concurrency import AdaptiveConcurrency
+from sink.models import Transport
+from sink.permits import PermitPool
+from sink.rate_limit import RateLimiter
+from sink.wootric.auth import AccessToken, TokenDenied, TokenProvider, TokenResult, WootricAccount
+from sink.wootric.client import ApiClient, DeliveryContext, DeliveryEnded
+from sink.wootric.delivery import Deferred, Delivery, InDoubt, Outcome, SinkListener
+from sink.wootric.end_users import EndUserResolver, EndUsers
+from sink.wootric.endpoint import Dependencies, Endpoint
 from sink.wootric.lookup import Lookup
 from sink.wootric.operations import (
     CreateDecline,
@@ -45,48 +45,48 @@ class WootricSink:
         self,
         config: WootricAccount,
         *,
-        session: Sender,
+        session: Transport,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         random: Callable[[], float] | None = None,
-        hooks: SinkHooks | None = None,
+        hooks: SinkListener | None = None,
         credentials: Callable[[], dict[str, str]] | None = None,
     ) -> None:
-        self._context = Context(
+        self._context = Dependencies(
             http=session,
             clock=clock,
             wall_clock=wall_clock,
             random=random or Random().random,  # noqa: S311  (jitter, not a secret)
-            hooks=hooks or SinkHooks(),
+            hooks=hooks or SinkListener(),
         )
         self._config = config
         self._clock = clock
-        self._efforts: set[Effort] = set()
+        self._efforts: set[DeliveryContext] = set()
         self._probing: asyncio.Task[None] | None = None
-        self._keeper = TokenKeeper(self._context, config, credentials)
+        self._keeper = TokenProvider(self._context, config, credentials)
         self._requests = Requests(
             resources_url=config.resources_url,
             pixel_url=config.pixel_url,
             account_token=config.account_token,
         )
         pace = config.requests_per_minute
-        self._api = Upstream(
+        self._api = ApiClient(
             self._context, self._host("api", requests_per_minute=pace), keeper=self._keeper
         )
-        self._pixel = Upstream(self._context, self._host("pixel"), forbidden=PIXEL_FORBIDDEN)
+        self._pixel = ApiClient(self._context, self._host("pixel"), forbidden=PIXEL_FORBIDDEN)
         lookup = Lookup(self._api, self._requests)
-        known = Known(lookup, self._context.hooks.identity_conflict)
+        known = EndUserResolver(lookup, self._context.hooks.identity_conflict)
         self._end_users = EndUsers(self._api, lookup, known, self._requests)
         self._surveys = Surveys(self._api, self._end_users, known, self._requests)
         self._pages = Pages(self._pixel, lookup, self._requests)
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         """Bring the operation to Wootric, at most once. Raises nothing but cancellation."""
-        effort = Effort(delivery, now=self._clock())
+        effort = DeliveryContext(delivery, now=self._clock())
         self._efforts.add(effort)
         try:
             return await self._deliver(effort)
-        except Ended as end:
+        except DeliveryEnded as end:
             return end.outcome
         except Exception as error:  # noqa: BLE001  (a defect here must not lose or repeat an event)
             return self._defect(error, effort)
@@ -106,8 +106,12 @@ class WootricSink:
 
         What is being delivered has the first claim on them; the same holds of releases.
         """
-        soon = self._api.host.gate.soon(now, within_s=within_s)
-        return soon if soon == float("inf") else soon - sum(one.owed for one in self._efforts)
+        soon = self._api.host.gate.available_within(now, within_s=within_s)
+        return (
+            soon
+            if soon == float("inf")
+            else soon - sum(one.remaining_requests for one in self._efforts)
+        )
 
     def circuits(self) -> dict[str, str | None]:
         """Return for each circuit why it is open; None for a closed one."""
@@ -119,13 +123,13 @@ class WootricSink:
         gate.share(owned / total)
         self._context.hooks.pace_changed(gate.per_minute)
 
-    async def authorize(self) -> Grant:
+    async def authorize(self) -> TokenResult:
         """Ask for a token now; open the API's circuit if the credentials are refused.
 
         Nothing is sent then until a probe finds them accepted: not tried again by whoever asks.
         """
         grant = await self._keeper.fresh()
-        if isinstance(grant, Denied):
+        if isinstance(grant, TokenDenied):
             self._api.host.open("credentials")
         return grant
 
@@ -135,7 +139,7 @@ class WootricSink:
         silent = self._api.host.circuit.reason == "unreachable"
         held = self._keeper.current() if silent else None  # where only the silence is in question
         grant = held or await self.authorize()
-        if isinstance(grant, Bearer):
+        if isinstance(grant, AccessToken):
             evidence = await self._context.http.send(self._requests.probe(), grant.read_headers)
             verdict = classify(evidence, writes=False)
             self._context.hooks.request_finished(
@@ -160,7 +164,7 @@ class WootricSink:
     async def run(self) -> None:
         """Probe whenever the API's circuit is open, for ever."""
         while True:
-            await self._api.host.opened.wait()
+            await self._api.host.circuit_opened.wait()
             wait_s = self._api.host.circuit.probe_at - self._clock()
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
@@ -174,7 +178,7 @@ class WootricSink:
             await asyncio.gather(self._probing, return_exceptions=True)
         await self._keeper.close()
 
-    async def _deliver(self, effort: Effort) -> Outcome:
+    async def _deliver(self, effort: DeliveryContext) -> Outcome:
         operation = effort.delivery.operation
         match operation:
             case UpsertEndUser():
@@ -188,7 +192,7 @@ class WootricSink:
             case _:
                 assert_never(operation)
 
-    def _defect(self, error: Exception, effort: Effort) -> Outcome:
+    def _defect(self, error: Exception, effort: DeliveryContext) -> Outcome:
         """Return what may be said after an error of our own."""
         now = self._clock()
         detail = f"internal: {type(error).__name__}"
@@ -196,10 +200,14 @@ class WootricSink:
             return InDoubt(detail=detail, sent_at=now, attempts=effort.attempts)
         return Deferred(reason=detail, retry_at=now + self._config.probe_interval_s)
 
-    def _host(self, name: str, *, requests_per_minute: int = 0) -> Host:
-        circuit = Circuit(probe_interval_s=self._config.probe_interval_s, failures_max=FAILURES_MAX)
+    def _host(self, name: str, *, requests_per_minute: int = 0) -> Endpoint:
+        circuit = CircuitBreaker(
+            probe_interval_s=self._config.probe_interval_s, failures_max=FAILURES_MAX
+        )
         now = self._clock()
-        gate = RateGate(requests_per_minute=requests_per_minute, now=now)
+        gate = RateLimiter(requests_per_minute=requests_per_minute, now=now)
         most = self._config.concurrency_max or self._config.in_flight_max
-        concurrency = Concurrency(most=most, now=now)
-        return Host(self._context, name, circuit=circuit, gate=gate, slots=Slots(concurrency))
+        concurrency = AdaptiveConcurrency(most=most, now=now)
+        return Endpoint(
+            self._context, name, circuit=circuit, gate=gate, slots=PermitPool(concurrency)
+        )

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sink.classify import Executed, Refused
-from sink.wootric.client import Effort, Ended, Upstream
+from sink.classify import Executed, RejectedByServer
+from sink.wootric.client import ApiClient, DeliveryContext, DeliveryEnded
 from sink.wootric.delivery import Delivered, EndUser, Outcome, Parked, Rejected
-from sink.wootric.end_users import EndUsers, Known
+from sink.wootric.end_users import EndUserResolver, EndUsers
 from sink.wootric.matching import Conflict, candidates, is_effect_of, shows_all
 from sink.wootric.operations import CreateDecline, CreateResponse, UpsertEndUser
 from sink.wootric.replies import document, identifier, is_absent, reason
@@ -22,14 +22,14 @@ class Surveys:
     __slots__ = ("_api", "_end_users", "_known", "_requests")
 
     def __init__(
-        self, api: Upstream, end_users: EndUsers, known: Known, requests: Requests
+        self, api: ApiClient, end_users: EndUsers, known: EndUserResolver, requests: Requests
     ) -> None:
         self._api = api
         self._end_users = end_users
         self._known = known
         self._requests = requests
 
-    async def record(self, survey: Survey, effort: Effort) -> Outcome:
+    async def record(self, survey: Survey, effort: DeliveryContext) -> Outcome:
         """Record a survey with its end user, who is created if unknown."""
         if not survey.email and not survey.external_id:
             return Rejected(reason="no_identity", detail="neither e-mail nor external id")
@@ -47,18 +47,18 @@ class Surveys:
         outcome = None if found.id is None else await self._record(survey, found, found.id, effort)
         return outcome or self._nowhere(effort)
 
-    def _nowhere(self, effort: Effort) -> Outcome:
+    def _nowhere(self, effort: DeliveryContext) -> Outcome:
         """Return the outcome where an end user who was just found is said not to be there.
 
         It may have been deleted in between. Said again, it is the survey that has no place there.
         """
         if not effort.delivery.refused:
-            return self._api.not_now("end user is gone", effort, refused=True)
+            return self._api.deferred("end user is gone", effort, refused=True)
         said = "the end user is found, but not for this"
         return effort.turned_away("record_not_found", said, status=404, looking=True)
 
     async def _record(
-        self, survey: Survey, known: EndUser, end_user_id: int, effort: Effort
+        self, survey: Survey, known: EndUser, end_user_id: int, effort: DeliveryContext
     ) -> Outcome | None:
         """Send the survey unless its effect is there; None if there is no such end user."""
         after = replace(known, properties=None) if survey.properties else known
@@ -84,20 +84,20 @@ class Surveys:
                 if remote_id is None:
                     # It exists, and which one it is will be seen: a receipt without its id
                     # would leave it to be taken for the effect of one that is just like it.
-                    raise Ended(self._api.in_doubt("the answer names no id", effort))
+                    raise DeliveryEnded(self._api.in_doubt("the answer names no id", effort))
                 return Delivered(
                     end_user=after,
                     remote_id=remote_id,
                     status=status,
                     attempts=effort.attempts,
                 )
-            case Refused(status, body):
+            case RejectedByServer(status, body):
                 if is_absent(status, body):
                     return None
                 return effort.rejected(answer, reason(status, body))
 
     async def _effects(
-        self, survey: Survey, end_user_id: int, effort: Effort
+        self, survey: Survey, end_user_id: int, effort: DeliveryContext
     ) -> list[Mapping[str, Any]] | None:
         """Return what may be this survey's effect; None if there is no such end user."""
         listed = await self._list(survey, end_user_id, effort)
@@ -112,7 +112,7 @@ class Surveys:
         ]
 
     async def _shown(
-        self, item: Mapping[str, Any], survey: Survey, end_user_id: int, effort: Effort
+        self, item: Mapping[str, Any], survey: Survey, end_user_id: int, effort: DeliveryContext
     ) -> Mapping[str, Any]:
         """Return a survey as it is shown on its own; as listed, if it is not shown."""
         survey_id = identifier(item)
@@ -125,7 +125,7 @@ class Surveys:
         return shown if isinstance(shown, dict) else item
 
     async def _list(
-        self, survey: Survey, end_user_id: int, effort: Effort
+        self, survey: Survey, end_user_id: int, effort: DeliveryContext
     ) -> list[Mapping[str, Any]] | None:
         """Return all surveys of an end user; None if there is no such end user.
 
@@ -136,7 +136,7 @@ class Surveys:
         while True:
             request = self._requests.list_surveys(end_user_id, survey, page=page)
             answer = await self._api.call(request, effort)
-            if isinstance(answer, Refused):
+            if isinstance(answer, RejectedByServer):
                 if is_absent(answer.status, answer.body):
                     return None
                 # Not all can be seen (pages end at 30, for one): the effect may be beyond.
@@ -153,6 +153,6 @@ class Surveys:
             page += 1
 
 
-def _incomplete(page: int, why: str) -> Ended:
+def _incomplete(page: int, why: str) -> DeliveryEnded:
     """Return the end of a delivery whose effect may be where nobody can look."""
-    return Ended(Parked(reason="list_incomplete", detail=f"page {page}: {why}", attempts=0))
+    return DeliveryEnded(Parked(reason="list_incomplete", detail=f"page {page}: {why}", attempts=0))

@@ -34,7 +34,7 @@ class ListenerBounds:
     drain_s: float
 
 
-class Listener:
+class HttpServer:
     """Serves one handler until closed."""
 
     def __init__(
@@ -112,7 +112,7 @@ POLL_AGE_S_MAX = 60.0
 
 
 @dataclass(slots=True)
-class Standing:
+class BridgeHealth:
     """What the probes are answered from. An outage of Kafka does not change readiness: the
     bridge says 503 itself, and when to come again. ``polled_at`` is in monotonic seconds.
     """
@@ -135,7 +135,7 @@ class Standing:
         return [Check("started", self.started, "events are taken")]
 
 
-def health_server(metrics: BridgeMetrics, standing: Standing) -> HealthServer:
+def health_server(metrics: BridgeMetrics, standing: BridgeHealth) -> HealthServer:
     """Return a server of metrics and health that is not started yet."""
     checks = {"/livez": standing.live, "/readyz": standing.ready, "/startupz": standing.begun}
     return HealthServer(metrics.registry, checks)

@@ -26,16 +26,18 @@ def inflate(data: bytes) -> bytes:
     """Return what gzip packed.
 
     Raises:
-        Refused: it is no gzip, is cut off, or holds more than a body may.
+        RequestRejectedError: it is no gzip, is cut off, or holds more than a body may.
     """
     stream = zlib.decompressobj(_GZIP)
     try:
         text = stream.decompress(data, BODY_BYTES_MAX + 1)
     except zlib.error:
-        raise Refused("undecodable", "the body is no gzip") from None
+        raise RequestRejectedError("undecodable", "the body is no gzip") from None
     check_length(len(text))
     if not stream.eof or stream.unused_data:
-        raise Refused("undecodable", "the gzip is cut off, or something comes after it")
+        raise RequestRejectedError(
+            "undecodable", "the gzip is cut off, or something comes after it"
+        )
     return text
 
 
@@ -43,10 +45,10 @@ def check_length(length: int) -> None:
     """Refuse a body of more bytes than Segment sends.
 
     Raises:
-        Refused: it is longer.
+        RequestRejectedError: it is longer.
     """
     if length > BODY_BYTES_MAX:
-        raise Refused("too_large", f"the body is longer than {BODY_BYTES_MAX} bytes")
+        raise RequestRejectedError("too_large", f"the body is longer than {BODY_BYTES_MAX} bytes")
 
 
 EVENTS_MAX = 2_500
@@ -63,7 +65,7 @@ _ALIAS_IDS = ("previousId", "User ID", "Previous ID")
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class ReceivedEvent:
     """One event, ready for Kafka. ``type`` is Segment's word, or ``other``."""
 
     key: bytes | None
@@ -75,42 +77,44 @@ def read_events(text: bytes) -> list[dict[str, Any]]:
     """Return the events of a body: one object, or an array of them.
 
     Raises:
-        Refused: it is neither, or there are too many.
+        RequestRejectedError: it is neither, or there are too many.
     """
     try:
         body = parse(text)
     except ValueError:
-        raise Refused("not_json", "the body is no JSON, or nested too deeply") from None
+        raise RequestRejectedError(
+            "not_json", "the body is no JSON, or nested too deeply"
+        ) from None
     events = body if isinstance(body, list) else [body]
     if not events:
-        raise Refused("invalid_event", "the array is empty")
+        raise RequestRejectedError("invalid_event", "the array is empty")
     if len(events) > EVENTS_MAX:
-        raise Refused("too_large", f"there are more than {EVENTS_MAX} events")
+        raise RequestRejectedError("too_large", f"there are more than {EVENTS_MAX} events")
     for number, event in enumerate(events):
         if not isinstance(event, dict):
-            raise Refused("invalid_event", "the event is no JSON object", event=number)
+            raise RequestRejectedError("invalid_event", "the event is no JSON object", event=number)
     return events
 
 
 def arrivals(
     events: list[dict[str, Any]], header: bytes, *, text_bytes: int = BODY_BYTES_MAX
-) -> Iterator[Arrival]:
+) -> Iterator[ReceivedEvent]:
     """Yield the events one by one, encoded in the framing of the header.
 
     ``text_bytes`` is the length of the text that they come from: no event is longer.
 
     Raises:
-        Refused: an event has not what every event of Segment has.
+        RequestRejectedError: an event has not what every event of Segment has.
     """
     for number, document in enumerate(events):
         _check(document, number)
         if text_bytes > EVENT_BYTES_MAX and len(dump(document).encode()) > EVENT_BYTES_MAX:
             detail = f"the event is longer than {EVENT_BYTES_MAX} bytes"
-            raise Refused("too_large", detail, event=number)
+            raise RequestRejectedError("too_large", detail, event=number)
         yield arrival(document, header)
 
 
-def arrival(document: dict[str, Any], header: bytes) -> Arrival:
+def arrival(document: dict[str, Any], header: bytes) -> ReceivedEvent:
     """Return an event's record. What it has beside Segment's fields is kept.
 
     An event without messageId gets one that is made from its content, so that the same
@@ -121,19 +125,21 @@ def arrival(document: dict[str, Any], header: bytes) -> Arrival:
         document = {**document, "messageId": f"content-{_digest(document)}"}
         event = event_from_parsed(document)
     kind = event.type if event.type in TYPES else "other"
-    return Arrival(event_key(event), encode_event(event, header), kind)
+    return ReceivedEvent(event_key(event), encode_event(event, header), kind)
 
 
 def _check(document: dict[str, Any], number: int) -> None:
     message_id = document.get("messageId")
     if message_id is not None and type(message_id) not in (str, int):
-        raise Refused("invalid_event", "messageId is no text", event=number)
+        raise RequestRejectedError("invalid_event", "messageId is no text", event=number)
     if isinstance(message_id, str) and len(message_id) > MESSAGE_ID_LENGTH_MAX:
         detail = f"messageId is longer than {MESSAGE_ID_LENGTH_MAX} characters"
-        raise Refused("invalid_event", detail, event=number)
+        raise RequestRejectedError("invalid_event", detail, event=number)
     names = _IDS + (_ALIAS_IDS if document.get("type") == "alias" else ())
     if not any(_is_id(document.get(name)) for name in names):
-        raise Refused("invalid_event", "there is neither userId nor anonymousId", event=number)
+        raise RequestRejectedError(
+            "invalid_event", "there is neither userId nor anonymousId", event=number
+        )
 
 
 def _is_id(value: Any) -> bool:
@@ -182,7 +188,7 @@ STATUS: dict[Reason, int] = {
 """Segment repeats 408 and 503 for four hours, and nothing else of these."""
 
 
-class Refused(StreamError):  # noqa: N818  (a state, not a defect)
+class RequestRejectedError(StreamError):
     """Nothing of this request is taken; the sender is told why.
 
     ``detail`` quotes nothing of the request. ``event`` is the index of the event that is
@@ -206,7 +212,7 @@ class Refused(StreamError):  # noqa: N818  (a state, not a defect)
 
 def forward(
     record: Record, header: bytes, now_ms: int, *, bytes_max: int
-) -> Arrival | DeadLetter | None:
+) -> ReceivedEvent | DeadLetter | None:
     """Return what is to be written for a record: keyed by user and encoded, or a dead letter.
 
     None for a record without a value. What is an event, however incomplete, is passed on,
@@ -229,7 +235,7 @@ def forward(
         ).fitting(bytes_max)
 
 
-def _bounded(found: Arrival, bytes_max: int) -> Arrival:
+def _bounded(found: ReceivedEvent, bytes_max: int) -> ReceivedEvent:
     if len(found.key or b"") + len(found.value) > bytes_max:
         raise DecodeError("too_large", f"the event has more than {bytes_max:,} bytes")
     return found

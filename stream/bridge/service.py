@@ -11,14 +11,14 @@ from functools import partial
 import structlog
 
 from stream import __version__
-from stream.bridge.http_server import Listener, ListenerBounds, Standing, health_server
+from stream.bridge.http_server import BridgeHealth, HttpServer, ListenerBounds, health_server
 from stream.bridge.payload import forward
 from stream.bridge.signature import Verifier
-from stream.bridge.webhook import Budget, Webhook
+from stream.bridge.webhook import ByteBudget, Webhook
 from stream.codec.dead_letter import DeadLetter
 from stream.errors import StartupError
-from stream.kafka.producer import AcknowledgedProducer
-from stream.kafka.repartition import Output, Rekeyer
+from stream.kafka.producer import AsyncProducer
+from stream.kafka.repartition import OutputRecord, Repartitioner
 from stream.kafka.topics import preflight_bridge
 from stream.record import Partition, Record
 from stream.runtime.worker import kafka_config
@@ -35,7 +35,7 @@ async def serve_webhook(settings: BridgeOnly) -> None:
 
     Raises:
         StartupError: it cannot start.
-        KafkaFailed: the producer is beyond repair.
+        KafkaUnavailableError: the producer is beyond repair.
     """
     ended = _until_signalled()
     bridge, config = settings.bridge, kafka_config(settings.kafka, stays=True)
@@ -43,8 +43,8 @@ async def serve_webhook(settings: BridgeOnly) -> None:
     verifier = Verifier(secrets, bridge.batches)
     record_bytes_max = await asyncio.to_thread(preflight_bridge, config)
     header = await header_for(settings.schema_registry, config.topic)
-    metrics, budget = BridgeMetrics(), Budget(bridge.in_flight_bytes_max)
-    producer = AcknowledgedProducer(
+    metrics, budget = BridgeMetrics(), ByteBudget(bridge.in_flight_bytes_max)
+    producer = AsyncProducer(
         config,
         record_bytes_max=record_bytes_max,
         ack_s=bridge.ack_timeout_s,
@@ -60,7 +60,7 @@ async def serve_webhook(settings: BridgeOnly) -> None:
         body_timeout_s=bridge.body_timeout_s,
         metrics=metrics,
     )
-    standing = Standing(lambda: producer.polled_at)
+    standing = BridgeHealth(lambda: producer.polled_at)
     health = health_server(metrics, standing)
     await health.start(settings.http.host, settings.http.port)
     listener = await _listen(webhook, bridge, metrics)
@@ -91,8 +91,8 @@ async def serve_topic(settings: BridgeOnly, source: str) -> None:
     record_bytes_max = await asyncio.to_thread(preflight_bridge, config, source=source)
     header = await header_for(settings.schema_registry, config.topic)
     metrics = BridgeMetrics()
-    standing = Standing(lambda: rekeyer.polled_at)
-    rekeyer = Rekeyer(
+    standing = BridgeHealth(lambda: rekeyer.polled_at)
+    rekeyer = Repartitioner(
         config,
         source=source,
         record_bytes_max=record_bytes_max,
@@ -115,13 +115,13 @@ async def serve_topic(settings: BridgeOnly, source: str) -> None:
     log.info("stopped")
 
 
-async def _listen(webhook: Webhook, bridge: BridgeSettings, metrics: BridgeMetrics) -> Listener:
+async def _listen(webhook: Webhook, bridge: BridgeSettings, metrics: BridgeMetrics) -> HttpServer:
     bounds = ListenerBounds(
         connections_max=bridge.connections_max,
         keepalive_s=bridge.keepalive_s,
         drain_s=bridge.ack_timeout_s + 1,
     )
-    listener = Listener(webhook.answer, bounds, metrics)
+    listener = HttpServer(webhook.answer, bounds, metrics)
     try:
         await listener.start(bridge.host, bridge.port)
     except OSError as error:
@@ -151,7 +151,7 @@ def _end(ended: "asyncio.Future[None]", failure: BaseException | None = None) ->
 # What the transfer between two topics does with a record, and what is told of it
 
 
-def convert(record: Record, header: bytes, bytes_max: int) -> Output:
+def convert(record: Record, header: bytes, bytes_max: int) -> OutputRecord:
     """Return what is written for a record."""
     found = forward(record, header, int(time.time() * 1000), bytes_max=bytes_max)
     return found if found is None or isinstance(found, DeadLetter) else (found.key, found.value)
@@ -160,7 +160,7 @@ def convert(record: Record, header: bytes, bytes_max: int) -> Output:
 class Forwarding:
     """Keeps the metrics of the transfer; told from its thread."""
 
-    def __init__(self, metrics: BridgeMetrics, standing: Standing) -> None:
+    def __init__(self, metrics: BridgeMetrics, standing: BridgeHealth) -> None:
         self._metrics = metrics
         self._standing = standing
 
@@ -168,7 +168,7 @@ class Forwarding:
         """Note that the group has us: ready, once and for all."""
         self._standing.started = True
 
-    def transferred(self, outputs: Sequence[Output]) -> None:
+    def transferred(self, outputs: Sequence[OutputRecord]) -> None:
         """Count a committed transaction."""
         self._metrics.transactions.labels("committed").inc()
         for outcome, count in Counter(map(_outcome, outputs)).items():
@@ -188,7 +188,7 @@ class Forwarding:
             self._metrics.lag_records.remove(*labels)
 
 
-def _outcome(output: Output) -> str:
+def _outcome(output: OutputRecord) -> str:
     if output is None:
         return "skipped"
     return "rejected" if isinstance(output, DeadLetter) else "forwarded"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
-from stream.bridge.payload import Refused
+from stream.bridge.payload import RequestRejectedError
 
 _HEX = re.compile(r"[0-9a-f]{40}")
 _BLANKS = " \t\n\r"
@@ -40,13 +40,15 @@ class Verifier:
         """Return a signature that may be one, before anything of the body is read.
 
         Raises:
-            Refused: it is missing, or no 40 hexadecimal digits.
+            RequestRejectedError: it is missing, or no 40 hexadecimal digits.
         """
         if signature is None:
-            raise Refused("signature", "the header X-Signature is missing")
+            raise RequestRejectedError("signature", "the header X-Signature is missing")
         given = signature.strip().lower()
         if not _HEX.fullmatch(given):
-            raise Refused("signature", "X-Signature is no HMAC-SHA1 in hexadecimal digits")
+            raise RequestRejectedError(
+                "signature", "X-Signature is no HMAC-SHA1 in hexadecimal digits"
+            )
         return given.encode()
 
     def check(self, signature: bytes, text: bytes, *, sent: bytes | None = None) -> None:
@@ -55,15 +57,17 @@ class Verifier:
         may have been signed instead.
 
         Raises:
-            Refused: it does not.
+            RequestRejectedError: it does not.
         """
         if self._covers(signature, text) or (sent is not None and self._covers(signature, sent)):
             return
         first, is_alone = first_element(text)
         if first is None or not self._covers(signature, first):
-            raise Refused("signature", "X-Signature does not fit the body and the shared secret")
+            raise RequestRejectedError(
+                "signature", "X-Signature does not fit the body and the shared secret"
+            )
         if not is_alone and self._batches is Batches.REJECT:
-            raise Refused(
+            raise RequestRejectedError(
                 "signature",
                 "the signature covers the first event of the array only: let Segment send one "
                 "event a request, or set BRIDGE__BATCHES=accept",

@@ -12,15 +12,22 @@ import orjson
 import structlog
 from aiohttp import ClientError, web
 
-from stream.bridge.payload import Arrival, Refused, arrivals, check_length, inflate, read_events
+from stream.bridge.payload import (
+    ReceivedEvent,
+    RequestRejectedError,
+    arrivals,
+    check_length,
+    inflate,
+    read_events,
+)
 from stream.bridge.signature import Verifier
-from stream.kafka.producer import AcknowledgedProducer, NotTaken
+from stream.kafka.producer import AsyncProducer, NotAcknowledgedError
 from stream.telemetry.metrics import BridgeMetrics
 
 # How much of what comes in may be in memory at once
 
 
-class Budget:
+class ByteBudget:
     """Bytes of all requests that are under way."""
 
     def __init__(self, bytes_max: int) -> None:
@@ -32,21 +39,21 @@ class Budget:
         return Lease(self)
 
     def take(self, count: int) -> None:
-        """Raises Refused when there is no room: the sender tries again later."""
+        """Raises RequestRejectedError when there is no room: the sender tries again later."""
         if self.used + count > self._bytes_max:
-            raise Refused("busy", "too much is under way; send it again later")
+            raise RequestRejectedError("busy", "too much is under way; send it again later")
         self.used += count
 
 
 class Lease:
     """What one request has taken; given back at the end of the context."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
         self._bytes = 0
 
     def take(self, count: int) -> None:
-        """Take so many bytes more. Raises Refused when there is no room."""
+        """Take so many bytes more. Raises RequestRejectedError when there is no room."""
         self._budget.take(count)
         self._bytes += count
 
@@ -90,8 +97,8 @@ class Webhook:
         *,
         verifier: Verifier,
         header: bytes,
-        producer: AcknowledgedProducer,
-        budget: Budget,
+        producer: AsyncProducer,
+        budget: ByteBudget,
         body_timeout_s: float,
         metrics: BridgeMetrics,
     ) -> None:
@@ -107,7 +114,7 @@ class Webhook:
         self._metrics.requests_in_flight.inc()
         try:
             count = await self._take(request)
-        except Refused as refusal:
+        except RequestRejectedError as refusal:
             self._metrics.refused.labels(refusal.reason).inc()
             return _refusal(refusal)
         except Exception as error:  # noqa: BLE001  the entry point: no payload may get into a log
@@ -130,13 +137,17 @@ class Webhook:
     def _check_head(self, request: web.BaseRequest) -> bytes:
         """Return the signature, if anything of the body is worth reading."""
         if request.path != PATH:
-            raise Refused("not_found", f"events are posted to {PATH}")
+            raise RequestRejectedError("not_found", f"events are posted to {PATH}")
         if request.method != "POST":
-            raise Refused("method", "events are posted")
+            raise RequestRejectedError("method", "events are posted")
         if request.content_type != "application/json" or _charset(request) != "utf-8":
-            raise Refused("media_type", "the body has to be application/json, in UTF-8")
+            raise RequestRejectedError(
+                "media_type", "the body has to be application/json, in UTF-8"
+            )
         if _encoding(request) not in ("identity", "gzip"):
-            raise Refused("encoding", "the body may be packed with gzip, or not at all")
+            raise RequestRejectedError(
+                "encoding", "the body may be packed with gzip, or not at all"
+            )
         check_length(request.content_length or 0)
         return self._verifier.check_form(request.headers.get("X-Signature"))
 
@@ -150,30 +161,32 @@ class Webhook:
                     lease.take(len(piece))
                     sent += piece
         except TimeoutError:
-            raise Refused("too_slow", "the body did not arrive in time") from None
+            raise RequestRejectedError("too_slow", "the body did not arrive in time") from None
         except (ClientError, ConnectionError, web.RequestPayloadError):
-            raise Refused("broken_off", "the body did not arrive whole") from None
+            raise RequestRejectedError("broken_off", "the body did not arrive whole") from None
         if _encoding(request) == "identity":
             return Body(sent=bytes(sent), text=bytes(sent))
         text = inflate(bytes(sent))
         lease.take(len(text))
         return Body(sent=bytes(sent), text=text)
 
-    async def _encode(self, text: bytes) -> list[Arrival]:
-        records: list[Arrival] = []
+    async def _encode(self, text: bytes) -> list[ReceivedEvent]:
+        records: list[ReceivedEvent] = []
         for record in arrivals(read_events(text), self._header, text_bytes=len(text)):
             records.append(record)
             if len(records) % EVENTS_AT_ONCE == 0:
                 await asyncio.sleep(0)
         return records
 
-    async def _produce(self, records: list[Arrival]) -> None:
+    async def _produce(self, records: list[ReceivedEvent]) -> None:
         began_at = time.perf_counter()
         try:
             await self._producer.send([(record.key, record.value) for record in records])
-        except NotTaken as error:
+        except NotAcknowledgedError as error:
             self._metrics.produce_errors.labels(error.error).inc()
-            raise Refused("unavailable", "Kafka did not take all events; send them again") from None
+            raise RequestRejectedError(
+                "unavailable", "Kafka did not take all events; send them again"
+            ) from None
         self._metrics.ack_seconds.observe(time.perf_counter() - began_at)
         for kind, count in Counter(record.type for record in records).items():
             self._metrics.events_accepted.labels(kind).inc(count)
@@ -187,7 +200,7 @@ def _encoding(request: web.BaseRequest) -> str:
     return request.headers.get("Content-Encoding", "identity").strip().lower() or "identity"
 
 
-def _refusal(refusal: Refused) -> web.Response:
+def _refusal(refusal: RequestRejectedError) -> web.Response:
     body: dict[str, object] = {"error": refusal.reason, "detail": refusal.detail}
     if refusal.event is not None:
         body["event"] = refusal.event

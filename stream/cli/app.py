@@ -15,7 +15,7 @@ import typer
 from stream import __version__
 from stream.cli.operations import AsJson, operate_app
 from stream.errors import StartupError
-from stream.operations.output import EXIT_FAILED, fail, say, told
+from stream.operations.output import EXIT_FAILED, fail, print_message, told
 
 if TYPE_CHECKING:
     from stream.kafka.config import KafkaConfig
@@ -156,7 +156,7 @@ def _rehearse(limit: int | None) -> None:
         summary = dry_run(settings, limit=limit, write=write)
     sys.stdout.buffer.flush()
     for line in summary.lines():
-        say(line)
+        print_message(line)
 
 
 @app.command()
@@ -240,7 +240,7 @@ def publish(
     with told(), _open(file) as lines:
         config = kafka_config(load_kafka())
         header = asyncio.run(header_for(load_registry(), config.topic))
-        report = publish_lines(config, lines, header=header, say=say)
+        report = publish_lines(config, lines, header=header, say=print_message)
     if as_json:
         _write(asdict(report))
     else:
@@ -308,7 +308,7 @@ def broker(
     from stream.devtools.local_kafka import run_foreground  # noqa: PLC0415
 
     with told():
-        run_foreground(port, directory, nodes, say)
+        run_foreground(port, directory, nodes, print_message)
 
 
 @app.command()
@@ -333,17 +333,17 @@ def doctor(
     registry and its schemas, Wootric's token, a look-up there, the clock. It writes nothing. The
     exit code is that of the first failure: 69 unavailable, 77 permission, 78 configuration.
     """
-    from stream.doctor import examine, examine_bridge  # noqa: PLC0415
-    from stream.doctor.result import as_document, as_line  # noqa: PLC0415
+    from stream.doctor import run_bridge_checks, run_checks  # noqa: PLC0415
+    from stream.doctor.result import format_line, to_json  # noqa: PLC0415
 
     found = []
-    look = examine_bridge if of_bridge else examine
+    look = run_bridge_checks if of_bridge else run_checks
     for one in look(tolerant=tolerant):
         found.append(one)
         if not as_json:
-            typer.echo(as_line(one))
+            typer.echo(format_line(one))
     if as_json:
-        typer.echo(as_document(found))
+        typer.echo(to_json(found))
     _leave(next((one.exit_code for one in found if one.exit_code), 0))
 
 
@@ -362,7 +362,7 @@ def status(
     From the group's offsets, so that it also answers when no worker lives; with --url from the
     workers' /status as well. Two looks a second apart give the rates.
     """
-    from stream.operations.status import overview, show  # noqa: PLC0415
+    from stream.operations.status import overview, watch_status  # noqa: PLC0415
     from stream.runtime.worker import kafka_config  # noqa: PLC0415
     from stream.settings_loader import load_exporter  # noqa: PLC0415
 
@@ -372,7 +372,7 @@ def status(
             settings = load_exporter()
             here = f"http://127.0.0.1:{settings.http.port}"
             looks = overview(kafka_config(settings.kafka), urls=url or [here], guessed=not url)
-            show(looks, watch=watch, as_json=as_json)
+            watch_status(looks, watch=watch, as_json=as_json)
     except typer.Exit as end:
         code = end.exit_code
     _leave(code)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import typer
 
-from stream.operations.analysis.time_text import read_moment
+from stream.operations.analysis.time_text import parse_time
 from stream.operations.output import EXIT_FAILED, told
 
 # Options that several commands share, and how their values are read
@@ -50,7 +50,7 @@ def read(reading: Callable[[str], T], text: str) -> T:
 def moment(text: str | None) -> int | None:
     """Return a moment in milliseconds since 1970, None without one."""
     now_ms = time.time_ns() // 1_000_000
-    return None if text is None else read(lambda given: read_moment(given, now_ms), text)
+    return None if text is None else read(lambda given: parse_time(given, now_ms), text)
 
 
 # The commands about dead letters
@@ -87,10 +87,10 @@ def dlq_list(
     A letter is open until it was replayed or dismissed.
     """
     from stream.operations.dlq import list_letters  # noqa: PLC0415
-    from stream.operations.session import opened  # noqa: PLC0415
+    from stream.operations.session import open_session  # noqa: PLC0415
 
     wanted = _wanted(reason, since, until, partition)
-    with told(), opened() as desk:
+    with told(), open_session() as desk:
         list_letters(desk, wanted, limit=limit, outcomes=outcomes, as_json=as_json)
 
 
@@ -107,12 +107,12 @@ def dlq_show(
 
     The event is a person's data, and is shown as it is.
     """
-    from stream.operations.analysis.dead_letters import Place  # noqa: PLC0415
+    from stream.operations.analysis.dead_letters import RecordPosition  # noqa: PLC0415
     from stream.operations.dlq import show_letter  # noqa: PLC0415
-    from stream.operations.session import opened  # noqa: PLC0415
+    from stream.operations.session import open_session  # noqa: PLC0415
 
-    found = read(Place.of, place)
-    with told(), opened() as desk:
+    found = read(RecordPosition.of, place)
+    with told(), open_session() as desk:
         show_letter(desk, found, raw=raw, as_json=as_json)
 
 
@@ -139,11 +139,11 @@ def dlq_replay(
     user is skipped as stale, unless --force. May be stopped and run again at any moment.
     """
     from stream.operations.dlq import Replaying, replay  # noqa: PLC0415
-    from stream.operations.session import opened  # noqa: PLC0415
+    from stream.operations.session import open_session  # noqa: PLC0415
 
     wanted = _wanted(reason, since, until, partition)
     how = Replaying(limit=limit, rate=rate, force=force)
-    with told(), opened() as desk:
+    with told(), open_session() as desk:
         replay(desk, wanted, how, yes=yes, as_json=as_json)
 
 
@@ -163,20 +163,20 @@ def dlq_dismiss(
     The note is a record of the dead-letter topic; the letters stay until retention.
     """
     from stream.operations.dlq import dismiss  # noqa: PLC0415
-    from stream.operations.session import opened  # noqa: PLC0415
+    from stream.operations.session import open_session  # noqa: PLC0415
 
     wanted = _wanted(reason, since, until, partition)
-    with told(), opened() as desk:
+    with told(), open_session() as desk:
         dismiss(desk, wanted, text=note, yes=yes, as_json=as_json)
 
 
 def _wanted(
     reasons: list[str] | None, since: str | None, until: str | None, partition: int | None
 ) -> "Wanted":
-    from stream.operations.analysis.dead_letters import Selection  # noqa: PLC0415
+    from stream.operations.analysis.dead_letters import LetterFilter  # noqa: PLC0415
     from stream.operations.dlq import Wanted  # noqa: PLC0415
 
-    selection = Selection(reasons=reasons or (), since_ms=moment(since), until_ms=moment(until))
+    selection = LetterFilter(reasons=reasons or (), since_ms=moment(since), until_ms=moment(until))
     return Wanted(selection=selection, partition=partition)
 
 
@@ -211,11 +211,11 @@ def in_doubt_list(
     what cannot be found out is parked, and yours to decide.
     """
     from stream.operations.in_doubt import list_open, list_parked  # noqa: PLC0415
-    from stream.operations.session import opened  # noqa: PLC0415
+    from stream.operations.session import open_session  # noqa: PLC0415
 
     if decided and not parked:
         raise typer.BadParameter("--decided goes with --parked")
-    with told(), opened() as desk:
+    with told(), open_session() as desk:
         if parked:
             list_parked(desk, everything=decided, as_json=as_json)
         else:
@@ -249,23 +249,23 @@ def in_doubt_resolve(
     effect may then be there twice, as nobody knows whether it was there before. dismiss notes
     in the parked topic that nothing is to be done.
     """
-    from stream.operations.analysis.dead_letters import Place, Selection  # noqa: PLC0415
-    from stream.operations.in_doubt import Decision, Wish, resolve  # noqa: PLC0415
-    from stream.operations.session import opened  # noqa: PLC0415
+    from stream.operations.analysis.dead_letters import LetterFilter, RecordPosition  # noqa: PLC0415
+    from stream.operations.in_doubt import Decision, ResolveRequest, resolve  # noqa: PLC0415
+    from stream.operations.session import open_session  # noqa: PLC0415
 
-    chosen = {read(Place.of, text) for text in places or ()}
+    chosen = {read(RecordPosition.of, text) for text in places or ()}
     if bool(chosen) == everything:
         raise typer.BadParameter("name places, or give --all")
-    wish = Wish(
+    wish = ResolveRequest(
         decision=read(Decision, decision),
-        selection=Selection(
+        selection=LetterFilter(
             reasons=reason or (), since_ms=moment(since), until_ms=moment(until), places=chosen
         ),
         places=chosen,
         text=note,
         rate=rate,
     )
-    with told(), opened() as desk:
+    with told(), open_session() as desk:
         resolve(desk, wish, yes=yes, as_json=as_json)
 
 
@@ -289,9 +289,9 @@ def verify(
     WOOTRIC__DELETE_USERS. Exit 0 only if all agrees.
     """
     from stream.operations import verify as audit  # noqa: PLC0415
-    from stream.operations.session import opened  # noqa: PLC0415
+    from stream.operations.session import open_session  # noqa: PLC0415
 
-    with told(), opened() as desk:
+    with told(), open_session() as desk:
         agrees = audit.command(desk, limit=limit, as_json=as_json)
     raise typer.Exit(0 if agrees else EXIT_FAILED)
 
@@ -319,15 +319,15 @@ def trace(
     these name and what is not settled; all of it where they name nothing. With --user the
     input is searched for the last 24 hours, or --since. E-mails are masked. Exit 1: not found.
     """
-    from stream.operations.analysis.dead_letters import Place  # noqa: PLC0415
-    from stream.operations.session import now_ms, opened  # noqa: PLC0415
+    from stream.operations.analysis.dead_letters import RecordPosition  # noqa: PLC0415
+    from stream.operations.session import now_ms, open_session  # noqa: PLC0415
     from stream.operations.trace import Person, Search, trace_event, trace_place, trace_user  # noqa: PLC0415
 
     if sum(one is not None for one in (message_id, user, at)) != 1:
         raise typer.BadParameter("give a messageId, --user or --at")
     since_ms = moment(since)
-    place = None if at is None else read(Place.of, at)
-    with told(), opened() as desk:
+    place = None if at is None else read(RecordPosition.of, at)
+    with told(), open_session() as desk:
         if place is not None:
             found = trace_place(desk, place, as_json=as_json)
         elif user is not None:
@@ -377,7 +377,7 @@ def replay(
     """
     from stream.operations.replay import Target  # noqa: PLC0415
     from stream.operations.replay import replay as set_back  # noqa: PLC0415
-    from stream.operations.session import opened  # noqa: PLC0415
+    from stream.operations.session import open_session  # noqa: PLC0415
 
     if sum((to_earliest, to_time is not None, to_offset is not None, accept_ledger_loss)) != 1:
         raise typer.BadParameter(
@@ -391,7 +391,7 @@ def replay(
         partitions=partition or (),
         accept_ledger_loss=accept_ledger_loss,
     )
-    with told(), opened() as desk:
+    with told(), open_session() as desk:
         set_back(desk, target, yes=yes, as_json=as_json)
 
 
@@ -416,7 +416,7 @@ def purge(
     other topics go with retention, or with --delete-records. Wootric itself is not touched.
     """
     from stream.operations.purge import command  # noqa: PLC0415
-    from stream.operations.session import opened  # noqa: PLC0415
+    from stream.operations.session import open_session  # noqa: PLC0415
 
-    with told(), opened() as desk:
+    with told(), open_session() as desk:
         command(desk, user, delete_records=delete_records, yes=yes, as_json=as_json)

@@ -34,14 +34,21 @@ from sink.wootric.operations import PageView
 from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
 from stream.devtools.demo_processes import DemoBridge, Publisher, WebhookPublisher, Worker
-from stream.devtools.demo_report import Report, compare, differences, expect, observed, print_report
+from stream.devtools.demo_report import (
+    DemoReport,
+    compare,
+    differences,
+    expect,
+    observed,
+    print_report,
+)
 from stream.devtools.kafka_node import GuardedGroup, free_ports
 from stream.devtools.local_kafka import ADDRESS_VARIABLE, broker
 from stream.devtools.traffic import Sample, traffic
-from stream.engine.prepare import Judged, judge
+from stream.engine.prepare import PreparedRecord, prepare
 from stream.errors import StartupError
 from stream.kafka.config import KafkaConfig
-from stream.kafka.reader import Survey
+from stream.kafka.reader import TopicReader
 from stream.kafka.topics import create
 from stream.record import Record
 from stream.runtime.worker import kafka_config
@@ -128,7 +135,7 @@ async def run_demo(
     seconds: float | None,
     seed: int,
     webhooks: bool = False,
-    show: Callable[[Report], bool] = print_report,
+    show: Callable[[DemoReport], bool] = print_report,
 ) -> bool:
     """Run the demo, its events published or sent as webhooks, and show the report; return
     whether Wootric holds exactly what went in.
@@ -211,14 +218,14 @@ class Demo:
         self._port, worker_port = free_ports(2)
         self._wootric = f"http://127.0.0.1:{self._port}"
         self._worker = Worker(config, self._wootric, worker_port, group, folder / "worker.log")
-        self._survey = Survey(config)
+        self._survey = TopicReader(config)
         self._recovery_s: list[float | None] = []
 
     def close(self) -> None:
         """Ask Kafka nothing more, while it is still there."""
         self._survey.close()
 
-    async def run(self, events: int, seconds: float | None) -> Report:
+    async def run(self, events: int, seconds: float | None) -> DemoReport:
         """Start everything, let the events flow, kill, compare."""
         await self._start_emulator()
         await asyncio.to_thread(
@@ -321,7 +328,9 @@ class Demo:
 
     # At the end
 
-    async def _compare(self, records: Sequence[Record], took_s: float, code: int | None) -> Report:
+    async def _compare(
+        self, records: Sequence[Record], took_s: float, code: int | None
+    ) -> DemoReport:
         state = await self._ask("GET", "/_emulator/state")
         letters, parked = await asyncio.to_thread(self._survey.letters)
         receipts = await asyncio.to_thread(self._survey.receipts)
@@ -337,7 +346,7 @@ class Demo:
             receipts=receipts,
         )
         requests = [c for c in state["counters"] if not c["route"].startswith("/_emulator")]
-        return Report(
+        return DemoReport(
             events=len(records),
             took_s=took_s,
             rows=rows,
@@ -367,32 +376,34 @@ class Demo:
             return await reply.json()
 
 
-def judge_all(records: Sequence[Record]) -> list[Judged]:
+def judge_all(records: Sequence[Record]) -> list[PreparedRecord]:
     """Return what should become of the records, in the order in which Kafka has them."""
-    judging = partial(judge, decoder=Decoder(all_packaged()), rules=Rules())
+    judging = partial(prepare, decoder=Decoder(all_packaged()), rules=Rules())
     ordered = sorted(records, key=lambda record: (record.partition, record.offset))
     return [judging(record) for record in ordered]
 
 
-def pixels_of(judged: Sequence[Judged], values: Collection[bytes]) -> Collection[str]:
+def pixels_of(judged: Sequence[PreparedRecord], values: Collection[bytes]) -> Collection[str]:
     """Return the cache breakers of the page views that these are the values of."""
     wanted = set(values)
     return {
-        event.verdict.operation.random
+        event.result.operation.random
         for event in judged
         if event.record.value in wanted
-        and isinstance(event.verdict, Deliver)
-        and isinstance(event.verdict.operation, PageView)
+        and isinstance(event.result, Deliver)
+        and isinstance(event.result.operation, PageView)
     }
 
 
-def latencies(judged: Sequence[Judged], page_views: Sequence[Mapping[str, Any]]) -> list[float]:
+def latencies(
+    judged: Sequence[PreparedRecord], page_views: Sequence[Mapping[str, Any]]
+) -> list[float]:
     """Return the seconds from publishing to Wootric of each page view, sorted."""
     published: dict[str, float] = {}
     for event in judged:
-        if isinstance(event.verdict, Deliver) and isinstance(event.verdict.operation, PageView):
+        if isinstance(event.result, Deliver) and isinstance(event.result.operation, PageView):
             at = event.record.timestamp_ms / 1000
-            published.setdefault(event.verdict.operation.random, at)
+            published.setdefault(event.result.operation.random, at)
     return sorted(
         view["at"] - published[view["random"]] for view in page_views if view["random"] in published
     )

@@ -22,7 +22,7 @@ from stream.devtools.traffic import Sample
 from stream.errors import StartupError
 from stream.kafka.config import KafkaConfig, plain_producer
 from stream.kafka.producer import record_of
-from stream.kafka.reader import Survey
+from stream.kafka.reader import TopicReader
 from stream.record import Partition, Record
 from stream.settings_loader import variables
 
@@ -338,7 +338,7 @@ class WebhookPublisher:
 
 def read_back(config: KafkaConfig) -> list[Record]:
     """Return what the input holds, by partition and offset."""
-    survey = Survey(config)
+    survey = TopicReader(config)
     try:
         return list(survey.read(config.topic))
     finally:

@@ -20,7 +20,7 @@ from sink.wootric.operations import (
     PageView,
     UpsertEndUser,
 )
-from stream.engine.prepare import Judged
+from stream.engine.prepare import PreparedRecord
 from stream.transform import Deliver, Skip
 
 # What Wootric should hold after some traffic, worked out without the service.
@@ -47,7 +47,7 @@ class User:
 
 
 @dataclass(slots=True)
-class World:
+class ActualState:
     """What should be, or what is: users by external id, and how often each thing is there.
 
     ``pixels`` tells page views apart by their cache breaker, which an event's id decides.
@@ -61,14 +61,14 @@ class World:
 
 
 @dataclass(slots=True)
-class Expectation:
+class ExpectedState:
     """The world that should be, and what should become of the events that do not reach it.
 
     ``asked`` says by event id which kind of thing each event asks for, ``sources`` by kind and
     thing which event it comes from.
     """
 
-    world: World = field(default_factory=World)
+    world: ActualState = field(default_factory=ActualState)
     outcomes: Counter[str] = field(default_factory=Counter)
     skips: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[bytes] = field(default_factory=Counter)
@@ -76,11 +76,11 @@ class Expectation:
     sources: dict[tuple[str, Any], str] = field(default_factory=dict)
 
 
-def expect(judged: Iterable[Judged]) -> Expectation:
+def expect(judged: Iterable[PreparedRecord]) -> ExpectedState:
     """Return what should come of records that were judged in their order."""
-    expectation = Expectation()
+    expectation = ExpectedState()
     for event in judged:
-        verdict = event.verdict
+        verdict = event.result
         if isinstance(verdict, Skip):
             expectation.outcomes["skipped"] += 1
             expectation.skips[verdict.reason] += 1
@@ -98,7 +98,7 @@ def expect(judged: Iterable[Judged]) -> Expectation:
     return expectation
 
 
-def _apply(operation: Operation, expectation: Expectation, event_id: str) -> str:
+def _apply(operation: Operation, expectation: ExpectedState, event_id: str) -> str:
     """Let an operation have its effect; return what kind of thing it asks for."""
     world = expectation.world
     name = operation.external_id or operation.email or ""
@@ -141,9 +141,9 @@ def _apply(operation: Operation, expectation: Expectation, event_id: str) -> str
     return kind
 
 
-def observed(state: Mapping[str, Any]) -> World:
+def observed(state: Mapping[str, Any]) -> ActualState:
     """Return the world that the emulator's state document describes."""
-    world = World()
+    world = ActualState()
     names: dict[int, str] = {}
     for user in state["end_users"]:
         name = user["external_id"] or user["email"] or f"#{user['id']}"
@@ -218,8 +218,8 @@ class Row:
 
 
 def compare(
-    expected: Expectation,
-    held: World,
+    expected: ExpectedState,
+    held: ActualState,
     *,
     dead_letters: Counter[bytes],
     parked_pages: int = 0,
@@ -258,8 +258,8 @@ def compare(
 
 
 def differences(
-    expected: Expectation,
-    held: World,
+    expected: ExpectedState,
+    held: ActualState,
     *,
     parked_pixels: Collection[str] | None = None,
     dead_letters: Counter[bytes] | None = None,
@@ -291,7 +291,7 @@ def differences(
     return list(islice(found(), EXAMPLES_MAX))
 
 
-def _differing_users(expected: Expectation, held: World) -> Iterator[str]:
+def _differing_users(expected: ExpectedState, held: ActualState) -> Iterator[str]:
     for name, user in expected.world.users.items():
         other = held.users.get(name)
         event = expected.sources.get((END_USERS, name), "a survey's user")
@@ -321,7 +321,7 @@ COLUMNS = ("", "in", "out", "expected", "held", "too many", "missing", "parked",
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class DemoReport:
     """Everything that is reported; times in seconds.
 
     ``recovery_s`` is the time from each kill to the next effect, None where none was seen.
@@ -352,7 +352,7 @@ class Report:
         )
 
 
-def print_report(report: Report, console: Console | None = None) -> bool:
+def print_report(report: DemoReport, console: Console | None = None) -> bool:
     """Print the report on stdout; return whether in and out agree."""
     console = console or Console(highlight=False)
     if not console.is_terminal:
@@ -371,7 +371,7 @@ def print_report(report: Report, console: Console | None = None) -> bool:
     return report.agrees
 
 
-def print_document(report: Report) -> bool:
+def print_document(report: DemoReport) -> bool:
     """Print the report on stdout as one JSON object; return whether in and out agree."""
     latencies = report.latencies_s
     document = {
@@ -387,7 +387,7 @@ def print_document(report: Report) -> bool:
     return report.agrees
 
 
-def lines(report: Report) -> list[str]:
+def lines(report: DemoReport) -> list[str]:
     """Return the figures below the table, and at the end one line that says whether it agrees."""
     gaps = ", ".join("none seen" if gap is None else f"{gap:.1f} s" for gap in report.recovery_s)
     found = [
@@ -417,7 +417,7 @@ def lines(report: Report) -> list[str]:
     return found
 
 
-def verdict(report: Report) -> str:
+def verdict(report: DemoReport) -> str:
     """Return the one line that counts."""
     if report.agrees:
         return f"in and out agree: {report.events} events, nothing lost, nothing twice"

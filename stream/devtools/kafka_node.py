@@ -112,7 +112,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class KafkaListener:
     """One more address of every node, beside the usual one.
 
     Who asks there is told the ``advertised`` ports, node by node, which may be a proxy's.
@@ -143,7 +143,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def server_properties(
-    number: int, cluster: tuple[Endpoint, ...], data: Path, more: Sequence[Listener] = ()
+    number: int, cluster: tuple[Endpoint, ...], data: Path, more: Sequence[KafkaListener] = ()
 ) -> dict[str, str]:
     """Return the properties of node ``number`` (from 1), broker and controller in one.
 

@@ -28,7 +28,7 @@ from stream.devtools.kafka_node import (
     Child,
     Endpoint,
     GuardedGroup,
-    Listener,
+    KafkaListener,
     Node,
     free_ports,
     server_properties,
@@ -129,7 +129,7 @@ class LocalBroker(Child):
         port: int | None = None,
         directory: Path | None = None,
         properties: Mapping[str, str] = NO_PROPERTIES,
-        listeners: Sequence[Listener] = (),
+        listeners: Sequence[KafkaListener] = (),
         java_options: Sequence[str] = (),
         say: Say = silent,
     ) -> None:

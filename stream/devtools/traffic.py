@@ -26,7 +26,7 @@ ZIPF_EXPONENT = 1.1
 ZIPF_SHIFT = 20
 
 
-class Kind(StrEnum):
+class TrafficKind(StrEnum):
     """What a sample is meant to show."""
 
     CHANGED = "changed profile"
@@ -52,27 +52,27 @@ class Sample:
     The document is shared with later duplicates: not to be changed.
     """
 
-    kind: Kind
+    kind: TrafficKind
     value: Document | bytes | None
 
 
 # Per thousand. Of the identifies 60 % repeat a profile, less those of people without one yet,
 # which become their first. What is bad is one event in a hundred.
-SHARES: Mapping[Kind, float] = MappingProxyType(
+SHARES: Mapping[TrafficKind, float] = MappingProxyType(
     {
-        Kind.UNCHANGED: 336,
-        Kind.CHANGED: 224,
-        Kind.PAGE: 300,
-        Kind.RESPONSE: 60,
-        Kind.DECLINE: 20,
-        Kind.OTHER: 30,
-        Kind.DUPLICATE: 20,
-        Kind.RANDOM_BYTES: 2,
-        Kind.PLAIN_JSON: 1.5,
-        Kind.FOREIGN_SCHEMA: 0.5,
-        Kind.SCORE_OUT_OF_RANGE: 2,
-        Kind.EMAIL_LIST: 2,
-        Kind.CREATED_AT_GARBAGE: 2,
+        TrafficKind.UNCHANGED: 336,
+        TrafficKind.CHANGED: 224,
+        TrafficKind.PAGE: 300,
+        TrafficKind.RESPONSE: 60,
+        TrafficKind.DECLINE: 20,
+        TrafficKind.OTHER: 30,
+        TrafficKind.DUPLICATE: 20,
+        TrafficKind.RANDOM_BYTES: 2,
+        TrafficKind.PLAIN_JSON: 1.5,
+        TrafficKind.FOREIGN_SCHEMA: 0.5,
+        TrafficKind.SCORE_OUT_OF_RANGE: 2,
+        TrafficKind.EMAIL_LIST: 2,
+        TrafficKind.CREATED_AT_GARBAGE: 2,
     }
 )
 
@@ -89,7 +89,7 @@ def traffic(*, events: int, seed: int, users: int | None = None) -> Iterator[Sam
     tombstones = set(source.dice.sample(range(events), min(TOMBSTONES, events // 50)))
     for position in range(events):
         if position in tombstones:
-            yield Sample(Kind.TOMBSTONE, None)
+            yield Sample(TrafficKind.TOMBSTONE, None)
         else:
             yield source.sample(source.dice.choices(kinds, cum_weights=weights)[0])
 
@@ -118,19 +118,21 @@ class Traffic:
         self._last_survey = BEGIN
         self._recent: deque[Document] = deque(maxlen=DUPLICATE_DISTANCE_MAX)
         self._foreign_fingerprint = dice.randbytes(8)
-        self._makers: dict[Kind, Callable[[int], Document | bytes]] = {
-            Kind.CHANGED: self.changed,
-            Kind.UNCHANGED: self.unchanged,
-            Kind.PAGE: self.page,
-            Kind.RESPONSE: self.response,
-            Kind.DECLINE: self.decline,
-            Kind.OTHER: self.other,
-            Kind.RANDOM_BYTES: lambda _: b"\xff" + dice.randbytes(dice.randint(0, 400)),
-            Kind.PLAIN_JSON: lambda user: b'{"type":"identify","userId":"%d","tra' % user,
-            Kind.FOREIGN_SCHEMA: lambda _: b"\xc3\x01" + self._foreign_fingerprint + b"\x02\x02a",
-            Kind.SCORE_OUT_OF_RANGE: lambda user: self.response(user, score=11),
-            Kind.EMAIL_LIST: lambda user: self.identify(user, {"email": [email(user)]}),
-            Kind.CREATED_AT_GARBAGE: lambda user: self.identify(
+        self._makers: dict[TrafficKind, Callable[[int], Document | bytes]] = {
+            TrafficKind.CHANGED: self.changed,
+            TrafficKind.UNCHANGED: self.unchanged,
+            TrafficKind.PAGE: self.page,
+            TrafficKind.RESPONSE: self.response,
+            TrafficKind.DECLINE: self.decline,
+            TrafficKind.OTHER: self.other,
+            TrafficKind.RANDOM_BYTES: lambda _: b"\xff" + dice.randbytes(dice.randint(0, 400)),
+            TrafficKind.PLAIN_JSON: lambda user: b'{"type":"identify","userId":"%d","tra' % user,
+            TrafficKind.FOREIGN_SCHEMA: lambda _: (
+                b"\xc3\x01" + self._foreign_fingerprint + b"\x02\x02a"
+            ),
+            TrafficKind.SCORE_OUT_OF_RANGE: lambda user: self.response(user, score=11),
+            TrafficKind.EMAIL_LIST: lambda user: self.identify(user, {"email": [email(user)]}),
+            TrafficKind.CREATED_AT_GARBAGE: lambda user: self.identify(
                 user, {"email": email(user), "createdAt": "the other day"}
             ),
         }
@@ -139,16 +141,16 @@ class Traffic:
         """Let the time pass until the next event."""
         self._now += timedelta(seconds=self.dice.expovariate(EVENTS_PER_SECOND))
 
-    def sample(self, kind: Kind) -> Sample:
+    def sample(self, kind: TrafficKind) -> Sample:
         """Return the next sample; until there is something to repeat, a duplicate is a page."""
         self.tick()
-        if kind is Kind.DUPLICATE:
+        if kind is TrafficKind.DUPLICATE:
             if self._recent:
                 return Sample(kind, self.dice.choice(self._recent))
-            kind = Kind.PAGE
+            kind = TrafficKind.PAGE
         user = self.dice.choices(self._users, cum_weights=self._activity)[0]
-        if kind is Kind.UNCHANGED and user not in self._profiles:
-            kind = Kind.CHANGED
+        if kind is TrafficKind.UNCHANGED and user not in self._profiles:
+            kind = TrafficKind.CHANGED
         value = self._makers[kind](user)
         if isinstance(value, dict) and "messageId" in value:
             self._recent.append(value)

@@ -6,17 +6,17 @@ from dataclasses import replace
 from functools import partial
 from urllib.parse import urlsplit
 
-from stream.doctor.checks import look_at_registry, look_at_state, look_at_wootric
-from stream.doctor.kafka import look_at_kafka, look_at_kafka_for_bridge
-from stream.doctor.network import Address, look_at, look_at_version
+from stream.doctor.checks import check_registry, check_state, check_wootric
+from stream.doctor.kafka import check_kafka, check_kafka_for_bridge
+from stream.doctor.network import Address, check_address, check_version
 from stream.doctor.result import (
     CONFIGURATION,
     UNAVAILABLE,
-    Diagnosis,
-    State,
-    doubtful,
+    CheckResult,
+    CheckStatus,
     failed,
-    fine,
+    ok,
+    warning,
 )
 from stream.errors import StartupError
 from stream.kafka.config import KafkaConfig
@@ -24,7 +24,7 @@ from stream.runtime.worker import kafka_config, wootric_account
 from stream.settings_loader import Settings, load, load_bridge, shared_secrets
 
 
-def examine(*, tolerant: bool = False) -> Iterator[Diagnosis]:
+def run_checks(*, tolerant: bool = False) -> Iterator[CheckResult]:
     """Yield what is found for a worker, each as soon as it is known. Nothing is written to any
     topic, and nothing at Wootric.
 
@@ -37,17 +37,17 @@ def examine(*, tolerant: bool = False) -> Iterator[Diagnosis]:
     except StartupError as error:
         yield from _settings(error)
         return
-    yield fine("settings", "complete and within their bounds")
-    yield from look_at_state(settings.state.dir)
+    yield ok("settings", "complete and within their bounds")
+    yield from check_state(settings.state.dir)
     config = quiet(kafka_config(settings.kafka))
     window_s = settings.kafka.dedupe_window_s
-    yield from _kafka(config, partial(look_at_kafka, config, dedupe_window_s=window_s))
+    yield from _kafka(config, partial(check_kafka, config, dedupe_window_s=window_s))
     judge = _waited_out if tolerant else _as_it_is
-    yield from map(judge, look_at_registry(settings.schema_registry, config.topic, writes=False))
+    yield from map(judge, check_registry(settings.schema_registry, config.topic, writes=False))
     yield from map(judge, _wootric(settings))
 
 
-def examine_bridge(*, tolerant: bool = False) -> Iterator[Diagnosis]:
+def run_bridge_checks(*, tolerant: bool = False) -> Iterator[CheckResult]:
     """Yield what is found for the bridge's webhook, in the same way."""
     try:
         settings = load_bridge()
@@ -55,55 +55,55 @@ def examine_bridge(*, tolerant: bool = False) -> Iterator[Diagnosis]:
     except StartupError as error:
         yield from _settings(error)
         return
-    yield fine("settings", "complete and within their bounds")
+    yield ok("settings", "complete and within their bounds")
     config = quiet(kafka_config(settings.kafka))
-    yield from _kafka(config, partial(look_at_kafka_for_bridge, config))
+    yield from _kafka(config, partial(check_kafka_for_bridge, config))
     judge = _waited_out if tolerant else _as_it_is
-    yield from map(judge, look_at_registry(settings.schema_registry, config.topic, writes=True))
+    yield from map(judge, check_registry(settings.schema_registry, config.topic, writes=True))
 
 
-def _settings(error: StartupError) -> Iterator[Diagnosis]:
+def _settings(error: StartupError) -> Iterator[CheckResult]:
     for problem in str(error).splitlines()[1:]:
         mend = "fix the environment; docs/reference/settings.md lists all settings"
         yield failed("settings", problem.strip(), mend, exit_code=CONFIGURATION)
 
 
-def _as_it_is(one: Diagnosis) -> Diagnosis:
+def _as_it_is(one: CheckResult) -> CheckResult:
     return one
 
 
-def _waited_out(one: Diagnosis) -> Diagnosis:
-    if one.state is State.FAIL and one.exit_code == UNAVAILABLE:
-        return doubtful(one.check, one.text, f"{one.mend}; the service waits for it")
+def _waited_out(one: CheckResult) -> CheckResult:
+    if one.state is CheckStatus.FAIL and one.exit_code == UNAVAILABLE:
+        return warning(one.check, one.text, f"{one.mend}; the service waits for it")
     return one
 
 
-def _kafka(config: KafkaConfig, look: Callable[[], Iterator[Diagnosis]]) -> Iterator[Diagnosis]:
+def _kafka(config: KafkaConfig, look: Callable[[], Iterator[CheckResult]]) -> Iterator[CheckResult]:
     properties = config.properties
     tls = str(properties.get("security.protocol", "plaintext")).lower() in {"ssl", "sasl_ssl"}
     reached: Address | None = None
     for address in brokers(config.bootstrap_servers):
-        found = list(look_at("kafka", address, tls=tls, properties=properties))
-        if all(one.state is not State.FAIL for one in found):
+        found = list(check_address("kafka", address, tls=tls, properties=properties))
+        if all(one.state is not CheckStatus.FAIL for one in found):
             reached = address
         yield from found
     if reached is not None:  # else Kafka's client would only say the same after a long wait
-        yield from look_at_version(reached, tls=tls, properties=properties)
+        yield from check_version(reached, tls=tls, properties=properties)
         yield from look()
 
 
-def _wootric(settings: Settings) -> Iterator[Diagnosis]:
+def _wootric(settings: Settings) -> Iterator[CheckResult]:
     account = wootric_account(settings.wootric)
     reached: dict[str, bool] = {}
     for name, url in (("wootric api", account.token_url), ("wootric pixel", account.pixel_url)):
         parts = urlsplit(url)
         tls = parts.scheme == "https"
         address = Address(parts.hostname or "", parts.port or (443 if tls else 80))
-        found = list(look_at(name, address, tls=tls, properties={}))
-        reached[name] = all(one.state is not State.FAIL for one in found)
+        found = list(check_address(name, address, tls=tls, properties={}))
+        reached[name] = all(one.state is not CheckStatus.FAIL for one in found)
         yield from found
     if reached["wootric api"]:
-        yield from look_at_wootric(account)
+        yield from check_wootric(account)
 
 
 def quiet(config: KafkaConfig) -> KafkaConfig:

@@ -9,49 +9,54 @@ from pathlib import Path
 from typing import assert_never
 from urllib.parse import urlsplit
 
-from sink.classify import Executed, Forbidden, Throttled, Unauthorized, Verdict
+from sink.classify import Classification, Executed, Forbidden, Throttled, Unauthorized
 from sink.http_session import HttpSession
-from sink.wootric.auth import Bearer, Denied, Unavailable, WootricAccount
-from sink.wootric.check import Examination, examine
-from stream.doctor.network import Address, look_at
+from sink.wootric.auth import AccessToken, TokenDenied, TokenUnavailable, WootricAccount
+from sink.wootric.check import AccountCheck, examine
+from stream.doctor.network import Address, check_address
 from stream.doctor.result import (
     CONFIGURATION,
     PERMISSION,
     UNAVAILABLE,
-    Diagnosis,
-    State,
-    doubtful,
+    CheckResult,
+    CheckStatus,
     failed,
-    fine,
+    ok,
+    warning,
 )
 from stream.errors import StartupError
 from stream.schema_registry.client import (
-    NotRegistered,
+    NotRegisteredError,
     RegistryClient,
-    RegistryDenied,
-    RegistryUnavailable,
-    SchemaRefused,
+    RegistryDeniedError,
+    RegistryUnavailableError,
+    SchemaRejectedError,
 )
-from stream.schema_registry.setup import check_readable, our_schema, registry_client, subject_of
+from stream.schema_registry.setup import (
+    check_compatibility,
+    register_own_schema,
+    registry_client,
+    subject_of,
+)
 from stream.settings import SchemaRegistrySettings
 
 SKEW_S_MAX = 5.0
 
 
-def look_at_wootric(account: WootricAccount) -> Iterator[Diagnosis]:
+def check_wootric(account: WootricAccount) -> Iterator[CheckResult]:
     """Yield what is found: token, look-up, clock."""
     found = asyncio.run(_ask_wootric(account))
     match found.grant:
-        case Bearer():
-            yield fine("wootric token", "granted")
-        case Denied(status):
+        case AccessToken():
+            yield ok("wootric token", "granted")
+        case TokenDenied(status):
             text = f"refused, status {status}"
             names = "WOOTRIC__CLIENT_ID and WOOTRIC__CLIENT_SECRET"
             if not account.client_id:
                 names = "WOOTRIC__USERNAME, WOOTRIC__PASSWORD and WOOTRIC__ACCOUNT_TOKEN"
             mend = f"check {names}, and that WOOTRIC__API_URL is the account's region"
             yield failed("wootric token", text, mend, exit_code=PERMISSION)
-        case Unavailable(detail, _):
+        case TokenUnavailable(detail, _):
             mend = "wait and try again; check WOOTRIC__API_URL"
             yield failed("wootric token", f"none to be had: {detail}", mend, exit_code=UNAVAILABLE)
         case _:
@@ -62,20 +67,20 @@ def look_at_wootric(account: WootricAccount) -> Iterator[Diagnosis]:
         yield _clock(found.skew_s)
 
 
-async def _ask_wootric(account: WootricAccount) -> Examination:
+async def _ask_wootric(account: WootricAccount) -> AccountCheck:
     timeout_s = account.request_timeout_s
     async with HttpSession(in_flight_max=1, request_timeout_s=timeout_s) as session:
         return await examine(account, session)
 
 
-def _look_up(verdict: Verdict) -> Diagnosis:
+def _look_up(verdict: Classification) -> CheckResult:
     check = "wootric look-up"
     match verdict:
         case Executed():
-            return fine(check, "answered")
+            return ok(check, "answered")
         case Throttled(status, _):
             mend = "set WOOTRIC__REQUESTS_PER_MINUTE below the account's limit"
-            return doubtful(check, f"throttled, status {status}", mend)
+            return warning(check, f"throttled, status {status}", mend)
         case Forbidden(status) | Unauthorized(status):
             mend = "ask Wootric whether this client may use the API for end users"
             return failed(check, f"forbidden, status {status}", mend, exit_code=PERMISSION)
@@ -85,12 +90,12 @@ def _look_up(verdict: Verdict) -> Diagnosis:
             return failed(check, text, mend, exit_code=UNAVAILABLE)
 
 
-def _clock(skew_s: float) -> Diagnosis:
+def _clock(skew_s: float) -> CheckResult:
     text = f"Wootric's clock is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} ours"
     if abs(skew_s) > SKEW_S_MAX:
         mend = "let this machine's clock follow NTP: lag in seconds and waits are read from it"
-        return doubtful("clock", text, mend)
-    return fine("clock", f"within {SKEW_S_MAX:.0f} s of Wootric's")
+        return warning("clock", text, mend)
+    return ok("clock", f"within {SKEW_S_MAX:.0f} s of Wootric's")
 
 
 # The schema registry: does it answer, does it let us in, and do its schemas fit ours?
@@ -103,9 +108,9 @@ REGISTER = (
 )
 
 
-def look_at_registry(
+def check_registry(
     settings: SchemaRegistrySettings, topic: str, *, writes: bool
-) -> Iterator[Diagnosis]:
+) -> Iterator[CheckResult]:
     """Yield what is found; nothing where there is no registry. Nothing is registered.
 
     ``writes`` says that our own schema will be needed there, not only those of others.
@@ -116,8 +121,8 @@ def look_at_registry(
     tls = parts.scheme == "https"
     address = Address(parts.hostname or "", parts.port or (443 if tls else 80))
     reached = True
-    for one in look_at("registry", address, tls=tls, properties={}):
-        reached = reached and one.state is not State.FAIL
+    for one in check_address("registry", address, tls=tls, properties={}):
+        reached = reached and one.state is not CheckStatus.FAIL
         yield one
     if reached:
         yield from asyncio.run(_ask_registry(settings, subject_of(settings, topic), writes=writes))
@@ -125,61 +130,61 @@ def look_at_registry(
 
 async def _ask_registry(
     settings: SchemaRegistrySettings, subject: str, *, writes: bool
-) -> list[Diagnosis]:
+) -> list[CheckResult]:
     async with registry_client(settings) as client:
         try:
             found = [await _readable(client, subject)]
             if writes:
                 found.append(await _writable(client, subject, settings))
-        except RegistryDenied as error:
+        except RegistryDeniedError as error:
             mend = "check SCHEMA_REGISTRY__USERNAME and SCHEMA_REGISTRY__PASSWORD"
             return [failed("registry login", str(error), mend, exit_code=PERMISSION)]
-        except RegistryUnavailable as error:
+        except RegistryUnavailableError as error:
             mend = "check SCHEMA_REGISTRY__URL: it has to be the address of Confluent's API"
             return [failed("registry login", str(error), mend, exit_code=UNAVAILABLE)]
-    return [fine("registry login", "it answers us"), *found]
+    return [ok("registry login", "it answers us"), *found]
 
 
-async def _readable(client: RegistryClient, subject: str) -> Diagnosis:
+async def _readable(client: RegistryClient, subject: str) -> CheckResult:
     """Say whether values of the latest version could be read."""
     try:
         numbers = await client.versions(subject)
         latest = await client.version(subject, numbers[-1]) if numbers else None
-    except NotRegistered:
+    except NotRegisteredError:
         latest = None
     if latest is None:
-        return fine(SCHEMA, f"{subject} has no version yet")
+        return ok(SCHEMA, f"{subject} has no version yet")
     try:
-        check_readable(latest, subject)
+        check_compatibility(latest, subject)
     except StartupError as error:
         return failed(SCHEMA, str(error), RULES, exit_code=CONFIGURATION)
-    return fine(SCHEMA, f"{subject}: the latest of {len(numbers)} versions can be read")
+    return ok(SCHEMA, f"{subject}: the latest of {len(numbers)} versions can be read")
 
 
 async def _writable(
     client: RegistryClient, subject: str, settings: SchemaRegistrySettings
-) -> Diagnosis:
+) -> CheckResult:
     """Say whether our schema is there, or could be."""
     try:
-        number = await client.look_up(subject, our_schema())
-    except NotRegistered:
+        number = await client.look_up(subject, register_own_schema())
+    except NotRegisteredError:
         pass
     else:
-        return fine(SCHEMA, f"{subject}: ours is there, with the id {number}")
+        return ok(SCHEMA, f"{subject}: ours is there, with the id {number}")
     if not settings.register_schema:
         text = f"{subject}: our schema is not there"
         return failed(SCHEMA, text, REGISTER, exit_code=CONFIGURATION)
     try:
-        fits = await client.is_compatible(subject, our_schema())
-    except NotRegistered:  # there is no version to be compatible with
+        fits = await client.is_compatible(subject, register_own_schema())
+    except NotRegisteredError:  # there is no version to be compatible with
         fits = True
-    except SchemaRefused:
+    except SchemaRejectedError:
         fits = False
     if not fits:
         text = f"{subject}: our schema does not fit its latest version, by the subject's own rule"
         mend = "let SCHEMA_REGISTRY__SUBJECT name another subject, or relax its rule"
         return failed(SCHEMA, text, mend, exit_code=CONFIGURATION)
-    return fine(SCHEMA, f"{subject}: ours is not there, and will be registered")
+    return ok(SCHEMA, f"{subject}: ours is not there, and will be registered")
 
 
 # The directory for state on disk, looked at as a store will use it
@@ -189,7 +194,7 @@ FREE_BYTES_MIN = 1024**3
 GB = 1e9
 
 
-def look_at_state(directory: str) -> Iterator[Diagnosis]:
+def check_state(directory: str) -> Iterator[CheckResult]:
     """Yield what is found of ``STATE__DIR``: whether it can be written and locked, and its room.
 
     A directory that is no use is no failure: workers go on in memory.
@@ -206,10 +211,10 @@ def look_at_state(directory: str) -> Iterator[Diagnosis]:
         free = shutil.disk_usage(path).free
     except OSError as error:
         text = f"STATE__DIR is no use: {error.strerror}; state would be held in memory"
-        yield doubtful("state", text, "let the service's user write and lock files there")
+        yield warning("state", text, "let the service's user write and lock files there")
         return
     text = f"STATE__DIR can be written and locked, {free / GB:.1f} GB are free"
     if free < FREE_BYTES_MIN:
-        yield doubtful("state", text, "give it more room: 1 GB holds some 10 million entries")
+        yield warning("state", text, "give it more room: 1 GB holds some 10 million entries")
     else:
-        yield fine("state", text)
+        yield ok("state", text)

@@ -15,13 +15,13 @@ from stream.doctor.result import (
     CONFIGURATION,
     PERMISSION,
     UNAVAILABLE,
-    Diagnosis,
-    State,
-    doubtful,
+    CheckResult,
+    CheckStatus,
     failed,
-    fine,
+    ok,
+    warning,
 )
-from stream.errors import KafkaFailed, StartupError
+from stream.errors import KafkaUnavailableError, StartupError
 from stream.kafka import config as settings
 from stream.kafka import topics
 from stream.kafka.config import KafkaConfig, transactional_id
@@ -47,7 +47,7 @@ READ, WRITE = AclOperation.READ, AclOperation.WRITE
 DESCRIBE, CONFIGS = AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS
 
 
-def look_at_kafka(config: KafkaConfig, *, dedupe_window_s: int) -> Iterator[Diagnosis]:
+def check_kafka(config: KafkaConfig, *, dedupe_window_s: int) -> Iterator[CheckResult]:
     """Yield what is found for a worker; ends early where the rest would only repeat it."""
     needs = {
         config.topic: {READ, DESCRIBE, CONFIGS},
@@ -64,7 +64,7 @@ def look_at_kafka(config: KafkaConfig, *, dedupe_window_s: int) -> Iterator[Diag
     yield from _asked("kafka group", lambda: list(_group(config)))
 
 
-def look_at_kafka_for_bridge(config: KafkaConfig) -> Iterator[Diagnosis]:
+def check_kafka_for_bridge(config: KafkaConfig) -> Iterator[CheckResult]:
     """Yield what is found for the bridge, which only writes the input."""
     may = yield from _entry(config, {config.topic: {WRITE, DESCRIBE}}, groups=[])
     if may:
@@ -73,7 +73,7 @@ def look_at_kafka_for_bridge(config: KafkaConfig) -> Iterator[Diagnosis]:
 
 def _entry(
     config: KafkaConfig, needs: Mapping[str, set[AclOperation]], *, groups: Sequence[str]
-) -> Generator[Diagnosis, None, bool]:
+) -> Generator[CheckResult, None, bool]:
     """Yield how we are let in; return whether that suffices to look further."""
     errors: list[KafkaError] = []
     told: dict[str, Any] = {**settings.common(config), "error_cb": errors.append}
@@ -85,19 +85,19 @@ def _entry(
         return False
     login = _login(admin, errors)
     yield login
-    if login.state is State.FAIL:
+    if login.state is CheckStatus.FAIL:
         return False
     rights = list(_rights(admin, needs, groups))
     yield from rights
-    return all(one.state is not State.FAIL for one in rights)
+    return all(one.state is not CheckStatus.FAIL for one in rights)
 
 
-def _input(config: KafkaConfig) -> Diagnosis:
+def _input(config: KafkaConfig) -> CheckResult:
     largest = preflight_bridge(config)
-    return fine("kafka topics", f"{config.topic}: takes records of {largest} bytes")
+    return ok("kafka topics", f"{config.topic}: takes records of {largest} bytes")
 
 
-def _asked(check: str, look: Any) -> Iterator[Diagnosis]:
+def _asked(check: str, look: Any) -> Iterator[CheckResult]:
     """Yield what a look finds; a refusal or silence of Kafka is a finding, too."""
     try:
         yield from look()
@@ -111,7 +111,7 @@ def _asked(check: str, look: Any) -> Iterator[Diagnosis]:
         yield failed(check, str(error), "mend that first", exit_code=error.exit_code)
 
 
-def _login(admin: AdminClient, errors: list[KafkaError]) -> Diagnosis:
+def _login(admin: AdminClient, errors: list[KafkaError]) -> CheckResult:
     answer = admin.describe_cluster(request_timeout=ASK_S)
     denied: KafkaError | None = None
     while not answer.done() and denied is None:
@@ -127,12 +127,12 @@ def _login(admin: AdminClient, errors: list[KafkaError]) -> Diagnosis:
         mend = f"{LOGIN_MEND}; and advertised.listeners of the brokers: each has to be reachable"
         return failed("kafka login", said.str(), mend, exit_code=UNAVAILABLE)
     count = len(cluster.nodes)
-    return fine("kafka login", f"cluster {cluster.cluster_id}, {count} broker{'s'[: count > 1]}")
+    return ok("kafka login", f"cluster {cluster.cluster_id}, {count} broker{'s'[: count > 1]}")
 
 
 def _rights(
     admin: AdminClient, needs: Mapping[str, set[AclOperation]], groups: Sequence[str]
-) -> Iterator[Diagnosis]:
+) -> Iterator[CheckResult]:
     """Compare what we may do with what we do; the brokers tell without a right to ask for ACLs."""
     answers = admin.describe_topics(
         TopicCollection(list(needs)), include_authorized_operations=True, request_timeout=ASK_S
@@ -154,7 +154,7 @@ def _rights(
             yield from _compared(f"group {group}", asked.result(), {READ, DESCRIBE})
 
 
-def _compared(what: str, description: Any, needed: set[AclOperation]) -> Iterator[Diagnosis]:
+def _compared(what: str, description: Any, needed: set[AclOperation]) -> Iterator[CheckResult]:
     granted = description.authorized_operations
     if granted is None:  # the brokers keep no rights, or do not tell
         return
@@ -162,10 +162,10 @@ def _compared(what: str, description: Any, needed: set[AclOperation]) -> Iterato
     if lacking:
         yield _missing(what, lacking)
     else:
-        yield fine("kafka rights", f"{what}: {_words(needed)}")
+        yield ok("kafka rights", f"{what}: {_words(needed)}")
 
 
-def _missing(what: str, lacking: set[AclOperation]) -> Diagnosis:
+def _missing(what: str, lacking: set[AclOperation]) -> CheckResult:
     mend = f"grant {_words(lacking)} on {what}"
     return failed("kafka rights", f"{what}: not allowed", mend, exit_code=PERMISSION)
 
@@ -174,25 +174,25 @@ def _words(operations: set[AclOperation]) -> str:
     return ", ".join(sorted(operation.name.lower() for operation in operations))
 
 
-def _topics(config: KafkaConfig, dedupe_window_s: int) -> Iterator[Diagnosis]:
+def _topics(config: KafkaConfig, dedupe_window_s: int) -> Iterator[CheckResult]:
     for finding in topics.check(config, dedupe_window_s=dedupe_window_s):
         text = f"{finding.topic}: {finding.text}"
         if finding.ok:
-            yield fine("kafka topics", text)
+            yield ok("kafka topics", text)
         else:
             mend = "`wootric-stream topics create` makes what is missing; alter what is there"
             yield failed("kafka topics", text, mend, exit_code=CONFIGURATION)
 
 
-def _limits(config: KafkaConfig) -> Iterator[Diagnosis]:
+def _limits(config: KafkaConfig) -> Iterator[CheckResult]:
     wrong = broker_limits(config)
     for text in wrong:
         yield failed("kafka limits", text, "change the setting", exit_code=CONFIGURATION)
     if not wrong:
-        yield fine("kafka limits", "session and transaction timeouts are within the brokers'")
+        yield ok("kafka limits", "session and transaction timeouts are within the brokers'")
 
 
-def _transactions(config: KafkaConfig) -> Iterator[Diagnosis]:
+def _transactions(config: KafkaConfig) -> Iterator[CheckResult]:
     """Begin as a producer of an id of our own: that disturbs no worker, and writes nothing."""
     name = transactional_id(config.group_id, "doctor")
     producer = Producer(settings.producer(config, transactional_id=name))
@@ -211,14 +211,14 @@ def _transactions(config: KafkaConfig) -> Iterator[Diagnosis]:
         )
         yield failed("kafka transactions", reason.str(), mend, exit_code=UNAVAILABLE)
     else:
-        yield fine("kafka transactions", "the coordinator accepts our ids")
+        yield ok("kafka transactions", "the coordinator accepts our ids")
 
 
-def _group(config: KafkaConfig) -> Iterator[Diagnosis]:
+def _group(config: KafkaConfig) -> Iterator[CheckResult]:
     meter = LagMeter(config)
     try:
         group = meter.measure()
-    except KafkaFailed as error:
+    except KafkaUnavailableError as error:
         yield failed("kafka group", str(error), "try again", exit_code=UNAVAILABLE)
         return
     finally:
@@ -235,6 +235,6 @@ def _group(config: KafkaConfig) -> Iterator[Diagnosis]:
         yield failed("kafka group", text, mend, exit_code=CONFIGURATION)
     elif len(group.members) > len(group.partitions):
         mend = "give the input and its ledger more partitions, or run fewer workers"
-        yield doubtful("kafka group", f"{text}; more members than partitions", mend)
+        yield warning("kafka group", f"{text}; more members than partitions", mend)
     else:
-        yield fine("kafka group", text)
+        yield ok("kafka group", text)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from stream.doctor.result import CONFIGURATION, UNAVAILABLE, Diagnosis, doubtful, failed, fine
+from stream.doctor.result import CONFIGURATION, UNAVAILABLE, CheckResult, failed, ok, warning
 
 CONNECT_S = 5.0
 DAY_S = 86_400
@@ -26,9 +26,9 @@ class Address(NamedTuple):
         return f"{self.host}:{self.port}"
 
 
-def look_at(
+def check_address(
     name: str, address: Address, *, tls: bool, properties: Mapping[str, Any]
-) -> Iterator[Diagnosis]:
+) -> Iterator[CheckResult]:
     """Yield what is found of a host: its name, a connection, its certificate.
 
     ``properties`` are librdkafka's, for its names of certificate files.
@@ -41,7 +41,7 @@ def look_at(
         yield failed(f"{name} dns", text, mend, exit_code=UNAVAILABLE)
         return
     addresses = sorted({str(entry[4][0]) for entry in found})
-    yield fine(f"{name} dns", f"{address.host} is {', '.join(addresses[:4])}")
+    yield ok(f"{name} dns", f"{address.host} is {', '.join(addresses[:4])}")
     try:
         plain = socket.create_connection(address, timeout=CONNECT_S)
     except OSError as error:
@@ -50,7 +50,7 @@ def look_at(
         yield failed(f"{name} tcp", text, mend, exit_code=UNAVAILABLE)
         return
     with plain:
-        yield fine(f"{name} tcp", f"{address} takes connections")
+        yield ok(f"{name} tcp", f"{address} takes connections")
         if tls:
             yield _certificate(f"{name} tls", plain, address, properties)
 
@@ -74,7 +74,7 @@ def connect(
 
 def _certificate(
     check: str, plain: socket.socket, address: Address, properties: Mapping[str, Any]
-) -> Diagnosis:
+) -> CheckResult:
     of_kafka = check.startswith("kafka")
     trusted = "ssl.ca.location in KAFKA__PROPERTIES" if of_kafka else "SSL_CERT_FILE"
     try:
@@ -91,9 +91,9 @@ def _certificate(
     days = (ssl.cert_time_to_seconds(str(ends)) - time.time()) / DAY_S if ends else None
     if days is not None and days < EXPIRES_SOON_DAYS:
         text = f"{address}'s certificate ends in {days:.0f} days"
-        return doubtful(check, text, "have it renewed")
+        return warning(check, text, "have it renewed")
     lasting = "" if days is None else f", its certificate lasts {days:.0f} days"
-    return fine(check, f"{address} speaks {version}{lasting}")
+    return ok(check, f"{address} speaks {version}{lasting}")
 
 
 def _context(properties: Mapping[str, Any]) -> ssl.SSLContext:
@@ -121,23 +121,23 @@ FETCH, OFFSET_FETCH, API_VERSIONS, TXN_OFFSET_COMMIT = 1, 9, 18, 28
 NEEDED = {TXN_OFFSET_COMMIT: 3, OFFSET_FETCH: 7}
 
 
-def look_at_version(
+def check_version(
     address: Address, *, tls: bool, properties: Mapping[str, Any]
-) -> Iterator[Diagnosis]:
+) -> Iterator[CheckResult]:
     """Yield whether the broker has what exactly-once needs."""
     check = "kafka version"
     try:
         found = _api_versions(address, tls=tls, properties=properties)
     except (OSError, struct.error):
         mend = "check that the port is a Kafka listener, and security.protocol in KAFKA__PROPERTIES"
-        yield doubtful(check, f"{address} does not tell its protocol's versions", mend)
+        yield warning(check, f"{address} does not tell its protocol's versions", mend)
         return
     if any(found.get(key, (0, -1))[1] < least for key, least in NEEDED.items()):
         mend = "use Apache Kafka 2.5 or newer: offsets in transactions must be fenced (KIP-447)"
         yield failed(check, f"{address} is too old", mend, exit_code=CONFIGURATION)
     else:
         age = "4.0 or newer" if found[FETCH][0] >= 4 else "2.5 to 3.9"
-        yield fine(check, f"{address} speaks the protocol of Apache Kafka {age}")
+        yield ok(check, f"{address} speaks the protocol of Apache Kafka {age}")
 
 
 def _api_versions(

@@ -7,7 +7,7 @@ from enum import StrEnum
 import orjson
 
 
-class State(StrEnum):
+class CheckStatus(StrEnum):
     """How a thing stands; only ``FAIL`` keeps the service from working."""
 
     OK = "ok"
@@ -16,29 +16,29 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
+class CheckResult:
     """One finding. ``exit_code`` is what the command ends with if this is the first failure."""
 
     check: str
-    state: State
+    state: CheckStatus
     text: str
     mend: str = ""
     exit_code: int = 0
 
 
-def fine(check: str, text: str) -> Diagnosis:
+def ok(check: str, text: str) -> CheckResult:
     """Return a finding that all is well."""
-    return Diagnosis(check, State.OK, text)
+    return CheckResult(check, CheckStatus.OK, text)
 
 
-def doubtful(check: str, text: str, mend: str) -> Diagnosis:
+def warning(check: str, text: str, mend: str) -> CheckResult:
     """Return a finding that somebody should look at some day."""
-    return Diagnosis(check, State.WARN, text, mend)
+    return CheckResult(check, CheckStatus.WARN, text, mend)
 
 
-def failed(check: str, text: str, mend: str, *, exit_code: int) -> Diagnosis:
+def failed(check: str, text: str, mend: str, *, exit_code: int) -> CheckResult:
     """Return a finding that keeps the service from working; the code follows sysexits."""
-    return Diagnosis(check, State.FAIL, text, mend, exit_code)
+    return CheckResult(check, CheckStatus.FAIL, text, mend, exit_code)
 
 
 UNAVAILABLE = 69
@@ -50,16 +50,16 @@ CONFIGURATION = 78
 # What the doctor found, in words for people and for programs
 
 
-MARK = {State.OK: "ok  ", State.WARN: "warn", State.FAIL: "FAIL"}
+MARK = {CheckStatus.OK: "ok  ", CheckStatus.WARN: "warn", CheckStatus.FAIL: "FAIL"}
 
 
-def as_line(one: Diagnosis) -> str:
+def format_line(one: CheckResult) -> str:
     """Return a finding as a line, its mend below it."""
     line = f"{MARK[one.state]}  {one.check:<18}  {one.text}"
     return f"{line}\n{'':<26}→ {one.mend}" if one.mend else line
 
 
-def as_document(found: Sequence[Diagnosis]) -> str:
+def to_json(found: Sequence[CheckResult]) -> str:
     """Return all findings as one JSON object."""
     code = next((one.exit_code for one in found if one.exit_code), 0)
     document = {"ok": code == 0, "exit_code": code, "findings": [asdict(one) for one in found]}

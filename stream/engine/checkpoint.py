@@ -5,9 +5,9 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stream.codec.dead_letter import DeadLetter
-from stream.engine.lanes import Work
+from stream.engine.lanes import PendingRequest
 from stream.record import Partition
-from stream.state.store import State
+from stream.state.store import StateStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +24,20 @@ class LedgerRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class PartitionCheckpoint:
     """A partition's part of a checkpoint. ``offset`` is the next one to read.
 
     ``settled`` counts the events that it settles, ``settled_bytes`` are those of their records.
-    ``opening`` is the number of the assignment that it speaks for: it tells this ownership
+    ``assignment_epoch`` is the number of the assignment that it speaks for: it tells this ownership
     of the partition from earlier and later ones.
     """
 
-    opening: int
+    assignment_epoch: int
     offset: int
     ledger: Sequence[LedgerRecord] = ()
     dead_letters: Sequence[DeadLetter] = ()
     parked: Sequence[DeadLetter] = ()
-    releases: Sequence[Work] = ()
+    releases: Sequence[PendingRequest] = ()
     settled: Mapping[tuple[str, str], int] = field(default_factory=Counter)
     settled_bytes: int = 0
 
@@ -51,17 +51,17 @@ class Checkpoint:
     """
 
     sequence: int
-    shares: Mapping[Partition, Share]
+    shares: Mapping[Partition, PartitionCheckpoint]
 
 
 # What is decided in a partition and not yet committed
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedIds:
     """The ids that receipts name, committed or about to be."""
 
-    state: State
+    state: StateStore
     unsaved: frozenset[int]
 
     def __contains__(self, remote_id: object) -> bool:
@@ -70,18 +70,18 @@ class Claimed:
         )
 
 
-class Unsaved:
+class UncommittedChanges:
     """Outcomes in memory, laid over the committed state.
 
     They stay until a committed transaction contains them. An abort is no rewind: the
     next checkpoint says the same again, and more.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: StateStore) -> None:
         self.state = state
         self.dead_letters: list[DeadLetter] = []
         self.parked: list[DeadLetter] = []
-        self.releases: list[Work] = []
+        self.releases: list[PendingRequest] = []
         self.counts: Counter[tuple[str, str]] = Counter()
         self._ledger: dict[str, LedgerRecord] = {}
         self._events = 0
@@ -116,12 +116,12 @@ class Unsaved:
     def claimed(self) -> Container[int]:
         """Return the ids of responses and declines that receipts name: to be asked, not counted."""
         unsaved = (record.remote_id for record in self._ledger.values())
-        return Claimed(self.state, frozenset(one for one in unsaved if one is not None))
+        return ClaimedIds(self.state, frozenset(one for one in unsaved if one is not None))
 
-    def share(self, offset: int, opening: int) -> Share:
+    def share(self, offset: int, opening: int) -> PartitionCheckpoint:
         """Return all of it, with the offset to commit."""
-        return Share(
-            opening=opening,
+        return PartitionCheckpoint(
+            assignment_epoch=opening,
             offset=offset,
             ledger=tuple(self._ledger.values()),
             dead_letters=tuple(self.dead_letters),
@@ -131,7 +131,7 @@ class Unsaved:
             settled_bytes=self._bytes,
         )
 
-    def committed(self, share: Share, covered: int | None = None) -> None:
+    def committed(self, share: PartitionCheckpoint, covered: int | None = None) -> None:
         """Hand what the share held over to the state; what came since stays.
 
         ``covered`` is where the ledger ended at the least when that was committed.

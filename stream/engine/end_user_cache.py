@@ -11,8 +11,8 @@ from sink.wootric.operations import (
     PageView,
     UpsertEndUser,
 )
-from stream.engine.checkpoint import Unsaved
-from stream.engine.lanes import Pending, Work
+from stream.engine.checkpoint import UncommittedChanges
+from stream.engine.lanes import PendingEvent, PendingRequest
 from stream.state.ledger import UserEntry, changes_nothing, encode, read_user, user_key
 
 ENTRY_BYTES_MAX = 256 * 1024
@@ -21,10 +21,10 @@ UNCHANGED = "unchanged"
 STALE = "stale"
 
 
-class Users:
+class EndUserCache:
     """The user entries of one partition. A lost entry costs a look-up, never correctness."""
 
-    def __init__(self, unsaved: Unsaved, *, unchanged_resend_after_s: float) -> None:
+    def __init__(self, unsaved: UncommittedChanges, *, unchanged_resend_after_s: float) -> None:
         self._unsaved = unsaved
         self._resend_after_s = unchanged_resend_after_s
         self._last: tuple[Operation, bytes | None, UserEntry | None] | None = None
@@ -34,7 +34,7 @@ class Users:
         key = user_key(operation)
         return key is not None and self._unsaved.get(key) is not None
 
-    def known(self, operation: Operation, now_ms: int) -> EndUser | None:
+    def get(self, operation: Operation, now_ms: int) -> EndUser | None:
         """Return the operation's user as the last settled operation left it, or None.
 
         A profile that was sent long ago is not known any more: it is looked up, and what
@@ -48,7 +48,7 @@ class Users:
             return None
         return _end_user(entry)
 
-    def needless(self, operation: Operation, event: Pending, now_ms: int) -> str | None:
+    def skip_reason(self, operation: Operation, event: PendingEvent, now_ms: int) -> str | None:
         """Return why nothing has to be sent for an operation, or None."""
         if not isinstance(operation, UpsertEndUser):
             return None
@@ -62,7 +62,7 @@ class Users:
         unchanged = not self._old(entry, now_ms) and changes_nothing(operation, entry)
         return UNCHANGED if unchanged else None
 
-    def stays(self, page: PageView, earlier: Iterable[Operation | None]) -> bool:
+    def unaffected_by(self, page: PageView, earlier: Iterable[Operation | None]) -> bool:
         """Whether a page view's person is known, and the same after what comes before it."""
         entry = self._entry(page)
         return (
@@ -72,7 +72,7 @@ class Users:
             and all(_keeps_person(operation, entry) for operation in earlier)
         )
 
-    def remember(self, work: Work, end_user: EndUser | None, now_ms: int) -> None:
+    def store(self, work: PendingRequest, end_user: EndUser | None, now_ms: int) -> None:
         """Keep what is known of the work's user after its outcome."""
         operation = work.operation
         if operation is None:
@@ -81,7 +81,7 @@ class Users:
             return
         if end_user is None:
             if not isinstance(operation, PageView):
-                self.forget(operation, work.members)
+                self.invalidate(operation, work.members)
             return
         key = user_key(operation)
         if key is None:
@@ -105,7 +105,7 @@ class Users:
             value = encode(replace(entry, properties=None))
         self._unsaved.put(key, value)
 
-    def touch(self, operation: Operation, event: Pending) -> None:
+    def touch(self, operation: Operation, event: PendingEvent) -> None:
         """Note an event that changed nothing: a replay of an older one is stale from now on."""
         key, entry = user_key(operation), self._entry(operation)
         if key is None or entry is None:
@@ -113,7 +113,7 @@ class Users:
         if entry.newest_event_at_ms is None or entry.newest_event_at_ms < event.time_ms:
             self._unsaved.put(key, encode(replace(entry, newest_event_at_ms=event.time_ms)))
 
-    def forget(self, operation: Operation | None, members: Iterable[Pending] = ()) -> None:
+    def invalidate(self, operation: Operation | None, members: Iterable[PendingEvent] = ()) -> None:
         """Know nothing of the user, so that the next operation looks.
 
         Except for the time of their newest event, these ``members`` included: a replay of an

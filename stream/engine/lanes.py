@@ -17,7 +17,7 @@ from sink.wootric.operations import (
     from_fields,
     to_fields,
 )
-from stream.engine.scheduler import Place, Turn
+from stream.engine.scheduler import QueueClass, QueueEntry
 from stream.errors import DecodeError
 from stream.record import Partition, Record
 from stream.state.ledger import IntentEntry, Member, decode, encode
@@ -29,7 +29,7 @@ PROPERTIES_MERGED_MAX = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
+class PendingEvent:
     """A consumed event that is not settled yet.
 
     ``operation`` is what this event alone asks for; None where a record could not be
@@ -49,7 +49,7 @@ class Pending:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Work:
+class PendingRequest:
     """One operation under way in its lane.
 
     ``expected`` maps the event ids of an intent found in the ledger to their offsets,
@@ -60,7 +60,7 @@ class Work:
 
     lane: "Lane"
     operation: Operation | None
-    members: list[Pending] = field(default_factory=list)
+    members: list[PendingEvent] = field(default_factory=list)
     expected: dict[str, int] = field(default_factory=dict)
     request_id: str = ""
     known: EndUser | None = None
@@ -68,11 +68,11 @@ class Work:
     sending: bool = False
     in_doubt: bool = False
     in_doubt_since: float = 0.0
-    alone: bool = False
-    refused: int = 0
+    no_merge: bool = False
+    forbidden_count: int = 0
     not_before: float = float("-inf")
     requests: int = 0
-    turn: Turn | None = None
+    turn: QueueClass | None = None
 
     @property
     def arrival(self) -> int:
@@ -91,7 +91,7 @@ class Work:
         """Whether it goes to the pixel, which has its own circuit and no rate."""
         return isinstance(self.operation, PageView)
 
-    def freeze(self) -> None:
+    def assign_request_id(self) -> None:
         """Give the request the id that it keeps on every attempt, worker and deploy."""
         self.effect = self.planned.effect
         digest = hashlib.blake2b(digest_size=15)
@@ -100,18 +100,18 @@ class Work:
             digest.update(b"\0")
         self.request_id = digest.hexdigest()
 
-    def split(self) -> list["Work"]:
+    def split(self) -> list["PendingRequest"]:
         """Return one work an event, none of which merges again.
 
         What was forbidden together was forbidden to each: else each opened the circuit for all.
         """
         return [
-            Work(
+            PendingRequest(
                 lane=self.lane,
                 operation=member.operation,
                 members=[member],
-                alone=True,
-                refused=self.refused,
+                no_merge=True,
+                forbidden_count=self.forbidden_count,
             )
             for member in self.members
         ]
@@ -123,13 +123,13 @@ class Lane:
 
     key: str
     partition: Partition
-    waiting: deque[Work] = field(default_factory=deque)
-    current: Work | None = None
-    place: Place[Any] | None = None
+    waiting: deque[PendingRequest] = field(default_factory=deque)
+    current: PendingRequest | None = None
+    place: QueueEntry[Any] | None = None
     """Where the lane waits for its turn, and for which work."""
-    queued: Work | None = None
+    queued: PendingRequest | None = None
 
-    def add(self, event: Pending) -> None:
+    def add(self, event: PendingEvent) -> None:
         """Let the event's operation wait, merged into an identify of the same identity.
 
         An identify may pass page views on its way to the one before (they follow that one
@@ -145,11 +145,13 @@ class Lane:
                     work.members.append(event)
                     return
                 break
-        work = Work(lane=self, operation=event.operation, members=[event], alone=event.replayed)
+        work = PendingRequest(
+            lane=self, operation=event.operation, members=[event], no_merge=event.replayed
+        )
         self.waiting.append(work)
 
     @property
-    def head(self) -> Work:
+    def head(self) -> PendingRequest:
         """What the lane would release next."""
         return self.waiting[0] if self.current is None else self.current
 
@@ -165,7 +167,7 @@ class Lane:
         del self.waiting[position]
         self.waiting.appendleft(work)
 
-    def put_back(self, works: Sequence[Work]) -> None:
+    def put_back(self, works: Sequence[PendingRequest]) -> None:
         """Let works that were not executed wait again, before everything else.
 
         What came in the meantime rides along if it may merge.
@@ -174,14 +176,14 @@ class Lane:
         self.waiting = deque(works)
         while behind:
             later = behind.popleft()
-            if isinstance(later.operation, UpsertEndUser) and not later.alone:
+            if isinstance(later.operation, UpsertEndUser) and not later.no_merge:
                 for event in later.members:
                     self.add(event)
             else:
                 self.waiting.append(later)
 
 
-def remade(members: Sequence[Pending]) -> Operation | None:
+def rebuild_operation(members: Sequence[PendingEvent]) -> Operation | None:
     """Return the operation of an intent, made anew from its events in their order.
 
     None says that none of them asks for anything (any more).
@@ -195,12 +197,12 @@ def remade(members: Sequence[Pending]) -> Operation | None:
     return operation
 
 
-def merges(work: Work, later: UpsertEndUser) -> bool:
+def merges(work: PendingRequest, later: UpsertEndUser) -> bool:
     """Whether a later identify may ride in the request of a waiting one."""
     earlier = work.operation
     return (
         isinstance(earlier, UpsertEndUser)
-        and not work.alone
+        and not work.no_merge
         and len(work.members) < MEMBERS_MAX
         and len(earlier.properties) < PROPERTIES_MERGED_MAX
         and earlier.external_id == later.external_id
@@ -229,7 +231,7 @@ OPERATION_BYTES_MAX = 256 * 1024
 read again in any case."""
 
 
-def write_intent(work: Work, *, instance: str, now_ms: int) -> bytes:
+def write_intent(work: PendingRequest, *, instance: str, now_ms: int) -> bytes:
     """Return the ledger value of a frozen work."""
     body = orjson.dumps(to_fields(work.planned), option=orjson.OPT_SORT_KEYS)
     return encode(
@@ -245,7 +247,7 @@ def write_intent(work: Work, *, instance: str, now_ms: int) -> bytes:
     )
 
 
-def read_intent(lane: Lane, value: bytes) -> Work:
+def read_intent(lane: Lane, value: bytes) -> PendingRequest:
     """Return the work of an intent that somebody left open, its events still to be read.
 
     Raises:
@@ -260,7 +262,7 @@ def read_intent(lane: Lane, value: bytes) -> Work:
         )
     except (KeyError, TypeError, orjson.JSONDecodeError) as error:
         raise DecodeError("unknown_operation", "a newer version wrote this intent") from error
-    return Work(
+    return PendingRequest(
         lane=lane,
         operation=operation,
         expected={member.event_id: member.offset for member in intent.members},

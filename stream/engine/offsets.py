@@ -3,7 +3,7 @@
 from collections import deque
 
 
-class Offsets:
+class OffsetTracker:
     """The consumed offsets of one partition between their poll and their settlement."""
 
     def __init__(self, next_offset: int) -> None:
@@ -31,14 +31,14 @@ class Offsets:
         self.next_offset = max(self.next_offset, offset)
 
     @property
-    def watermark(self) -> int:
+    def commit_offset(self) -> int:
         """The lowest offset that is not settled: the one to commit."""
         return self._order[0] if self._order else self.next_offset
 
     @property
     def span(self) -> int:
         """How far reading has run ahead of the watermark."""
-        return self.next_offset - self.watermark
+        return self.next_offset - self.commit_offset
 
     @property
     def oldest_ms(self) -> int | None:
@@ -53,7 +53,7 @@ class Offsets:
 # The dead-letter brake: a wrong schema must not drain a topic into the dead letters
 
 
-class Brake:
+class DeadLetterLimit:
     """Looks back over a partition's last events; ``letters_max`` of 0 never brakes.
 
     It looks twice as far back as letters are allowed, so it takes half of the events to be

@@ -15,35 +15,37 @@ TOMBSTONE = "tombstone"
 
 
 @dataclass(frozen=True, slots=True)
-class Refuse:
+class Invalid:
     """The record can never be delivered, for this reason."""
 
     reason: str
     detail: str
 
 
-Verdict: TypeAlias = Deliver | Skip | Refuse
+Verdict: TypeAlias = Deliver | Skip | Invalid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class PreparedRecord:
     """A record with its verdict. ``time_ms`` is when the event happened; ``forced`` lets a
     replayed identify win over what is newer.
     """
 
     record: Record
     event_id: str
-    verdict: Verdict
+    result: Verdict
     message_id: str | None = None
     time_ms: int = 0
     replayed: bool = False
     forced: bool = False
 
 
-def judge(record: Record, decoder: Decoder, rules: Rules) -> Judged:
+def prepare(record: Record, decoder: Decoder, rules: Rules) -> PreparedRecord:
     """Return what should become of a record; every record has a verdict."""
     if record.value is None:
-        return Judged(record=record, event_id=event_id(record, None), verdict=Skip(TOMBSTONE))
+        return PreparedRecord(
+            record=record, event_id=event_id(record, None), result=Skip(TOMBSTONE)
+        )
     replayed = replay_of(record) is not None
     event: Event | None = None
     verdict: Verdict
@@ -52,16 +54,16 @@ def judge(record: Record, decoder: Decoder, rules: Rules) -> Judged:
         name = event_id(record, event)
         verdict = transform(event, event_id=name, rules=rules)
     except RecordError as error:
-        verdict = Refuse(error.reason, error.detail)
+        verdict = Invalid(error.reason, error.detail)
         name = event_id(record, event)
     if isinstance(verdict, Deliver):
         verdict = Deliver(
             operation=verdict.operation, lane=bounded(verdict.lane), notes=verdict.notes
         )
-    return Judged(
+    return PreparedRecord(
         record=record,
         event_id=name,
-        verdict=verdict,
+        result=verdict,
         message_id=event.message_id if event is not None else None,
         time_ms=event_time_ms(event, record, replayed=replayed),
         replayed=replayed,

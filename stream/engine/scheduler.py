@@ -19,93 +19,99 @@ from sink.wootric.operations import Operation, PageView, UpsertEndUser
 T = TypeVar("T")
 
 
-class Turn(Enum):
+class QueueClass(Enum):
     """What a release needs."""
 
-    PIXEL = "pixel"
+    PIXEL_ONLY = "pixel"
     """A page view of somebody known: the pixel only."""
-    CHANGE = "change"
+    API_UPDATE = "change"
     """An update, response, decline or delete, and whatever is in doubt."""
-    NEWCOMER = "newcomer"
+    API_LOOKUP = "newcomer"
     """An identify that begins with a look-up."""
-    VISIT = "visit"
+    LOOKUP_THEN_PIXEL = "visit"
     """A page view that begins with a look-up: the API, then the pixel."""
 
 
-LOOKING = (Turn.NEWCOMER, Turn.VISIT)
+NEEDS_LOOKUP = (QueueClass.API_LOOKUP, QueueClass.LOOKUP_THEN_PIXEL)
 """Those that begin with a look-up."""
 
 
-def turn_of(operation: Operation, known: EndUser | None) -> Turn:
+def classify(operation: Operation, known: EndUser | None) -> QueueClass:
     """Return what an operation needs that is not in doubt."""
     if isinstance(operation, PageView):
-        return Turn.VISIT if needs_lookup(operation, known) else Turn.PIXEL
+        return (
+            QueueClass.LOOKUP_THEN_PIXEL
+            if needs_lookup(operation, known)
+            else QueueClass.PIXEL_ONLY
+        )
     if isinstance(operation, UpsertEndUser) and (known is None or known.id is None):
-        return Turn.NEWCOMER
-    return Turn.CHANGE
+        return QueueClass.API_LOOKUP
+    return QueueClass.API_UPDATE
 
 
 @dataclass(slots=True, eq=False)
-class Place(Generic[T]):
+class QueueEntry(Generic[T]):
     """A place in a class; it is void once ``holder`` is None."""
 
-    turn: Turn
+    turn: QueueClass
     holder: T | None
 
 
 @dataclass(slots=True)
-class Turns(Generic[T]):
+class FairScheduler(Generic[T]):
     """Those who wait, by class, each with the number of its arrival."""
 
-    _heaps: dict[Turn, list[tuple[int, int, Place[T]]]] = field(
-        default_factory=lambda: {turn: [] for turn in Turn}
+    _heaps: dict[QueueClass, list[tuple[int, int, QueueEntry[T]]]] = field(
+        default_factory=lambda: {turn: [] for turn in QueueClass}
     )
     _order: "count[int]" = field(default_factory=count)
     _lead: int = 0
     """How many requests changes were given more than look-ups while both waited."""
 
-    def add(self, turn: Turn, arrival: int, holder: T) -> Place[T]:
+    def add(self, turn: QueueClass, arrival: int, holder: T) -> QueueEntry[T]:
         """Let somebody wait; void the place to let them wait no more."""
-        place = Place(turn, holder)
+        place = QueueEntry(turn, holder)
         heapq.heappush(self._heaps[turn], (arrival, next(self._order), place))
         return place
 
-    def next(self, *, api: bool, pixel: bool) -> Turn | None:
+    def next(self, *, api: bool, pixel: bool) -> QueueClass | None:
         """Return the class whose turn it is, among those that may be released."""
-        if pixel and self._first(Turn.PIXEL) is not None:
-            return Turn.PIXEL
+        if pixel and self._first(QueueClass.PIXEL_ONLY) is not None:
+            return QueueClass.PIXEL_ONLY
         if not api:
             return None
-        lookup = self._older(Turn.NEWCOMER, Turn.VISIT if pixel else Turn.NEWCOMER)
-        if self._first(Turn.CHANGE) is None:
+        lookup = self._older(
+            QueueClass.API_LOOKUP, QueueClass.LOOKUP_THEN_PIXEL if pixel else QueueClass.API_LOOKUP
+        )
+        if self._first(QueueClass.API_UPDATE) is None:
             return lookup
-        return Turn.CHANGE if lookup is None or self._lead <= 0 else lookup
+        return QueueClass.API_UPDATE if lookup is None or self._lead <= 0 else lookup
 
-    def pop(self, turn: Turn) -> T:
+    def pop(self, turn: QueueClass) -> T:
         """Return who has waited longest in a class that ``next`` named, and void the place."""
         place = heapq.heappop(self._heaps[turn])[2]
         holder, place.holder = place.holder, None
         assert holder is not None  # noqa: S101  void places are dropped by ``next``
         return holder
 
-    def charge(self, turn: Turn, requests: int) -> None:
+    def consume(self, turn: QueueClass, requests: int) -> None:
         """Note what a release costs. A lead counts only while the other side waits."""
-        if turn is Turn.PIXEL:
+        if turn is QueueClass.PIXEL_ONLY:
             return
-        if turn is Turn.CHANGE:
-            looking = self._older(*LOOKING)
+        if turn is QueueClass.API_UPDATE:
+            looking = self._older(*NEEDS_LOOKUP)
             self._lead = self._lead + requests if looking else min(self._lead + requests, 0)
         else:
-            changing = self._first(Turn.CHANGE) is not None
+            changing = self._first(QueueClass.API_UPDATE) is not None
             self._lead = self._lead - requests if changing else max(self._lead - requests, 0)
 
-    def _older(self, one: Turn, other: Turn) -> Turn | None:
+    def _older(self, one: QueueClass, other: QueueClass) -> QueueClass | None:
         first, second = self._first(one), self._first(other)
         if first is None:
             return None if second is None else other
         return one if second is None or first <= second else other
 
-    def _first(self, turn: Turn) -> int | None:
+    def _first(self, turn: QueueClass) -> int | None:
         """Return the arrival of the oldest in a class; places that are void are dropped."""
         heap = self._heaps[turn]
         while heap and heap[0][2].holder is None:
@@ -141,7 +147,7 @@ class Timers(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class EngineConfig:
     """Bounds and waits; times in seconds.
 
     ``lease_s``: an attempt starts within this time of its last committed fence.
@@ -165,7 +171,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Capacity:
+class ReleaseBudget:
     """How many operations may be released now: what writes to the API, and page views.
 
     ``requests`` is how many API requests may begin soon, look-ups included; without a limit

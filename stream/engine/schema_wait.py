@@ -9,14 +9,14 @@ from typing import Any
 
 from stream.record import Partition
 
-Missing = Callable[[bytes | None], int | None]
+MissingSchema = Callable[[bytes | None], int | None]
 """Gives the id of the schema that a value waits for, None if it waits for nothing."""
 
 
-class Holds:
+class SchemaWaitQueue:
     """What was read and can not be judged yet; messages are as the client gave them."""
 
-    def __init__(self, missing: Missing | None) -> None:
+    def __init__(self, missing: MissingSchema | None) -> None:
         self._missing = missing
         self._held: dict[Partition, list[Any]] = {}
         self._first: dict[Partition, int] = {}
@@ -34,7 +34,7 @@ class Holds:
         """The partitions that wait, each with the id of the schema that is the first it needs."""
         return dict(self._first)
 
-    def take(self, partition: Partition, message: Any) -> bool:
+    def add(self, partition: Partition, message: Any) -> bool:
         """Take a message over if it has to wait, or comes after one that does.
 
         Every id is asked for at once, so that many of them are waited for no longer than one.

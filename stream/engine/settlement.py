@@ -10,15 +10,15 @@ from sink.wootric.delivery import (
 )
 from sink.wootric.operations import DeleteEndUser, EffectClass
 from stream.codec.dead_letter import DeadLetter, trace_headers
-from stream.engine.checkpoint import Unsaved
-from stream.engine.end_user_cache import UNCHANGED, Users
-from stream.engine.lanes import Pending, Work
-from stream.engine.offsets import Brake, Offsets
+from stream.engine.checkpoint import UncommittedChanges
+from stream.engine.end_user_cache import UNCHANGED, EndUserCache
+from stream.engine.lanes import PendingEvent, PendingRequest
+from stream.engine.offsets import DeadLetterLimit, OffsetTracker
 from stream.engine.prepare import replay_of
-from stream.engine.scheduler import Limits
+from stream.engine.scheduler import EngineConfig
 from stream.state.ledger import EVENT, EventEntry, EventOutcome, encode
 
-Settled: TypeAlias = Callable[[Pending, str, str], None]
+Settled: TypeAlias = Callable[[PendingEvent, str, str], None]
 """Told of an event that settles: its outcome and the reason."""
 
 
@@ -32,13 +32,13 @@ class Settlement:
     def __init__(
         self,
         *,
-        unsaved: Unsaved,
-        offsets: Offsets,
-        brake: Brake,
-        users: Users,
-        limits: Limits,
-        under_way: dict[str, Work | None],
-        twins: dict[str, list[Pending]],
+        unsaved: UncommittedChanges,
+        offsets: OffsetTracker,
+        brake: DeadLetterLimit,
+        users: EndUserCache,
+        limits: EngineConfig,
+        under_way: dict[str, PendingRequest | None],
+        twins: dict[str, list[PendingEvent]],
         settled: Settled | None,
     ) -> None:
         self._unsaved = unsaved
@@ -50,12 +50,12 @@ class Settlement:
         self._twins = twins
         self._settled = settled
 
-    def deliver(self, work: Work, outcome: Delivered, now_ms: int) -> None:
+    def deliver(self, work: PendingRequest, outcome: Delivered, now_ms: int) -> None:
         """Settle what was done at Wootric, and remember what it holds now."""
         if isinstance(work.operation, DeleteEndUser):
-            self._users.forget(work.operation, work.members)
+            self._users.invalidate(work.operation, work.members)
         else:
-            self._users.remember(work, outcome.end_user, now_ms)
+            self._users.store(work, outcome.end_user, now_ms)
         for member in work.members:
             self._brake.note(refused=False)
             self._receipt(
@@ -69,12 +69,12 @@ class Settlement:
             )
             self.done(member, "delivered", "")
 
-    def skip_all(self, work: Work, reason: str, now_ms: int) -> None:
+    def skip_all(self, work: PendingRequest, reason: str, now_ms: int) -> None:
         """Settle all events of a work without an effect."""
         for member in work.members:
             self.skip(member, reason, now_ms)
 
-    def skip(self, event: Pending, reason: str, now_ms: int) -> None:
+    def skip(self, event: PendingEvent, reason: str, now_ms: int) -> None:
         """Settle without an effect, for a reason that depends on what Wootric held then.
 
         What the transform skips needs no receipt: it is skipped again when it is read again.
@@ -85,14 +85,18 @@ class Settlement:
         self._brake.note(refused=False)
         self.done(event, "skipped", reason)
 
-    def reject_all(self, work: Work, outcome: Rejected, now_ms: int) -> None:
+    def reject_all(self, work: PendingRequest, outcome: Rejected, now_ms: int) -> None:
         """Make a dead letter of each event of a work that Wootric refused."""
-        self._users.forget(work.operation)
+        self._users.invalidate(work.operation)
         for member in work.members:
             self.reject(member, outcome, now_ms, work)
 
     def reject(
-        self, event: Pending, outcome: Rejected, now_ms: int, work: Work | None = None
+        self,
+        event: PendingEvent,
+        outcome: Rejected,
+        now_ms: int,
+        work: PendingRequest | None = None,
     ) -> None:
         """Make a dead letter of an event; without a work it was never sent."""
         self._brake.note(refused=True)
@@ -108,10 +112,10 @@ class Settlement:
         )
         self.done(event, "rejected", outcome.reason)
 
-    def park(self, work: Work, outcome: Parked, now_ms: int) -> None:
+    def park(self, work: PendingRequest, outcome: Parked, now_ms: int) -> None:
         """Park the events of a work whose effect is in doubt and cannot be looked for."""
         if work.effect is not EffectClass.UNOBSERVABLE:
-            self._users.forget(work.operation)
+            self._users.invalidate(work.operation)
         for member in work.members:
             self._unsaved.parked.append(self._letter(member, outcome, now_ms))
             self._receipt(
@@ -124,7 +128,7 @@ class Settlement:
             )
             self.done(member, "parked", outcome.reason)
 
-    def done(self, event: Pending, outcome: str, reason: str) -> None:
+    def done(self, event: PendingEvent, outcome: str, reason: str) -> None:
         """Settle an event, and what came in the meantime with the same id."""
         self._open.pop(event.event_id, None)
         if self._offsets.settle(event.record.offset):
@@ -133,14 +137,14 @@ class Settlement:
             self._offsets.settle(twin.record.offset)
             self._count(twin, "duplicate", "message_id")
 
-    def _count(self, event: Pending, outcome: str, reason: str) -> None:
+    def _count(self, event: PendingEvent, outcome: str, reason: str) -> None:
         self._unsaved.count(outcome, reason, event.record.size)
         if self._settled is not None:
             self._settled(event, outcome, reason)
 
     def _receipt(
         self,
-        event: Pending,
+        event: PendingEvent,
         outcome: EventOutcome,
         now_ms: int,
         *,
@@ -162,7 +166,7 @@ class Settlement:
         )
         self._unsaved.put(EVENT + event.event_id, encode(entry), remote_id)
 
-    def _letter(self, event: Pending, outcome: Rejected | Parked, now_ms: int) -> DeadLetter:
+    def _letter(self, event: PendingEvent, outcome: Rejected | Parked, now_ms: int) -> DeadLetter:
         return DeadLetter(
             key=event.record.key,
             value=event.record.value,

@@ -11,34 +11,34 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from sink.wootric.delivery import Outcome
-from stream.engine.checkpoint import Checkpoint, Share
-from stream.engine.lanes import Lane, Work
-from stream.engine.partition_task import PartitionFlow, Settled
-from stream.engine.prepare import Judged
-from stream.engine.scheduler import Capacity, Limits, Timers, Turn, Turns
+from stream.engine.checkpoint import Checkpoint, PartitionCheckpoint
+from stream.engine.lanes import Lane, PendingRequest
+from stream.engine.partition_task import PartitionTask, Settled
+from stream.engine.prepare import PreparedRecord
+from stream.engine.scheduler import EngineConfig, FairScheduler, QueueClass, ReleaseBudget, Timers
 from stream.record import Partition
-from stream.state.store import State
+from stream.state.store import StateStore
 
 RELEASES_PER_TURN_MAX = 2_000
 """Bounds how long one turn of the loop may take."""
 NOWHERE: Mapping[Partition, int] = MappingProxyType({})
 
 
-class Flow:
+class TaskManager:
     """What is under way in all owned partitions."""
 
-    def __init__(self, limits: Limits, *, settled: Settled | None = None) -> None:
+    def __init__(self, limits: EngineConfig, *, settled: Settled | None = None) -> None:
         """``settled`` is told of each event that settles: which one, how, and why."""
         self._limits = limits
         self._settled = settled
-        self._partitions: dict[Partition, PartitionFlow] = {}
-        self._turns: Turns[tuple[PartitionFlow, Lane]] = Turns()
-        self._timers: Timers[tuple[PartitionFlow, Work]] = Timers()
+        self._partitions: dict[Partition, PartitionTask] = {}
+        self._scheduler: FairScheduler[tuple[PartitionTask, Lane]] = FairScheduler()
+        self._timers: Timers[tuple[PartitionTask, PendingRequest]] = Timers()
         self._sequence = 0
         self._arrivals = 0
 
     @property
-    def partitions(self) -> dict[Partition, PartitionFlow]:
+    def partitions(self) -> dict[Partition, PartitionTask]:
         """The open partitions."""
         return self._partitions
 
@@ -63,19 +63,19 @@ class Flow:
         return sum(len(partition.in_doubt) for partition in self._partitions.values())
 
     def open(
-        self, partition: Partition, state: State, next_offset: int, now: float, *, opening: int
+        self, partition: Partition, state: StateStore, next_offset: int, now: float, *, opening: int
     ) -> None:
         """Begin with a partition whose ledger was restored up to its barrier.
 
         ``opening`` is the number of its assignment: what is said of an earlier one does not
         count for this one.
         """
-        flow = PartitionFlow(
+        flow = PartitionTask(
             partition,
             state,
             next_offset,
             self._limits,
-            opening=opening,
+            assignment_epoch=opening,
             settled=self._settled,
         )
         self._partitions[partition] = flow
@@ -96,12 +96,12 @@ class Flow:
             if partition in self._partitions:
                 self._partitions[partition].releasing = False
 
-    def admit(self, judged: Sequence[Judged], now_ms: int) -> list[Judged]:
+    def admit(self, judged: Sequence[PreparedRecord], now_ms: int) -> list[PreparedRecord]:
         """Take over events in the order of their offsets; return those that were new.
 
         After a pause records may come again that were on their way when it began.
         """
-        admitted: list[Judged] = []
+        admitted: list[PreparedRecord] = []
         for event in judged:
             flow = self._partitions.get(event.record.partition)
             if flow is not None and event.record.offset >= flow.offsets.next_offset:
@@ -114,16 +114,16 @@ class Flow:
         """Note that everything before ``offset`` was read, control records included."""
         flow = self._partitions.get(partition)
         if flow is not None:
-            self._queue(flow, flow.reached(offset))
+            self._queue(flow, flow.on_partition_end(offset))
 
     def due(self, now: float) -> float | None:
         """Wake what has waited long enough; return when the next one is due, or None."""
         for flow, work in self._timers.pop(now):
             if not flow.closed:
-                self._queue(flow, flow.wake(work))
+                self._queue(flow, flow.on_timer(work))
         return self._timers.next()
 
-    def checkpoint(self, now_ms: int, capacity: Capacity) -> Checkpoint:
+    def checkpoint(self, now_ms: int, capacity: ReleaseBudget) -> Checkpoint:
         """Release what there is room for, and return what the next transaction commits."""
         self._release(capacity, now_ms)
         self._sequence += 1
@@ -132,10 +132,10 @@ class Flow:
             shares={partition: flow.share() for partition, flow in self._partitions.items()},
         )
 
-    def has_news(self, capacity: Capacity) -> bool:
+    def has_news(self, capacity: ReleaseBudget) -> bool:
         """Whether a checkpoint now would say more than the last one."""
         api = capacity.api > 0 and capacity.requests >= 1
-        if self._turns.next(api=api, pixel=capacity.pages > 0) is not None:
+        if self._scheduler.next(api=api, pixel=capacity.pages > 0) is not None:
             return True
         return any(flow.has_news() for flow in self._partitions.values())
 
@@ -144,70 +144,74 @@ class Flow:
         checkpoint: Checkpoint,
         started_at: float,
         ledger_ends: Mapping[Partition, int] = NOWHERE,
-    ) -> list[Work]:
+    ) -> list[PendingRequest]:
         """Take a checkpoint as committed; return what may be sent from now on.
 
         ``started_at`` is when its transaction began: the lease counts from then.
         ``ledger_ends`` says where the ledgers ended then, at the least.
         """
-        sendable: list[Work] = []
+        sendable: list[PendingRequest] = []
         for partition, share in self.held(checkpoint).items():
             flow = self._partitions[partition]
             sendable += flow.committed(share, started_at, ledger_ends.get(partition))
         return sendable
 
-    def held(self, checkpoint: Checkpoint) -> dict[Partition, Share]:
+    def held(self, checkpoint: Checkpoint) -> dict[Partition, PartitionCheckpoint]:
         """Return the shares of the partitions that are still open as they were then."""
         return {
             partition: share
             for partition, share in checkpoint.shares.items()
             if partition in self._partitions
-            and self._partitions[partition].opening == share.opening
+            and self._partitions[partition].assignment_epoch == share.assignment_epoch
         }
 
-    def may_send(self, work: Work, now: float) -> bool:
+    def may_send(self, work: PendingRequest, now: float) -> bool:
         """Whether bytes of this work may leave now: still ours, and within the lease."""
         flow = self._partitions.get(work.lane.partition)
-        return flow is not None and flow.holds(work) and now < flow.fenced_at + self._limits.lease_s
+        return (
+            flow is not None
+            and flow.has_in_flight(work)
+            and now < flow.fenced_at + self._limits.lease_s
+        )
 
-    def settle(self, work: Work, outcome: Outcome, now: float, now_ms: int) -> None:
+    def settle(self, work: PendingRequest, outcome: Outcome, now: float, now_ms: int) -> None:
         """Take over how a delivery ended."""
         flow = self._partitions.get(work.lane.partition)
-        if flow is None or not flow.holds(work):
+        if flow is None or not flow.has_in_flight(work):
             return
         step = flow.settle(work, outcome, now, now_ms)
         self._queue(flow, step.ready)
         for when, waiting in step.later:
             self._timers.add(when, (flow, waiting))
 
-    def _queue(self, flow: PartitionFlow, lanes: Iterable[Lane]) -> None:
+    def _queue(self, flow: PartitionTask, lanes: Iterable[Lane]) -> None:
         """Let lanes wait for their turn; one whose next work is another than before, anew."""
         for lane in lanes:
             work = lane.head
-            turn = flow.turn(lane)
+            turn = flow.queue_class(lane)
             place = lane.place
             if place is not None and place.holder is not None:
                 if lane.queued is work and place.turn is turn:
                     continue
                 place.holder = None
             lane.queued = work
-            lane.place = self._turns.add(turn, work.arrival, (flow, lane))
+            lane.place = self._scheduler.add(turn, work.arrival, (flow, lane))
 
-    def _release(self, room: Capacity, now_ms: int) -> None:
+    def _release(self, room: ReleaseBudget, now_ms: int) -> None:
         """Release the first of each ready lane, in turn, as long as there is room."""
         api, pages, requests = room.api, room.pages, room.requests
         for _ in range(RELEASES_PER_TURN_MAX):
-            turn = self._turns.next(api=api > 0 and requests >= 1, pixel=pages > 0)
+            turn = self._scheduler.next(api=api > 0 and requests >= 1, pixel=pages > 0)
             if turn is None:
                 return
-            flow, lane = self._turns.pop(turn)
+            flow, lane = self._scheduler.pop(turn)
             if flow.closed:
                 continue
             work, lanes = flow.release(lane, turn, now_ms)
             if work is not None:
-                self._turns.charge(turn, work.requests)
+                self._scheduler.consume(turn, work.requests)
                 requests -= work.requests
-                if turn in (Turn.PIXEL, Turn.VISIT):
+                if turn in (QueueClass.PIXEL_ONLY, QueueClass.LOOKUP_THEN_PIXEL):
                     pages -= 1
                 else:
                     api -= 1
@@ -224,4 +228,4 @@ class HaltReason(StrEnum):
     DEAD_LETTERS = "dead_letters"
     REGISTRY_AWAY = "registry_away"
     UNKNOWN_SCHEMA = "unknown_schema"
-    OVERSTRETCHED = "overstretched"
+    OFFSET_GAP = "overstretched"

@@ -219,7 +219,7 @@ log = structlog.get_logger()
 LOOK_EVERY_S = 5.0
 
 
-class LoginWatch:
+class CredentialRefresher:
     """Gives clients that stay the credentials that have changed since they were made.
 
     Connections that are open stay open, as the brokers have it; the next one that is made, or

@@ -17,34 +17,39 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream.engine.checkpoint import Checkpoint
 from stream.engine.task_manager import HaltReason
-from stream.errors import CommitAborted, Fenced, KafkaFailed
+from stream.errors import CommitAbortedError, FencedError, KafkaUnavailableError
 from stream.kafka import config as settings
-from stream.kafka.config import KafkaConfig, LoginWatch
-from stream.kafka.errors import noted
-from stream.kafka.metadata import Group, InputWatch
+from stream.kafka.config import CredentialRefresher, KafkaConfig
+from stream.kafka.errors import log_client_error
+from stream.kafka.metadata import Group, MetadataPoller
 from stream.kafka.protocol import (
     Aborted,
     Assigned,
-    Command,
+    Closed,
     Commit,
     Committed,
+    ConsumerCommand,
+    ConsumerEvent,
     Failed,
-    Halted,
+    FinishRevocation,
     Joined,
     Leave,
-    Left,
-    Lost,
-    Notice,
+    PartitionHalted,
+    PartitionsLost,
     Pause,
-    Read,
     Records,
-    Release,
-    Revoking,
+    RevocationStarted,
+    StartReading,
 )
-from stream.kafka.restore import Restorer
-from stream.kafka.transactions import LedgerEnds, StaleGroup, Transactions, Unresolved
+from stream.kafka.restore import ChangelogRestorer
+from stream.kafka.transactions import (
+    CommitOutcomeUnknown,
+    LedgerEndOffsets,
+    StaleGenerationError,
+    Transactions,
+)
 from stream.record import Partition
-from stream.state.store import Keeper
+from stream.state.store import StateStoreProvider
 
 log = structlog.get_logger()
 
@@ -66,15 +71,15 @@ OUT_OF_RANGE = (
 )
 
 
-class Refused(Exception):  # noqa: N818  (a state, not a defect)
+class FatalGroupError(Exception):
     """The group will not have this client any more; another one may join."""
 
 
-class GroupMember(threading.Thread):
+class ConsumerThread(threading.Thread):
     """Reads the input, commits checkpoints, and tells the event loop what happens.
 
     ``tell`` is called from this thread and must only hand over. The event loop sets three
-    numbers: ``room`` is how many records may be under way more than now, ``taken`` how many
+    numbers: ``fetch_budget`` is how many records may be under way more than now, ``taken`` how many
     messages it has taken over in all, and ``busy`` says that a commit is likely to follow soon.
     """
 
@@ -83,25 +88,27 @@ class GroupMember(threading.Thread):
         config: KafkaConfig,
         *,
         epoch: int,
-        tell: Callable[[Notice], None],
-        keeper: Keeper | None = None,
+        tell: Callable[[ConsumerEvent], None],
+        keeper: StateStoreProvider | None = None,
     ) -> None:
         """``keeper`` opens what holds a partition's fold; memory, if there is none."""
         super().__init__(name="kafka-member", daemon=True)
-        self.room = CHUNK_RECORDS_MAX
+        self.fetch_budget = CHUNK_RECORDS_MAX
         self.taken = 0
         self.busy = False
         self.polled_at = time.monotonic()
         self._config = config
         self._tell = tell
-        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[ConsumerCommand] = queue.SimpleQueue()
         self._consumer = self._new_consumer()
-        self._intake = Intake(self._consumer)
-        self._watch = InputWatch(config, tell=tell, trims=keeper is not None)
-        self._ends = ends = LedgerEnds()
+        self._fetch_control = FetchControl(self._consumer)
+        self._watch = MetadataPoller(config, tell=tell, trims=keeper is not None)
+        self._ends = ends = LedgerEndOffsets()
         self._group = Group(config)
-        self._login = LoginWatch(config)
-        self._restorer = Restorer(config, group=self._group, ends=ends, tell=tell, keeper=keeper)
+        self._login = CredentialRefresher(config)
+        self._restorer = ChangelogRestorer(
+            config, group=self._group, ends=ends, tell=tell, keeper=keeper
+        )
         self._transactions = Transactions(config, epoch=epoch, ends=ends)
         self._metadata: Any = None
         self._owned: dict[Partition, int] = {}
@@ -115,7 +122,7 @@ class GroupMember(threading.Thread):
         self._unresolved: tuple[Checkpoint, float] | None = None
         self._resolve_at = 0.0
 
-    def command(self, command: Command) -> None:
+    def command(self, command: ConsumerCommand) -> None:
         """Let the thread do something, in order. Safe to call from any thread."""
         self._commands.put(command)
 
@@ -134,7 +141,9 @@ class GroupMember(threading.Thread):
             while not self._leaving:
                 self._turn()
         except KafkaException as error:
-            self._tell(Failed(KafkaFailed(f"Kafka failed beyond repair: {error.args[0].str()}")))
+            self._tell(
+                Failed(KafkaUnavailableError(f"Kafka failed beyond repair: {error.args[0].str()}"))
+            )
         except Exception as error:  # noqa: BLE001  the thread's entry point: nothing may vanish
             self._tell(Failed(error))
         finally:
@@ -143,9 +152,9 @@ class GroupMember(threading.Thread):
     def _turn(self) -> None:
         try:
             polled = self._poll()
-        except Refused as refused:
+        except FatalGroupError as refused:
             if not self._leaving:
-                self._join_anew(str(refused))
+                self._rejoin(str(refused))
             return
         self._resolve()
         self._watch.ask(self._owned)
@@ -164,7 +173,7 @@ class GroupMember(threading.Thread):
         """Whether a commit may follow: of what is under way, or of what was just handed over."""
         return self.busy or self._handed > self.taken
 
-    def _next_command(self, wait_s: float) -> Command | None:
+    def _next_command(self, wait_s: float) -> ConsumerCommand | None:
         try:
             return self._commands.get(timeout=wait_s) if wait_s else self._commands.get_nowait()
         except queue.Empty:
@@ -174,13 +183,13 @@ class GroupMember(threading.Thread):
         """Hand over the next chunk, as far as there is room; return whether there was one."""
         moved = self._moved
         in_transit = self._handed - self.taken
-        room = min(self.room - in_transit, CHUNK_RECORDS_MAX, IN_TRANSIT_MAX - in_transit)
-        if room <= 0 and not self._hold():
+        room = min(self.fetch_budget - in_transit, CHUNK_RECORDS_MAX, IN_TRANSIT_MAX - in_transit)
+        if room <= 0 and not self._pause_fetching():
             return True
         if room > 0:
-            self._unhold()
+            self._resume_fetching()
         # While a commit may follow at any moment it is the commands that are waited for.
-        expects = self._expects and not self._intake.held
+        expects = self._expects and not self._fetch_control.held
         first = self._consumer.poll(0.0 if expects else POLL_IDLE_S)
         self.polled_at = time.monotonic()
         if first is not None:
@@ -190,10 +199,10 @@ class GroupMember(threading.Thread):
             self._hand_over(messages)
         if self._metadata is None and self._owned and moved == self._moved:
             # Nothing was revoked or lost in this poll, so what it says fits our picture.
-            self._capture()
+            self._guard_callback()
         return first is not None
 
-    def _hold(self) -> bool:
+    def _pause_fetching(self) -> bool:
         """Wait while there is no room; return whether to poll all the same.
 
         The group is polled in any case before long: with the partitions paused, polling
@@ -202,47 +211,47 @@ class GroupMember(threading.Thread):
         now = time.monotonic()
         if self._full_since is None:
             self._full_since = now
-        if not self._intake.held and now - self._full_since < FULL_S_MAX:
+        if not self._fetch_control.held and now - self._full_since < FULL_S_MAX:
             command = self._next_command(FULL_WAIT_S)
             if command is not None:
                 self._do(command)
             return False
-        self._intake.hold()
+        self._fetch_control.pause_all()
         return True
 
-    def _unhold(self) -> None:
+    def _resume_fetching(self) -> None:
         self._full_since = None
-        self._intake.release()
+        self._fetch_control.release()
 
     def _hand_over(self, messages: list[Any]) -> None:
         good = []
         for message in messages:
             error = message.error()
             if error is None or error.code() == KafkaError._PARTITION_EOF:
-                if Partition(message.topic(), message.partition()) in self._intake:
+                if Partition(message.topic(), message.partition()) in self._fetch_control:
                     good.append(message)
             else:
-                self._trouble(error, message)
+                self._on_client_error(error, message)
         if good:
             self._handed += len(good)
             self._tell(Records(good))
 
-    def _trouble(self, error: KafkaError, message: Any) -> None:
+    def _on_client_error(self, error: KafkaError, message: Any) -> None:
         """React to what the consumer reports beside records."""
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             partition = Partition(message.topic(), message.partition())
-            if partition in self._intake:
-                self._intake.forget(partition)
-                self._tell(Halted(partition, HaltReason.OFFSET_OUT_OF_RANGE, OUT_OF_RANGE))
+            if partition in self._fetch_control:
+                self._fetch_control.forget(partition)
+                self._tell(PartitionHalted(partition, HaltReason.OFFSET_OUT_OF_RANGE, OUT_OF_RANGE))
         elif error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID) or error.fatal():
-            raise Refused(error.str())
+            raise FatalGroupError(error.str())
         elif not error.retriable() and error.code() != KafkaError._MAX_POLL_EXCEEDED:
-            noted(error)
+            log_client_error(error)
 
     # The client
 
     def _new_consumer(self) -> Consumer:
-        return Consumer({**settings.consumer(self._config), "error_cb": noted})
+        return Consumer({**settings.consumer(self._config), "error_cb": log_client_error})
 
     def _join(self) -> None:
         self._consumer.subscribe(
@@ -252,7 +261,7 @@ class GroupMember(threading.Thread):
             on_lost=self._on_lost,
         )
 
-    def _join_anew(self, why: str) -> None:
+    def _rejoin(self, why: str) -> None:
         """Join with another client; what was ours is lost until the group gives it again.
 
         A coordinator that fails between taking a static member in and telling it so refuses it
@@ -261,7 +270,7 @@ class GroupMember(threading.Thread):
         """
         now = time.monotonic()
         if now - self._refused_at < JOIN_ANEW_S_MIN:
-            raise Fenced(
+            raise FencedError(
                 f"the group refuses us as {self._config.instance_id} again and again: its "
                 "coordinator fails, or another worker has the same KAFKA__INSTANCE_ID; every "
                 f"worker needs its own ({why})"
@@ -269,13 +278,13 @@ class GroupMember(threading.Thread):
         self._refused_at = now
         log.warning("joining_anew", error=why)
         self._lose(list(self._owned))
-        self._let_go(self._consumer.close)
+        self._close_clients(self._consumer.close)
         self._consumer = self._new_consumer()
-        self._intake = Intake(self._consumer)
+        self._fetch_control = FetchControl(self._consumer)
         self._full_since = None
         self._join()
 
-    def _let_go(self, close: Callable[[], object]) -> None:
+    def _close_clients(self, close: Callable[[], object]) -> None:
         try:
             close()
         except Exception as error:  # noqa: BLE001  a client in a bad state raises anything
@@ -283,16 +292,16 @@ class GroupMember(threading.Thread):
 
     # Commands
 
-    def _do(self, command: Command) -> None:
+    def _do(self, command: ConsumerCommand) -> None:
         match command:
             case Commit(checkpoint):
                 self._commit(checkpoint)
-            case Read(partition, offset, assignment):
+            case StartReading(partition, offset, assignment):
                 if self._owned.get(partition) == assignment:
-                    self._intake.begin(partition, offset)
+                    self._fetch_control.begin(partition, offset)
             case Pause(partition):
-                self._intake.stop(partition)
-            case Release():
+                self._fetch_control.stop(partition)
+            case FinishRevocation():
                 self._revoking = False
             case Leave():
                 self._leaving = True
@@ -309,19 +318,21 @@ class GroupMember(threading.Thread):
         started_at = time.monotonic()
         try:
             shares = checkpoint.shares.items()
-            if any(self._owned.get(partition) != share.opening for partition, share in shares):
-                raise CommitAborted("a partition of the checkpoint is not ours any more")
+            if any(
+                self._owned.get(partition) != share.assignment_epoch for partition, share in shares
+            ):
+                raise CommitAbortedError("a partition of the checkpoint is not ours any more")
             if self._metadata is None:
-                raise CommitAborted("the group is moving")
+                raise CommitAbortedError("the group is moving")
             self._transactions.commit(checkpoint, self._metadata)
-        except StaleGroup as error:
+        except StaleGenerationError as error:
             self._metadata = None
             self._tell(Aborted(checkpoint=checkpoint, reason=str(error)))
             return
-        except CommitAborted as error:
+        except CommitAbortedError as error:
             self._tell(Aborted(checkpoint=checkpoint, reason=str(error)))
             return
-        except Unresolved as error:
+        except CommitOutcomeUnknown as error:
             log.warning("commit_unresolved", error=str(error), sequence=checkpoint.sequence)
             self._unresolved = (checkpoint, started_at)
             self._resolve_at = time.monotonic() + RESOLVE_EVERY_S
@@ -335,11 +346,11 @@ class GroupMember(threading.Thread):
         checkpoint, started_at = self._unresolved
         try:
             self._transactions.resolve(checkpoint)
-        except Unresolved as error:
+        except CommitOutcomeUnknown as error:
             log.warning("commit_unresolved", error=str(error), sequence=checkpoint.sequence)
             self._resolve_at = time.monotonic() + RESOLVE_EVERY_S
             return
-        except CommitAborted as error:
+        except CommitAbortedError as error:
             self._tell(Aborted(checkpoint=checkpoint, reason=str(error)))
         else:
             self._committed(checkpoint, started_at)
@@ -355,7 +366,7 @@ class GroupMember(threading.Thread):
     # Rebalances: called by the client, in this thread, from within poll
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        self._capture()
+        self._guard_callback()
         partitions = _partitions(assigned)
         self._assignments += 1
         for partition in partitions:
@@ -372,18 +383,18 @@ class GroupMember(threading.Thread):
             self._restorer.restore(partitions, self._assignments)
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
-        self._capture()
+        self._guard_callback()
         self._moved += 1
         partitions = _partitions(revoked)
         if partitions and not self._leaving:
             self._revoking = True
-            self._tell(Revoking(partitions))
+            self._tell(RevocationStarted(partitions))
             while self._revoking:
                 command = self._next_command(0.1)
                 if command is not None:
                     self._do(command)
                 self._resolve()
-        self._disown(partitions)
+        self._drop_partitions(partitions)
         consumer.incremental_unassign(revoked)
 
     def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
@@ -393,17 +404,17 @@ class GroupMember(threading.Thread):
     def _lose(self, partitions: Sequence[Partition]) -> None:
         self._metadata = None
         self._moved += 1
-        self._disown(partitions)
+        self._drop_partitions(partitions)
         if partitions:
-            self._tell(Lost(partitions))
+            self._tell(PartitionsLost(partitions))
 
-    def _disown(self, partitions: Sequence[Partition]) -> None:
+    def _drop_partitions(self, partitions: Sequence[Partition]) -> None:
         for partition in partitions:
             self._owned.pop(partition, None)
-            self._intake.forget(partition)
+            self._fetch_control.forget(partition)
         self._restorer.forget(partitions)
 
-    def _capture(self) -> None:
+    def _guard_callback(self) -> None:
         """Take the group's metadata as of now: only here does it fit our own picture."""
         metadata = self._consumer.consumer_group_metadata()
         self._metadata = metadata if self._consumer.memberid() else None
@@ -411,9 +422,9 @@ class GroupMember(threading.Thread):
     def _close(self) -> None:
         self._leaving = True
         self._restorer.close()
-        self._let_go(self._transactions.close)
-        self._let_go(self._consumer.close)
-        self._tell(Left())
+        self._close_clients(self._transactions.close)
+        self._close_clients(self._consumer.close)
+        self._tell(Closed())
 
 
 def _partitions(named: Iterable[TopicPartition]) -> list[Partition]:
@@ -427,7 +438,7 @@ SEEK_TRIES = 25
 SEEK_WAIT_S = 0.02
 
 
-class Intake:
+class FetchControl:
     """Seeks, pauses and resumes a consumer's partitions; on that consumer's thread only.
 
     A partition that was assigned is paused until ``begin``. While all are held, polling
@@ -460,7 +471,7 @@ class Intake:
         """Take nothing of a partition any more that the client reads no longer."""
         self._partitions.discard(partition)
 
-    def hold(self) -> None:
+    def pause_all(self) -> None:
         """Read nothing until released."""
         if not self.held:
             self.held = True

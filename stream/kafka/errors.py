@@ -7,7 +7,7 @@ from stream.errors import StartupError
 
 log = structlog.get_logger()
 
-DENIED = frozenset(
+AUTH_ERRORS = frozenset(
     {
         KafkaError._AUTHENTICATION,
         KafkaError.SASL_AUTHENTICATION_FAILED,
@@ -17,22 +17,22 @@ DENIED = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
-GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+OFFSET_ERRORS = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 
-def noted(error: KafkaError) -> None:
+def log_client_error(error: KafkaError) -> None:
     """Log what a client reports of connections and logins. It is a client's ``error_cb``."""
     log.warning("consumer_error", error=error.name(), detail=error.str())
 
 
-def explained(error: Exception) -> StartupError | None:
+def startup_error_for(error: Exception) -> StartupError | None:
     """Return what a person is to do about an exception of Kafka's client; None for others."""
     return as_startup_error(error.args[0]) if isinstance(error, KafkaException) else None
 
 
 def as_startup_error(error: KafkaError) -> StartupError:
     """Return what a person is to do about an error, with its exit code."""
-    if error.code() in DENIED:
+    if error.code() in AUTH_ERRORS:
         return StartupError(
             f"Kafka forbids it: {error.str()}; see docs/reference/access.md for the rights, and "
             "KAFKA__PROPERTIES for credentials",
@@ -41,7 +41,7 @@ def as_startup_error(error: KafkaError) -> StartupError:
     if error.code() == KafkaError._INVALID_ARG:
         text = f"Kafka's client does not take its settings: {error.str()}; check KAFKA__PROPERTIES"
         return StartupError(text, exit_code=78)
-    if error.code() in GONE:
+    if error.code() in OFFSET_ERRORS:
         text = "records were deleted by retention while they were read: run it again"
         return StartupError(text, exit_code=75)
     return StartupError(

@@ -17,9 +17,9 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
-from stream.errors import KafkaFailed
+from stream.errors import KafkaUnavailableError
 from stream.kafka import config as settings
-from stream.kafka.config import KafkaConfig, LoginWatch
+from stream.kafka.config import CredentialRefresher, KafkaConfig
 from stream.kafka.metadata import ASK_S, committed
 from stream.record import Partition
 
@@ -81,7 +81,7 @@ class LagMeter:
         self._looker = Consumer(
             {**settings.reader(config), "client.id": "lag-times", "queued.min.messages": 1}
         )
-        self._login = LoginWatch(config)
+        self._login = CredentialRefresher(config)
         self._times: dict[int, tuple[int, float | None]] = {}
 
     def close(self) -> None:
@@ -94,7 +94,8 @@ class LagMeter:
         """Return how far the group is.
 
         Raises:
-            KafkaFailed: Kafka did not answer; partitions without a leader are only left out.
+            KafkaUnavailableError: Kafka did not answer; partitions without a leader are only left
+            out.
         """
         self._login.renew((self._admin, self._reader, self._looker))
         try:
@@ -103,7 +104,7 @@ class LagMeter:
             text = (
                 f"Kafka does not say: {error.args[0].str()}; `wootric-stream doctor` looks closer"
             )
-            raise KafkaFailed(text) from error
+            raise KafkaUnavailableError(text) from error
 
     def _measure(self) -> GroupLag:
         config = self._config

@@ -29,7 +29,12 @@ from confluent_kafka.admin import (
 from stream.errors import StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
-from stream.kafka.protocol import Begun, End, Kept, Sized
+from stream.kafka.protocol import (
+    EndOffsetKnown,
+    LedgerStartKnown,
+    PartitionCountKnown,
+    RetentionKnown,
+)
 from stream.record import Partition
 
 ASK_S = 5.0
@@ -166,14 +171,16 @@ RETENTION_EVERY_S = 300.0
 LEADERS_S_MAX = 0.5
 
 
-class InputWatch:
+class MetadataPoller:
     """Asks without waiting: ``tell`` gets the answers, from a thread of the client's."""
 
     def __init__(
         self,
         config: KafkaConfig,
         *,
-        tell: Callable[[End | Kept | Sized | Begun], None],
+        tell: Callable[
+            [EndOffsetKnown | RetentionKnown | PartitionCountKnown | LedgerStartKnown], None
+        ],
         trims: bool = False,
     ) -> None:
         """``trims``: whether it matters where the ledger begins."""
@@ -226,7 +233,7 @@ class InputWatch:
 
     def _ended(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
         if answer.exception() is None and answer.result().offset >= 0:
-            self._tell(End(partition, answer.result().offset))
+            self._tell(EndOffsetKnown(partition, answer.result().offset))
         else:
             self._leaders_moved = True
 
@@ -240,7 +247,7 @@ class InputWatch:
 
     def _begun(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
         if answer.exception() is None and answer.result().offset >= 0:
-            self._tell(Begun(partition, answer.result().offset))
+            self._tell(LedgerStartKnown(partition, answer.result().offset))
 
     def _ask_for_retention(self) -> None:
         asked = ConfigResource(ResourceType.TOPIC, self._topic)
@@ -251,7 +258,7 @@ class InputWatch:
     def _kept(self, answer: "Future[dict[str, ConfigEntry]]") -> None:
         entry = None if answer.exception() else answer.result().get("retention.ms")
         if entry is not None and entry.value is not None:
-            self._tell(Kept(int(entry.value)))
+            self._tell(RetentionKnown(int(entry.value)))
 
     def _ask_for_size(self) -> None:
         topic = TopicCollection([self._topic])
@@ -261,7 +268,7 @@ class InputWatch:
     def _sized(self, answer: "Future[TopicDescription]") -> None:
         if answer.exception() is None and answer.result().partitions:
             self._unsized = False
-            self._tell(Sized(len(answer.result().partitions)))
+            self._tell(PartitionCountKnown(len(answer.result().partitions)))
 
     def _find_leaders(self) -> None:
         """Let the admin client look for new leaders, which it never does by itself."""
@@ -296,7 +303,7 @@ def offsets_at(config: KafkaConfig, times_ms: Mapping[int, int]) -> dict[int, in
     return {one.partition: one.offset if one.offset >= 0 else None for one in found}
 
 
-def set_offsets(
+def reset_offsets(
     config: KafkaConfig, offsets: Mapping[int, int], metadata: Mapping[int, str]
 ) -> None:
     """Commit offsets for the group from outside, and make sure that it has them.
@@ -322,14 +329,14 @@ def set_offsets(
                 KafkaError.ILLEGAL_GENERATION,
                 KafkaError.REBALANCE_IN_PROGRESS,
             }:
-                raise occupied(config, ["a worker that has just joined"]) from error
+                raise group_not_empty(config, ["a worker that has just joined"]) from error
             raise
         _make_sure(consumer, config, offsets)
     finally:
         consumer.close()
 
 
-def occupied(config: KafkaConfig, members: Iterable[str]) -> StartupError:
+def group_not_empty(config: KafkaConfig, members: Iterable[str]) -> StartupError:
     """Return the error that says how to empty the group."""
     return StartupError(
         f"the group {config.group_id} has members: {', '.join(members)}. Stop all workers first "

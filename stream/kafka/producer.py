@@ -11,10 +11,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stream.codec.event import SEGMENT_EVENT, encode_event, event_from_parsed, event_key
 from stream.codec.json_text import parse
-from stream.errors import KafkaFailed, StartupError, StreamError
+from stream.errors import KafkaUnavailableError, StartupError, StreamError
 from stream.kafka import config as settings
-from stream.kafka.config import KafkaConfig, LoginWatch
-from stream.kafka.errors import noted
+from stream.kafka.config import CredentialRefresher, KafkaConfig
+from stream.kafka.errors import log_client_error
 from stream.record import Record
 
 SAY_EVERY_S = 1.0
@@ -22,7 +22,7 @@ FLUSH_S = 60
 
 
 @dataclass(slots=True)
-class Report:
+class PublishResult:
     """How many lines were published, how many were not JSON, and the first of those."""
 
     published: int = 0
@@ -50,7 +50,7 @@ def publish(
     *,
     header: bytes = SEGMENT_EVENT.header,
     say: Callable[[str], None],
-) -> Report:
+) -> PublishResult:
     """Publish every line that is JSON, each event's value in the framing of the header; return
     once the brokers have them all.
 
@@ -58,7 +58,7 @@ def publish(
         StartupError: Kafka did not take them.
     """
     producer = Producer(settings.plain_producer(config))
-    report = Report()
+    report = PublishResult()
     failures: list[str] = []
     said_at = time.monotonic()
 
@@ -122,7 +122,7 @@ def _silent(_: str) -> None:
     """Say nothing."""
 
 
-class Sender:
+class BulkProducer:
     """Produces records in their order, at most ``rate`` a second over all calls."""
 
     def __init__(
@@ -210,7 +210,7 @@ POLL_S = 0.1
 CLOSE_S = 5.0
 
 
-class NotTaken(StreamError):  # noqa: N818  (a state, not a defect)
+class NotAcknowledgedError(StreamError):
     """Kafka did not acknowledge all records in time: some may be there all the same.
 
     ``error`` is librdkafka's word for it, or ``_AWAY``: from a bounded set.
@@ -235,7 +235,7 @@ class _Group:
         self.future = future
 
 
-class AcknowledgedProducer:
+class AsyncProducer:
     """An idempotent producer, on the event loop that it is made on.
 
     While Kafka does not answer, one group at a time is tried, and all others are refused at
@@ -248,7 +248,7 @@ class AcknowledgedProducer:
         *,
         record_bytes_max: int,
         ack_s: float,
-        failed: Callable[[KafkaFailed], None],
+        failed: Callable[[KafkaUnavailableError], None],
     ) -> None:
         self.polled_at = time.monotonic()
         self.away = False
@@ -262,7 +262,7 @@ class AcknowledgedProducer:
         self._closed = threading.Event()
         own = settings.acknowledged_producer(config, record_bytes_max=record_bytes_max, ack_s=ack_s)
         self._producer = Producer({**own, "error_cb": self._error})
-        self._login = LoginWatch(config)
+        self._login = CredentialRefresher(config)
         self._thread = threading.Thread(target=self._poll, name="kafka-producer", daemon=True)
         self._thread.start()
 
@@ -270,10 +270,10 @@ class AcknowledgedProducer:
         """Return once every record is acknowledged; those of one key lie in this order.
 
         Raises:
-            NotTaken: not all were, or not in time. Those that were stay.
+            NotAcknowledgedError: not all were, or not in time. Those that were stay.
         """
         if self.away and self._waiting:
-            raise NotTaken("_AWAY")
+            raise NotAcknowledgedError("_AWAY")
         self._waiting += 1
         try:
             error = await self._acknowledged(records)
@@ -281,7 +281,7 @@ class AcknowledgedProducer:
             self._waiting -= 1
         self._note(error)
         if error:
-            raise NotTaken(error)
+            raise NotAcknowledgedError(error)
 
     def _note(self, error: str) -> None:
         if error and not self.away:
@@ -330,10 +330,10 @@ class AcknowledgedProducer:
 
     def _error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:
-            failure = KafkaFailed(f"the producer is beyond repair: {error.str()}")
+            failure = KafkaUnavailableError(f"the producer is beyond repair: {error.str()}")
             self._loop.call_soon_threadsafe(self._failed, failure)
         else:
-            noted(error)
+            log_client_error(error)
 
 
 def _settle(groups: Sequence[_Group]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from stream.engine.checkpoint import Checkpoint
 from stream.engine.task_manager import HaltReason
 from stream.record import Partition
-from stream.state.store import State
+from stream.state.store import StateStore
 
 # To the loop
 
@@ -29,7 +29,7 @@ class Assigned:
 
 
 @dataclass(frozen=True, slots=True)
-class Sized:
+class PartitionCountKnown:
     """The input has so many partitions, ours and others'; told after each assignment."""
 
     partitions: int
@@ -53,7 +53,7 @@ class Restored:
 
     partition: Partition
     assignment: int
-    state: State
+    state: StateStore
     next_offset: int
     entries: int
     took_s: float
@@ -61,7 +61,7 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class LedgerStartKnown:
     """Where the ledger of a partition begins: what lay before is forgotten."""
 
     partition: Partition
@@ -76,14 +76,14 @@ class Records:
 
 
 @dataclass(frozen=True, slots=True)
-class Revoking:
-    """These partitions are to be given away: finish, commit, then answer ``Release``."""
+class RevocationStarted:
+    """These partitions are to be given away: finish, commit, then answer ``FinishRevocation``."""
 
     partitions: Sequence[Partition]
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class PartitionsLost:
     """These partitions are somebody else's already."""
 
     partitions: Sequence[Partition]
@@ -111,7 +111,7 @@ class Aborted:
 
 
 @dataclass(frozen=True, slots=True)
-class Halted:
+class PartitionHalted:
     """A partition stands still until somebody acts; the detail says on what."""
 
     partition: Partition
@@ -120,7 +120,7 @@ class Halted:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class EndOffsetKnown:
     """Where a partition ends: its last stable offset."""
 
     partition: Partition
@@ -128,7 +128,7 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RetentionKnown:
     """For how long the input is kept, in milliseconds; negative: for ever."""
 
     retention_ms: int
@@ -142,27 +142,27 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Closed:
     """The member has closed its clients; nothing comes after this."""
 
 
-Notice: TypeAlias = (
+ConsumerEvent: TypeAlias = (
     Joined
     | Assigned
-    | Sized
+    | PartitionCountKnown
     | Restoring
     | Restored
-    | Begun
+    | LedgerStartKnown
     | Records
-    | Revoking
-    | Lost
+    | RevocationStarted
+    | PartitionsLost
     | Committed
     | Aborted
-    | Halted
-    | End
-    | Kept
+    | PartitionHalted
+    | EndOffsetKnown
+    | RetentionKnown
     | Failed
-    | Left
+    | Closed
 )
 
 # To the member
@@ -183,7 +183,7 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class StartReading:
     """Read this partition from this offset on, if this is still its assignment."""
 
     partition: Partition
@@ -192,7 +192,7 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class FinishRevocation:
     """What there was to do for the partitions that are being revoked is done."""
 
 
@@ -201,4 +201,4 @@ class Leave:
     """Close the clients and end."""
 
 
-Command: TypeAlias = Commit | Read | Pause | Release | Leave
+ConsumerCommand: TypeAlias = Commit | StartReading | Pause | FinishRevocation | Leave

@@ -11,26 +11,26 @@ from typing import Any, Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream.codec.dead_letter import noted
-from stream.errors import KafkaFailed, StartupError
+from stream.errors import KafkaUnavailableError, StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.errors import as_startup_error
 from stream.kafka.metadata import ASK_S, Group, committed
 from stream.record import Partition, Record
 from stream.state.ledger import EVENT, INTENT, REMOTE_ID_HEADER, EventEntry, EventOutcome, decode
-from stream.state.store import MemoryState, RawEntry, State
+from stream.state.store import InMemoryStateStore, RawEntry, StateStore
 
 
 @contextmanager
-def surveying(config: KafkaConfig) -> Iterator["Survey"]:
+def open_reader(config: KafkaConfig) -> Iterator["TopicReader"]:
     """Yield a survey; what Kafka refuses becomes a message that says what to do.
 
     Raises:
         StartupError: Kafka gave no answer, refused, or has deleted what was to be read.
     """
-    survey: Survey | None = None
+    survey: TopicReader | None = None
     try:
-        survey = Survey(config)
+        survey = TopicReader(config)
         yield survey
     except KafkaException as error:
         raise as_startup_error(error.args[0]) from error
@@ -39,7 +39,7 @@ def surveying(config: KafkaConfig) -> Iterator["Survey"]:
             survey.close()
 
 
-class Survey:
+class TopicReader:
     """Looks at committed state only, as any reader of these topics would."""
 
     def __init__(self, config: KafkaConfig) -> None:
@@ -118,7 +118,7 @@ class Survey:
         barriers = self.group.ends(topic, begins) if stops is None else stops
         reader = self._idle.pop() if self._idle else Consumer(settings.reader(self.config))
         try:
-            for chunk in chunks(reader, topic, begins, barriers, exactly=stops is not None):
+            for chunk in read_chunks(reader, topic, begins, barriers, exactly=stops is not None):
                 yield from map(read_record, chunk.messages)
         finally:
             reader.unassign()
@@ -213,8 +213,8 @@ def headers_of(message: Any) -> tuple[tuple[str, bytes | None], ...]:
 # Records of the ledger, taken over into the states of their partitions
 
 
-def fold(
-    states: Mapping[int, State], messages: Iterable[Message], counts: Counter[int]
+def apply_changelog(
+    states: Mapping[int, StateStore], messages: Iterable[Message], counts: Counter[int]
 ) -> dict[int, int]:
     """Take records of the ledger over into the states of their partitions, and count them.
 
@@ -233,7 +233,7 @@ def fold(
         last[number] = message
     ends = {number: (message.offset() or 0) + 1 for number, message in last.items()}
     for number, end in ends.items():
-        states[number].fold(entries[number], end)
+        states[number].apply_changelog(entries[number], end)
         counts[number] += len(entries[number])
     return ends
 
@@ -263,7 +263,7 @@ class Chunk:
     reached: Sequence[int]
 
 
-def chunks(
+def read_chunks(
     reader: Consumer,
     topic: str,
     begins: Mapping[int, int],
@@ -334,10 +334,10 @@ POLL_RECORDS_MAX = 500
 CHUNK_S_MAX = 1.0
 
 
-class Peek:
+class CommittedReader:
     """Reads committed records only. Use as a context manager, while the brokers are there.
 
-    What is asked within raises ``KafkaFailed`` where Kafka gives no answer.
+    What is asked within raises ``KafkaUnavailableError`` where Kafka gives no answer.
     """
 
     def __init__(self, config: KafkaConfig) -> None:
@@ -362,7 +362,7 @@ class Peek:
         self._group.close()
         if isinstance(error, KafkaException):
             text = f"{error.args[0].str()}; `wootric-stream doctor` looks closer"
-            raise KafkaFailed(f"Kafka could not be read: {text}") from error
+            raise KafkaUnavailableError(f"Kafka could not be read: {text}") from error
 
     def starts(self) -> dict[Partition, int]:
         """Return where a worker would begin to read: the committed offset, else the beginning.
@@ -388,15 +388,15 @@ class Peek:
             starts[Partition(topic, one.partition)] = max(one.offset, low)
         return starts
 
-    def states(self, partitions: Iterable[Partition]) -> dict[Partition, MemoryState]:
+    def states(self, partitions: Iterable[Partition]) -> dict[Partition, InMemoryStateStore]:
         """Return the fold of each partition's ledger; empty where there is no ledger yet."""
         topic = self._config.ledger_topic
-        states = {partition: MemoryState() for partition in partitions}
+        states = {partition: InMemoryStateStore() for partition in partitions}
         by_number = {partition.number: state for partition, state in states.items()}
         numbers = by_number.keys() & set(self._group.partitions(topic))
         messages = self._read(topic, self._group.ends(topic, numbers, earliest=True))
         while some := list(islice(messages, POLL_RECORDS_MAX)):
-            fold(by_number, some, Counter())
+            apply_changelog(by_number, some, Counter())
         return states
 
     def records(self, starts: Mapping[Partition, int]) -> Iterator[Record]:

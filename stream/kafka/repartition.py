@@ -24,10 +24,10 @@ from confluent_kafka import (
 )
 
 from stream.codec.dead_letter import DeadLetter
-from stream.errors import Fenced
+from stream.errors import FencedError
 from stream.kafka import config as settings
-from stream.kafka.config import KafkaConfig, LoginWatch
-from stream.kafka.errors import noted
+from stream.kafka.config import CredentialRefresher, KafkaConfig
+from stream.kafka.errors import log_client_error
 from stream.kafka.metadata import committed
 from stream.record import Partition, Record
 
@@ -42,7 +42,7 @@ OURS_NO_MORE = frozenset(
     {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.FENCED_INSTANCE_ID}
 )
 
-Output: TypeAlias = tuple[bytes | None, bytes] | DeadLetter | None
+OutputRecord: TypeAlias = tuple[bytes | None, bytes] | DeadLetter | None
 """Key and value for the input, or a dead letter, or nothing."""
 
 
@@ -52,7 +52,7 @@ class RekeyObserver(Protocol):
     def joined(self) -> None:
         """The group has given an assignment, perhaps an empty one."""
 
-    def transferred(self, outputs: Sequence[Output]) -> None:
+    def transferred(self, outputs: Sequence[OutputRecord]) -> None:
         """A transaction was committed with these."""
 
     def aborted(self, reason: str) -> None:
@@ -62,7 +62,7 @@ class RekeyObserver(Protocol):
         """So many records are not read yet; None: the partition is not ours any more."""
 
 
-class Rekeyer(threading.Thread):
+class Repartitioner(threading.Thread):
     """One member of the bridge's own group. ``ended`` is called from the thread, at its end,
     with what ended it.
 
@@ -75,7 +75,7 @@ class Rekeyer(threading.Thread):
         *,
         source: str,
         record_bytes_max: int,
-        convert: Callable[[Record], Output],
+        convert: Callable[[Record], OutputRecord],
         observer: RekeyObserver,
         ended: Callable[[BaseException | None], object],
     ) -> None:
@@ -112,7 +112,7 @@ class Rekeyer(threading.Thread):
                 self._session()
             except KafkaException as error:
                 if error.args[0].code() in OURS_NO_MORE:
-                    raise Fenced(
+                    raise FencedError(
                         f"another bridge uses {self._config.transactional_id}: give each its own "
                         "KAFKA__INSTANCE_ID"
                     ) from error
@@ -132,9 +132,9 @@ class Rekeyer(threading.Thread):
         )
         # Whatever a predecessor left open is ended before its offsets are asked for.
         producer.init_transactions(START_S)
-        consumer = Consumer({**settings.consumer(self._config), "error_cb": noted})
+        consumer = Consumer({**settings.consumer(self._config), "error_cb": log_client_error})
         try:
-            login = LoginWatch(self._config)
+            login = CredentialRefresher(self._config)
             consumer.subscribe(
                 [self._source],
                 on_assign=self._on_assign,
@@ -182,7 +182,7 @@ class Rekeyer(threading.Thread):
         elif error.fatal() or error.code() in OURS_NO_MORE:
             raise KafkaException(error)
         elif not error.retriable():
-            noted(error)
+            log_client_error(error)
 
     def _transfer(self, producer: Producer, records: Sequence[Record]) -> None:
         """Write what the records stand for, and their offsets, in one transaction."""
@@ -201,7 +201,7 @@ class Rekeyer(threading.Thread):
         self._positions.update(offsets)
         self._observer.transferred(outputs)
 
-    def _produce(self, producer: Producer, output: Output) -> None:
+    def _produce(self, producer: Producer, output: OutputRecord) -> None:
         while output is not None:
             try:
                 if isinstance(output, DeadLetter):

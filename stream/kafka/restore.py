@@ -24,11 +24,16 @@ from stream.engine.task_manager import HaltReason
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.metadata import ASK_S, Group, committed
-from stream.kafka.protocol import Failed, Halted, Restored, Restoring
-from stream.kafka.reader import chunks, fold
-from stream.kafka.transactions import LedgerEnds, Stamp, fence
+from stream.kafka.protocol import Failed, PartitionHalted, Restored, Restoring
+from stream.kafka.reader import apply_changelog, read_chunks
+from stream.kafka.transactions import CommitMetadata, LedgerEndOffsets, fence
 from stream.record import Partition
-from stream.state.store import Keeper, LedgerPart, MemoryState, Opened
+from stream.state.store import (
+    InMemoryStateStore,
+    LedgerPartitionInfo,
+    OpenedStore,
+    StateStoreProvider,
+)
 
 log = structlog.get_logger()
 
@@ -52,10 +57,10 @@ STABLE_S = 0.3
 
 PROGRESS_S = 1.0
 
-Tell = Callable[[Restored | Restoring | Halted | Failed], None]
+Tell = Callable[[Restored | Restoring | PartitionHalted | Failed], None]
 
 
-class Restorer:
+class ChangelogRestorer:
     """Restores assignments, each in a thread of its own; other partitions flow meanwhile."""
 
     def __init__(
@@ -63,9 +68,9 @@ class Restorer:
         config: KafkaConfig,
         *,
         group: Group,
-        ends: LedgerEnds,
+        ends: LedgerEndOffsets,
         tell: Tell,
-        keeper: Keeper | None = None,
+        keeper: StateStoreProvider | None = None,
     ) -> None:
         self._keeper = keeper
         self._config = config
@@ -106,7 +111,7 @@ class Restorer:
                 return
             wait_s = LEDGER_LOOK_S
             try:
-                restore = Restore(
+                restore = PartitionRestore(
                     self._config,
                     left,
                     assignment,
@@ -132,12 +137,12 @@ class Restorer:
                 restore.close()
             for partition in set(restore.missing) - halted:
                 halted.add(partition)
-                self._tell(Halted(partition, HaltReason.LEDGER_MISSING, LEDGER_MISSING))
+                self._tell(PartitionHalted(partition, HaltReason.LEDGER_MISSING, LEDGER_MISSING))
             left = restore.left
             self._closed.wait(wait_s if left else 0)
 
 
-class Restore:
+class PartitionRestore:
     """One restore of some partitions."""
 
     def __init__(
@@ -147,10 +152,10 @@ class Restore:
         assignment: int,
         *,
         group: Group,
-        ends: LedgerEnds,
+        ends: LedgerEndOffsets,
         tell: Tell,
         wanted: Callable[[Partition], bool],
-        keeper: Keeper | None = None,
+        keeper: StateStoreProvider | None = None,
     ) -> None:
         self._config = config
         self._assignment = assignment
@@ -164,7 +169,7 @@ class Restore:
         self._partitions = {partition.number: partition for partition in partitions}
         self._starts: dict[int, int] = {}
         self._barriers: dict[int, int] = {}
-        self._opened: dict[int, Opened] = {}
+        self._opened: dict[int, OpenedStore] = {}
         self._entries: Counter[int] = Counter()
         self._told_at = self._began_at
         self._ghosts_fenced = False
@@ -227,7 +232,7 @@ class Restore:
                 if opened is not None:
                     opened.state.close()
 
-    def _committed(self) -> dict[int, tuple[int, Stamp | None]]:
+    def _committed(self) -> dict[int, tuple[int, CommitMetadata | None]]:
         """Return the stable committed offsets with their stamps.
 
         A dead worker's transaction that holds them up is ended.
@@ -244,11 +249,13 @@ class Restore:
                 if time.monotonic() - began_at > GHOST_WAIT_S:
                     self._fence_ghosts()
             else:
-                return {one.partition: (one.offset, Stamp.read(one.metadata)) for one in found}
+                return {
+                    one.partition: (one.offset, CommitMetadata.read(one.metadata)) for one in found
+                }
 
     def _halt(self, number: int, reason: HaltReason, detail: str) -> None:
         """Say that a partition cannot start: to go on would be to lose or to repeat something."""
-        self._tell(Halted(self._partitions.pop(number), reason, detail))
+        self._tell(PartitionHalted(self._partitions.pop(number), reason, detail))
 
     def _fold(self) -> None:
         topic = self._config.ledger_topic
@@ -257,12 +264,12 @@ class Restore:
         places = {number: opened.covered for number, opened in self._opened.items()}
         barriers = {number: self._barriers[number] for number in places}
         last_progress_at = time.monotonic()
-        for chunk in chunks(self._reader, topic, places, barriers):
+        for chunk in read_chunks(self._reader, topic, places, barriers):
             self._give_up_unwanted()
             if not self._partitions:
                 return
             states = {number: opened.state for number, opened in self._opened.items()}
-            places.update(fold(states, chunk.messages, self._entries))
+            places.update(apply_changelog(states, chunk.messages, self._entries))
             for number in chunk.reached:
                 self._reached(number)
             self._tell_progress(places)
@@ -278,14 +285,14 @@ class Restore:
         begins = {number: begin for number, begin in begins.items() if number in self._partitions}
         if self._keeper is None:
             for number, begin in begins.items():
-                self._opened[number] = Opened(MemoryState(), begin, warm=False)
+                self._opened[number] = OpenedStore(InMemoryStateStore(), begin, warm=False)
             return
         cluster_id = self._group.cluster_id()
         topic_id = self._group.topic_id(self._config.ledger_topic)
         settings_ = self._group.settings_of(self._config.ledger_topic)
         kept_ms = int(settings_["retention.ms"])
         for number, begin in begins.items():
-            part = LedgerPart(
+            part = LedgerPartitionInfo(
                 cluster_id=cluster_id,
                 topic_id=topic_id,
                 number=number,
@@ -338,7 +345,7 @@ class Restore:
             found = committed(latest, self._partitions.values())
         finally:
             latest.close()
-        stamps = [Stamp.read(offset.metadata) for offset in found]
+        stamps = [CommitMetadata.read(offset.metadata) for offset in found]
         names = {stamp.instance for stamp in stamps if stamp is not None}
         ghosts = names - self._group.living() - {self._config.instance_id}
         for ghost in ghosts:

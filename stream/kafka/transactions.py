@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from stream.codec.dead_letter import DeadLetter
 from stream.engine.checkpoint import Checkpoint, LedgerRecord
-from stream.errors import CommitAborted, Fenced, KafkaFailed, StartupError
+from stream.errors import CommitAbortedError, FencedError, KafkaUnavailableError, StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.metadata import committed
@@ -36,7 +36,7 @@ OFFSET_BEHIND = "the ledger's partition {} took a record at offset {}, but it re
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class CommitMetadata:
     """Who committed an offset, in which transaction, and where the ledger ended."""
 
     instance: str
@@ -60,13 +60,13 @@ class Stamp:
         except ValueError:
             return None
 
-    def same_commit(self, other: "Stamp | None") -> bool:
+    def same_commit(self, other: "CommitMetadata | None") -> bool:
         """Whether both are of one transaction."""
         mine = (self.instance, self.epoch, self.sequence)
         return other is not None and mine == (other.instance, other.epoch, other.sequence)
 
 
-class LedgerEnds:
+class LedgerEndOffsets:
     """Where each partition of the ledger ends at the least, and whether one fell behind that."""
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ READ_BACK_S = 5.0
 """Short, since nobody polls the group meanwhile; it is tried again."""
 
 
-class StaleGroup(CommitAborted):
+class StaleGenerationError(CommitAbortedError):
     """The group has moved on since its metadata was captured."""
 
 
@@ -129,7 +129,7 @@ class Transactions:
     ledger is known to reach.
     """
 
-    def __init__(self, config: KafkaConfig, *, epoch: int, ends: LedgerEnds) -> None:
+    def __init__(self, config: KafkaConfig, *, epoch: int, ends: LedgerEndOffsets) -> None:
         self._config = config
         self._epoch = epoch
         self._ends = ends
@@ -158,9 +158,9 @@ class Transactions:
         """Commit a checkpoint in one transaction.
 
         Raises:
-            CommitAborted: nothing of it was committed.
-            Fenced: another live worker holds our transactional id.
-            KafkaFailed: the ledger has lost records under us.
+            CommitAbortedError: nothing of it was committed.
+            FencedError: another live worker holds our transactional id.
+            KafkaUnavailableError: the ledger has lost records under us.
         """
         started = time.monotonic()
         try:
@@ -212,7 +212,7 @@ class Transactions:
         except SystemError as broken:  # the client's, when a report of a failure meets another
             raise KafkaException(KafkaError(KafkaError._FAIL, str(broken))) from broken
         if self._ends.lost is not None:
-            raise KafkaFailed(f"the ledger has lost records: {self._ends.lost}")
+            raise KafkaUnavailableError(f"the ledger has lost records: {self._ends.lost}")
         # Without a bound the client asks for ever, nobody polls the group, and nobody can leave.
         producer.commit_transaction(wait_s)
 
@@ -225,7 +225,7 @@ class Transactions:
         call = partial(producer.send_offsets_to_transaction, offsets, metadata, wait_s)
         try:
             self._bounded.call(wait_s + OVERDUE_S, call)
-        except Overdue:
+        except CallTimeoutError:
             self._given_up.append(producer)
             self._producer = None
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None
@@ -271,7 +271,7 @@ class Transactions:
                 error.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
                 and not overdue
             ):
-                raise Fenced(
+                raise FencedError(
                     f"another worker uses the transactional id {self._config.transactional_id}: "
                     "give every worker its own KAFKA__INSTANCE_ID"
                 )
@@ -290,7 +290,7 @@ class Transactions:
         except KafkaException as failed:
             self._read_back(failed.args[0], checkpoint)
             return
-        kind = StaleGroup if error.code() in STALE_GROUP else CommitAborted
+        kind = StaleGenerationError if error.code() in STALE_GROUP else CommitAbortedError
         raise kind(error.str())
 
     def _read_back(self, error: KafkaError, checkpoint: Checkpoint) -> None:
@@ -308,17 +308,19 @@ class Transactions:
             self._producer = self._new_producer(READ_BACK_S)
             found = self._committed(checkpoint.shares)
         except KafkaException as failed:
-            raise Unresolved(checkpoint, failed.args[0].str()) from failed
+            raise CommitOutcomeUnknown(checkpoint, failed.args[0].str()) from failed
         stamp = self._stamp(checkpoint)
-        if not any(stamp.same_commit(Stamp.read(partition.metadata)) for partition in found):
-            raise CommitAborted(f"unknown commit found to be aborted: {error.str()}")
+        if not any(
+            stamp.same_commit(CommitMetadata.read(partition.metadata)) for partition in found
+        ):
+            raise CommitAbortedError(f"unknown commit found to be aborted: {error.str()}")
 
     def resolve(self, checkpoint: Checkpoint) -> None:
         """Try once more to find out what became of an unresolved checkpoint.
 
         Raises:
-            Unresolved: still unknown.
-            CommitAborted: nothing of it was committed.
+            CommitOutcomeUnknown: still unknown.
+            CommitAbortedError: nothing of it was committed.
         """
         self._read_back(KafkaError(KafkaError._TIMED_OUT), checkpoint)
 
@@ -330,12 +332,12 @@ class Transactions:
         finally:
             _discard(reader)
 
-    def _stamp(self, checkpoint: Checkpoint, number: int | None = None) -> Stamp:
+    def _stamp(self, checkpoint: Checkpoint, number: int | None = None) -> CommitMetadata:
         end = 0 if number is None else self._ends.of(number)
-        return Stamp(self._config.instance_id, self._epoch, checkpoint.sequence, end)
+        return CommitMetadata(self._config.instance_id, self._epoch, checkpoint.sequence, end)
 
 
-class Unresolved(Exception):  # noqa: N818
+class CommitOutcomeUnknown(Exception):  # noqa: N818
     """Kafka could not be asked what became of a commit: ask again before anything else."""
 
     def __init__(self, checkpoint: Checkpoint, why: str) -> None:
@@ -370,7 +372,7 @@ def fence_instances(config: KafkaConfig, metadata: Iterable[str]) -> None:
     Raises:
         KafkaException: the coordinator did not answer.
     """
-    stamps = (Stamp.read(one) for one in metadata)
+    stamps = (CommitMetadata.read(one) for one in metadata)
     for name in sorted({stamp.instance for stamp in stamps if stamp is not None}):
         fence(config, name)
 
@@ -394,7 +396,7 @@ Calls: TypeAlias = "queue.SimpleQueue[Callable[[], object]]"
 Answers: TypeAlias = "queue.SimpleQueue[BaseException | None]"
 
 
-class Overdue(Exception):  # noqa: N818
+class CallTimeoutError(Exception):
     """The call has not returned, and may never: let what it was made on alone from now on."""
 
 
@@ -412,7 +414,7 @@ class Bounded:
         """Return when the call has returned, or raise what it raised.
 
         Raises:
-            Overdue: it takes longer than ``wait_s``.
+            CallTimeoutError: it takes longer than ``wait_s``.
         """
         if self._calls is None:
             self._calls, self._answers = queue.SimpleQueue(), queue.SimpleQueue()
@@ -423,7 +425,7 @@ class Bounded:
             error = self._answers.get(timeout=wait_s)
         except queue.Empty:
             self._calls = None
-            raise Overdue from None
+            raise CallTimeoutError from None
         if error is not None:
             raise error
 

@@ -7,40 +7,44 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from stream.codec.json_text import dump
-from stream.engine.prepare import Refuse
+from stream.engine.prepare import Invalid
 from stream.errors import RecordError, StartupError
 from stream.kafka.config import KafkaConfig
-from stream.kafka.producer import Sender
+from stream.kafka.producer import BulkProducer
 from stream.operations.analysis.dead_letters import (
     OPEN,
-    Done,
-    Kind,
-    Letter,
-    Place,
-    Selection,
+    LetterFilter,
+    LetterStatus,
+    ListedDeadLetter,
+    RecordPosition,
+    Resolution,
     counted,
     outcome,
     read_letter,
     read_note,
 )
-from stream.operations.analysis.time_text import when
-from stream.operations.output import Table, letter_document, say, show
-from stream.operations.session import Desk, now_ms, watched
+from stream.operations.analysis.time_text import format_time
+from stream.operations.output import Table, letter_document, print_message, show
+from stream.operations.session import OperatorSession, now_ms, with_progress
 from stream.state.ledger import EventEntry
 from stream.transform import Deliver, Skip
 
 # dlq show: all that is known of one dead letter
 
 
-def show_letter(desk: Desk, place: Place, *, raw: Path | None, as_json: bool) -> None:
+def show_letter(
+    desk: OperatorSession, place: RecordPosition, *, raw: Path | None, as_json: bool
+) -> None:
     """Print a letter: its headers, its event where it can be read, what a replay would do.
 
     Raises:
         StartupError: there is no such letter, or the file cannot be written.
     """
     letter = _letter(desk, place)
-    selection = Selection(places={place})
-    post = read_post(desk, Kind.DEAD, selection, partition=place.partition, named=True)
+    selection = LetterFilter(places={place})
+    post = read_dead_letters(
+        desk, LetterStatus.DEAD, selection, partition=place.partition, named=True
+    )
     state = post.state(post.letters[0], desk.receipts(post.letters[0].names))
     headers = {name: value.decode() for name, value in letter.letter.headers()}
     event = _event(desk, letter)
@@ -69,19 +73,19 @@ def show_letter(desk: Desk, place: Place, *, raw: Path | None, as_json: bool) ->
     show(document, parts, as_json=as_json)
 
 
-def _letter(desk: Desk, place: Place) -> Letter:
+def _letter(desk: OperatorSession, place: RecordPosition) -> ListedDeadLetter:
     topic = desk.config.dead_letter_topic
     begins, ends = desk.survey.begins(topic), desk.survey.ends(topic)
     number, offset = place
     if number not in begins or not begins[number] <= offset < ends[number]:
         raise StartupError(f"{topic} has no record at {place}: see `dlq list`", exit_code=1)
-    letter = next(iter(letters_at(desk, Kind.DEAD, {place})), None)
+    letter = next(iter(letters_at(desk, LetterStatus.DEAD, {place})), None)
     if letter is None:
         raise StartupError(f"the record at {place} of {topic} is no dead letter", exit_code=1)
     return letter
 
 
-def _event(desk: Desk, letter: Letter) -> dict[str, Any] | None:
+def _event(desk: OperatorSession, letter: ListedDeadLetter) -> dict[str, Any] | None:
     """Return the event's fields that say something; None if the bytes are no event."""
     try:
         event = desk.decoder.decode(letter.letter.value or b"")
@@ -94,16 +98,16 @@ def _event(desk: Desk, letter: Letter) -> dict[str, Any] | None:
     }
 
 
-def _verdict(desk: Desk, letter: Letter) -> str:
+def _verdict(desk: OperatorSession, letter: ListedDeadLetter) -> str:
     if letter.letter.value is None:
         return "impossible: its bytes are gone"
-    verdict = desk.judge(letter.replay()).verdict
+    verdict = desk.judge(letter.replay()).result
     match verdict:
         case Deliver(operation=operation):
             return f"sent to Wootric: {operation.type}"
         case Skip(reason):
             return f"skipped: {reason}"
-        case Refuse(reason, detail):
+        case Invalid(reason, detail):
             return f"rejected again: {reason}, {detail}"
         case _:
             assert_never(verdict)
@@ -121,27 +125,29 @@ def _write(file: Path, value: bytes) -> None:
 # The bytes of letters are read again when they are sent, and not kept: there may be many.
 
 
-ALL = Selection()
+ALL = LetterFilter()
 NOTED_RECORDS_MAX = 100
 """How many letters may have been sent without a note of it."""
 
 
 @dataclass(slots=True)
-class Post:
+class DeadLetterListing:
     """The letters of one topic that are meant, and what was done about letters there.
 
     ``foreign`` is how many records were written by somebody else, or came from another input.
     """
 
-    letters: list[Letter] = field(default_factory=list)
-    notes: dict[Place, set[Done]] = field(default_factory=dict)
+    letters: list[ListedDeadLetter] = field(default_factory=list)
+    notes: dict[RecordPosition, set[Resolution]] = field(default_factory=dict)
     foreign: int = 0
 
-    def open(self) -> list[Letter]:
+    def open(self) -> list[ListedDeadLetter]:
         """Return the letters about which nothing was done."""
         return [one for one in self.letters if one.place not in self.notes]
 
-    def state(self, letter: Letter, receipts: Mapping[str, EventEntry] | None = None) -> str:
+    def state(
+        self, letter: ListedDeadLetter, receipts: Mapping[str, EventEntry] | None = None
+    ) -> str:
         """Return what was done about a letter, and how that ended if the ledger was asked."""
         done = self.notes.get(letter.place)
         known = receipts or {}
@@ -150,19 +156,19 @@ class Post:
         return f"{state}: {ended}" if ended else state
 
 
-def topic_of(config: KafkaConfig, kind: Kind) -> str:
+def topic_of(config: KafkaConfig, kind: LetterStatus) -> str:
     """Return the topic in which letters of a kind lie."""
-    return config.dead_letter_topic if kind is Kind.DEAD else config.parked_topic
+    return config.dead_letter_topic if kind is LetterStatus.DEAD else config.parked_topic
 
 
-def read_post(
-    desk: Desk,
-    kind: Kind,
-    selection: Selection = ALL,
+def read_dead_letters(
+    desk: OperatorSession,
+    kind: LetterStatus,
+    selection: LetterFilter = ALL,
     *,
     partition: int | None = None,
     named: bool = False,
-) -> Post:
+) -> DeadLetterListing:
     """Return the letters that are meant, of one partition of their topic or of all.
 
     ``named`` lets them have the names of their replays, to ask the ledger for.
@@ -176,8 +182,8 @@ def read_post(
         raise StartupError(f"{topic} has no partition {partition}", exit_code=1)
     if partition is not None:
         begins = {partition: begins[partition]}
-    post = Post()
-    for record in watched(desk.survey.read(topic, begins=begins), f"records of {topic} read"):
+    post = DeadLetterListing()
+    for record in with_progress(desk.survey.read(topic, begins=begins), f"records of {topic} read"):
         note = read_note(record)
         letter = None if note else read_letter(record, kind)
         if note is not None:
@@ -189,7 +195,9 @@ def read_post(
     return post
 
 
-def letters_at(desk: Desk, kind: Kind, places: Collection[Place]) -> Iterator[Letter]:
+def letters_at(
+    desk: OperatorSession, kind: LetterStatus, places: Collection[RecordPosition]
+) -> Iterator[ListedDeadLetter]:
     """Yield the letters at these places with their bytes, in the order of their topic."""
     begins: dict[int, int] = {}
     stops: dict[int, int] = {}
@@ -205,9 +213,9 @@ def letters_at(desk: Desk, kind: Kind, places: Collection[Place]) -> Iterator[Le
 
 
 def replay_letters(
-    desk: Desk,
-    kind: Kind,
-    places: Collection[Place],
+    desk: OperatorSession,
+    kind: LetterStatus,
+    places: Collection[RecordPosition],
     *,
     rate: float | None = None,
     force: bool = False,
@@ -219,8 +227,8 @@ def replay_letters(
     Raises:
         StartupError: Kafka did not take them all.
     """
-    config, done = desk.config, Done.FORCED if force else Done.REPLAYED
-    sender = Sender(config, rate=rate, say=say)
+    config, done = desk.config, Resolution.FORCED if force else Resolution.REPLAYED
+    sender = BulkProducer(config, rate=rate, say=print_message)
     letters = letters_at(desk, kind, places)
     while chunk := list(islice(letters, NOTED_RECORDS_MAX)):
         sender.send(config.topic, (one.replay(force=force) for one in chunk))
@@ -228,16 +236,22 @@ def replay_letters(
     return sender.taken
 
 
-def note(desk: Desk, kind: Kind, letters: Collection[Letter], done: Done, text: str = "") -> int:
+def note(
+    desk: OperatorSession,
+    kind: LetterStatus,
+    letters: Collection[ListedDeadLetter],
+    done: Resolution,
+    text: str = "",
+) -> int:
     """Note what was done about letters; return how many notes there are."""
     at_ms = now_ms()
     notes = (one.note(done, at_ms=at_ms, text=text) for one in letters)
-    sender = Sender(desk.config)
+    sender = BulkProducer(desk.config)
     sender.send(topic_of(desk.config, kind), notes)
     return sender.taken
 
 
-def names(desk: Desk, letter: Letter) -> tuple[str, ...]:
+def names(desk: OperatorSession, letter: ListedDeadLetter) -> tuple[str, ...]:
     """Return what a replay of a letter is known by in the ledger, without and with force."""
     if letter.size is None:
         return ()
@@ -252,11 +266,13 @@ STALE = "skipped: stale"
 class Wanted:
     """Which letters are meant: of one partition of the dead-letter topic, or of all."""
 
-    selection: Selection
+    selection: LetterFilter
     partition: int | None = None
 
 
-def list_letters(desk: Desk, wanted: Wanted, *, limit: int, outcomes: bool, as_json: bool) -> None:
+def list_letters(
+    desk: OperatorSession, wanted: Wanted, *, limit: int, outcomes: bool, as_json: bool
+) -> None:
     """Print how many letters there are by reason, and the newest of them."""
     post = _read(desk, wanted, named=outcomes)
     receipts = desk.receipts(n for one in post.letters for n in one.names) if outcomes else {}
@@ -272,7 +288,7 @@ def list_letters(desk: Desk, wanted: Wanted, *, limit: int, outcomes: bool, as_j
     rows = [
         (
             one.place,
-            when(one.letter.failed_at_ms),
+            format_time(one.letter.failed_at_ms),
             one.letter.reason,
             one.letter.message_id or "",
             f"{one.letter.origin.number}-{one.letter.offset}",
@@ -301,7 +317,9 @@ class Replaying:
     force: bool = False
 
 
-def replay(desk: Desk, wanted: Wanted, how: Replaying, *, yes: bool, as_json: bool) -> None:
+def replay(
+    desk: OperatorSession, wanted: Wanted, how: Replaying, *, yes: bool, as_json: bool
+) -> None:
     """Send letters back into the input; without ``yes``, show which."""
     post = _read(desk, wanted, named=how.force)
     meant = _stale(desk, post) if how.force else post.open()
@@ -310,7 +328,11 @@ def replay(desk: Desk, wanted: Wanted, how: Replaying, *, yes: bool, as_json: bo
     done_before = len(post.letters) - len(meant) - len(lost)
     meant = meant[: how.limit]
     places = {one.place for one in meant}
-    sent = replay_letters(desk, Kind.DEAD, places, rate=how.rate, force=how.force) if yes else 0
+    sent = (
+        replay_letters(desk, LetterStatus.DEAD, places, rate=how.rate, force=how.force)
+        if yes
+        else 0
+    )
     document = {
         "counts": {reason: count for reason, (count, _, _) in counted(meant).items()},
         "meant": len(meant),
@@ -329,11 +351,11 @@ def replay(desk: Desk, wanted: Wanted, how: Replaying, *, yes: bool, as_json: bo
     show(document, parts, as_json=as_json)
 
 
-def dismiss(desk: Desk, wanted: Wanted, *, text: str, yes: bool, as_json: bool) -> None:
+def dismiss(desk: OperatorSession, wanted: Wanted, *, text: str, yes: bool, as_json: bool) -> None:
     """Note that nothing is to be done about letters; without ``yes``, show which."""
     post = _read(desk, wanted)
     meant = post.open()
-    count = note(desk, Kind.DEAD, meant, Done.DISMISSED, text) if yes else 0
+    count = note(desk, LetterStatus.DEAD, meant, Resolution.DISMISSED, text) if yes else 0
     document = {
         "counts": {reason: count for reason, (count, _, _) in counted(meant).items()},
         "meant": len(meant),
@@ -346,33 +368,35 @@ def dismiss(desk: Desk, wanted: Wanted, *, text: str, yes: bool, as_json: bool) 
     show(document, parts, as_json=as_json)
 
 
-def _read(desk: Desk, wanted: Wanted, *, named: bool = False) -> Post:
-    return read_post(desk, Kind.DEAD, wanted.selection, partition=wanted.partition, named=named)
+def _read(desk: OperatorSession, wanted: Wanted, *, named: bool = False) -> DeadLetterListing:
+    return read_dead_letters(
+        desk, LetterStatus.DEAD, wanted.selection, partition=wanted.partition, named=named
+    )
 
 
-def _stale(desk: Desk, post: Post) -> list[Letter]:
+def _stale(desk: OperatorSession, post: DeadLetterListing) -> list[ListedDeadLetter]:
     """Return the letters that force is for: never replayed, or stale when they were.
 
     With force they are other events: what was delivered must not be sent once more.
     """
     receipts = desk.receipts(name for one in post.letters for name in one.names)
 
-    def meant(one: Letter) -> bool:
+    def meant(one: ListedDeadLetter) -> bool:
         done = post.notes.get(one.place, set())
         ended = outcome(receipts[name] for name in one.names if name in receipts)
-        return ended == STALE and Done.FORCED not in done if ended else not done
+        return ended == STALE and Resolution.FORCED not in done if ended else not done
 
     return [one for one in post.letters if meant(one)]
 
 
-def _by_reason(letters: Collection[Letter], title: str) -> Table:
+def _by_reason(letters: Collection[ListedDeadLetter], title: str) -> Table:
     rows = [
-        (count, reason, when(oldest), when(newest))
+        (count, reason, format_time(oldest), format_time(newest))
         for reason, (count, oldest, newest) in counted(letters).items()
     ]
     return Table(title, ("letters", "reason", "oldest", "newest"), rows)
 
 
-def _foreign(post: Post) -> Sequence[str]:
+def _foreign(post: DeadLetterListing) -> Sequence[str]:
     text = "records were written by somebody else or come from another input, and are left alone"
     return [f"{post.foreign} {text}"] if post.foreign else []

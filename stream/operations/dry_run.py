@@ -15,26 +15,26 @@ from typing import Any
 import orjson
 
 from sink.wootric.delivery import Outcome
-from sink.wootric.dry_run import Rehearsal, Rehearsed
+from sink.wootric.dry_run import RecordedRequest, RecordingTransport
 from sink.wootric.sink import WootricSink
 from stream.codec.event import event_from_json
 from stream.codec.json_text import parse
-from stream.engine.lanes import Pending, Work
-from stream.engine.prepare import Judged, Refuse
-from stream.engine.scheduler import Capacity
-from stream.engine.task_manager import Flow
+from stream.engine.lanes import PendingEvent, PendingRequest
+from stream.engine.prepare import Invalid, PreparedRecord
+from stream.engine.scheduler import ReleaseBudget
+from stream.engine.task_manager import TaskManager
 from stream.errors import DecodeError, StartupError
-from stream.kafka.reader import Peek
+from stream.kafka.reader import CommittedReader
 from stream.record import Partition, Record
 from stream.runtime.worker import judging, kafka_config, limits, wootric_account
-from stream.schema_registry.setup import asked_by_id
+from stream.schema_registry.setup import schema_fetcher
 from stream.settings_loader import Settings, load_transform
 from stream.transform import Rules
 from stream.transform.explain import preview
 
 Line = dict[str, Any]
 OUTCOMES = {"skipped": "skip", "rejected": "reject", "parked": "park", "duplicate": "duplicate"}
-ROOM = Capacity(api=1_000_000, pages=1_000_000)
+ROOM = ReleaseBudget(api=1_000_000, pages=1_000_000)
 PIXEL = "page_view"
 
 
@@ -63,9 +63,9 @@ def dry_run(settings: Settings, *, limit: int | None, write: Callable[[Line], No
 
     Raises:
         StartupError: there is nothing to begin with.
-        KafkaFailed: Kafka gives no answer.
+        KafkaUnavailableError: Kafka gives no answer.
     """
-    with Peek(kafka_config(settings.kafka)) as peek:
+    with CommittedReader(kafka_config(settings.kafka)) as peek:
         try:
             starts = peek.starts()
             rehearsing = Rehearsing(settings, write)
@@ -86,12 +86,12 @@ class Rehearsing:
         self._write = write
         self._now = 0.0
         self._details: dict[str, str] = {}
-        self._waiting: dict[tuple[int, int], Pending] = {}
+        self._waiting: dict[tuple[int, int], PendingEvent] = {}
         self._records_max = settings.kafka.unsettled_records_max
         self._bytes_max = settings.kafka.unsettled_bytes_max
-        self._judge = judging(settings.wootric, asked_by_id(settings.schema_registry))
-        self._flow = Flow(limits(settings), settled=self._settled)
-        self._rehearsal = Rehearsal()
+        self._judge = judging(settings.wootric, schema_fetcher(settings.schema_registry))
+        self._flow = TaskManager(limits(settings), settled=self._settled)
+        self._rehearsal = RecordingTransport()
         self._sink = WootricSink(
             wootric_account(settings.wootric.model_copy(update={"requests_per_minute": 0})),
             session=self._rehearsal,
@@ -118,11 +118,11 @@ class Rehearsing:
         for pending in list(self._waiting.values()):
             self._settled(pending, "waits", "in_doubt")
 
-    def _admit(self, event: Judged) -> None:
-        if isinstance(event.verdict, Refuse):
-            self._details[event.event_id] = event.verdict.detail
+    def _admit(self, event: PreparedRecord) -> None:
+        if isinstance(event.result, Invalid):
+            self._details[event.event_id] = event.result.detail
         place = (event.record.partition.number, event.record.offset)
-        self._waiting[place] = Pending(
+        self._waiting[place] = PendingEvent(
             record=event.record, event_id=event.event_id, message_id=event.message_id
         )
         self._flow.admit([event], _now_ms())
@@ -142,7 +142,7 @@ class Rehearsing:
                 return
             self._now = max(self._now, due)
 
-    async def _show(self, work: Work) -> None:
+    async def _show(self, work: PendingRequest) -> None:
         part = self._flow.partitions[work.lane.partition]
         delivery = part.delivery(work, lambda: True)
         outcome: Outcome = await self._sink.deliver(delivery)
@@ -151,7 +151,7 @@ class Rehearsing:
             self._write(_request_line(request, work))
         self._flow.settle(work, outcome, self._now, _now_ms())
 
-    def _settled(self, event: Pending, outcome: str, reason: str) -> None:
+    def _settled(self, event: PendingEvent, outcome: str, reason: str) -> None:
         place = (event.record.partition.number, event.record.offset)
         self._waiting.pop(place, None)
         self.summary.outcomes[f"{outcome} {reason}".strip()] += 1
@@ -164,7 +164,7 @@ class Rehearsing:
         self._write(line | _place(event))
 
 
-def _request_line(request: Rehearsed, work: Work) -> Line:
+def _request_line(request: RecordedRequest, work: PendingRequest) -> Line:
     line: Line = {
         "outcome": "deliver",
         "operation": work.planned.type,
@@ -179,7 +179,7 @@ def _request_line(request: Rehearsed, work: Work) -> Line:
     return line
 
 
-def _place(event: Pending) -> Line:
+def _place(event: PendingEvent) -> Line:
     return {
         "message_id": event.message_id,
         "partition": event.record.partition.number,

@@ -12,12 +12,18 @@ from typing import Any, assert_never
 
 from stream.errors import StartupError
 from stream.operations import dlq
-from stream.operations.analysis.dead_letters import Done, Kind, Letter, Place, Selection
-from stream.operations.analysis.open_intents import OpenIntent, hashed, open_intents, what_follows
-from stream.operations.analysis.time_text import ago, when
-from stream.operations.dlq import read_post
+from stream.operations.analysis.dead_letters import (
+    LetterFilter,
+    LetterStatus,
+    ListedDeadLetter,
+    RecordPosition,
+    Resolution,
+)
+from stream.operations.analysis.open_intents import OpenIntent, hashed, next_action, open_intents
+from stream.operations.analysis.time_text import format_age, format_time
+from stream.operations.dlq import read_dead_letters
 from stream.operations.output import Table, letter_document, show
-from stream.operations.session import Desk, now_ms
+from stream.operations.session import OperatorSession, now_ms
 
 
 class Decision(StrEnum):
@@ -28,17 +34,17 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class ResolveRequest:
     """What a person decides, and about which parked events: these, or all that are open."""
 
     decision: Decision
-    selection: Selection
-    places: Collection[Place]
+    selection: LetterFilter
+    places: Collection[RecordPosition]
     text: str = ""
     rate: float | None = None
 
 
-def list_open(desk: Desk, *, show_personal: bool, as_json: bool) -> None:
+def list_open(desk: OperatorSession, *, show_personal: bool, as_json: bool) -> None:
     """Print the open requests, the oldest first."""
     found = open_intents(desk.ledger())
     documents = [_document(one, now_ms(), show_personal=show_personal) for one in found]
@@ -50,7 +56,7 @@ def list_open(desk: Desk, *, show_personal: bool, as_json: bool) -> None:
             one["operation"],
             one["request_id"],
             len(one["members"]),
-            ago(one["age_s"] * 1000),
+            format_age(one["age_s"] * 1000),
             one["instance"],
         )
         for one in documents
@@ -59,7 +65,7 @@ def list_open(desk: Desk, *, show_personal: bool, as_json: bool) -> None:
     classes = {one.entry.effect for one in found if one.entry is not None}
     parts: list[Table | str] = [
         Table(f"requests under way or in doubt: {len(found)}", columns, rows),
-        *(f"class {effect}: {what_follows(effect)}" for effect in sorted(classes)),
+        *(f"class {effect}: {next_action(effect)}" for effect in sorted(classes)),
         "nothing has to be done about these while a worker runs"
         if found
         else "nothing is under way or in doubt",
@@ -78,15 +84,15 @@ def _document(one: OpenIntent, now: int, *, show_personal: bool) -> dict[str, An
         "operation": one.operation,
         "request_id": None if entry is None else entry.request_id,
         "members": [{"event_id": name, "offset": offset} for name, offset in members],
-        "first_attempt_at": None if entry is None else when(entry.first_attempt_at_ms),
+        "first_attempt_at": None if entry is None else format_time(entry.first_attempt_at_ms),
         "age_s": 0.0 if entry is None else (now - entry.first_attempt_at_ms) / 1000,
         "instance": None if entry is None else entry.instance,
     }
 
 
-def list_parked(desk: Desk, *, everything: bool, as_json: bool) -> None:
+def list_parked(desk: OperatorSession, *, everything: bool, as_json: bool) -> None:
     """Print the parked events that wait for a decision, or all of them."""
-    post = read_post(desk, Kind.PARKED, named=everything)
+    post = read_dead_letters(desk, LetterStatus.PARKED, named=everything)
     receipts = desk.receipts(n for one in post.letters for n in one.names) if everything else {}
     waiting = post.open()
     shown = post.letters if everything else waiting
@@ -98,7 +104,7 @@ def list_parked(desk: Desk, *, everything: bool, as_json: bool) -> None:
     rows = [
         (
             one.place,
-            when(one.letter.failed_at_ms),
+            format_time(one.letter.failed_at_ms),
             one.letter.reason,
             one.letter.message_id or "",
             f"{one.letter.origin.number}-{one.letter.offset}",
@@ -120,13 +126,13 @@ def list_parked(desk: Desk, *, everything: bool, as_json: bool) -> None:
     show(document, parts, as_json=as_json)
 
 
-def resolve(desk: Desk, wish: Wish, *, yes: bool, as_json: bool) -> None:
+def resolve(desk: OperatorSession, wish: ResolveRequest, *, yes: bool, as_json: bool) -> None:
     """Resend or dismiss parked events; without ``yes``, show what would be done.
 
     Raises:
         StartupError: one of the places holds no parked event, or one whose bytes are gone.
     """
-    post = read_post(desk, Kind.PARKED, wish.selection)
+    post = read_dead_letters(desk, LetterStatus.PARKED, wish.selection)
     there = {one.place for one in post.letters}
     missing = [str(place) for place in wish.places if place not in there]
     if missing:
@@ -160,12 +166,12 @@ def resolve(desk: Desk, wish: Wish, *, yes: bool, as_json: bool) -> None:
     show(document, parts, as_json=as_json)
 
 
-def _act(desk: Desk, wish: Wish, letters: Collection[Letter]) -> int:
+def _act(desk: OperatorSession, wish: ResolveRequest, letters: Collection[ListedDeadLetter]) -> int:
     match wish.decision:
         case Decision.RESEND:
             places = {one.place for one in letters}
-            return dlq.replay_letters(desk, Kind.PARKED, places, rate=wish.rate)
+            return dlq.replay_letters(desk, LetterStatus.PARKED, places, rate=wish.rate)
         case Decision.DISMISS:
-            return dlq.note(desk, Kind.PARKED, letters, Done.DISMISSED, wish.text)
+            return dlq.note(desk, LetterStatus.PARKED, letters, Resolution.DISMISSED, wish.text)
         case _:
             assert_never(wish.decision)

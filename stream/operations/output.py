@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 import orjson
 import typer
 
-from stream.errors import Fenced, KafkaFailed, StartupError, StateFailed
-from stream.operations.analysis.dead_letters import Letter
-from stream.operations.analysis.time_text import when
+from stream.errors import FencedError, KafkaUnavailableError, StartupError, StateStoreError
+from stream.operations.analysis.dead_letters import ListedDeadLetter
+from stream.operations.analysis.time_text import format_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def _show_plain(table: Table) -> None:
         typer.echo("  " + "  ".join(cells).rstrip())
 
 
-def letter_document(one: Letter, state: str) -> dict[str, Any]:
+def letter_document(one: ListedDeadLetter, state: str) -> dict[str, Any]:
     """Return a letter without its key and bytes, which are a person's."""
     letter = one.letter
     return {
@@ -72,7 +72,7 @@ def letter_document(one: Letter, state: str) -> dict[str, Any]:
         "detail": letter.detail,
         "message_id": letter.message_id,
         "origin": f"{letter.origin.number}-{letter.offset}",
-        "failed_at": when(letter.failed_at_ms),
+        "failed_at": format_time(letter.failed_at_ms),
         "attempts": letter.attempts,
         "http_status": letter.http_status,
         "replay_of": letter.replay,
@@ -88,7 +88,7 @@ EXIT_FAILED = 1
 EXIT_TEMPORARY = 75
 
 
-def say(line: str) -> None:
+def print_message(line: str) -> None:
     """Tell the person at the terminal."""
     typer.echo(line, err=True)
 
@@ -100,16 +100,16 @@ def told() -> Iterator[None]:
         yield
     except StartupError as error:
         fail(str(error), error.exit_code)
-    except (Fenced, KafkaFailed, StateFailed) as error:
+    except (FencedError, KafkaUnavailableError, StateStoreError) as error:
         fail(str(error), EXIT_TEMPORARY)
     except KeyboardInterrupt:
         fail("interrupted", 130)
     except typer.Exit:
         raise
     except Exception as error:
-        from stream.kafka.errors import explained  # noqa: PLC0415  only who has trouble pays
+        from stream.kafka.errors import startup_error_for  # noqa: PLC0415  only who has trouble pays
 
-        known = explained(error)
+        known = startup_error_for(error)
         if known is None:
             raise
         fail(str(known), known.exit_code)
@@ -117,5 +117,5 @@ def told() -> Iterator[None]:
 
 def fail(message: str, code: int) -> NoReturn:
     """End the command with a message."""
-    say(f"wootric-stream: {message}")
+    print_message(f"wootric-stream: {message}")
     raise typer.Exit(code)

@@ -11,15 +11,33 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stream.errors import StartupError
-from stream.kafka.producer import Sender
+from stream.kafka.producer import BulkProducer
 from stream.kafka.transactions import fence_instances
-from stream.operations.analysis.dead_letters import Kind, Letter, Place, read_letter
-from stream.operations.analysis.open_intents import Doubts, OpenIntent
-from stream.operations.analysis.purge_plan import NEVER, Cut, Keeping, cuts, is_about, names_of
-from stream.operations.analysis.time_text import when
-from stream.operations.dlq import read_post, topic_of
+from stream.operations.analysis.dead_letters import (
+    LetterStatus,
+    ListedDeadLetter,
+    RecordPosition,
+    read_letter,
+)
+from stream.operations.analysis.open_intents import OpenIntent, OpenIntents
+from stream.operations.analysis.purge_plan import (
+    NEVER,
+    DeletionPoint,
+    RetentionInfo,
+    identifiers_of,
+    matches_user,
+    plan_deletions,
+)
+from stream.operations.analysis.time_text import format_time
+from stream.operations.dlq import read_dead_letters, topic_of
 from stream.operations.output import Table, show
-from stream.operations.session import Desk, await_vacancy, entry_of, now_ms, watched
+from stream.operations.session import (
+    OperatorSession,
+    now_ms,
+    try_decode,
+    wait_until_group_empty,
+    with_progress,
+)
 from stream.record import Partition, Record
 from stream.state.ledger import INTENT, USER, UserEntry, bounded
 
@@ -42,25 +60,29 @@ class Traces:
     input_count: int = 0
     input_newest_ms: int = 0
     unsettled: int = 0
-    letters: list[Letter] = field(default_factory=list)
-    cuts: list[Cut] = field(default_factory=list)
-    keeping: dict[str, Keeping] = field(default_factory=dict)
+    letters: list[ListedDeadLetter] = field(default_factory=list)
+    cuts: list[DeletionPoint] = field(default_factory=list)
+    keeping: dict[str, RetentionInfo] = field(default_factory=dict)
 
 
-def find(desk: Desk, user: str) -> Traces:
+def find(desk: OperatorSession, user: str) -> Traces:
     """Return where a person is in the four topics."""
     traces = Traces(user, frozenset({user}))
     _read_ledger(desk, traces)
     _read_input(desk, traces)
-    for kind in Kind:
+    for kind in LetterStatus:
         _read_letters(desk, traces, kind)
     config = desk.config
-    for topic in (config.topic, config.ledger_topic, *(topic_of(config, kind) for kind in Kind)):
-        traces.keeping[topic] = Keeping.of(desk.survey.group.settings_of(topic))
+    for topic in (
+        config.topic,
+        config.ledger_topic,
+        *(topic_of(config, kind) for kind in LetterStatus),
+    ):
+        traces.keeping[topic] = RetentionInfo.of(desk.survey.group.settings_of(topic))
     return traces
 
 
-def erase(desk: Desk, traces: Traces) -> None:
+def erase(desk: OperatorSession, traces: Traces) -> None:
     """Write tombstones for a person's entries, as the only one who writes the ledger.
 
     Raises:
@@ -68,7 +90,7 @@ def erase(desk: Desk, traces: Traces) -> None:
             back meanwhile.
     """
     config, group = desk.config, desk.survey.group
-    await_vacancy(desk)
+    wait_until_group_empty(desk)
     if traces.intents:
         raise StartupError(
             "a request about them is open, and its body is needed "
@@ -81,7 +103,7 @@ def erase(desk: Desk, traces: Traces) -> None:
         Record(Partition(config.ledger_topic, number), -1, 0, key, None)
         for number, key in traces.entries
     ]
-    Sender(config).send(config.ledger_topic, tombstones)
+    BulkProducer(config).send(config.ledger_topic, tombstones)
     left = Traces(traces.user, traces.names)
     _read_ledger(desk, left)
     members = group.members()
@@ -93,29 +115,29 @@ def erase(desk: Desk, traces: Traces) -> None:
         )
 
 
-def cut(desk: Desk, chosen: Collection[Cut]) -> None:
+def cut(desk: OperatorSession, chosen: Collection[DeletionPoint]) -> None:
     """Delete letters up to the last one of a person, in each partition."""
-    by_kind: dict[Kind, dict[int, int]] = {}
+    by_kind: dict[LetterStatus, dict[int, int]] = {}
     for one in chosen:
         by_kind.setdefault(one.kind, {})[one.partition] = one.before
     for kind, offsets in by_kind.items():
         desk.survey.group.delete_before(topic_of(desk.config, kind), offsets)
 
 
-def _read_ledger(desk: Desk, traces: Traces) -> None:
+def _read_ledger(desk: OperatorSession, traces: Traces) -> None:
     """Find a person's entries, those under their other name too, and their open requests."""
     known: frozenset[str] = frozenset()
     while known != traces.names:
         known = traces.names
         keys = {(kind + bounded(name)).encode() for name in known for kind in (USER, INTENT)}
         traces.entries.clear()
-        traces.ledger_count, doubts = 0, Doubts()
+        traces.ledger_count, doubts = 0, OpenIntents()
         for record in desk.ledger():
             doubts.take(record)
             if _take(traces, record, keys):
                 traces.ledger_count += 1
                 traces.ledger_newest_ms = max(traces.ledger_newest_ms, record.timestamp_ms)
-        traces.names |= names_of(traces.user, traces.entries.values())
+        traces.names |= identifiers_of(traces.user, traces.entries.values())
     lanes = {bounded(name) for name in traces.names}
     traces.intents = [one for one in doubts.open() if one.lane in lanes]
 
@@ -125,7 +147,7 @@ def _take(traces: Traces, record: Record, keys: Collection[bytes]) -> bool:
     key = record.key or b""
     entry = None
     if record.value is not None and key.startswith(USER.encode()):
-        entry = entry_of(record.value)
+        entry = try_decode(record.value)
     named = isinstance(entry, UserEntry) and traces.user in (entry.email, entry.external_id)
     name = (record.partition.number, key)
     if isinstance(entry, UserEntry) and (named or key in keys):
@@ -135,32 +157,32 @@ def _take(traces: Traces, record: Record, keys: Collection[bytes]) -> bool:
     return named or key in keys
 
 
-def _read_input(desk: Desk, traces: Traces) -> None:
+def _read_input(desk: OperatorSession, traces: Traces) -> None:
     topic = desk.config.topic
     begins, ends = desk.survey.begins(topic), desk.survey.ends(topic)
     committed = desk.survey.committed()
     total = sum(ends[number] - begin for number, begin in begins.items())
     records = desk.survey.read(topic, begins=begins, stops=ends)
-    for record in watched(records, f"records of {topic} searched", total):
-        if is_about(record, traces.names, desk.decoder):
+    for record in with_progress(records, f"records of {topic} searched", total):
+        if matches_user(record, traces.names, desk.decoder):
             traces.input_count += 1
             traces.input_newest_ms = max(traces.input_newest_ms, record.timestamp_ms)
             traces.unsettled += record.offset >= committed.get(record.partition.number, 0)
 
 
-def _read_letters(desk: Desk, traces: Traces, kind: Kind) -> None:
+def _read_letters(desk: OperatorSession, traces: Traces, kind: LetterStatus) -> None:
     """Find a person's letters, and what deleting them would take along."""
     topic = topic_of(desk.config, kind)
-    theirs: set[Place] = set()
-    for record in watched(desk.survey.read(topic), f"records of {topic} searched"):
-        if not is_about(record, traces.names, desk.decoder):
+    theirs: set[RecordPosition] = set()
+    for record in with_progress(desk.survey.read(topic), f"records of {topic} searched"):
+        if not matches_user(record, traces.names, desk.decoder):
             continue
-        theirs.add(Place(record.partition.number, record.offset))
+        theirs.add(RecordPosition(record.partition.number, record.offset))
         letter = read_letter(record, kind)
         if letter is not None:
             traces.letters.append(letter.bare())
-    post = read_post(desk, kind)
-    traces.cuts += cuts(kind, theirs, {one.place for one in post.letters}, post.notes)
+    post = read_dead_letters(desk, kind)
+    traces.cuts += plan_deletions(kind, theirs, {one.place for one in post.letters}, post.notes)
 
 
 # purge: what is shown before and after, and the command itself
@@ -172,14 +194,16 @@ AT_WOOTRIC = (
 )
 
 
-def command(desk: Desk, user: str, *, delete_records: bool, yes: bool, as_json: bool) -> None:
+def command(
+    desk: OperatorSession, user: str, *, delete_records: bool, yes: bool, as_json: bool
+) -> None:
     """Erase what can be erased of a person; without ``yes``, show it.
 
     Raises:
         StartupError: it cannot be done now; the message says what to do first.
     """
     if yes:
-        await_vacancy(desk)
+        wait_until_group_empty(desk)
     traces = find(desk, user)
     possible = [one for one in traces.cuts if not one.blockers] if delete_records else []
     if yes:
@@ -202,7 +226,9 @@ def command(desk: Desk, user: str, *, delete_records: bool, yes: bool, as_json: 
     show(document, parts, as_json=as_json)
 
 
-def _document(desk: Desk, traces: Traces, possible: list[Cut], *, done: bool) -> dict[str, Any]:
+def _document(
+    desk: OperatorSession, traces: Traces, possible: list[DeletionPoint], *, done: bool
+) -> dict[str, Any]:
     config, keeping = desk.config, traces.keeping
     newest_ms = now_ms() if traces.entries else traces.ledger_newest_ms
     ledger = keeping[config.ledger_topic]
@@ -216,7 +242,7 @@ def _document(desk: Desk, traces: Traces, possible: list[Cut], *, done: bool) ->
             for one in traces.letters
             if one.kind is kind
         ]
-        for kind in Kind
+        for kind in LetterStatus
     }
     return {
         "done": done,
@@ -285,7 +311,7 @@ def _input_lines(traces: Traces) -> Iterator[str]:
         )
 
 
-def _cut_lines(all_cuts: list[Cut], *, delete_records: bool, done: bool) -> Iterator[str]:
+def _cut_lines(all_cuts: list[DeletionPoint], *, delete_records: bool, done: bool) -> Iterator[str]:
     for one in all_cuts:
         where = f"{one.kind}s, partition {one.partition}"
         if one.blockers:
@@ -303,4 +329,4 @@ def _cut_lines(all_cuts: list[Cut], *, delete_records: bool, done: bool) -> Iter
 
 
 def _moment(time_ms: float) -> str:
-    return "never: the topic keeps them for ever" if time_ms == NEVER else when(time_ms)
+    return "never: the topic keeps them for ever" if time_ms == NEVER else format_time(time_ms)

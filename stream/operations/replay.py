@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from stream.errors import StartupError
-from stream.kafka.metadata import offsets_at, set_offsets
-from stream.operations.analysis.offset_plan import Known, Move, accept_loss, plan
+from stream.kafka.metadata import offsets_at, reset_offsets
+from stream.operations.analysis.offset_plan import LedgerRange, OffsetReset, accept_loss, plan_reset
 from stream.operations.output import Table, show
-from stream.operations.session import Desk, await_vacancy
+from stream.operations.session import OperatorSession, wait_until_group_empty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Target:
     partitions: Collection[int] = ()
 
 
-def replay(desk: Desk, target: Target, *, yes: bool, as_json: bool) -> None:
+def replay(desk: OperatorSession, target: Target, *, yes: bool, as_json: bool) -> None:
     """Set the offsets back; without ``yes``, show where to.
 
     Raises:
@@ -32,7 +32,7 @@ def replay(desk: Desk, target: Target, *, yes: bool, as_json: bool) -> None:
     """
     config = desk.config
     if yes:
-        await_vacancy(desk)
+        wait_until_group_empty(desk)
     begins, ends = desk.survey.begins(config.topic), desk.survey.ends(config.topic)
     unknown = set(target.partitions) - begins.keys()
     if unknown:
@@ -43,7 +43,7 @@ def replay(desk: Desk, target: Target, *, yes: bool, as_json: bool) -> None:
     gone = desk.ledger_gone(metadata)
     safe = _safe_from(desk, chosen, begins, ends)
     known = {
-        number: Known(
+        number: LedgerRange(
             begin=begins[number],
             end=ends[number],
             committed=committed.get(number),
@@ -55,19 +55,19 @@ def replay(desk: Desk, target: Target, *, yes: bool, as_json: bool) -> None:
     if target.accept_ledger_loss:
         moves, metadata = accept_loss(known), {}
     else:
-        moves = plan(_wanted(desk, target, chosen, ends), known)
+        moves = plan_reset(_wanted(desk, target, chosen, ends), known)
     targets = {one.partition: one.target for one in moves if one.target is not None}
     unsafe = [one for one in moves if one.unsafe]
     if yes and unsafe:
         listed = "; ".join(f"partition {one.partition}: {one.text}" for one in unsafe)
         raise StartupError(f"nothing was changed. {listed}", exit_code=1)
     if yes and targets:
-        set_offsets(config, targets, metadata)
+        reset_offsets(config, targets, metadata)
     _show(moves, [] if yes else desk.survey.group.members(), done=yes, as_json=as_json)
 
 
 def _wanted(
-    desk: Desk, target: Target, chosen: Collection[int], ends: Mapping[int, int]
+    desk: OperatorSession, target: Target, chosen: Collection[int], ends: Mapping[int, int]
 ) -> dict[int, int]:
     if target.time_ms is not None:
         found = offsets_at(desk.config, dict.fromkeys(chosen, target.time_ms))
@@ -76,7 +76,10 @@ def _wanted(
 
 
 def _safe_from(
-    desk: Desk, chosen: Collection[int], begins: Mapping[int, int], ends: Mapping[int, int]
+    desk: OperatorSession,
+    chosen: Collection[int],
+    begins: Mapping[int, int],
+    ends: Mapping[int, int],
 ) -> dict[int, int]:
     """Return from which offset on the ledger must have receipts: all, unless it was cut."""
     ledger = desk.config.ledger_topic
@@ -93,7 +96,9 @@ def _safe_from(
     return safe | {number: at for number, at in found.items() if at is not None}
 
 
-def _show(moves: Collection[Move], members: Collection[str], *, done: bool, as_json: bool) -> None:
+def _show(
+    moves: Collection[OffsetReset], members: Collection[str], *, done: bool, as_json: bool
+) -> None:
     document = {
         "partitions": [
             {

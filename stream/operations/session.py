@@ -6,16 +6,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from stream.codec.decode import Decoder
-from stream.engine.prepare import Judged
+from stream.engine.prepare import PreparedRecord
 from stream.errors import DecodeError
 from stream.kafka.config import KafkaConfig
-from stream.kafka.metadata import occupied, offsets_at
-from stream.kafka.reader import Survey, surveying
-from stream.kafka.transactions import Stamp
-from stream.operations.output import say
+from stream.kafka.metadata import group_not_empty, offsets_at
+from stream.kafka.reader import TopicReader, open_reader
+from stream.kafka.transactions import CommitMetadata
+from stream.operations.output import print_message
 from stream.record import Record
 from stream.runtime.worker import decoder, judging, kafka_config
-from stream.schema_registry.setup import asked_by_id
+from stream.schema_registry.setup import schema_fetcher
 from stream.settings_loader import load_kafka, load_registry, load_transform
 from stream.state.ledger import EVENT, EventEntry, decode
 
@@ -24,12 +24,12 @@ SAY_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class OperatorSession:
     """The operator's desk: ``judge`` says what should become of a record."""
 
-    survey: Survey
+    survey: TopicReader
     decoder: Decoder
-    judge: Callable[[Record], Judged]
+    judge: Callable[[Record], PreparedRecord]
 
     @property
     def config(self) -> KafkaConfig:
@@ -42,7 +42,7 @@ class Desk:
         The committed offsets' metadata, which is read before, says how far it reached.
         """
         ends = self.survey.ends(self.config.ledger_topic)
-        stamps = {number: Stamp.read(text) for number, text in metadata.items()}
+        stamps = {number: CommitMetadata.read(text) for number, text in metadata.items()}
         return {
             number: stamp.ledger_end - ends[number]
             for number, stamp in stamps.items()
@@ -51,7 +51,7 @@ class Desk:
 
     def ledger(self) -> Iterator[Record]:
         """Yield all records of the ledger, and say now and then how far that is."""
-        return watched(self.survey.read(self.config.ledger_topic), "ledger records read")
+        return with_progress(self.survey.read(self.config.ledger_topic), "ledger records read")
 
     def receipts(self, wanted: Iterable[str]) -> dict[str, EventEntry]:
         """Return the receipts of these events, by event id, from the whole ledger.
@@ -62,7 +62,7 @@ class Desk:
         found: dict[str, EventEntry] = {}
         for record in self.ledger():
             if record.key in keys and record.value is not None:
-                entry = entry_of(record.value)
+                entry = try_decode(record.value)
                 if isinstance(entry, EventEntry):
                     found[record.key.decode().removeprefix(EVENT)] = entry
         return found
@@ -79,31 +79,37 @@ class Desk:
 
 
 @contextmanager
-def opened() -> Iterator[Desk]:
+def open_session() -> Iterator[OperatorSession]:
     """Yield a desk for the settings of this environment; say which group it is about.
 
     Raises:
         StartupError: the settings are not right, or Kafka does not answer.
     """
     config = kafka_config(load_kafka())
-    by_id = asked_by_id(load_registry())
+    by_id = schema_fetcher(load_registry())
     judge = judging(load_transform(), by_id)
-    with surveying(config) as survey:
-        say(f"cluster {survey.group.cluster_id()}, group {config.group_id}, topic {config.topic}")
-        yield Desk(survey, decoder(by_id), judge)
+    with open_reader(config) as survey:
+        print_message(
+            f"cluster {survey.group.cluster_id()}, group {config.group_id}, topic {config.topic}"
+        )
+        yield OperatorSession(survey, decoder(by_id), judge)
 
 
-def watched(records: Iterable[Record], what: str, total: int | None = None) -> Iterator[Record]:
+def with_progress(
+    records: Iterable[Record], what: str, total: int | None = None
+) -> Iterator[Record]:
     """Yield records, and say now and then how many it were."""
     said_at = time.monotonic()
     for count, record in enumerate(records, start=1):
         yield record
         if count % 1_000 == 0 and time.monotonic() - said_at > SAY_EVERY_S:
             said_at = time.monotonic()
-            say(f"{count:,} {what}" if total is None else f"{count:,} of {total:,} {what}")
+            print_message(
+                f"{count:,} {what}" if total is None else f"{count:,} of {total:,} {what}"
+            )
 
 
-def entry_of(value: bytes) -> object | None:
+def try_decode(value: bytes) -> object | None:
     """Return the ledger entry that a value holds; None where a newer version wrote it."""
     try:
         return decode(value)
@@ -124,7 +130,7 @@ PATIENCE_S = 1.0
 """Beyond the session of a worker that has just ended: a static member is missed that late."""
 
 
-def await_vacancy(desk: Desk) -> None:
+def wait_until_group_empty(desk: OperatorSession) -> None:
     """Return once the group has no members; those that have just ended are waited for.
 
     Raises:
@@ -134,10 +140,10 @@ def await_vacancy(desk: Desk) -> None:
     if not members:
         return
     wait_s = desk.config.session_timeout_s + PATIENCE_S
-    say(f"in the group: {', '.join(members)}; waiting {wait_s:.0f} s for them to leave")
+    print_message(f"in the group: {', '.join(members)}; waiting {wait_s:.0f} s for them to leave")
     deadline = time.monotonic() + wait_s
     while members:
         if time.monotonic() > deadline:
-            raise occupied(desk.config, members)
+            raise group_not_empty(desk.config, members)
         time.sleep(LOOK_EVERY_S)
         members = desk.survey.group.members()

@@ -24,7 +24,7 @@ HISTORY = 60
 
 
 @dataclass(slots=True)
-class Overview:
+class GroupStatus:
     """Measures again and again; rates are those between the last two measurements."""
 
     config: KafkaConfig
@@ -39,7 +39,7 @@ class Overview:
         """Return how things are now.
 
         Raises:
-            KafkaFailed: Kafka did not answer.
+            KafkaUnavailableError: Kafka did not answer.
         """
         group = self.meter.measure()
         arriving, settling = self._rates(group)
@@ -139,9 +139,9 @@ def overview(
     """Yield how things are, once a second.
 
     Raises:
-        KafkaFailed: Kafka did not answer.
+        KafkaUnavailableError: Kafka did not answer.
     """
-    seen = Overview(config, LagMeter(config), urls, guessed=guessed)
+    seen = GroupStatus(config, LagMeter(config), urls, guessed=guessed)
     while True:
         began_at = time.monotonic()
         yield seen.take()
@@ -155,7 +155,7 @@ TONES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def show(looks: Iterator[dict[str, Any]], *, watch: bool, as_json: bool) -> None:
+def watch_status(looks: Iterator[dict[str, Any]], *, watch: bool, as_json: bool) -> None:
     """Print the second look, which knows the rates; or every look."""
     console = Console()
     if not watch:
@@ -167,10 +167,10 @@ def show(looks: Iterator[dict[str, Any]], *, watch: bool, as_json: bool) -> None
     elif watch and console.is_terminal:
         with Live(console=console, screen=True) as live:
             for found in looks:
-                live.update(board(found), refresh=True)
+                live.update(render(found), refresh=True)
     else:
         for found in looks:
-            console.print(board(found))
+            console.print(render(found))
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -179,7 +179,7 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(BARS[round(value / top * (len(BARS) - 1)) if top else 0] for value in values)
 
 
-def board(found: dict[str, Any]) -> RenderableType:
+def render(found: dict[str, Any]) -> RenderableType:
     """Return the overview as a drawing."""
     head = Text(found["says"], style=TONES[found["verdict"]])
     facts = Table.grid(padding=(0, 2))

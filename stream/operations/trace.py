@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from stream.engine.prepare import Judged
+from stream.engine.prepare import PreparedRecord
 from stream.errors import StartupError
-from stream.operations.analysis.dead_letters import Kind, Place
-from stream.operations.analysis.explanations import Facts, ending, sentences
-from stream.operations.analysis.open_intents import Doubts, OpenIntent, hashed, what_follows
-from stream.operations.analysis.purge_plan import is_about, masked
-from stream.operations.analysis.time_text import ago, when
-from stream.operations.dlq import read_post
+from stream.operations.analysis.dead_letters import LetterStatus, RecordPosition
+from stream.operations.analysis.explanations import TraceFacts, explain_event, explain_outcome
+from stream.operations.analysis.open_intents import OpenIntent, OpenIntents, hashed, next_action
+from stream.operations.analysis.purge_plan import mask, matches_user
+from stream.operations.analysis.time_text import format_age, format_time
+from stream.operations.dlq import read_dead_letters
 from stream.operations.output import Table, letter_document, show
-from stream.operations.session import Desk, entry_of, now_ms, watched
+from stream.operations.session import OperatorSession, now_ms, try_decode, with_progress
 from stream.record import Record
 from stream.state.ledger import EVENT, USER, EventEntry, UserEntry, bounded
 
@@ -27,12 +27,12 @@ class Search:
     everywhere: bool = False
 
 
-def trace_event(desk: Desk, message_id: str, search: Search, *, as_json: bool) -> bool:
+def trace_event(desk: OperatorSession, message_id: str, search: Search, *, as_json: bool) -> bool:
     """Print where the events with a messageId are; return whether there are any."""
-    facts = Facts(now_ms(), desk.survey.committed())
+    facts = TraceFacts(now_ms(), desk.survey.committed())
     _read_ledger(desk, facts, message_id)
-    for kind in Kind:
-        post = read_post(desk, kind)
+    for kind in LetterStatus:
+        post = read_dead_letters(desk, kind)
         facts.letters += [
             (one, post.state(one)) for one in post.letters if one.letter.message_id == message_id
         ]
@@ -40,7 +40,7 @@ def trace_event(desk: Desk, message_id: str, search: Search, *, as_json: bool) -
         (one for one in _search(desk, facts, message_id, search) if one.message_id == message_id),
         key=lambda one: (one.record.partition, one.record.offset),
     )
-    lines = list(sentences(facts))
+    lines = list(explain_event(facts))
     found = bool(lines)
     if not found:
         lines.append(
@@ -53,51 +53,55 @@ def trace_event(desk: Desk, message_id: str, search: Search, *, as_json: bool) -
     return found
 
 
-def trace_place(desk: Desk, place: Place, *, as_json: bool) -> bool:
+def trace_place(desk: OperatorSession, place: RecordPosition, *, as_json: bool) -> bool:
     """Print what has become of one record of the input.
 
     Raises:
         StartupError: there is no such record.
     """
     number, offset = place
-    facts = Facts(now_ms(), desk.survey.committed())
+    facts = TraceFacts(now_ms(), desk.survey.committed())
     begins, ends = desk.survey.begins(desk.config.topic), desk.survey.ends(desk.config.topic)
     if number not in begins or not begins[number] <= offset < ends[number]:
         raise StartupError(f"{desk.config.topic} has no record at {place}", exit_code=1)
     facts.events = [desk.judge(record) for record in _at(desk, {place})]
     for event in facts.events:
         _read_ledger(desk, facts, event.event_id)
-        for kind in Kind:
-            post = read_post(desk, kind)
+        for kind in LetterStatus:
+            post = read_dead_letters(desk, kind)
             facts.letters += [
                 (one, post.state(one))
                 for one in post.letters
                 if (one.letter.origin.number, one.letter.offset) == place
             ]
-    lines = list(sentences(facts)) or [f"{place} is a mark of a transaction, and no event"]
+    lines = list(explain_event(facts)) or [f"{place} is a mark of a transaction, and no event"]
     show({"found": bool(facts.events), **_document(facts), "story": lines}, lines, as_json=as_json)
     return bool(facts.events)
 
 
-def _read_ledger(desk: Desk, facts: Facts, name: str) -> None:
+def _read_ledger(desk: OperatorSession, facts: TraceFacts, name: str) -> None:
     """Take over receipts of an event and of its replays, and all open requests."""
     whole, replays = (EVENT + bounded(name)).encode(), f"{EVENT}{name}#".encode()
-    doubts = Doubts()
+    doubts = OpenIntents()
     for record in desk.ledger():
         doubts.take(record)
         key = record.key or b""
         if key == whole or key.startswith(replays):
-            entry = entry_of(record.value or b"")
+            entry = try_decode(record.value or b"")
             if isinstance(entry, EventEntry):
                 event_id = key.decode().removeprefix(EVENT)
                 facts.receipts[record.partition.number, event_id] = entry
     facts.take_intents(doubts.open())
 
 
-def _search(desk: Desk, facts: Facts, message_id: str, search: Search) -> Iterator[Judged]:
+def _search(
+    desk: OperatorSession, facts: TraceFacts, message_id: str, search: Search
+) -> Iterator[PreparedRecord]:
     """Yield events whose bytes name a messageId: where the ledger says, else everywhere."""
     ends, begins = desk.survey.ends(desk.config.topic), desk.survey.begins(desk.config.topic)
-    places = {Place(number, receipt.offset) for (number, _), receipt in facts.receipts.items()}
+    places = {
+        RecordPosition(number, receipt.offset) for (number, _), receipt in facts.receipts.items()
+    }
     if places and not search.everywhere:
         there = {one for one in places if begins[one.partition] <= one.offset}
         yield from (desk.judge(record) for record in _at(desk, there))
@@ -105,38 +109,38 @@ def _search(desk: Desk, facts: Facts, message_id: str, search: Search) -> Iterat
     begins = {number: min(begin, ends[number]) for number, begin in begins.items()}
     needle = message_id.encode()
     for record in _records(desk, begins, ends, search):
-        place = Place(record.partition.number, record.offset)
+        place = RecordPosition(record.partition.number, record.offset)
         seen = place in places and not search.everywhere
         if record.value is not None and needle in record.value and not seen:
             yield desk.judge(record)
 
 
 def _records(
-    desk: Desk, begins: dict[int, int], ends: dict[int, int], search: Search
+    desk: OperatorSession, begins: dict[int, int], ends: dict[int, int], search: Search
 ) -> Iterator[Record]:
     if search.since_ms is not None:
         begins = desk.since(search.since_ms, begins, ends)
     total = sum(ends[number] - begin for number, begin in begins.items())
     records = desk.survey.read(desk.config.topic, begins=begins, stops=ends)
-    return watched(records, f"records of {desk.config.topic} searched", total)
+    return with_progress(records, f"records of {desk.config.topic} searched", total)
 
 
-def _at(desk: Desk, places: set[Place]) -> Iterator[Record]:
+def _at(desk: OperatorSession, places: set[RecordPosition]) -> Iterator[Record]:
     """Yield the records of the input at these places."""
     for number, offset in sorted(places):
         begins, stops = {number: offset}, {number: offset + 1}
         yield from desk.survey.read(desk.config.topic, begins=begins, stops=stops)
 
 
-def _document(facts: Facts) -> dict[str, Any]:
+def _document(facts: TraceFacts) -> dict[str, Any]:
     return {
         "input": [
             {
                 "place": f"{one.record.partition.number}-{one.record.offset}",
-                "published_at": when(one.record.timestamp_ms),
+                "published_at": format_time(one.record.timestamp_ms),
                 "event_id": one.event_id,
                 "replay": one.replayed,
-                "state": ending(one, facts),
+                "state": explain_outcome(one, facts),
             }
             for one in facts.events
         ],
@@ -146,7 +150,7 @@ def _document(facts: Facts) -> dict[str, Any]:
                 "place": f"{number}-{entry.offset}",
                 "outcome": entry.outcome.lower(),
                 "reason": entry.reason,
-                "at": when(entry.at_ms),
+                "at": format_time(entry.at_ms),
                 "request_id": entry.request_id,
                 "remote_id": entry.remote_id,
                 "http_status": entry.status,
@@ -172,9 +176,9 @@ class Person:
     last: int
 
 
-def trace_user(desk: Desk, person: Person, *, as_json: bool) -> bool:
+def trace_user(desk: OperatorSession, person: Person, *, as_json: bool) -> bool:
     """Print what is known of an end user; return whether anything is."""
-    facts = Facts(now_ms(), desk.survey.committed())
+    facts = TraceFacts(now_ms(), desk.survey.committed())
     facts.events = _last_events(desk, person)
     entry, intents = _read_user_ledger(desk, facts, person.user)
     found = bool(entry or intents or facts.events)
@@ -184,15 +188,15 @@ def trace_user(desk: Desk, person: Person, *, as_json: bool) -> bool:
         *(
             []
             if facts.events
-            else [f"no event of theirs was published since {when(person.since_ms)}"]
+            else [f"no event of theirs was published since {format_time(person.since_ms)}"]
         ),
     ]
     rows = [
         (
             f"{one.record.partition.number}-{one.record.offset}",
-            when(one.record.timestamp_ms),
+            format_time(one.record.timestamp_ms),
             one.message_id or "",
-            ending(one, facts),
+            explain_outcome(one, facts),
         )
         for one in facts.events
     ]
@@ -214,30 +218,30 @@ def trace_user(desk: Desk, person: Person, *, as_json: bool) -> bool:
     return found
 
 
-def _last_events(desk: Desk, person: Person) -> list[Judged]:
+def _last_events(desk: OperatorSession, person: Person) -> list[PreparedRecord]:
     """Return the last events of a person, by when they were published."""
     topic, names = desk.config.topic, {person.user}
     ends, begins = desk.survey.ends(topic), desk.survey.begins(topic)
     begins = desk.since(person.since_ms, begins, ends)
     total = sum(ends[number] - begin for number, begin in begins.items())
     records = desk.survey.read(topic, begins=begins, stops=ends)
-    found: deque[Judged] = deque(maxlen=person.last)
-    for record in watched(records, f"records of {topic} searched", total):
-        if is_about(record, names, desk.decoder):
+    found: deque[PreparedRecord] = deque(maxlen=person.last)
+    for record in with_progress(records, f"records of {topic} searched", total):
+        if matches_user(record, names, desk.decoder):
             found.append(desk.judge(record))
     return sorted(found, key=lambda one: (one.record.timestamp_ms, one.record.offset))
 
 
 def _read_user_ledger(
-    desk: Desk, facts: Facts, user: str
+    desk: OperatorSession, facts: TraceFacts, user: str
 ) -> tuple[UserEntry | None, list[OpenIntent]]:
     """Return what the ledger holds of a user; take over the receipts of their events."""
     wanted = {(EVENT + one.event_id).encode() for one in facts.events}
-    key, doubts = (USER + bounded(user)).encode(), Doubts()
+    key, doubts = (USER + bounded(user)).encode(), OpenIntents()
     known: UserEntry | None = None
     for record in desk.ledger():
         doubts.take(record)
-        entry = None if record.value is None else entry_of(record.value)
+        entry = None if record.value is None else try_decode(record.value)
         if record.key == key:
             known = entry if isinstance(entry, UserEntry) else None
         elif record.key in wanted and isinstance(entry, EventEntry):
@@ -254,14 +258,14 @@ def _entry(entry: UserEntry | None) -> dict[str, Any] | None:
         return None
     return {
         "wootric_id": entry.id,
-        "email": masked(entry.email),
-        "phone_number": masked(entry.phone_number),
+        "email": mask(entry.email),
+        "phone_number": mask(entry.phone_number),
         "external_id_known": entry.external_id is not None,
         "properties": sorted(entry.properties) if entry.properties is not None else None,
-        "confirmed_at": when(entry.sent_at_ms),
+        "confirmed_at": format_time(entry.sent_at_ms),
         "newest_event_at": None
         if entry.newest_event_at_ms is None
-        else when(entry.newest_event_at_ms),
+        else format_time(entry.newest_event_at_ms),
     }
 
 
@@ -274,25 +278,25 @@ def _known(entry: UserEntry | None, now: int) -> list[str]:
             *_newest(entry),
         ]
     who = "nobody at Wootric" if entry.id is None else f"Wootric's end user {entry.id}"
-    email = masked(entry.email) or "no e-mail"
+    email = mask(entry.email) or "no e-mail"
     names = "unknown" if entry.properties is None else ", ".join(sorted(entry.properties)) or "none"
-    confirmed = f"confirmed {ago(now - entry.sent_at_ms)} ago"
+    confirmed = f"confirmed {format_age(now - entry.sent_at_ms)} ago"
     return [f"they are {who}, {email}, {confirmed}; properties: {names}", *_newest(entry)]
 
 
 def _newest(entry: UserEntry) -> list[str]:
     if entry.newest_event_at_ms is None:
         return []
-    at = when(entry.newest_event_at_ms)
+    at = format_time(entry.newest_event_at_ms)
     return [f"their newest event happened at {at}: a replayed identify of before is stale"]
 
 
 def _open(one: OpenIntent, now: int) -> str:
     if one.entry is None:
         return "their lane has an open request that a newer version wrote"
-    age = ago(now - one.entry.first_attempt_at_ms)
+    age = format_age(now - one.entry.first_attempt_at_ms)
     return (
         f"their lane is closed by request {one.entry.request_id} ({one.operation or 'large'}), "
         f"released {age} ago by {one.entry.instance}: if no answer came, "
-        f"{what_follows(one.entry.effect)}"
+        f"{next_action(one.entry.effect)}"
     )

@@ -11,33 +11,46 @@ from typing import Any
 
 from stream.errors import StartupError
 from stream.kafka.config import KafkaConfig
-from stream.operations.analysis.audit import NEVER_MS, Audit, Findings, Flaw, Kind, Letters, Span
-from stream.operations.analysis.dead_letters import Kind as LetterKind
-from stream.operations.analysis.dead_letters import Letter, read_letter
+from stream.operations.analysis.audit import (
+    NEVER_MS,
+    Audit,
+    AuditResult,
+    Discrepancy,
+    DiscrepancyKind,
+    Letters,
+    OffsetRange,
+)
+from stream.operations.analysis.dead_letters import LetterStatus as LetterKind
+from stream.operations.analysis.dead_letters import ListedDeadLetter, read_letter
 from stream.operations.output import Table, show
-from stream.operations.session import Desk, watched
+from stream.operations.session import OperatorSession, with_progress
 from stream.state.ledger import EventOutcome
 
 # What verify has found, as a document and as tables and sentences
 
 
-ADVICE: Mapping[Kind, str] = {
-    Kind.MISSING: "see what `wootric-stream trace` says of it; `wootric-stream replay` lets it be "
+ADVICE: Mapping[DiscrepancyKind, str] = {
+    DiscrepancyKind.MISSING: "see what `wootric-stream trace` says of it; `wootric-stream "
+    "replay` lets it be "
     "read again",
-    Kind.DUPLICATE: "look in Wootric, and for who writes to the ledger or the letters by hand",
-    Kind.UNSETTLED: "a worker settles it when it resolves the request; if none does, set the "
+    DiscrepancyKind.DUPLICATE: (
+        "look in Wootric, and for who writes to the ledger or the letters by hand"
+    ),
+    DiscrepancyKind.UNSETTLED: "a worker settles it when it resolves the request; if none does, "
+    "set the "
     "offset back with `wootric-stream replay`",
-    Kind.TORN: "part of a transaction is gone: look for who deletes or writes records by hand, "
+    DiscrepancyKind.TORN: "part of a transaction is gone: look for who deletes or writes "
+    "records by hand, "
     "and for unclean leader elections",
 }
 
 
 @dataclass(slots=True)
-class Report:
+class VerifyReport:
     """What verify has found. ``notes`` says what was not compared, and why."""
 
-    findings: Findings = field(default_factory=Findings)
-    spans: list[Span] = field(default_factory=list)
+    findings: AuditResult = field(default_factory=AuditResult)
+    spans: list[OffsetRange] = field(default_factory=list)
     behind: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -48,7 +61,7 @@ class Report:
 
 
 def shown(
-    report: Report, config: KafkaConfig, limit: int
+    report: VerifyReport, config: KafkaConfig, limit: int
 ) -> tuple[dict[str, Any], list[Table | str]]:
     """Return the report as a document, and as tables and sentences."""
     findings = report.findings
@@ -63,7 +76,7 @@ def shown(
         "events": findings.events,
         "outcomes": dict(outcomes),
         "reasons": {f"{a}/{b}": n for (a, b), n in sorted(findings.settled.items()) if b},
-        "flaws": {str(kind): findings.counts[kind] for kind in Kind},
+        "flaws": {str(kind): findings.counts[kind] for kind in DiscrepancyKind},
         "examples": [_flaw(one, config.topic) for one in flaws[:limit]],
         "partitions": [
             {"partition": one.partition, "from": one.begin, "to": one.committed}
@@ -87,7 +100,7 @@ def shown(
     return document, parts
 
 
-def _flaw(flaw: Flaw, topic: str) -> dict[str, Any]:
+def _flaw(flaw: Discrepancy, topic: str) -> dict[str, Any]:
     return {
         "kind": flaw.kind,
         "topic": topic,
@@ -99,7 +112,7 @@ def _flaw(flaw: Flaw, topic: str) -> dict[str, Any]:
     }
 
 
-def _verdict(report: Report) -> Iterator[str]:
+def _verdict(report: VerifyReport) -> Iterator[str]:
     if report.agrees:
         yield f"all agrees: {report.findings.events} events, each ended once"
         return
@@ -118,11 +131,11 @@ class Posted:
     Those written before ``from_ms`` may have been removed by retention.
     """
 
-    letters: Mapping[int, Mapping[int, list[Letter]]]
+    letters: Mapping[int, Mapping[int, list[ListedDeadLetter]]]
     from_ms: float
 
 
-def verify(desk: Desk) -> Report:
+def verify(desk: OperatorSession) -> VerifyReport:
     """Compare all partitions, one after the other.
 
     Raises:
@@ -142,16 +155,16 @@ def verify(desk: Desk) -> Report:
         EventOutcome.PARKED: _posted(desk, config.parked_topic, LetterKind.PARKED),
     }
     ledger_begins, gone = survey.begins(config.ledger_topic), desk.ledger_gone(metadata)
-    report = Report()
+    report = VerifyReport()
     for number, begin in sorted(begins.items()):
         upto = committed.get(number, begin)
         report.behind += max(0, ends[number] - max(upto, begin))
         _note_bounds(report, number, begin=begin, upto=upto, end=ends[number])
         if number in gone:
             text = f"its ledger has lost {gone[number]} records since this offset was committed"
-            flaw = Flaw(kind=Kind.TORN, partition=number, offset=upto, text=text)
+            flaw = Discrepancy(kind=DiscrepancyKind.TORN, partition=number, offset=upto, text=text)
             report.findings.add(flaw)
-        span = Span(
+        span = OffsetRange(
             partition=number,
             begin=begin,
             committed=max(begin, min(upto, ends[number])),
@@ -167,7 +180,13 @@ def verify(desk: Desk) -> Report:
     return report
 
 
-def _audit(desk: Desk, findings: Findings, span: Span, letters: Letters, ledger_begin: int) -> None:
+def _audit(
+    desk: OperatorSession,
+    findings: AuditResult,
+    span: OffsetRange,
+    letters: Letters,
+    ledger_begin: int,
+) -> None:
     """Compare one partition."""
     number = span.partition
     entries = desk.survey.read(desk.config.ledger_topic, begins={number: ledger_begin})
@@ -177,23 +196,23 @@ def _audit(desk: Desk, findings: Findings, span: Span, letters: Letters, ledger_
     audit = Audit(span, letters, findings)
     if first is not None:
         audit.entry(first)
-    for record in watched(entries, f"ledger records of partition {number} read"):
+    for record in with_progress(entries, f"ledger records of partition {number} read"):
         audit.entry(record)
     records = desk.survey.read(
         desk.config.topic, begins={number: span.begin}, stops={number: span.committed}
     )
     total = span.committed - span.begin
-    for record in watched(records, f"records of partition {number} compared", total):
+    for record in with_progress(records, f"records of partition {number} compared", total):
         audit.event(desk.judge(record))
     audit.close()
 
 
-def _posted(desk: Desk, topic: str, kind: LetterKind) -> Posted:
+def _posted(desk: OperatorSession, topic: str, kind: LetterKind) -> Posted:
     """Return the letters of a topic, without their bytes."""
     begins = desk.survey.begins(topic)
     oldest = {number: FOREVER for number, begin in begins.items() if begin > 0}
-    letters: dict[int, dict[int, list[Letter]]] = defaultdict(lambda: defaultdict(list))
-    for record in watched(desk.survey.read(topic, begins=begins), f"records of {topic} read"):
+    letters: dict[int, dict[int, list[ListedDeadLetter]]] = defaultdict(lambda: defaultdict(list))
+    for record in with_progress(desk.survey.read(topic, begins=begins), f"records of {topic} read"):
         number = record.partition.number
         if number in oldest:
             oldest[number] = min(oldest[number], record.timestamp_ms)
@@ -203,22 +222,25 @@ def _posted(desk: Desk, topic: str, kind: LetterKind) -> Posted:
     return Posted(letters, max(oldest.values(), default=NEVER_MS))
 
 
-def _note_bounds(report: Report, number: int, *, begin: int, upto: int, end: int) -> None:
+def _note_bounds(report: VerifyReport, number: int, *, begin: int, upto: int, end: int) -> None:
     """Note what of a partition cannot be compared."""
     if upto < begin:
         text = f"retention removed {begin - upto} records from here on before they were read"
         report.findings.add(
-            Flaw(kind=Kind.MISSING, partition=number, offset=upto, text=text), begin - upto
+            Discrepancy(kind=DiscrepancyKind.MISSING, partition=number, offset=upto, text=text),
+            begin - upto,
         )
     elif upto > end:
         text = "the committed offset lies behind the end: was the topic made anew?"
-        report.findings.add(Flaw(kind=Kind.TORN, partition=number, offset=upto, text=text))
+        report.findings.add(
+            Discrepancy(kind=DiscrepancyKind.TORN, partition=number, offset=upto, text=text)
+        )
     if begin > 0:
         text = f"partition {number}: retention has removed what lies before offset {begin}"
         report.notes.append(f"{text}; compared from there on")
 
 
-def _note_rest(report: Report) -> None:
+def _note_rest(report: VerifyReport) -> None:
     findings = report.findings
     if report.behind:
         report.notes.append(
@@ -241,7 +263,7 @@ def _note_rest(report: Report) -> None:
         )
 
 
-def command(desk: Desk, *, limit: int, as_json: bool) -> bool:
+def command(desk: OperatorSession, *, limit: int, as_json: bool) -> bool:
     """Verify, print, and return whether all agrees."""
     report = verify(desk)
     document, parts = shown(report, desk.config, limit)

@@ -5,18 +5,18 @@ from collections.abc import Callable
 
 from sink.wootric.delivery import InDoubt
 from sink.wootric.sink import WootricSink
-from stream.engine.lanes import Work
-from stream.engine.scheduler import Capacity
-from stream.engine.task_manager import Flow
+from stream.engine.lanes import PendingRequest
+from stream.engine.scheduler import ReleaseBudget
+from stream.engine.task_manager import TaskManager
 from stream.telemetry.observer import Observer
 
 
-class Sending:
+class Dispatcher:
     """A task a work, so many of them at the sink at once; ``settled`` is called after each."""
 
     def __init__(
         self,
-        flow: Flow,
+        flow: TaskManager,
         sink: WootricSink,
         observer: Observer,
         *,
@@ -44,7 +44,7 @@ class Sending:
         self._queued = 0
         self._queued_requests = 0
 
-    def send(self, work: Work) -> None:
+    def send(self, work: PendingRequest) -> None:
         """Deliver a work as soon as there is a place."""
         self._queued += 1
         self._queued_requests += work.requests
@@ -52,32 +52,32 @@ class Sending:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def capacity(self) -> Capacity:
+    def capacity(self) -> ReleaseBudget:
         """Return how much may be released: as much again as is under way waits its turn,
         so that requests need not wait for the transaction that releases them. Where a rate
         limits them no more than may soon begin: what is not frozen yet still merges.
         """
         now = self._clock()
         free = self._in_flight_max * 2 - self._flow.under_way
-        return Capacity(
+        return ReleaseBudget(
             api=min(free, self._sink.capacity(now) - self._queued),
             pages=min(free, self._sink.capacity(now, page=True) - self._queued),
             requests=self._sink.requests(now, within_s=self._look_ahead_s) - self._queued_requests,
         )
 
-    async def end(self) -> None:
+    async def stop(self) -> None:
         """Give up what is under way; the ledger says that it may have been sent."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _guarded(self, work: Work) -> None:
+    async def _guarded(self, work: PendingRequest) -> None:
         try:
             await self._deliver(work)
         except Exception as error:  # noqa: BLE001  nobody awaits the task
             self._failed(error)
 
-    async def _deliver(self, work: Work) -> None:
+    async def _deliver(self, work: PendingRequest) -> None:
         flow = self._flow.partitions.get(work.lane.partition)
         if flow is None:
             self._dequeue(work)
@@ -89,10 +89,10 @@ class Sending:
                 outcome = await self._sink.deliver(delivery)
                 self._observer.delivered(work, outcome, self._now_ms())
         if isinstance(outcome, InDoubt):
-            self._observer.ambiguous(work)
+            self._observer.on_in_doubt(work)
         self._flow.settle(work, outcome, self._clock(), self._now_ms())
         self._settled()
 
-    def _dequeue(self, work: Work) -> None:
+    def _dequeue(self, work: PendingRequest) -> None:
         self._queued -= 1
         self._queued_requests -= work.requests

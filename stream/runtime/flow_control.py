@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from stream.engine.schema_wait import Holds, Missing
-from stream.engine.task_manager import Flow, HaltReason
-from stream.kafka.protocol import Pause, Read
+from stream.engine.schema_wait import MissingSchema, SchemaWaitQueue
+from stream.engine.task_manager import HaltReason, TaskManager
+from stream.kafka.protocol import Pause, StartReading
 from stream.record import Partition
-from stream.schema_registry.cache import Waiting
+from stream.schema_registry.cache import SchemaWait
 from stream.telemetry.observer import Observer
 
 AWAITING_ROOM = 100
@@ -16,15 +16,15 @@ UNTIL_RELEASED = float("inf")
 
 
 class Reader(Protocol):
-    """What reads the input: ``room`` is how many records it may hand over more than now."""
+    """What reads the input: ``fetch_budget`` is how many records it may hand over more than now."""
 
-    room: int
+    fetch_budget: int
 
-    def command(self, command: Pause | Read) -> None:
+    def command(self, command: Pause | StartReading) -> None:
         """Read a partition no further, or from an offset on."""
 
 
-class Pauses:
+class FlowController:
     """Pauses partitions of the reader and lets them go on.
 
     One is paused that settles out of order too far, whose events nearly all become dead
@@ -33,13 +33,13 @@ class Pauses:
 
     def __init__(
         self,
-        flow: Flow,
+        flow: TaskManager,
         observer: Observer,
         *,
         unsettled_records_max: int,
         unsettled_bytes_max: int,
         dead_letter_pause_s: float,
-        missing: Missing | None,
+        missing: MissingSchema | None,
         clock: Callable[[], float],
     ) -> None:
         self._flow = flow
@@ -48,13 +48,13 @@ class Pauses:
         self._unsettled_bytes_max = unsettled_bytes_max
         self._dead_letter_pause_s = dead_letter_pause_s
         self._clock = clock
-        self._holds = Holds(missing)
+        self._schema_waits = SchemaWaitQueue(missing)
         self._paused: dict[Partition, float] = {}
         self.reader: Reader | None = None
 
-    def takes(self, partition: Partition, message: Any) -> bool:
+    def buffers(self, partition: Partition, message: Any) -> bool:
         """Hold a message that needs a schema which is not known yet, or comes after one."""
-        if not self._holds.take(partition, message):
+        if not self._schema_waits.add(partition, message):
             return False
         if self._paused.get(partition) != UNTIL_RELEASED:
             self._pause(partition, UNTIL_RELEASED)
@@ -62,59 +62,59 @@ class Pauses:
 
     def release(self, admit: Callable[[list[Any]], None]) -> None:
         """Admit what partitions held whose first message waits no longer, and read on."""
-        for partition in self._holds.waiting:
-            held = self._holds.release(partition)
+        for partition in self._schema_waits.waiting:
+            held = self._schema_waits.release(partition)
             if held:
                 self._observer.released(partition)
                 del self._paused[partition]
                 admit(held)
                 if partition not in self._paused:
-                    self._read_on(partition)
+                    self._resume(partition)
 
-    def explain(self, waiting: Waiting) -> None:
+    def explain(self, waiting: SchemaWait) -> None:
         """Say of the partitions that wait for a schema why they stand still."""
-        for partition, schema_id in self._holds.waiting.items():
+        for partition, schema_id in self._schema_waits.waiting.items():
             if not waiting.is_unknown:
                 reason = HaltReason.REGISTRY_AWAY
             elif schema_id == waiting.schema_id:
                 reason = HaltReason.UNKNOWN_SCHEMA
             else:
                 continue
-            self._observer.waits(partition, reason, waiting.detail)
+            self._observer.on_schema_wait(partition, reason, waiting.detail)
 
     def forget(self, partition: Partition) -> None:
         """Forget a partition that is no longer ours."""
-        self._holds.drop(partition)
+        self._schema_waits.drop(partition)
         self._paused.pop(partition, None)
 
-    def keep(self, *, leaving: bool) -> None:
+    def update(self, *, leaving: bool) -> None:
         """Say how much room there is, pause what has gone too far, let go on what may again."""
         if self.reader is None:
             return
         room = self._room()
-        if any(flow.awaiting for flow in self._flow.partitions.values()):
+        if any(flow.awaiting_replay for flow in self._flow.partitions.values()):
             room = max(room, AWAITING_ROOM)
-        self.reader.room = 0 if leaving else room
+        self.reader.fetch_budget = 0 if leaving else room
         now = self._clock()
         for partition, flow in self._flow.partitions.items():
             paused_until = self._paused.get(partition)
             if paused_until is None:
                 if flow.brake.on:
-                    self._observer.braked(partition, self._dead_letter_pause_s)
+                    self._observer.on_dead_letter_limit(partition, self._dead_letter_pause_s)
                     self._pause(partition, now + self._dead_letter_pause_s)
-                elif flow.overstretched:
-                    self._observer.overstretched(partition, flow.offsets.watermark)
+                elif flow.offset_gap_exceeded:
+                    self._observer.on_offset_gap(partition, flow.offsets.commit_offset)
                     self._pause(partition, now)
-            elif now >= paused_until and not flow.overstretched:
+            elif now >= paused_until and not flow.offset_gap_exceeded:
                 del self._paused[partition]
                 flow.brake.release()
                 self._observer.released(partition)
-                self._read_on(partition)
+                self._resume(partition)
 
     def _room(self) -> int:
         """Return how many records more may be held, if they are as large as those that are."""
         records, size = self._flow.unsettled, self._flow.unsettled_bytes
-        room = self._unsettled_records_max - records - len(self._holds)
+        room = self._unsettled_records_max - records - len(self._schema_waits)
         if size == 0:
             return room
         return min(room, (self._unsettled_bytes_max - size) * records // size)
@@ -124,7 +124,9 @@ class Pauses:
         if self.reader is not None:
             self.reader.command(Pause(partition))
 
-    def _read_on(self, partition: Partition) -> None:
+    def _resume(self, partition: Partition) -> None:
         flow = self._flow.partitions[partition]
         if self.reader is not None:
-            self.reader.command(Read(partition, flow.offsets.next_offset, flow.opening))
+            self.reader.command(
+                StartReading(partition, flow.offsets.next_offset, flow.assignment_epoch)
+            )

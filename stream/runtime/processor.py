@@ -15,40 +15,40 @@ import structlog
 
 from sink.wootric.sink import WootricSink
 from stream.engine.checkpoint import Checkpoint
-from stream.engine.prepare import Judged
-from stream.engine.scheduler import Capacity
-from stream.engine.schema_wait import Missing
-from stream.engine.task_manager import Flow, HaltReason
+from stream.engine.prepare import PreparedRecord
+from stream.engine.scheduler import ReleaseBudget
+from stream.engine.schema_wait import MissingSchema
+from stream.engine.task_manager import HaltReason, TaskManager
 from stream.errors import DecodeError
-from stream.kafka.consumer_thread import GroupMember
+from stream.kafka.consumer_thread import ConsumerThread
 from stream.kafka.protocol import (
     Aborted,
     Assigned,
-    Begun,
+    Closed,
     Commit,
     Committed,
-    End,
+    ConsumerEvent,
+    EndOffsetKnown,
     Failed,
-    Halted,
+    FinishRevocation,
     Joined,
-    Kept,
     Leave,
-    Left,
-    Lost,
-    Notice,
-    Read,
+    LedgerStartKnown,
+    PartitionCountKnown,
+    PartitionHalted,
+    PartitionsLost,
     Records,
-    Release,
     Restored,
     Restoring,
-    Revoking,
-    Sized,
+    RetentionKnown,
+    RevocationStarted,
+    StartReading,
 )
 from stream.kafka.reader import partition_of, read_record
 from stream.record import Partition, Record
-from stream.runtime.dispatcher import Sending
-from stream.runtime.flow_control import Pauses
-from stream.schema_registry.cache import Waiting
+from stream.runtime.dispatcher import Dispatcher
+from stream.runtime.flow_control import FlowController
+from stream.schema_registry.cache import SchemaWait
 from stream.telemetry.observer import Observer
 
 log = structlog.get_logger()
@@ -66,7 +66,7 @@ AFTER_ABORT_S_MAX = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class ProcessorConfig:
     """The loop's own bounds; times in seconds."""
 
     cycle_max_s: float
@@ -84,7 +84,7 @@ class Drain:
 
     partitions: tuple[Partition, ...]
     deadline: float
-    answer: Release | Leave
+    answer: FinishRevocation | Leave
 
 
 class Processor:
@@ -93,12 +93,12 @@ class Processor:
     def __init__(
         self,
         *,
-        flow: Flow,
+        flow: TaskManager,
         sink: WootricSink,
-        judge: Callable[[Record], Judged],
-        pace: Pace,
+        judge: Callable[[Record], PreparedRecord],
+        pace: ProcessorConfig,
         observer: Observer,
-        missing: Missing | None = None,
+        missing: MissingSchema | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -111,7 +111,7 @@ class Processor:
         self._wall_clock = wall_clock
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._sending = Sending(
+        self._dispatcher = Dispatcher(
             flow,
             sink,
             observer,
@@ -119,12 +119,12 @@ class Processor:
             look_ahead_s=pace.cycle_max_s * CYCLES_AHEAD,
             clock=clock,
             now_ms=self._now_ms,
-            settled=self._wake,
+            settled=self._request_tick,
             failed=self._fail,
         )
         self._assignments: dict[Partition, int] = {}
         self._input_partitions = 0
-        self._pauses = Pauses(
+        self._flow_control = FlowController(
             flow,
             observer,
             unsettled_records_max=pace.unsettled_records_max,
@@ -141,33 +141,33 @@ class Processor:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._failure: BaseException | None = None
-        self._member: GroupMember | None = None
+        self._member: ConsumerThread | None = None
 
-    def hear(self, notice: Notice) -> None:
+    def on_event(self, notice: ConsumerEvent) -> None:
         """Take a notice over from the member's thread."""
-        self._loop.call_soon_threadsafe(self._guarded, self._on, notice)
+        self._loop.call_soon_threadsafe(self._guarded, self._dispatch, notice)
 
     def schemas_changed(self) -> None:
         """Go on with the partitions whose first message waits no longer."""
-        self._guarded(self._pauses.release, self._admit)
-        self._wake()
+        self._guarded(self._flow_control.release, self._admit)
+        self._request_tick()
 
-    def schema_waits(self, waiting: Waiting) -> None:
+    def schema_waits(self, waiting: SchemaWait) -> None:
         """Say of the partitions that wait for a schema why they stand still."""
-        self._pauses.explain(waiting)
+        self._flow_control.explain(waiting)
 
-    async def run(self, member: GroupMember) -> None:
+    async def run(self, member: ConsumerThread) -> None:
         """Process until told to stop.
 
         Raises:
             StreamError: the member is beyond repair.
         """
-        self._member = self._pauses.reader = member
+        self._member = self._flow_control.reader = member
         member.start()
         try:
             await self._ended
         finally:
-            await self._sending.end()
+            await self._dispatcher.stop()
             for partition in tuple(self._flow.partitions):
                 self._flow.close(partition)
         if self._failure is not None:
@@ -183,10 +183,10 @@ class Processor:
 
     # What the member tells
 
-    def _on(self, notice: Notice) -> None:  # noqa: C901, PLR0912  one case a notice
+    def _dispatch(self, notice: ConsumerEvent) -> None:  # noqa: C901, PLR0912  one case a notice
         match notice:
             case Records(messages):
-                self._take(messages)
+                self._accept(messages)
             case Committed(checkpoint=checkpoint):
                 self._committed(notice, checkpoint)
             case Aborted(reason=reason):
@@ -201,41 +201,41 @@ class Processor:
             case Assigned(partitions, number):
                 self._assignments.update(dict.fromkeys(partitions, number))
                 self._observer.rebalanced("assigned", len(self._assignments))
-                self._share()
-            case Sized(partitions=count):
+                self._update_rate_share()
+            case PartitionCountKnown(partitions=count):
                 self._input_partitions = count
-                self._share()
+                self._update_rate_share()
             case Restoring(partition, entries, left):
                 if partition in self._assignments:
                     self._observer.restoring(partition, entries, left)
             case Restored():
                 self._open(notice)
-            case Begun(partition, offset):
+            case LedgerStartKnown(partition, offset):
                 if partition in self._flow.partitions:
                     self._flow.partitions[partition].unsaved.state.trim(offset)
-            case Revoking(partitions):
+            case RevocationStarted(partitions):
                 self._observer.rebalanced("revoked", len(self._assignments) - len(partitions))
-                self._begin_drain(tuple(partitions), self._pace.revoke_wait_s, Release())
-            case Lost(partitions):
+                self._begin_drain(tuple(partitions), self._pace.revoke_wait_s, FinishRevocation())
+            case PartitionsLost(partitions):
                 self._close(partitions)
                 self._observer.rebalanced("lost", len(self._assignments))
-            case Halted(partition, reason, detail):
+            case PartitionHalted(partition, reason, detail):
                 self._observer.halted(partition, reason, detail)
-            case End(partition, offset):
-                self._observer.ended(partition, offset)
-            case Kept(retention_ms):
-                self._observer.kept(retention_ms)
+            case EndOffsetKnown(partition, offset):
+                self._observer.on_end_offset(partition, offset)
+            case RetentionKnown(retention_ms):
+                self._observer.on_retention(retention_ms)
             case Failed(error):
                 self._failure = error
-                self._command(Leave())  # who tells of it may not be who has to end
-            case Left():
+                self._send(Leave())  # who tells of it may not be who has to end
+            case Closed():
                 if not self._ended.done():
                     self._ended.set_result(None)
             case _:
                 assert_never(notice)
-        self._wake()
+        self._request_tick()
 
-    def _take(self, messages: list[Any]) -> None:
+    def _accept(self, messages: list[Any]) -> None:
         if self._member is not None:
             self._member.busy = True  # before they count as taken, or it sleeps on them
             self._member.taken += len(messages)
@@ -259,7 +259,7 @@ class Processor:
             self._observer.halted(partition, HaltReason.LEDGER_UNREADABLE, error.detail)
             return
         self._observer.restored(restored, self._flow.partitions[partition])
-        self._command(Read(partition, restored.next_offset, restored.assignment))
+        self._send(StartReading(partition, restored.next_offset, restored.assignment))
 
     def _admit(self, messages: list[Any]) -> None:
         """Judge and admit a chunk; an end of partition is where the reading has got to.
@@ -268,13 +268,13 @@ class Processor:
         """
         with self._observer.busy("admit"):
             now_ms = self._now_ms()
-            judged: list[Judged] = []
+            judged: list[PreparedRecord] = []
             ends: dict[Partition, int] = {}
             for message in messages:
                 partition = partition_of(message)
                 if partition not in self._flow.partitions:
                     continue
-                if self._pauses.takes(partition, message):
+                if self._flow_control.buffers(partition, message):
                     continue
                 if message.error() is not None:
                     ends[partition] = message.offset()
@@ -284,7 +284,7 @@ class Processor:
             for partition, offset in ends.items():
                 self._flow.reached(partition, offset)
             self._observer.consumed(admitted)
-            self._pauses.keep(leaving=self._leaving)
+            self._flow_control.update(leaving=self._leaving)
 
     def _committed(self, notice: Committed, checkpoint: Checkpoint) -> None:
         with self._observer.busy("settle"):
@@ -294,17 +294,17 @@ class Processor:
             shares = self._flow.held(checkpoint).values()
             self._observer.committed(checkpoint, shares, notice.took_s)
             for work in works:
-                self._sending.send(work)
-            self._pauses.keep(leaving=self._leaving)
+                self._dispatcher.send(work)
+            self._flow_control.update(leaving=self._leaving)
 
     def _close(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
             self._assignments.pop(partition, None)
-            self._pauses.forget(partition)
+            self._flow_control.forget(partition)
             self._observer.closed(partition, self._flow.close(partition))
-        self._share()
+        self._update_rate_share()
 
-    def _share(self) -> None:
+    def _update_rate_share(self) -> None:
         """Take the part of the account's rate that our partitions are of the input's."""
         if self._input_partitions:
             owned = min(len(self._assignments), self._input_partitions)
@@ -312,28 +312,28 @@ class Processor:
 
     # The turn
 
-    def _wake(self) -> None:
+    def _request_tick(self) -> None:
         """Let a turn follow soon; many reasons make one turn."""
         if self._committing is None:
-            self._at(self._clock())
+            self._schedule_tick(self._clock())
 
-    def _at(self, when: float) -> None:
+    def _schedule_tick(self, when: float) -> None:
         """Let the next turn be at ``when`` at the latest."""
         if when < self._timer_at:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_at = when
             wait_s = max(0.0, when - self._clock())
-            self._timer = self._loop.call_later(wait_s, self._guarded, self._turn)
+            self._timer = self._loop.call_later(wait_s, self._guarded, self._tick)
 
-    def _turn(self) -> None:
+    def _tick(self) -> None:
         """Commit if there is something to say, or a fence is due; else wait for it."""
         self._timer = None
         self._timer_at = float("inf")
         if self._ended.done() or self._failure is not None:
             return
         now = self._clock()
-        self._observer.beat(now)
+        self._observer.on_tick(now)
         due = self._flow.due(now)
         drain = self._drain
         # A commit that Kafka does not answer must not keep a worker from leaving.
@@ -342,22 +342,24 @@ class Processor:
             self._end_drain(drain)
         if self._member is not None:
             self._member.busy = self._flow.unsettled > 0
-        self._at(min(now + self._pace.cycle_max_s, due if due is not None else float("inf")))
+        self._schedule_tick(
+            min(now + self._pace.cycle_max_s, due if due is not None else float("inf"))
+        )
         if self._committing is not None or not self._flow.partitions:
             return
-        capacity = Capacity(0, 0) if self._leaving else self._sending.capacity()
+        capacity = ReleaseBudget(0, 0) if self._leaving else self._dispatcher.capacity()
         fence_due = self._flow.under_way and now >= self._fenced_at + self._pace.cycle_max_s / 2
         if not fence_due and not self._flow.has_news(capacity):
             return
         if now < self._next_commit_at:
-            self._at(self._next_commit_at)
+            self._schedule_tick(self._next_commit_at)
             return
         with self._observer.busy("checkpoint"):
             self._committing = self._flow.checkpoint(self._now_ms(), capacity)
         self._fenced_at = now
         small = self._flow.under_way <= UNDER_WAY_SMALL
         self._next_commit_at = now if small else now + CYCLE_MIN_S
-        self._command(Commit(self._committing))
+        self._send(Commit(self._committing))
 
     # Giving partitions up
 
@@ -366,18 +368,18 @@ class Processor:
         return self._drain is not None and isinstance(self._drain.answer, Leave)
 
     def _begin_drain(
-        self, partitions: tuple[Partition, ...], wait_s: float, answer: Release | Leave
+        self, partitions: tuple[Partition, ...], wait_s: float, answer: FinishRevocation | Leave
     ) -> None:
         if self._leaving:
             # The answer is to leave: once these went, no commit would be taken for the others.
             assert self._drain is not None  # noqa: S101
             self._drain.deadline = min(self._drain.deadline, self._clock() + wait_s)
-            self._wake()
+            self._request_tick()
             return
         self._flow.stop_releasing(partitions)
         self._drain = Drain(partitions, self._clock() + wait_s, answer)
-        self._pauses.keep(leaving=self._leaving)
-        self._wake()
+        self._flow_control.update(leaving=self._leaving)
+        self._request_tick()
 
     def _drained(self, now: float) -> bool:
         assert self._drain is not None  # noqa: S101
@@ -388,8 +390,8 @@ class Processor:
 
     def _end_drain(self, drain: Drain) -> None:
         self._close(drain.partitions)
-        self._command(drain.answer)
-        if isinstance(drain.answer, Release):
+        self._send(drain.answer)
+        if isinstance(drain.answer, FinishRevocation):
             self._drain = None
 
     # Small steps
@@ -405,9 +407,9 @@ class Processor:
 
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
-        self._command(Leave())
+        self._send(Leave())
 
-    def _command(self, command: Commit | Read | Release | Leave) -> None:
+    def _send(self, command: Commit | StartReading | FinishRevocation | Leave) -> None:
         if self._member is not None:
             self._member.command(command)
 

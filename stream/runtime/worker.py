@@ -16,30 +16,30 @@ import structlog
 
 from sink.http_session import HttpSession
 from sink.wootric.auth import WootricAccount
-from sink.wootric.delivery import SinkHooks
+from sink.wootric.delivery import SinkListener
 from sink.wootric.sink import WootricSink
 from stream import __version__
 from stream.codec.avro import all_packaged
 from stream.codec.decode import ById, Decoder
-from stream.engine.prepare import Judged, judge
-from stream.engine.scheduler import Limits
-from stream.engine.task_manager import Flow
+from stream.engine.prepare import PreparedRecord, prepare
+from stream.engine.scheduler import EngineConfig
+from stream.engine.task_manager import TaskManager
 from stream.errors import StartupError
 from stream.kafka.config import LETTER_BYTES_DEFAULT, KafkaConfig
-from stream.kafka.consumer_thread import GroupMember
+from stream.kafka.consumer_thread import ConsumerThread
 from stream.kafka.protocol import Failed
 from stream.kafka.topics import preflight
 from stream.record import Record
-from stream.runtime.processor import Pace, Processor
+from stream.runtime.processor import Processor, ProcessorConfig
 from stream.schema_registry.setup import registered_schemas
 from stream.settings import InDoubtPages, KafkaSettings, TransformSettings, WootricSettings
 from stream.settings_loader import Settings, fingerprint, lasting, load, load_kafka
-from stream.state.store import Keeper
+from stream.state.store import StateStoreProvider
 from stream.telemetry import log as logs
 from stream.telemetry.http import StatusServer
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer, SinkObserver
-from stream.telemetry.status import Gauges, Identity, Pulse, Vitals
+from stream.telemetry.status import Identity, LoopLagProbe, StatusGauges, WorkerStatus
 from stream.transform import Rules
 
 if TYPE_CHECKING:
@@ -66,9 +66,13 @@ async def serve(settings: Settings) -> None:
     )
     config = replace(config, letter_bytes_max=letter_bytes_max)
     account = wootric_account(wootric)
-    metrics, vitals, flow = Metrics(), Vitals(), Flow(limits(settings, letter_bytes_max))
+    metrics, vitals, flow = (
+        Metrics(),
+        WorkerStatus(),
+        TaskManager(limits(settings, letter_bytes_max)),
+    )
     metrics.config_info.labels(fingerprint(settings)).set(1)
-    gauges = Gauges(
+    gauges = StatusGauges(
         metrics,
         vitals,
         flow,
@@ -80,7 +84,7 @@ async def serve(settings: Settings) -> None:
     observer = Observer(metrics, vitals, gauges, tracer)
     logs.listen(observer.logged)
     of_sink = SinkObserver(metrics, by_client=account.client_id is not None)
-    hooks = SinkHooks(
+    hooks = SinkListener(
         request_finished=observer.request_finished,
         throttled=observer.throttled,
         circuit_changed=observer.circuit_changed,
@@ -110,10 +114,10 @@ async def serve(settings: Settings) -> None:
         )
         if schemas is not None:
             schemas.changed, schemas.waiting = processor.schemas_changed, processor.schema_waits
-        member = GroupMember(
+        member = ConsumerThread(
             config,
             epoch=time.time_ns() // 1_000_000,
-            tell=processor.hear,
+            tell=processor.on_event,
             keeper=stores(settings, processor),
         )
         await asyncio.to_thread(member.start_transactions)
@@ -128,7 +132,7 @@ async def serve(settings: Settings) -> None:
         with suppress(TimeoutError):  # wrong credentials are said before anything is read
             await asyncio.wait_for(sink.authorize(), AUTHORIZE_S_MAX)
         await sink.start()
-        pulse = Pulse(metrics.loop_lag)
+        pulse = LoopLagProbe(metrics.loop_lag)
         tidying = asyncio.create_task(tidy_regularly())
         stopping.begin_drain = partial(_drain, processor, vitals)
         log.info("started", version=__version__, group=config.group_id, topic=config.topic)
@@ -194,10 +198,10 @@ def wootric_account(wootric: WootricSettings) -> WootricAccount:
     )
 
 
-def limits(settings: Settings, letter_bytes_max: int = LETTER_BYTES_DEFAULT) -> Limits:
+def limits(settings: Settings, letter_bytes_max: int = LETTER_BYTES_DEFAULT) -> EngineConfig:
     """Return the flow's bounds."""
     wootric = settings.wootric
-    return Limits(
+    return EngineConfig(
         lease_s=wootric.lease_s,
         takeover_wait_s=wootric.lease_s + wootric.request_timeout_s + wootric.quiet_period_s,
         quiet_s=wootric.quiet_period_s,
@@ -211,9 +215,9 @@ def limits(settings: Settings, letter_bytes_max: int = LETTER_BYTES_DEFAULT) -> 
     )
 
 
-def pace(settings: Settings) -> Pace:
+def pace(settings: Settings) -> ProcessorConfig:
     """Return the loop's bounds."""
-    return Pace(
+    return ProcessorConfig(
         cycle_max_s=settings.kafka.cycle_max_s,
         in_flight_max=settings.wootric.in_flight_max,
         unsettled_records_max=settings.kafka.unsettled_records_max,
@@ -226,10 +230,10 @@ def pace(settings: Settings) -> Pace:
 
 def judging(
     wootric: WootricSettings | TransformSettings, by_id: ById | None = None
-) -> Callable[[Record], Judged]:
+) -> Callable[[Record], PreparedRecord]:
     """Return the judge that these settings make."""
     rules = Rules(amount_suffix=wootric.amount_suffix, delete_users=wootric.delete_users)
-    return partial(judge, decoder=decoder(by_id), rules=rules)
+    return partial(prepare, decoder=decoder(by_id), rules=rules)
 
 
 def decoder(by_id: ById | None = None) -> Decoder:
@@ -237,13 +241,15 @@ def decoder(by_id: ById | None = None) -> Decoder:
     return Decoder(all_packaged(), by_id)
 
 
-def stores(settings: Settings, processor: Processor) -> Keeper | None:
+def stores(settings: Settings, processor: Processor) -> StateStoreProvider | None:
     """Return what keeps the ledger on disk, or None: then nothing of RocksDB is loaded."""
     if not settings.state.dir:
         return None
-    from stream.state.rocksdb.directory import Stores  # noqa: PLC0415  it takes a moment, and not all need it
+    from stream.state.rocksdb.directory import StateDirectory  # noqa: PLC0415  it takes a moment, and not all need it
 
-    return Stores(Path(settings.state.dir), failed=lambda failure: processor.hear(Failed(failure)))
+    return StateDirectory(
+        Path(settings.state.dir), failed=lambda failure: processor.on_event(Failed(failure))
+    )
 
 
 def tracing(settings: Settings) -> "Tracer | None":
@@ -286,7 +292,7 @@ def _stop_on_signals() -> Stopping:
     return stopping
 
 
-def _drain(processor: Processor, vitals: Vitals) -> None:
+def _drain(processor: Processor, vitals: WorkerStatus) -> None:
     vitals.draining = True
     processor.stop()
 

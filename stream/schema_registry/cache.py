@@ -10,15 +10,15 @@ import structlog
 from stream.codec.avro import Schema, confluent_id, schema_from_text
 from stream.errors import DecodeError
 from stream.schema_registry.client import (
-    NotRegistered,
+    NotRegisteredError,
     Registered,
     RegistryClient,
-    RegistryUnavailable,
+    RegistryUnavailableError,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class SchemaWait:
     """Why messages wait: for the registry, or for a schema that it does not know (yet)."""
 
     schema_id: int
@@ -34,7 +34,7 @@ RECHECK_S = 30.0
 GIVEN_UP_MAX = 10_000
 
 
-class RegisteredSchemas:
+class SchemaCache:
     """A cache of one registry's schemas, which never forgets: an id never changes its meaning.
 
     ``changed`` is called when an id has become known, or was given up; ``waiting`` after each
@@ -47,7 +47,7 @@ class RegisteredSchemas:
         *,
         unknown_wait_s: float,
         changed: Callable[[], None] = lambda: None,
-        waiting: Callable[[Waiting], None] = lambda _: None,
+        waiting: Callable[[SchemaWait], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.changed = changed
@@ -110,9 +110,9 @@ class RegisteredSchemas:
             for schema_id in list(self._wanted):
                 try:
                     told |= await self._ask(schema_id)
-                except RegistryUnavailable as error:
+                except RegistryUnavailableError as error:
                     detail = f"the schema registry is away: {error}"
-                    self.waiting(Waiting(schema_id, False, detail))
+                    self.waiting(SchemaWait(schema_id, False, detail))
                     break
             if told:
                 wait_s = AGAIN_S
@@ -125,7 +125,7 @@ class RegisteredSchemas:
         """Ask for one schema; return whether its records have nothing to wait for any more."""
         try:
             self.learn(await self._client.schema(schema_id))
-        except NotRegistered:
+        except NotRegisteredError:
             return self._not_there(schema_id)
         self._wanted.pop(schema_id, None)
         self._given_up.pop(schema_id, None)
@@ -141,7 +141,7 @@ class RegisteredSchemas:
             self._give_up(schema_id, now)
             return True
         detail = f"the schema registry does not know the id {schema_id}"
-        self.waiting(Waiting(schema_id, True, detail))
+        self.waiting(SchemaWait(schema_id, True, detail))
         return False
 
     def _give_up(self, schema_id: int, now: float) -> None:

@@ -22,19 +22,19 @@ CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 WORDS_LENGTH_MAX = 300
 
 
-class RegistryUnavailable(StreamError):  # noqa: N818  (a state, not a defect)
+class RegistryUnavailableError(StreamError):
     """No answer, or none that says anything: ask again."""
 
 
-class RegistryDenied(RegistryUnavailable):
+class RegistryDeniedError(RegistryUnavailableError):
     """It does not let us in; somebody has to act, and until then it is as good as away."""
 
 
-class NotRegistered(StreamError):  # noqa: N818
+class NotRegisteredError(StreamError):
     """The registry does not know the schema or the subject, or not yet."""
 
 
-class SchemaRefused(StreamError):  # noqa: N818
+class SchemaRejectedError(StreamError):
     """The registry does not take our schema: somebody has to act."""
 
 
@@ -85,22 +85,22 @@ class RegistryClient:
             await self._session.close()
 
     async def schema(self, schema_id: int) -> Registered:
-        """Return the schema of an id. Raises NotRegistered."""
+        """Return the schema of an id. Raises NotRegisteredError."""
         return _registered(await self._ask("GET", f"/schemas/ids/{schema_id}"), schema_id)
 
     async def versions(self, subject: str) -> list[int]:
-        """Return the numbers of a subject's versions. Raises NotRegistered."""
+        """Return the numbers of a subject's versions. Raises NotRegisteredError."""
         answer = await self._ask("GET", f"/subjects/{_name(subject)}/versions")
         if isinstance(answer, list) and all(type(number) is int for number in answer):
             return sorted(answer)
-        raise RegistryUnavailable("its answer lists no versions")
+        raise RegistryUnavailableError("its answer lists no versions")
 
     async def version(self, subject: str, number: int) -> Registered:
-        """Return one version of a subject. Raises NotRegistered."""
+        """Return one version of a subject. Raises NotRegisteredError."""
         return _registered(await self._ask("GET", f"/subjects/{_name(subject)}/versions/{number}"))
 
     async def look_up(self, subject: str, text: str) -> int:
-        """Return the id that a schema has under a subject. Raises NotRegistered.
+        """Return the id that a schema has under a subject. Raises NotRegisteredError.
 
         However it was written there: without being told to, Apicurio compares the very text.
         """
@@ -108,7 +108,7 @@ class RegistryClient:
         return _id(await self._ask("POST", path, {"schema": text}))
 
     async def register(self, subject: str, text: str) -> int:
-        """Return the id of a schema, which it gets if it has none. Raises SchemaRefused."""
+        """Return the id of a schema, which it gets if it has none. Raises SchemaRejectedError."""
         return _id(
             await self._ask("POST", f"/subjects/{_name(subject)}/versions", {"schema": text})
         )
@@ -116,7 +116,7 @@ class RegistryClient:
     async def is_compatible(self, subject: str, text: str) -> bool:
         """Return whether a schema fits a subject's latest version, by the subject's own rule.
 
-        Raises NotRegistered where there is no version, SchemaRefused if it is no schema.
+        Raises NotRegisteredError where there is no version, SchemaRejectedError if it is no schema.
         """
         path = f"/compatibility/subjects/{_name(subject)}/versions/latest"
         answer = await self._ask("POST", path, {"schema": text})
@@ -140,7 +140,9 @@ class RegistryClient:
             ) as reply:
                 text = await _whole(reply)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise RegistryUnavailable(f"it does not answer ({type(error).__name__})") from error
+            raise RegistryUnavailableError(
+                f"it does not answer ({type(error).__name__})"
+            ) from error
         return _answer(reply.status, text)
 
 
@@ -163,12 +165,14 @@ def _answer(status: int, text: bytes) -> Any:
     fields = answer if isinstance(answer, dict) else {}
     words = str(fields.get("message", ""))[:WORDS_LENGTH_MAX]
     if status == 404 and fields.get("error_code") in NOT_THERE:
-        raise NotRegistered(words)
+        raise NotRegisteredError(words)
     if status in (409, 422):
-        raise SchemaRefused(words)
+        raise SchemaRejectedError(words)
     if status in (401, 403):
-        raise RegistryDenied("it refuses our credentials")
-    raise RegistryUnavailable(f"it answers with status {status}, which is no answer of a registry")
+        raise RegistryDeniedError("it refuses our credentials")
+    raise RegistryUnavailableError(
+        f"it answers with status {status}, which is no answer of a registry"
+    )
 
 
 def _registered(answer: Any, schema_id: int | None = None) -> Registered:
@@ -177,7 +181,7 @@ def _registered(answer: Any, schema_id: int | None = None) -> Registered:
             kind = str(answer.get("schemaType", "AVRO"))
             return Registered(_id(answer) if schema_id is None else schema_id, text, kind)
         case _:
-            raise RegistryUnavailable("its answer has no schema")
+            raise RegistryUnavailableError("its answer has no schema")
 
 
 def _id(answer: Any) -> int:
@@ -185,7 +189,7 @@ def _id(answer: Any) -> int:
         case {"id": int(number)}:
             return number
         case _:
-            raise RegistryUnavailable("its answer has no id")
+            raise RegistryUnavailableError("its answer has no id")
 
 
 def _name(subject: str) -> str:

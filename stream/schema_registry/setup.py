@@ -14,13 +14,13 @@ from stream.codec.avro import FOLDER, Schema, confluent_header, schema_from_text
 from stream.codec.decode import ById, try_to_read
 from stream.codec.event import SEGMENT_EVENT
 from stream.errors import DecodeError, StartupError
-from stream.schema_registry.cache import RegisteredSchemas, usable
+from stream.schema_registry.cache import SchemaCache, usable
 from stream.schema_registry.client import (
-    NotRegistered,
+    NotRegisteredError,
     Registered,
     RegistryClient,
-    RegistryUnavailable,
-    SchemaRefused,
+    RegistryUnavailableError,
+    SchemaRejectedError,
 )
 from stream.settings import SchemaRegistrySettings
 from stream.settings_loader import lasting, load_registry
@@ -38,27 +38,27 @@ async def writer_header(client: RegistryClient, subject: str, *, register: bool)
         StartupError: the schema is not registered and shall not be, does not fit what is
             registered, or the registry does not answer.
     """
-    text = our_schema()
+    text = register_own_schema()
     try:
         if register:
             schema_id = await _register(client, subject, text)
         else:
             schema_id = await client.look_up(subject, text)
-    except NotRegistered as error:
+    except NotRegisteredError as error:
         raise StartupError(
             f"the schema registry does not have our schema as {subject}: register "
             "schemas/avro/segment_event.avsc, or set SCHEMA_REGISTRY__REGISTER_SCHEMA=true",
             exit_code=78,
         ) from error
-    except SchemaRefused as error:
+    except SchemaRejectedError as error:
         _refuse(subject, str(error))
-    except RegistryUnavailable as error:
+    except RegistryUnavailableError as error:
         raise StartupError(f"the schema registry: {error}", exit_code=69) from error
     log.info("schema_of_ours", subject=subject, schema_id=schema_id)
     return confluent_header(schema_id)
 
 
-def our_schema() -> str:
+def register_own_schema() -> str:
     """Return the schema of what we write, as a registry is told."""
     return orjson.dumps(orjson.loads((FOLDER / "segment_event.avsc").read_bytes())).decode()
 
@@ -67,12 +67,12 @@ async def _register(client: RegistryClient, subject: str, text: str) -> int:
     """Return the schema's id; what is registered already was found to be compatible then."""
     try:
         return await client.look_up(subject, text)
-    except NotRegistered:
+    except NotRegisteredError:
         log.info("schema_is_new", subject=subject)
     try:
         if not await client.is_compatible(subject, text):
             _refuse(subject, "it is not compatible with the latest version")
-    except NotRegistered:
+    except NotRegisteredError:
         pass  # there is no version to be compatible with
     return await client.register(subject, text)
 
@@ -83,7 +83,7 @@ def _refuse(subject: str, why: str) -> NoReturn:
     )
 
 
-async def learn_subject(client: RegistryClient, schemas: RegisteredSchemas, subject: str) -> None:
+async def learn_subject(client: RegistryClient, schemas: SchemaCache, subject: str) -> None:
     """Let the versions of the input's subject be known, so that no record waits for them.
 
     Without an answer the records wait for the registry, and the others flow.
@@ -97,14 +97,14 @@ async def learn_subject(client: RegistryClient, schemas: RegisteredSchemas, subj
             registered = await client.version(subject, number)
             schemas.learn(registered)
             if number == numbers[-1]:
-                check_readable(registered, subject)
-    except NotRegistered:
+                check_compatibility(registered, subject)
+    except NotRegisteredError:
         log.info("subject_is_empty", subject=subject)
-    except RegistryUnavailable as error:
+    except RegistryUnavailableError as error:
         log.warning("registry_away", error=str(error))
 
 
-def check_readable(registered: Registered, subject: str) -> None:
+def check_compatibility(registered: Registered, subject: str) -> None:
     """Raises StartupError where values of this version could not be read."""
     try:
         if registered.kind != "AVRO":
@@ -138,7 +138,7 @@ def _password(settings: SchemaRegistrySettings) -> str:
 @asynccontextmanager
 async def registered_schemas(
     settings: SchemaRegistrySettings, topic: str
-) -> AsyncIterator[RegisteredSchemas | None]:
+) -> AsyncIterator[SchemaCache | None]:
     """Yield what readers of a topic need; None where there is no registry.
 
     Raises:
@@ -148,7 +148,7 @@ async def registered_schemas(
         yield None
         return
     async with registry_client(settings) as client:
-        schemas = RegisteredSchemas(client, unknown_wait_s=settings.unknown_wait_s)
+        schemas = SchemaCache(client, unknown_wait_s=settings.unknown_wait_s)
         await learn_subject(client, schemas, subject_of(settings, topic))
         try:
             yield schemas
@@ -156,7 +156,7 @@ async def registered_schemas(
             await schemas.close()
 
 
-def asked_by_id(settings: SchemaRegistrySettings) -> ById | None:
+def schema_fetcher(settings: SchemaRegistrySettings) -> ById | None:
     """Return what commands read values by: each id is asked for when it is met, and waited for.
     None where there is no registry.
 
@@ -170,14 +170,14 @@ def asked_by_id(settings: SchemaRegistrySettings) -> ById | None:
         async with registry_client(settings) as client:
             try:
                 return usable(await client.schema(schema_id))
-            except NotRegistered:
+            except NotRegisteredError:
                 return None
 
     @cache
     def found(schema_id: int) -> Schema | DecodeError | None:
         try:
             return pool.submit(asyncio.run, ask(schema_id)).result()
-        except RegistryUnavailable as error:
+        except RegistryUnavailableError as error:
             raise StartupError(f"the schema registry: {error}", exit_code=69) from error
 
     def by_id(schema_id: int) -> Schema | None:

@@ -10,7 +10,7 @@ RawEntry: TypeAlias = tuple[bytes, bytes | None, int | None]
 """A ledger record as it is read: key, value, and the id that its receipt names."""
 
 
-class State(Protocol):
+class StateStore(Protocol):
     """Where a partition's fold is kept: in memory, or in a store on disk."""
 
     def get(self, key: str) -> bytes | None:
@@ -25,7 +25,7 @@ class State(Protocol):
     def claims(self, remote_id: int) -> bool:
         """Whether a receipt names this response or decline."""
 
-    def fold(self, entries: Sequence[RawEntry], covered: int) -> None:
+    def apply_changelog(self, entries: Sequence[RawEntry], covered: int) -> None:
         """Take over committed ledger records as they are read, in order, before the first put.
 
         What was folded before may come again. ``covered`` is as for ``save``.
@@ -56,7 +56,7 @@ class State(Protocol):
         """Return the number of keys that are held, about."""
 
 
-class MemoryState:
+class InMemoryStateStore:
     """A fold held in memory."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class MemoryState:
         """Whether a receipt names this response or decline."""
         return remote_id in self._claimed
 
-    def fold(self, entries: Sequence[RawEntry], covered: int) -> None:  # noqa: ARG002
+    def apply_changelog(self, entries: Sequence[RawEntry], covered: int) -> None:  # noqa: ARG002
         """Take over committed ledger records as they are read, in order."""
         for key, value, remote_id in entries:
             self.put(key.decode(), value, remote_id)
@@ -118,7 +118,7 @@ class MemoryState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerPart:
+class LedgerPartitionInfo:
     """One partition of the ledger as it is at the moment of its restore.
 
     ``begin`` and ``end`` are offsets, open transactions included. A tombstone is kept for
@@ -134,24 +134,24 @@ class LedgerPart:
     kept_s: float
 
 
-class Opened(NamedTuple):
+class OpenedStore(NamedTuple):
     """A state, and the ledger's offset before which it has everything."""
 
-    state: State
+    state: StateStore
     covered: int
     warm: bool
 
 
-class Keeper(Protocol):
+class StateStoreProvider(Protocol):
     """Opens states, in any thread, and never fails: what is no use is replaced."""
 
-    def open(self, part: LedgerPart) -> Opened:
+    def open(self, part: LedgerPartitionInfo) -> OpenedStore:
         """Open what holds the fold of this partition."""
 
 
-class Memory:
+class InMemoryProvider:
     """Keeps nothing."""
 
-    def open(self, part: LedgerPart) -> Opened:
+    def open(self, part: LedgerPartitionInfo) -> OpenedStore:
         """Return an empty state."""
-        return Opened(MemoryState(), part.begin, warm=False)
+        return OpenedStore(InMemoryStateStore(), part.begin, warm=False)

@@ -15,7 +15,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from stream.errors import StartupError
 from stream.telemetry.metrics import Metrics
-from stream.telemetry.status import Gauges, Identity, Vitals, status
+from stream.telemetry.status import Identity, StatusGauges, WorkerStatus, status
 
 LOOP_AGE_S_MAX = 15.0
 POLL_AGE_S_MAX = 60.0
@@ -127,8 +127,8 @@ class StatusServer(HealthServer):
     def __init__(
         self,
         metrics: Metrics,
-        vitals: Vitals,
-        gauges: Gauges,
+        vitals: WorkerStatus,
+        gauges: StatusGauges,
         *,
         identity: Identity,
         polled_at: Callable[[], float],

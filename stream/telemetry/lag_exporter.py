@@ -9,7 +9,7 @@ import time
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
-from stream.errors import KafkaFailed
+from stream.errors import KafkaUnavailableError
 from stream.kafka.config import KafkaConfig
 from stream.kafka.lag import GroupLag, LagMeter, PartitionLag
 from stream.telemetry.http import Check, HealthServer
@@ -140,7 +140,7 @@ class LagExporter:
         self._tried_at = time.monotonic()
         try:
             group = await asyncio.to_thread(self._meter.measure)
-        except KafkaFailed as error:
+        except KafkaUnavailableError as error:
             self._failures += 1
             self._metrics.failures.inc()
             log.warning("lag_not_measured", error=str(error), failures=self._failures)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from sink.wootric.delivery import Deferred, Delivered, InDoubt, Outcome, Parked, Rejected, Skipped
-from stream.engine.checkpoint import Checkpoint, Share
-from stream.engine.lanes import Work
-from stream.engine.partition_task import PartitionFlow
-from stream.engine.prepare import Judged
+from stream.engine.checkpoint import Checkpoint, PartitionCheckpoint
+from stream.engine.lanes import PendingRequest
+from stream.engine.partition_task import PartitionTask
+from stream.engine.prepare import PreparedRecord
 from stream.engine.task_manager import HaltReason
-from stream.kafka.protocol import Halted, Restored
+from stream.kafka.protocol import PartitionHalted, Restored
 from stream.record import Partition
 from stream.telemetry.metrics import LOOP_STATES, Metrics
-from stream.telemetry.status import Gauges, Opened, Vitals
+from stream.telemetry.status import OpenCircuit, StatusGauges, WorkerStatus
 from stream.transform import Deliver
 
 if TYPE_CHECKING:
@@ -41,7 +41,11 @@ class Observer:
     """Keeps the metrics and the vitals; never decides anything."""
 
     def __init__(
-        self, metrics: Metrics, vitals: Vitals, gauges: Gauges, tracer: "Tracer | None" = None
+        self,
+        metrics: Metrics,
+        vitals: WorkerStatus,
+        gauges: StatusGauges,
+        tracer: "Tracer | None" = None,
     ) -> None:
         self._tracer = tracer
         self._metrics = metrics
@@ -65,15 +69,15 @@ class Observer:
             self._loop_seconds[state].inc(took_s)
             self._gauges.stepped_s += took_s
 
-    def consumed(self, judged: Sequence[Judged]) -> None:
+    def consumed(self, judged: Sequence[PreparedRecord]) -> None:
         """Count records that were admitted."""
         counts: Counter[Partition] = Counter()
         sizes: Counter[Partition] = Counter()
         for event in judged:
             counts[event.record.partition] += 1
             sizes[event.record.partition] += len(event.record.value or b"")
-            if isinstance(event.verdict, Deliver):
-                for note in event.verdict.notes:
+            if isinstance(event.result, Deliver):
+                for note in event.result.notes:
                     self._metrics.values_left_out.labels(note).inc()
         for partition, count in counts.items():
             counter = self._consumed.get(partition)
@@ -84,7 +88,9 @@ class Observer:
             self._metrics.bytes_consumed.labels(partition.topic).inc(sizes[partition])
             self._vitals.consumed += count
 
-    def committed(self, checkpoint: Checkpoint, shares: Iterable[Share], took_s: float) -> None:
+    def committed(
+        self, checkpoint: Checkpoint, shares: Iterable[PartitionCheckpoint], took_s: float
+    ) -> None:
         """Count a committed transaction, and what it settled of the partitions that are ours
         still: what was relinquished in the meantime is counted so already.
         """
@@ -114,11 +120,11 @@ class Observer:
         self._metrics.transactions.labels("aborted").inc()
         log.warning("transaction_aborted", reason=reason)
 
-    def delivering(self, work: Work) -> AbstractContextManager[None]:
+    def delivering(self, work: PendingRequest) -> AbstractContextManager[None]:
         """Return what goes around a delivery: its span, if there is one."""
         return UNTRACED if self._tracer is None else self._tracer.delivering(work)
 
-    def delivered(self, work: Work, outcome: Outcome, now_ms: int) -> None:
+    def delivered(self, work: PendingRequest, outcome: Outcome, now_ms: int) -> None:
         """Note how long the events of a delivery were on their way, and how it ended."""
         if work.in_doubt:
             self._metrics.in_doubt_resolved.labels(RESOLUTION[type(outcome)]).inc()
@@ -140,11 +146,11 @@ class Observer:
                 request_id=work.request_id,
             )
 
-    def ambiguous(self, work: Work) -> None:
+    def on_in_doubt(self, work: PendingRequest) -> None:
         """Count an attempt whose effect is unknown."""
         self._metrics.ambiguous.labels(work.planned.type).inc()
 
-    def beat(self, now: float) -> None:
+    def on_tick(self, now: float) -> None:
         """Note that the loop turns."""
         self._vitals.beat_at = now
         self._vitals.note_history(now)
@@ -173,7 +179,7 @@ class Observer:
             self._restoring_at[partition] = now
             log.info("restoring", partition=partition.number, entries=entries, left=left)
 
-    def restored(self, restored: Restored, flow: PartitionFlow) -> None:
+    def restored(self, restored: Restored, flow: PartitionTask) -> None:
         """Note that a partition was opened."""
         self._gauges.restoring.pop(restored.partition, None)
         self._metrics.restores.labels("warm" if restored.warm else "cold").inc()
@@ -199,13 +205,13 @@ class Observer:
 
     def halted(self, partition: Partition, reason: HaltReason, detail: str) -> None:
         """Say that a partition stands still until somebody acts."""
-        self._vitals.halted[partition] = Halted(partition, reason, detail)
+        self._vitals.halted[partition] = PartitionHalted(partition, reason, detail)
         self._count_halted()
         log.error(
             "partition_halted", partition=partition.number, reason=reason.value, detail=detail
         )
 
-    def braked(self, partition: Partition, pause_s: float) -> None:
+    def on_dead_letter_limit(self, partition: Partition, pause_s: float) -> None:
         """Say that most of the last events became dead letters."""
         detail = (
             "most of its last events became dead letters; look at their reasons: "
@@ -213,15 +219,15 @@ class Observer:
         )
         self.halted(partition, HaltReason.DEAD_LETTERS, detail)
 
-    def overstretched(self, partition: Partition, offset: int) -> None:
+    def on_offset_gap(self, partition: Partition, offset: int) -> None:
         """Say that too much was settled behind an event that waits."""
         detail = (
             f"KAFKA__UNSETTLED_SPAN_MAX records behind offset {offset} were read while that one "
             "waits: it goes on by itself when that is settled"
         )
-        self.halted(partition, HaltReason.OVERSTRETCHED, detail)
+        self.halted(partition, HaltReason.OFFSET_GAP, detail)
 
-    def waits(self, partition: Partition, reason: HaltReason, detail: str) -> None:
+    def on_schema_wait(self, partition: Partition, reason: HaltReason, detail: str) -> None:
         """Say, once, that a partition waits for a schema and goes on by itself."""
         known = self._vitals.halted.get(partition)
         if known is None or known.reason is not reason:
@@ -233,11 +239,11 @@ class Observer:
             self._count_halted()
             log.info("partition_goes_on", partition=partition.number)
 
-    def ended(self, partition: Partition, end: int) -> None:
+    def on_end_offset(self, partition: Partition, end: int) -> None:
         """Take over a partition's last stable offset."""
         self._gauges.ends[partition] = end
 
-    def kept(self, retention_ms: int) -> None:
+    def on_retention(self, retention_ms: int) -> None:
         """Take over for how long the input is kept."""
         self._gauges.retention_ms = retention_ms
 
@@ -270,7 +276,7 @@ class Observer:
         """Say that nothing is sent any more, or again."""
         self._metrics.circuit_open.labels(name).set(int(is_open))
         if is_open:
-            self._vitals.circuits[name] = Opened(reason, time.monotonic())
+            self._vitals.circuits[name] = OpenCircuit(reason, time.monotonic())
             self._metrics.circuit_opened.labels(name, reason).inc()
             log.error("circuit_opened", circuit=name, reason=reason)
         else:
@@ -298,7 +304,7 @@ class SinkObserver:
                 "credentials_refused",
                 error=error,
                 status=status,
-                look_at=look_at(error, status, by_client=self._by_client),
+                look_at=credential_hint(error, status, by_client=self._by_client),
                 effect="nothing is sent, nothing is lost; asked again until it is accepted",
             )
 
@@ -339,7 +345,7 @@ _OF_A_GRANT = frozenset({"invalid_client", "unauthorized_client", "invalid_grant
 _NOT_THERE = frozenset({301, 302, 307, 308, 404, 405})
 
 
-def look_at(error: str, status: int, *, by_client: bool) -> str:
+def credential_hint(error: str, status: int, *, by_client: bool) -> str:
     """Return the settings that may be wrong, by the refusal's word and status.
 
     ``by_client`` says that a client asked, not a login.

@@ -13,10 +13,10 @@ from typing import Any
 from prometheus_client import Gauge, Histogram
 
 from stream import __version__
-from stream.engine.lanes import Work
-from stream.engine.partition_task import PartitionFlow
-from stream.engine.task_manager import Flow
-from stream.kafka.protocol import Halted
+from stream.engine.lanes import PendingRequest
+from stream.engine.partition_task import PartitionTask
+from stream.engine.task_manager import TaskManager
+from stream.kafka.protocol import PartitionHalted
 from stream.record import Partition
 from stream.telemetry.metrics import Metrics
 
@@ -28,7 +28,7 @@ HISTORY_S = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenCircuit:
     """An open circuit: why, and since when (monotonic seconds)."""
 
     reason: str
@@ -36,7 +36,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PartitionStatus:
     """Where a partition stands: its offsets, and how far behind it is."""
 
     end: int
@@ -48,19 +48,19 @@ class Standing:
 
 
 @dataclass(slots=True)
-class Vitals:
+class WorkerStatus:
     """Times are monotonic seconds."""
 
     started_at: float = field(default_factory=time.monotonic)
     beat_at: float = field(default_factory=time.monotonic)
     joined: bool = False
     draining: bool = False
-    halted: dict[Partition, Halted] = field(default_factory=dict)
-    circuits: dict[str, Opened] = field(default_factory=dict)
+    halted: dict[Partition, PartitionHalted] = field(default_factory=dict)
+    circuits: dict[str, OpenCircuit] = field(default_factory=dict)
     settled: Counter[tuple[str, str]] = field(default_factory=Counter)
     consumed: int = 0
     relinquished: int = 0
-    standings: dict[Partition, Standing] = field(default_factory=dict)
+    standings: dict[Partition, PartitionStatus] = field(default_factory=dict)
     in_flight: int = 0
     in_doubt: int = 0
     in_doubt_oldest_s: float = 0.0
@@ -107,7 +107,7 @@ class Identity:
     topic: str
 
 
-def status(vitals: Vitals, identity: Identity) -> dict[str, Any]:
+def status(vitals: WorkerStatus, identity: Identity) -> dict[str, Any]:
     """Return the status; nothing in it is personal."""
     now = time.monotonic()
     settled: dict[str, dict[str, int]] = {}
@@ -152,7 +152,7 @@ def status(vitals: Vitals, identity: Identity) -> dict[str, Any]:
     }
 
 
-def _partition(standing: Standing) -> dict[str, Any]:
+def _partition(standing: PartitionStatus) -> dict[str, Any]:
     return {
         "committed": standing.committed,
         "position": standing.position,
@@ -163,12 +163,12 @@ def _partition(standing: Standing) -> dict[str, Any]:
     }
 
 
-def verdict(vitals: Vitals, now: float) -> tuple[str, str]:
+def verdict(vitals: WorkerStatus, now: float) -> tuple[str, str]:
     """Return ``bad``, ``warn`` or ``ok``, and the most urgent thing to say."""
     return next(itertools.chain(_standstill(vitals, now), _worries(vitals, now), _fine(vitals)))
 
 
-def _standstill(vitals: Vitals, now: float) -> Iterator[tuple[str, str]]:
+def _standstill(vitals: WorkerStatus, now: float) -> Iterator[tuple[str, str]]:
     for name, opened in sorted(vitals.circuits.items()):
         what = "No page view is sent" if name == "pixel" else "Nothing is sent to Wootric's API"
         yield "bad", f"{what}: {opened.reason}, for {lasting(now - opened.since)}"
@@ -180,7 +180,7 @@ def _standstill(vitals: Vitals, now: float) -> Iterator[tuple[str, str]]:
         yield "bad", f"Events are in flight, and nothing was committed for {lasting(now - since)}"
 
 
-def _worries(vitals: Vitals, now: float) -> Iterator[tuple[str, str]]:
+def _worries(vitals: WorkerStatus, now: float) -> Iterator[tuple[str, str]]:
     if vitals.draining:
         yield "warn", "Finishing what is under way, then leaving"
     if not vitals.joined:
@@ -196,7 +196,7 @@ def _worries(vitals: Vitals, now: float) -> Iterator[tuple[str, str]]:
         yield "warn", f"Flowing; {doubt} in doubt, oldest {lasting(vitals.in_doubt_oldest_s)}"
 
 
-def _fine(vitals: Vitals) -> Iterator[tuple[str, str]]:
+def _fine(vitals: WorkerStatus) -> Iterator[tuple[str, str]]:
     if not vitals.standings:
         yield "ok", "A spare: the group has given this worker no partition"
     under_way = counted(vitals.lag, "event")
@@ -222,7 +222,7 @@ def lasting(seconds: float) -> str:
 # settled, relinquished and in flight adds up in every one of them.
 
 
-class Gauges:
+class StatusGauges:
     """Fills the gauges and the vitals from the flow.
 
     ``polled_at`` gives when the group was last polled (monotonic seconds). What the flow does
@@ -234,8 +234,8 @@ class Gauges:
     def __init__(
         self,
         metrics: Metrics,
-        vitals: Vitals,
-        flow: Flow,
+        vitals: WorkerStatus,
+        flow: TaskManager,
         *,
         records_limit: int,
         bytes_limit: int,
@@ -281,7 +281,7 @@ class Gauges:
             self._show(partition, standing)
 
     def _doubt(self, now: float) -> None:
-        works: list[Work] = [
+        works: list[PendingRequest] = [
             work for part in self._flow.partitions.values() for work in part.in_doubt
         ]
         oldest = min((work.in_doubt_since for work in works), default=now)
@@ -301,11 +301,13 @@ class Gauges:
         states.labels("other").inc(other)
         states.labels("idle").inc(max(0.0, elapsed - known - other))
 
-    def _standing(self, partition: Partition, part: PartitionFlow, end: int | None) -> Standing:
-        position, watermark = part.offsets.next_offset, part.offsets.watermark
+    def _standing(
+        self, partition: Partition, part: PartitionTask, end: int | None
+    ) -> PartitionStatus:
+        position, watermark = part.offsets.next_offset, part.offsets.commit_offset
         end = max(position, end or 0)
         lag = end - watermark
-        return Standing(
+        return PartitionStatus(
             end=end,
             position=position,
             committed=part.committed_offset,
@@ -326,7 +328,7 @@ class Gauges:
             return max(0.0, now - oldest_ms / 1000)
         return now - self._behind_since.setdefault(partition, now)
 
-    def _show(self, partition: Partition, standing: Standing) -> None:
+    def _show(self, partition: Partition, standing: PartitionStatus) -> None:
         metrics = self._metrics
         values: dict[Gauge, float | None] = {
             metrics.lag_records: standing.lag,
@@ -365,7 +367,7 @@ def headroom_s(retention_ms: int | None, age_s: float) -> float | None:
 EVERY_S = 0.25
 
 
-class Pulse:
+class LoopLagProbe:
     """Measures until closed."""
 
     def __init__(self, lag: Histogram) -> None:

@@ -23,8 +23,8 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from stream import __version__
-from stream.engine.lanes import Work
-from stream.engine.prepare import Judged, Refuse
+from stream.engine.lanes import PendingRequest
+from stream.engine.prepare import Invalid, PreparedRecord
 from stream.record import Record
 from stream.transform import Deliver, Skip
 
@@ -68,10 +68,12 @@ class Tracer:
         with suppress(TimeoutError):
             await asyncio.wait_for(sent.wait(), CLOSE_S_MAX)
 
-    def judging(self, judge: Callable[[Record], Judged]) -> Callable[[Record], Judged]:
+    def judging(
+        self, judge: Callable[[Record], PreparedRecord]
+    ) -> Callable[[Record], PreparedRecord]:
         """Return the same judge, with a span around every verdict."""
 
-        def judged(record: Record) -> Judged:
+        def judged(record: Record) -> PreparedRecord:
             with self._tracer.start_as_current_span(
                 f"transform {record.partition.topic}",
                 context=self._context_of(record),
@@ -85,25 +87,25 @@ class Tracer:
                 },
             ) as span:
                 event = judge(record)
-                match event.verdict:
+                match event.result:
                     case Deliver():
                         self._remember(record, span.get_span_context())
                         span.set_attribute("wootric.verdict", "deliver")
                     case Skip(reason):
                         span.set_attribute("wootric.verdict", "skip")
                         span.set_attribute("wootric.reason", reason)
-                    case Refuse(reason, _):
+                    case Invalid(reason, _):
                         span.set_attribute("wootric.verdict", "refuse")
                         span.set_attribute("wootric.reason", reason)
                         span.set_status(Status(StatusCode.ERROR, reason))
                     case _:
-                        assert_never(event.verdict)
+                        assert_never(event.result)
                 return event
 
         return judged
 
     @contextmanager
-    def delivering(self, work: Work) -> Iterator[None]:
+    def delivering(self, work: PendingRequest) -> Iterator[None]:
         """Span a delivery: in the trace of its first event, linked to those of the others."""
         contexts = [
             context
@@ -123,7 +125,7 @@ class Tracer:
         ):
             yield
 
-    def delivered(self, work: Work, outcome: str, reason: str | None) -> None:
+    def delivered(self, work: PendingRequest, outcome: str, reason: str | None) -> None:
         """Say in the delivery's span how it ended."""
         span = trace.get_current_span()
         span.set_attribute("wootric.outcome", outcome)

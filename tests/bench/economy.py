@@ -14,7 +14,7 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
-from stream.devtools.traffic import Kind, Sample, traffic
+from stream.devtools.traffic import Sample, TrafficKind, traffic
 from stream.kafka.producer import record_of
 from tests.bench.rudderstack import RudderStack
 from tests.bench.simulated import Figures, World
@@ -28,7 +28,7 @@ SEED = 1
 END_USERS = ("find_end_user", "create_end_user", "update_end_user")
 PIXEL = "page_view"
 WAITING = f"{EVENTS:,} waiting"
-SURVEYS = (Kind.RESPONSE, Kind.DECLINE)
+SURVEYS = (TrafficKind.RESPONSE, TrafficKind.DECLINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Trace:
         """How many surveys there are, people with something new, and new people."""
         known = {event["userId"] for event in documents(self.before) if is_identify(event)}
         changed = {
-            sample.value["userId"] for sample in self.measured if sample.kind is Kind.CHANGED
+            sample.value["userId"] for sample in self.measured if sample.kind is TrafficKind.CHANGED
         }  # type: ignore[index,call-overload]
         surveys = sum(1 for sample in self.measured if sample.kind in SURVEYS)
         return surveys, len(changed), len(changed - known)

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from stream.devtools.traffic import Document
 from stream.kafka.producer import record_of
-from stream.kafka.reader import Survey
+from stream.kafka.reader import TopicReader
 from tests.bench.ground import Ground, say, status_of, worker_of
 from tests.bench.speed import Case, Subject
 from tests.bench.speed import measure as measure_case
@@ -131,7 +131,7 @@ async def measure(ground: Ground, minutes: float) -> dict[str, Any]:
             samples.append(await _sample(worker, memory, server.latency(), elapsed_s))
         player.end()
         await stack.until_caught_up()
-        open_intents = await asyncio.to_thread(Survey(stack.config).open_intents)
+        open_intents = await asyncio.to_thread(TopicReader(stack.config).open_intents)
         counts = server.counts()
         worker.stop()
     return {

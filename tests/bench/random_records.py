@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stream.codec.dead_letter import DeadLetter
-from stream.kafka.reader import surveying
+from stream.kafka.reader import open_reader
 from tests.bench.ground import Ground, peak_mb, say, settled_in, status_of, worker_of
 from tests.bench.native import Native
 from tests.bench.traces import SEED, distinct, named, producer
@@ -124,7 +124,7 @@ def read_letters(stack: Stack) -> tuple[Counter[str], int]:
     """Return how many dead letters there are for each reason, and how many places came twice."""
     seen = {number: bytearray(end) for number, end in stack.ends(stack.config.topic).items()}
     reasons, twice = Counter[str](), 0
-    with surveying(stack.config) as survey:
+    with open_reader(stack.config) as survey:
         for record in survey.read(stack.config.dead_letter_topic):
             letter = DeadLetter.from_headers(record.key, record.value, record.headers)
             reasons[letter.reason] += 1

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from stream.devtools.wootric_emulator.api import Api, Call, Reply
+from stream.devtools.wootric_emulator.api import Api, Call, EmulatorReply
 from stream.devtools.wootric_emulator.behaviour import Behaviour
 
 SURVEYS = {"create response": "responses", "create decline": "declines"}
@@ -63,7 +63,7 @@ class RudderStack:
 
     def _call(
         self, name: str, method: str, path: str, form: dict[str, Any] | None = None, query: str = ""
-    ) -> Reply:
+    ) -> EmulatorReply:
         while True:
             if path != TOKEN and self.now >= self._token_until:
                 self._renew()

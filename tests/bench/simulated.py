@@ -14,21 +14,21 @@ from zlib import crc32
 
 from multidict import CIMultiDict
 
-from sink.models import Evidence, Reply, Request, Withheld
-from sink.wootric.delivery import SinkHooks
+from sink.models import HttpResponse, LeaseExpired, Request, SendResult
+from sink.wootric.delivery import SinkListener
 from sink.wootric.operations import PageView
 from sink.wootric.sink import WootricSink
 from stream.devtools.wootric_emulator.api import Api, Call
 from stream.devtools.wootric_emulator.behaviour import Behaviour
-from stream.engine.lanes import Pending
-from stream.engine.task_manager import Flow
+from stream.engine.lanes import PendingEvent
+from stream.engine.task_manager import TaskManager
 from stream.kafka.protocol import (
     Assigned,
+    Closed,
     Commit,
     Committed,
+    ConsumerEvent,
     Leave,
-    Left,
-    Notice,
     Records,
     Restored,
 )
@@ -36,10 +36,10 @@ from stream.record import Partition
 from stream.runtime.processor import Processor
 from stream.runtime.worker import judging, limits, pace, wootric_account
 from stream.settings_loader import Settings
-from stream.state.store import MemoryState
+from stream.state.store import InMemoryStateStore
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer
-from stream.telemetry.status import Gauges, Vitals
+from stream.telemetry.status import StatusGauges, WorkerStatus
 
 PARTITIONS = [Partition("events", number) for number in range(6)]
 COMMIT_S = 0.005
@@ -116,7 +116,7 @@ class SimulatedMember:
     def __init__(self, world: "World", messages: Iterable[Message]) -> None:
         self._world = world
         self._loop = world.loop
-        self._tell: Callable[[Notice], None] = lambda _: None
+        self._tell: Callable[[ConsumerEvent], None] = lambda _: None
         self._ahead = deque(messages)
         self._room = 0
         self._handed = 0
@@ -124,7 +124,7 @@ class SimulatedMember:
         self.taken = 0
         self.busy = False
 
-    def connect(self, tell: Callable[[Notice], None]) -> None:
+    def connect(self, tell: Callable[[ConsumerEvent], None]) -> None:
         self._tell = tell
 
     def start(self) -> None:
@@ -141,11 +141,11 @@ class SimulatedMember:
             self._tell(restored)
 
     @property
-    def room(self) -> int:
+    def fetch_budget(self) -> int:
         return self._room
 
-    @room.setter
-    def room(self, room: int) -> None:
+    @fetch_budget.setter
+    def fetch_budget(self, room: int) -> None:
         self._room = room
         self._pump_soon()
 
@@ -156,7 +156,7 @@ class SimulatedMember:
             )
             self._loop.call_later(COMMIT_S, self._tell, committed)
         elif isinstance(command, Leave):
-            self._tell(Left())
+            self._tell(Closed())
 
     def _pump_soon(self) -> None:
         if not self._pumping:
@@ -185,9 +185,9 @@ class SimulatedHttp:
 
     async def send(
         self, request: Request, headers: Any, *, may_send: Callable[[], bool] = lambda: True
-    ) -> Evidence:
+    ) -> SendResult:
         if not may_send():
-            return Withheld()
+            return LeaseExpired()
         await asyncio.sleep(REPLY_S / 2)
         call = Call(
             request.method,
@@ -198,7 +198,7 @@ class SimulatedHttp:
         )
         reply = self._api.answer(call)
         await asyncio.sleep(REPLY_S / 2)
-        return Reply(reply.status, CIMultiDict(reply.headers), reply.body)
+        return HttpResponse(reply.status, CIMultiDict(reply.headers), reply.body)
 
 
 @dataclass
@@ -223,7 +223,7 @@ class World:
     begins: Counter[Partition] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.states = {partition: MemoryState() for partition in PARTITIONS}
+        self.states = {partition: InMemoryStateStore() for partition in PARTITIONS}
         self.api = Api(Behaviour(), self.loop.unix)
 
     def __enter__(self) -> Self:
@@ -258,7 +258,7 @@ class World:
         loop, figures = self.loop, Figures()
         settings = Settings(kafka={"bootstrap_servers": "-"}, wootric={**ACCOUNT, **wootric})
 
-        def settled(event: Pending, outcome: str, reason: str) -> None:
+        def settled(event: PendingEvent, outcome: str, reason: str) -> None:
             figures.outcomes[outcome, reason] += 1
             wait_s = loop.unix() - event.record.timestamp_ms / 1000
             if isinstance(event.operation, PageView):
@@ -269,16 +269,18 @@ class World:
         def finished(name: str, word: str, *_: object) -> None:
             figures.requests[name, word] += 1
 
-        metrics, vitals = Metrics(), Vitals()
-        flow = Flow(limits(settings), settled=settled)
-        gauges = Gauges(metrics, vitals, flow, records_limit=0, bytes_limit=0, polled_at=loop.time)
+        metrics, vitals = Metrics(), WorkerStatus()
+        flow = TaskManager(limits(settings), settled=settled)
+        gauges = StatusGauges(
+            metrics, vitals, flow, records_limit=0, bytes_limit=0, polled_at=loop.time
+        )
         sink = WootricSink(
             wootric_account(settings.wootric),
             session=SimulatedHttp(self.api),
             clock=loop.time,
             wall_clock=loop.unix,
             random=lambda: 0.5,
-            hooks=SinkHooks(request_finished=finished),
+            hooks=SinkListener(request_finished=finished),
         )
         processor = Processor(
             flow=flow,
@@ -290,7 +292,7 @@ class World:
             wall_clock=loop.unix,
         )
         member = SimulatedMember(self, messages)
-        member.connect(processor.hear)
+        member.connect(processor.on_event)
         began_at = loop.time()
         await sink.authorize()
         await sink.start()

@@ -21,8 +21,8 @@ from sink.wootric.sink import WootricSink
 from stream.cli.app import main
 from stream.codec.decode import Decoder
 from stream.engine import end_user_cache, lanes, prepare, settlement
-from stream.engine.task_manager import Flow
-from stream.kafka.consumer_thread import GroupMember
+from stream.engine.task_manager import TaskManager
+from stream.kafka.consumer_thread import ConsumerThread
 from stream.kafka.transactions import Transactions
 from stream.runtime.processor import Processor
 from stream.telemetry.observer import Observer
@@ -31,10 +31,10 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("take records over", Processor, "_admit"),
     ("decode", Decoder, "decode"),
     ("transform", prepare, "transform"),
-    ("admit: dedupe, lanes, merging", Flow, "admit"),
-    ("release: what to send next", Flow, "checkpoint"),
-    ("after a commit", Flow, "committed"),
-    ("settle: receipts, user entries", Flow, "settle"),
+    ("admit: dedupe, lanes, merging", TaskManager, "admit"),
+    ("release: what to send next", TaskManager, "checkpoint"),
+    ("after a commit", TaskManager, "committed"),
+    ("settle: receipts, user entries", TaskManager, "settle"),
     ("encode for the ledger", lanes, "encode"),
     ("encode for the ledger", settlement, "encode"),
     ("encode for the ledger", end_user_cache, "encode"),
@@ -42,8 +42,8 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("counters and logs", Observer, "delivered"),
     ("counters and logs", Observer, "committed"),
     ("counters and logs", Observer, "request_finished"),
-    ("Kafka thread: poll, hand over", GroupMember, "_poll"),
-    ("Kafka thread: commit", GroupMember, "_commit"),
+    ("Kafka thread: poll, hand over", ConsumerThread, "_poll"),
+    ("Kafka thread: commit", ConsumerThread, "_commit"),
     ("Kafka thread: produce", Transactions, "_produce_ledger"),
 )
 COROUTINES: tuple[tuple[str, Any, str], ...] = (
@@ -90,7 +90,7 @@ class Stages:
         """Return all of it; what no stage has is the loop's, the Kafka thread's or the client's."""
         used = Counter(_threads())
         used.subtract(self._before)
-        (member,) = (one for one in threading.enumerate() if isinstance(one, GroupMember))
+        (member,) = (one for one in threading.enumerate() if isinstance(one, ConsumerThread))
         loop_s, member_s = used.pop(os.getpid()), used.pop(member.native_id or 0)
         ours = sum(s for name, s in self._spent.items() if name.startswith("Kafka thread"))
         rest = {

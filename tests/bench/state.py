@@ -21,8 +21,8 @@ from rich.table import Table
 from stream.devtools.wootric_emulator import Emulator
 from stream.kafka.config import KafkaConfig
 from stream.state.ledger import EVENT, USER, EventEntry, EventOutcome, UserEntry, encode
-from stream.state.rocksdb.directory import Stores
-from stream.state.store import LedgerPart, Memory, Opened
+from stream.state.rocksdb.directory import StateDirectory
+from stream.state.store import InMemoryProvider, LedgerPartitionInfo, OpenedStore
 from tests.bench.ground import talk
 from tests.fixtures.stack import Stack, Worker
 
@@ -206,7 +206,7 @@ def _names(seed: int) -> Iterator[str]:
 
 def calls(folder: Path) -> list[dict[str, Any]]:
     """What the calls of an event cost, in microseconds, by where the state is."""
-    part = LedgerPart(
+    part = LedgerPartitionInfo(
         cluster_id="bench",
         topic_id="bench",
         number=0,
@@ -220,17 +220,22 @@ def calls(folder: Path) -> list[dict[str, Any]]:
         raise failure
 
     rows = []
-    for name, keeper in (("memory", Memory()), ("disk", Stores(folder / "calls", failed=fail))):
+    for name, keeper in (
+        ("memory", InMemoryProvider()),
+        ("disk", StateDirectory(folder / "calls", failed=fail)),
+    ):
         rows.append({"state": name, **_calls(keeper.open(part))})
     return rows
 
 
-def _calls(opened: Opened) -> dict[str, float]:
+def _calls(opened: OpenedStore) -> dict[str, float]:
     state, value = opened.state, samples()[1][1]
     names = [name for name, _ in zip(_names(3), range(HELD), strict=False)]
     others = [name for name, _ in zip(_names(4), range(LOOKUPS), strict=False)]
     for at in range(0, HELD, BATCH):
-        state.fold([(name.encode(), value, None) for name in names[at : at + BATCH]], at + BATCH)
+        state.apply_changelog(
+            [(name.encode(), value, None) for name in names[at : at + BATCH]], at + BATCH
+        )
     state.save(HELD)
     dice = random.Random(5)
     wanted = [dice.choice(names) for _ in range(LOOKUPS)]

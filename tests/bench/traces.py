@@ -15,7 +15,7 @@ from functools import lru_cache
 from confluent_kafka import Producer
 
 from stream.devtools import traffic
-from stream.devtools.traffic import Document, Kind
+from stream.devtools.traffic import Document, TrafficKind
 from stream.kafka.producer import record_of
 
 PARTITIONS = 6
@@ -82,20 +82,20 @@ def realistic(events: int, seed: int) -> Iterator[Document | bytes | None]:
         if not isinstance(document, dict):
             yield document
             continue
-        if sample.kind is Kind.DUPLICATE:
+        if sample.kind is TrafficKind.DUPLICATE:
             yield known[document["messageId"]]
             continue
         user = document["userId"]
         match sample.kind:
-            case Kind.PAGE:
+            case TrafficKind.PAGE:
                 pages[user] += 1
                 document = _addressed(document, pages[user])
-            case Kind.CHANGED | Kind.UNCHANGED:
-                if sample.kind is Kind.CHANGED:
+            case TrafficKind.CHANGED | TrafficKind.UNCHANGED:
+                if sample.kind is TrafficKind.CHANGED:
                     changes[user] += 1
                     profiles[user] = changes[user]
                 document = _marked(document, profiles[user])
-            case Kind.RESPONSE | Kind.DECLINE:
+            case TrafficKind.RESPONSE | TrafficKind.DECLINE:
                 changes[user] += 1
                 document = _addressed(document, changes[user])
             case _:

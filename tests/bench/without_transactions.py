@@ -43,7 +43,7 @@ class PlainCommits(transactions.Transactions):
         self.consumer().commit(offsets=offsets, asynchronous=True)
 
 
-class PlainMember(consumer_thread.GroupMember):
+class PlainMember(consumer_thread.ConsumerThread):
     """Lets the plain commits have its client."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -55,6 +55,6 @@ class PlainMember(consumer_thread.GroupMember):
 if __name__ == "__main__":
     # These are the places where the service takes them from.
     assert hasattr(consumer_thread, "Transactions")
-    assert hasattr(worker, "GroupMember")
-    consumer_thread.Transactions, worker.GroupMember = PlainCommits, PlainMember
+    assert hasattr(worker, "ConsumerThread")
+    consumer_thread.Transactions, worker.ConsumerThread = PlainCommits, PlainMember
     main()

@@ -12,7 +12,7 @@ from waiting import STILL_S, Stillness
 
 from sink.http_session import HttpSession
 from sink.wootric.auth import WootricAccount
-from sink.wootric.delivery import Delivery, EndUser, Outcome, SinkHooks
+from sink.wootric.delivery import Delivery, EndUser, Outcome, SinkListener
 from sink.wootric.operations import (
     CreateDecline,
     CreateResponse,
@@ -116,8 +116,8 @@ class Heard:
     allowances: list[tuple[str, int, int]] = field(default_factory=list)
     paces: list[float] = field(default_factory=list)
 
-    def hooks(self) -> SinkHooks:
-        return SinkHooks(
+    def hooks(self) -> SinkListener:
+        return SinkListener(
             request_finished=lambda name, word, code, _: self.requests.append((name, word, code)),
             throttled=self.waits.append,
             circuit_changed=lambda *change: self.circuits.append(change),

@@ -9,7 +9,7 @@ import pytest
 from sink_world import DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, as_soon_as, world
 from waiting import stretched, until
 
-from sink.wootric.auth import Bearer, Denied, Unavailable
+from sink.wootric.auth import AccessToken, TokenDenied, TokenUnavailable
 from sink.wootric.delivery import Deferred, Delivered, Rejected, Skipped
 from sink.wootric.operations import Operation, UpsertEndUser
 from stream.devtools.wootric_emulator import Answer, Behaviour, Delay, Drop, Truncate
@@ -218,7 +218,7 @@ async def test_wrong_credentials_are_found_by_asking_and_nothing_is_sent(
 ) -> None:
     async with world(behaviour, **account) as here:
         assert here.sink.circuits()["api"] is None
-        assert await here.sink.authorize() == Denied(refusal[1], refusal[0])
+        assert await here.sink.authorize() == TokenDenied(refusal[1], refusal[0])
         assert here.sink.circuits()["api"] == "credentials"
         assert here.heard.refusals == [refusal]
         assert here.sink.capacity(time.monotonic()) == 0
@@ -229,7 +229,7 @@ async def test_wrong_credentials_are_found_by_asking_and_nothing_is_sent(
 
 async def test_good_credentials_are_asked_for_once() -> None:
     async with world() as here:
-        assert isinstance(await here.sink.authorize(), Bearer)
+        assert isinstance(await here.sink.authorize(), AccessToken)
         assert isinstance(await here.deliver(UPSERT), Delivered)
         assert here.token_requests() == 1
 
@@ -240,7 +240,7 @@ async def test_a_token_endpoint_in_trouble_says_nothing_about_the_credentials(
 ) -> None:
     async with world() as here:
         here.wootric.on("POST", "/oauth/token", fault)
-        assert isinstance(await here.sink.authorize(), Unavailable)
+        assert isinstance(await here.sink.authorize(), TokenUnavailable)
         assert here.sink.circuits()["api"] is None
 
 
@@ -253,7 +253,7 @@ async def test_an_address_without_tokens_is_a_matter_of_configuration(
     async with world() as here:
         body = f'{{"error":"{error}"}}'
         here.wootric.on("POST", "/oauth/token", Answer(status=status, body=body))
-        assert await here.sink.authorize() == Denied(status, error)
+        assert await here.sink.authorize() == TokenDenied(status, error)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ async def test_how_long_a_token_lasts_is_read_with_care(expires_in: str, lifetim
         here.wootric.on("POST", "/oauth/token", Answer(status=200, body=body))
         now = time.monotonic()
         grant = await here.sink.authorize()
-        assert isinstance(grant, Bearer)
+        assert isinstance(grant, AccessToken)
         assert now <= grant.expires_at - lifetime_s <= time.monotonic()
 
 
@@ -436,7 +436,7 @@ async def test_a_defect_of_our_own_neither_raises_nor_loses(
         def broken(*_: object) -> None:
             raise KeyError("ada@example.com")
 
-        monkeypatch.setattr("sink.wootric.end_users.creation", broken)
+        monkeypatch.setattr("sink.wootric.end_users.create_form", broken)
         outcome = await here.deliver(UPSERT)
         assert isinstance(outcome, Deferred)
         assert outcome.reason == "internal: KeyError"

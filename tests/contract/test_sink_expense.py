@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from sink_world import DECLINE, DELETE, PAGE, RESPONSE, UPSERT, world
 
-from sink.wootric.delivery import api_requests
+from sink.wootric.delivery import estimated_requests
 from sink.wootric.operations import Operation
 
 BARE_RESPONSE = replace(RESPONSE, properties={})
@@ -30,7 +30,7 @@ async def test_a_delivery_takes_as_many_requests_as_were_reckoned(
             held = replace(held, properties=None)
         await here.deliver(operation, known=held, in_doubt=in_doubt)
         asked = len(here.requests(path="/v1/"))
-        reckoned = api_requests(operation, held, in_doubt=in_doubt)
+        reckoned = estimated_requests(operation, held, in_doubt=in_doubt)
     if operation is DELETE and held is None:
         asked += 1  # nobody was there to be deleted
     assert asked <= reckoned

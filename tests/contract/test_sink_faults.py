@@ -9,9 +9,9 @@ import pytest
 from sink_world import AT, DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, World, world
 from waiting import stretched, until
 
-from sink.models import Evidence
+from sink.models import SendResult
 from sink.wootric.delivery import Deferred, Delivered, EndUser, InDoubt, Parked, Rejected, Skipped
-from sink.wootric.endpoint import Host
+from sink.wootric.endpoint import Endpoint
 from sink.wootric.operations import CreateDecline, CreateResponse, Operation, UpsertEndUser
 from stream.devtools.wootric_emulator import Answer, Behaviour, Delay, Drop, LateEffect, Truncate
 
@@ -385,14 +385,14 @@ async def test_a_defect_of_ours_after_the_answer_is_a_doubt(
 ) -> None:
     """What was executed must not count as never sent."""
     async with world() as here:
-        known, mind = known_for(here, kind), Host.mind_allowance
+        known, mind = known_for(here, kind), Endpoint.on_rate_limit_headers
 
-        def fail(host: Host, evidence: Evidence, *, number: int) -> None:
+        def fail(host: Endpoint, evidence: SendResult, *, number: int) -> None:
             mind(host, evidence, number=number)
             if here.effects():
                 raise ZeroDivisionError
 
-        monkeypatch.setattr(Host, "mind_allowance", fail)
+        monkeypatch.setattr(Endpoint, "on_rate_limit_headers", fail)
         outcome = await here.deliver(CASES[kind][0], known=known)
         assert isinstance(outcome, InDoubt)
         assert here.effects() == [kind]

@@ -9,7 +9,7 @@ import pytest
 from proxy import Network, Proxy
 from stack import Stack
 
-from stream.devtools.kafka_node import HOST, Listener, free_ports
+from stream.devtools.kafka_node import HOST, KafkaListener, free_ports
 from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.wootric_emulator import Emulator
 
@@ -49,12 +49,12 @@ class Cluster:
         """For each network the proxies before the brokers, in their order."""
         ports = free_ports(NODES * (NETWORKS + 1))
         guarded, *others = (tuple(ports[at : at + NODES]) for at in range(0, len(ports), NODES))
-        listeners = [Listener(GUARDED, guarded, guarded, "SASL_PLAINTEXT")]
+        listeners = [KafkaListener(GUARDED, guarded, guarded, "SASL_PLAINTEXT")]
         for number, proxies in enumerate(self.networks):
             for proxy, port in zip(proxies, others[number], strict=True):
                 proxy.target = port
             advertised = tuple(proxy.port for proxy in proxies)
-            listeners.append(Listener(f"NETWORK{number}", others[number], advertised))
+            listeners.append(KafkaListener(f"NETWORK{number}", others[number], advertised))
         say = lambda line: print(line, file=sys.stderr)  # noqa: E731
         self.brokers = LocalBroker(
             nodes=NODES, directory=folder, properties=PROPERTIES, listeners=listeners, say=say

@@ -9,7 +9,7 @@ from stack import Stack
 
 from stream.devtools.demo import judge_all, pixels_of
 from stream.devtools.demo_report import compare, differences, expect, observed
-from stream.kafka.reader import Survey
+from stream.kafka.reader import TopicReader
 
 
 async def agrees(stack: Stack) -> None:
@@ -33,7 +33,7 @@ async def complaints(stack: Stack) -> list[str]:
         session.get(f"{stack.wootric.url}/_emulator/state") as reply,
     ):
         held = observed(await reply.json())
-    survey = Survey(stack.config)
+    survey = TopicReader(stack.config)
     try:
         letters, parked = await asyncio.to_thread(survey.letters)
         intents = await asyncio.to_thread(survey.open_intents)

@@ -13,19 +13,19 @@ from oracle import complaints
 from stack import Stack, Worker
 from waiting import stretched, until
 
-from stream.devtools.traffic import Kind, Sample, Traffic
+from stream.devtools.traffic import Sample, Traffic, TrafficKind
 from stream.devtools.wootric_emulator import Drop
 
 MIXED = {
-    Kind.CHANGED: 7,
-    Kind.UNCHANGED: 3,
-    Kind.PAGE: 8,
-    Kind.RESPONSE: 3,
-    Kind.DECLINE: 2,
-    Kind.OTHER: 1,
-    Kind.DUPLICATE: 2,
-    Kind.RANDOM_BYTES: 2,
-    Kind.SCORE_OUT_OF_RANGE: 1,
+    TrafficKind.CHANGED: 7,
+    TrafficKind.UNCHANGED: 3,
+    TrafficKind.PAGE: 8,
+    TrafficKind.RESPONSE: 3,
+    TrafficKind.DECLINE: 2,
+    TrafficKind.OTHER: 1,
+    TrafficKind.DUPLICATE: 2,
+    TrafficKind.RANDOM_BYTES: 2,
+    TrafficKind.SCORE_OUT_OF_RANGE: 1,
 }
 FAST = {
     "WOOTRIC__REQUEST_TIMEOUT_S": stretched(1),

@@ -26,7 +26,7 @@ from proxy import Network, Proxy
 from stack import Stack, Worker
 from waiting import stretched, until
 
-from stream.devtools.traffic import Kind, Traffic
+from stream.devtools.traffic import Traffic, TrafficKind
 
 __all__ = ["crowd"]
 
@@ -143,7 +143,7 @@ async def test_a_proxy_that_repeats_requests_makes_no_end_user_twice(
     await worker.until_logged("partition_opened")
     proxy.up.become(repeats=60)
     source = Traffic(Random(69), users=40)
-    profiles = [source.sample(Kind.CHANGED).value for _ in range(150)]
+    profiles = [source.sample(TrafficKind.CHANGED).value for _ in range(150)]
     await asyncio.to_thread(stack.publish, profiles)
     await end_well(stack, worker)
     assert proxy.up.met == 60

@@ -20,9 +20,9 @@ from safeguards import KAFKA, shown_by
 from stack import Stack, Worker
 from waiting import stretched, until
 
-from stream.devtools.traffic import Kind, Traffic
+from stream.devtools.traffic import Traffic, TrafficKind
 from stream.devtools.wootric_emulator import Drop, Emulator
-from stream.kafka.reader import Survey
+from stream.kafka.reader import TopicReader
 
 COMMAND = [sys.executable, str(Path(unguarded.__file__))]
 FAST = {
@@ -64,7 +64,7 @@ class Moment:
 
     async def resolved(self) -> None:
         """Return when all is settled and nothing is in doubt any more."""
-        survey = Survey(self.stack.config)
+        survey = TopicReader(self.stack.config)
         await self.settled()
         await until(
             lambda: asyncio.to_thread(lambda: not survey.open_intents()),
@@ -74,7 +74,7 @@ class Moment:
         await self.settled()
         survey.close()
 
-    async def publish(self, *kinds: Kind) -> None:
+    async def publish(self, *kinds: TrafficKind) -> None:
         samples = [self.people.sample(kind).value for kind in kinds]
         await asyncio.to_thread(self.stack.publish, samples)
 
@@ -102,7 +102,7 @@ async def ledger_behind_an_open_transaction(moment: Moment, *, rare: str = "") -
     ghost.flush(10)
     worker = moment.worker("w1", RARE=rare, FAULTS='{"after create_response": [1, "kill"]}')
     worker.start()
-    await moment.publish(Kind.RESPONSE)
+    await moment.publish(TrafficKind.RESPONSE)
     if not moment.safeguard:
         await worker.until_ready()
         await asyncio.sleep(1)
@@ -127,7 +127,7 @@ async def loop_that_stands_still(moment: Moment) -> None:
     late, other = moment.worker("w1", RARE="loop stands still"), moment.worker("w2")
     late.start()
     await late.until_logged("partition_opened")
-    await moment.publish(*[Kind.RESPONSE] * 3)
+    await moment.publish(*[TrafficKind.RESPONSE] * 3)
     await late.until_logged(unguarded.STANDING)
     late.freeze()
     await moment.remove(late)
@@ -153,7 +153,7 @@ async def commit_that_comes_from_nobody(moment: Moment) -> None:
     late, other = moment.worker("w1", RARE="commit comes from nobody"), moment.worker("w2")
     late.start()
     await late.until_logged("partition_opened")
-    await moment.publish(*[Kind.RESPONSE] * 3)
+    await moment.publish(*[TrafficKind.RESPONSE] * 3)
     await late.until_logged(unguarded.STANDING)
     await moment.remove(late)
     other.start()
@@ -173,9 +173,9 @@ async def commit_that_is_not_answered(moment: Moment) -> None:
     """Nobody says what became of a transaction that holds a dead letter; it never happened."""
     worker = moment.worker("w1", RARE="commit is not answered")
     worker.start()
-    await moment.publish(Kind.RANDOM_BYTES)
+    await moment.publish(TrafficKind.RANDOM_BYTES)
     await worker.until_logged("commit_unknown")
-    await moment.publish(Kind.RESPONSE)
+    await moment.publish(TrafficKind.RESPONSE)
     await moment.settled()
     await stop(worker)
 
@@ -184,10 +184,10 @@ async def pixel_that_hangs_up(moment: Moment) -> None:
     """A connection that was used before is reset after the page view was counted."""
     worker = moment.worker("w1")
     worker.start()
-    await moment.publish(Kind.PAGE)
+    await moment.publish(TrafficKind.PAGE)
     await moment.settled()
     moment.stack.wootric.on("GET", "/pixel.gif", Drop(effect=True))
-    await moment.publish(Kind.PAGE)
+    await moment.publish(TrafficKind.PAGE)
     await moment.settled()
     await stop(worker)
 

@@ -18,9 +18,9 @@ from confluent_kafka.admin import OffsetSpec
 
 from sink import http_session
 from stream.engine.checkpoint import Checkpoint
-from stream.errors import CommitAborted
+from stream.errors import CommitAbortedError
 from stream.kafka import restore, transactions
-from stream.kafka.consumer_thread import GroupMember
+from stream.kafka.consumer_thread import ConsumerThread
 from stream.kafka.metadata import Group
 from stream.kafka.protocol import Commit
 from stream.kafka.transactions import Transactions
@@ -56,14 +56,14 @@ def releases(checkpoint: Checkpoint) -> bool:
 
 def say_what_is_given() -> None:
     """Tell the test of assignments while the loop cannot."""
-    assign = GroupMember._on_assign
+    assign = ConsumerThread._on_assign
 
-    def assigned(member: GroupMember, consumer: Any, partitions: list[Any]) -> None:
+    def assigned(member: ConsumerThread, consumer: Any, partitions: list[Any]) -> None:
         assign(member, consumer, partitions)
         if partitions:
             say(GIVEN)
 
-    GroupMember._on_assign = assigned
+    ConsumerThread._on_assign = assigned
 
 
 # What happens
@@ -74,7 +74,7 @@ def loop_stands_still() -> None:
 
     Meanwhile the partition is lost, and comes back.
     """
-    command, commit = Processor._command, GroupMember._commit
+    command, commit = Processor._send, ConsumerThread._commit
     late: list[Checkpoint] = []
 
     def commanded(processor: Processor, order: Any) -> None:
@@ -83,12 +83,12 @@ def loop_stands_still() -> None:
             stand()
         command(processor, order)
 
-    def committed(member: GroupMember, checkpoint: Checkpoint) -> None:
+    def committed(member: ConsumerThread, checkpoint: Checkpoint) -> None:
         commit(member, checkpoint)
         if checkpoint in late:
             say(OVER)
 
-    Processor._command, GroupMember._commit = commanded, committed
+    Processor._send, ConsumerThread._commit = commanded, committed
 
 
 def commit_comes_from_nobody() -> None:
@@ -141,38 +141,38 @@ def ledger_has_no_leader() -> None:
 
 
 def no_barrier() -> None:
-    chunks = restore.chunks
-    restore.chunks = lambda reader, topic, begins, until: chunks(
+    chunks = restore.read_chunks
+    restore.read_chunks = lambda reader, topic, begins, until: chunks(
         reader, topic, begins, dict.fromkeys(until, 0)
     )
 
 
 def no_check_of_the_end() -> None:
     """Nor of the stamp, which would notice it the second time."""
-    offsets = restore.Restore._committed
+    offsets = restore.PartitionRestore._committed
 
     def ends(self: Group, topic: str, numbers: Any, *, earliest: bool = False) -> dict[int, int]:
         spec = OffsetSpec.earliest() if earliest else OffsetSpec.latest()
         return self._list_offsets(topic, numbers, spec)
 
     Group.ends = ends
-    restore.Restore._committed = lambda self: {
+    restore.PartitionRestore._committed = lambda self: {
         number: (offset, None) for number, (offset, _) in offsets(self).items()
     }
 
 
 def no_check_of_the_assignment() -> None:
-    commit = GroupMember._commit
+    commit = ConsumerThread._commit
 
-    def unchecked(member: GroupMember, checkpoint: Checkpoint) -> None:
+    def unchecked(member: ConsumerThread, checkpoint: Checkpoint) -> None:
         owned = member._owned
-        member._owned = {p: share.opening for p, share in checkpoint.shares.items()}
+        member._owned = {p: share.assignment_epoch for p, share in checkpoint.shares.items()}
         try:
             commit(member, checkpoint)
         finally:
             member._owned = owned
 
-    GroupMember._commit = unchecked
+    ConsumerThread._commit = unchecked
 
 
 def metadata_of_no_member() -> None:
@@ -194,7 +194,7 @@ def no_read_back() -> None:
     read_back = Transactions._read_back
 
     def believed(self: Transactions, error: KafkaError, checkpoint: Checkpoint) -> None:
-        with suppress(CommitAborted):  # taken for committed
+        with suppress(CommitAbortedError):  # taken for committed
             read_back(self, error, checkpoint)
 
     Transactions._read_back = believed

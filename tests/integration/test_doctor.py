@@ -26,8 +26,8 @@ from test_startup import run
 
 from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.wootric_emulator import Emulator
-from stream.doctor.network import Address, look_at
-from stream.doctor.result import State
+from stream.doctor.network import Address, check_address
+from stream.doctor.result import CheckStatus
 
 in_thread = asyncio.to_thread
 
@@ -216,11 +216,11 @@ def test_a_certificate_that_ends_soon_or_is_not_trusted_is_told_of(
     server, certificate = secure
     address = Address("localhost", server.server_port)
     trusted = {"ssl.ca.location": str(certificate)}
-    *_, soon = look_at("kafka", address, tls=True, properties=trusted)
-    assert (soon.state, soon.check) == (State.WARN, "kafka tls")
+    *_, soon = check_address("kafka", address, tls=True, properties=trusted)
+    assert (soon.state, soon.check) == (CheckStatus.WARN, "kafka tls")
     assert "ends in 5 days" in soon.text
-    *_, unknown = look_at("kafka", address, tls=True, properties={})
-    assert (unknown.state, unknown.exit_code) == (State.FAIL, 69)
+    *_, unknown = check_address("kafka", address, tls=True, properties={})
+    assert (unknown.state, unknown.exit_code) == (CheckStatus.FAIL, 69)
     assert "self-signed" in unknown.text
 
 

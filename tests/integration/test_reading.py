@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 from stack import Stack
 from waiting import STILL_S
 
-from stream.kafka.reader import CHUNK_RECORDS_MAX, Survey
+from stream.kafka.reader import CHUNK_RECORDS_MAX, TopicReader
 
 pytestmark = pytest.mark.kafka
 
@@ -19,12 +19,12 @@ def producer(stack: Stack, **settings: Any) -> Producer:
 
 @pytest.fixture
 def survey(stack: Stack) -> Any:
-    survey = Survey(stack.config)
+    survey = TopicReader(stack.config)
     yield survey
     survey.close()
 
 
-def test_a_partition_that_ends_twice_is_not_two_that_end(stack: Stack, survey: Survey) -> None:
+def test_a_partition_that_ends_twice_is_not_two_that_end(stack: Stack, survey: TopicReader) -> None:
     """While one partition is being read, another one goes on growing."""
     topic, client = stack.config.topic, producer(stack)
     many = CHUNK_RECORDS_MAX + 1_000
@@ -42,7 +42,7 @@ def test_a_partition_that_ends_twice_is_not_two_that_end(stack: Stack, survey: S
     assert sum(1 for record in seen if record.partition.number == 1) == many
 
 
-def test_a_transaction_is_read_as_a_whole(stack: Stack, survey: Survey) -> None:
+def test_a_transaction_is_read_as_a_whole(stack: Stack, survey: TopicReader) -> None:
     """The barrier lies within it: nothing comes until it has ended, and all of it then."""
     topic = stack.config.topic
     client = producer(stack, **{"transactional.id": topic})
@@ -58,7 +58,7 @@ def test_a_transaction_is_read_as_a_whole(stack: Stack, survey: Survey) -> None:
     assert [record.value for record in survey.read(topic)] == [b"1", b"2", b"3"]
 
 
-def test_reading_stops_exactly_where_it_is_told_to(stack: Stack, survey: Survey) -> None:
+def test_reading_stops_exactly_where_it_is_told_to(stack: Stack, survey: TopicReader) -> None:
     topic, client = stack.config.topic, producer(stack)
     for number in range(5):
         client.produce(topic, b"%d" % number, partition=0)

@@ -9,7 +9,7 @@ from stream.cli.app import main
 from stream.kafka import consumer_thread
 
 SLEPT = "slept on what was handed over"
-_members: list[consumer_thread.GroupMember] = []
+_members: list[consumer_thread.ConsumerThread] = []
 
 
 class Consumer(confluent_kafka.Consumer):
@@ -17,20 +17,20 @@ class Consumer(confluent_kafka.Consumer):
 
     def poll(self, timeout: float) -> Any:
         for one in _members:
-            if timeout > 0 and one._handed > one.taken and not one._intake.held:
+            if timeout > 0 and one._handed > one.taken and not one._fetch_control.held:
                 print(SLEPT, file=sys.stderr, flush=True)
         return super().poll(timeout)
 
 
-def watched(self: consumer_thread.GroupMember, *arguments: Any, **options: Any) -> None:
+def watched(self: consumer_thread.ConsumerThread, *arguments: Any, **options: Any) -> None:
     _init(self, *arguments, **options)
     _members.append(self)
 
 
-_init = consumer_thread.GroupMember.__init__
+_init = consumer_thread.ConsumerThread.__init__
 
 if __name__ == "__main__":
     consumer_thread.Consumer = Consumer
-    consumer_thread.GroupMember.__init__ = watched
+    consumer_thread.ConsumerThread.__init__ = watched
     sys.argv = ["wootric-stream", "run"]
     main()

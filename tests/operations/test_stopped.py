@@ -10,8 +10,8 @@ from town import PATIENT, ask, group, identify, page, response, responses, run
 from waiting import stretched
 
 from stream.devtools.wootric_emulator import Drop, Emulator
-from stream.kafka.metadata import set_offsets
-from stream.kafka.reader import Survey
+from stream.kafka.metadata import reset_offsets
+from stream.kafka.reader import TopicReader
 from stream.state.ledger import UserEntry
 
 pytestmark = [
@@ -73,7 +73,7 @@ async def test_offsets_are_set_back_once_the_worker_has_left(
 ) -> None:
     """A static member is in the group for its session still: the command waits."""
     stack, worker = stopped
-    survey = Survey(stack.config)
+    survey = TopicReader(stack.config)
     replaying = asyncio.create_task(run(stack, "replay", "--to-time", "1h", "--yes", **PATIENCE))
     await asyncio.sleep(0.5)
     assert await asyncio.to_thread(worker.stop) == 0
@@ -94,7 +94,7 @@ async def test_a_ledger_that_has_lost_records_is_told_of_and_accepted_only_by_na
         assert await asyncio.to_thread(worker.stop) == 0
     await ask(stack, "replay", "--accept-ledger-loss", "--yes", **PATIENCE)  # waits, if need be
     before = stack.committed()[0]
-    set_offsets(stack.config, {0: before}, {0: "w1:1:1@999999"})
+    reset_offsets(stack.config, {0: before}, {0: "w1:1:1@999999"})
     ran = await run(stack, "verify")
     assert ran.code == 1
     assert "its ledger has lost" in ran.out
@@ -152,7 +152,7 @@ async def test_where_retention_removed_the_beginning_only_the_rest_is_compared(
     """And what has lost its receipts is not read again. Records are deleted as retention would."""
     stack, _ = stopped
     topic, ledger = stack.config.topic, stack.config.ledger_topic
-    survey = Survey(stack.config)
+    survey = TopicReader(stack.config)
     events = (await ask(stack, "verify"))["events"]
     survey.group.delete_before(topic, {0: 1})
     found = await ask(stack, "verify")

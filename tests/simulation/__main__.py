@@ -7,9 +7,9 @@ import argparse
 import sys
 import time
 
+from interleavings import KINDS, run, silent
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from schedules import KINDS, run, silent
 from world import Settings
 
 SCHEDULES = 100_000
@@ -57,7 +57,7 @@ def tell(kind: str, seed: int) -> bool:
         place = f"{event.record.partition.number}-{event.record.offset}"
         out.print(
             f"{event.record.timestamp_ms / 1000:8.3f}  event {place} {event.event_id}: "
-            f"{event.verdict}",
+            f"{event.result}",
             markup=False,
         )
     failed = None

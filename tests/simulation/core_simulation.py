@@ -3,25 +3,25 @@
 from collections import Counter
 from collections.abc import Callable
 
-from script import Survey, expect, name_of
+from invariants import ViolationError, outcome_of
+from scenario import Survey, expect, name_of
 from simulated_kafka import Transaction
 from simulated_wootric import SimulatedSink, Wootric
-from witness import ViolationError, outcome_of
 from world import Settings, Token, World, check
 
 from sink.wootric.delivery import Outcome
 from sink.wootric.operations import PageView
 from stream.engine.checkpoint import Checkpoint
-from stream.engine.lanes import Work
-from stream.engine.prepare import Judged
-from stream.engine.scheduler import Capacity
-from stream.engine.task_manager import Flow
+from stream.engine.lanes import PendingRequest
+from stream.engine.prepare import PreparedRecord
+from stream.engine.scheduler import ReleaseBudget
+from stream.engine.task_manager import TaskManager
 from stream.record import Partition
 from stream.state.ledger import EVENT, EventOutcome
 from stream.transform import Deliver
 
 TXN_STEP_S = (0.005, 0.12)
-ROOMS = [Capacity(api, pages) for api in range(5) for pages in range(3)]
+ROOMS = [ReleaseBudget(api, pages) for api in range(5) for pages in range(3)]
 
 
 class CoreWorker:
@@ -32,7 +32,7 @@ class CoreWorker:
         self.name = name
         self.dead = False
         self.asleep_until = 0.0
-        self.flow = Flow(world.limits)
+        self.flow = TaskManager(world.limits)
         self.committing: Checkpoint | None = None
         self._leaving = False
         self._openings = 0
@@ -200,7 +200,7 @@ class CoreWorker:
             self._send(work)
         self._check()
 
-    def _send(self, work: Work) -> None:
+    def _send(self, work: PendingRequest) -> None:
         part = self.flow.partitions.get(work.lane.partition)
         if part is None:
             return
@@ -258,7 +258,7 @@ def judge(world: World, users: dict[str, object], surveys: list[Survey]) -> None
     """Compare what there is in the end with what there should be."""
     witness = world.witness
 
-    def outcome(event: Judged) -> EventOutcome | None:
+    def outcome(event: PreparedRecord) -> EventOutcome | None:
         value = witness.ledger[event.record.partition].get(EVENT + event.event_id)
         return None if value is None else outcome_of(value)
 
@@ -273,8 +273,8 @@ def judge(world: World, users: dict[str, object], surveys: list[Survey]) -> None
         operation.random
         for event in world.script.events
         if witness.parked[event.record.partition, event.record.offset]
-        and isinstance(event.verdict, Deliver)
-        and isinstance(operation := event.verdict.operation, PageView)
+        and isinstance(event.result, Deliver)
+        and isinstance(operation := event.result.operation, PageView)
     }
     views = witness.views
     check("users [2]", users, expected.users)

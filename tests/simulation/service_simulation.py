@@ -8,30 +8,30 @@ from functools import partial
 from typing import Any, cast
 
 from core_simulation import judge
-from script import Person, Survey
+from invariants import ViolationError
+from scenario import Person, Survey
 from simulated_http import UNDER_WAY, UNIX_AT_START, Server, SimulatedHttp
 from simulated_member import SimulatedMember
-from witness import ViolationError
 from worker_loop import WorkerLoop
 from world import REQUEST_TIMEOUT_S, Settings, Token, World
 
 from sink.http_session import HttpSession
 from sink.wootric.auth import WootricAccount
-from sink.wootric.delivery import Delivery, Outcome, SinkHooks
+from sink.wootric.delivery import Delivery, Outcome, SinkListener
 from sink.wootric.operations import CreateDecline, CreateResponse
 from sink.wootric.sink import WootricSink
 from stream.devtools.wootric_emulator.behaviour import Behaviour
-from stream.engine.prepare import Judged
-from stream.engine.task_manager import Flow
-from stream.kafka.consumer_thread import GroupMember
+from stream.engine.prepare import PreparedRecord
+from stream.engine.task_manager import TaskManager
+from stream.kafka.consumer_thread import ConsumerThread
 from stream.record import Record
-from stream.runtime.processor import Pace, Processor
+from stream.runtime.processor import Processor, ProcessorConfig
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer
-from stream.telemetry.status import Gauges, Vitals
+from stream.telemetry.status import StatusGauges, WorkerStatus
 
 METRICS = Metrics()
-PACE = Pace(
+PACE = ProcessorConfig(
     cycle_max_s=0.5,
     in_flight_max=3,
     unsettled_records_max=50,
@@ -73,13 +73,13 @@ class ServiceWorker:
         self.dead = False
         self.asleep_until = 0.0
         self.loop = WorkerLoop(world, self.later)
-        self.vitals = Vitals(started_at=0.0, beat_at=0.0)
+        self.vitals = WorkerStatus(started_at=0.0, beat_at=0.0)
         self.loop.inside(self._wire)
 
     def _wire(self) -> None:
         world = self._world
-        self.flow = Flow(world.limits)
-        gauges = Gauges(
+        self.flow = TaskManager(world.limits)
+        gauges = StatusGauges(
             METRICS,
             self.vitals,
             self.flow,
@@ -95,7 +95,7 @@ class ServiceWorker:
             clock=lambda: world.now,
             wall_clock=lambda: UNIX_AT_START + world.now,
             random=world.dice.random,
-            hooks=SinkHooks(circuit_changed=partial(world.say, self.name, "circuit")),
+            hooks=SinkListener(circuit_changed=partial(world.say, self.name, "circuit")),
         )
         sink.say = partial(world.say, self.name, "ends")
         self.processor = Processor(
@@ -107,13 +107,13 @@ class ServiceWorker:
             clock=lambda: world.now,
             wall_clock=lambda: world.now,
         )
-        self.member = SimulatedMember(world, self, self.later, self.processor.hear)
+        self.member = SimulatedMember(world, self, self.later, self.processor.on_event)
         self.task = self.loop.create_task(self._run(sink))
 
     async def _run(self, sink: WootricSink) -> None:
         await sink.start()
         try:
-            await self.processor.run(cast(GroupMember, self.member))
+            await self.processor.run(cast(ConsumerThread, self.member))
         finally:
             await sink.close()
         self._world.say(self.name, "has left")
@@ -175,7 +175,7 @@ class ServiceSimulation(World):
             expires_in_s=dice.choice((10.0, 7200.0)),
         )
         self.server = Server(self, behaviour)
-        self._events: dict[Any, Judged] = {
+        self._events: dict[Any, PreparedRecord] = {
             (event.record.partition, event.record.offset): event for event in self.script.events
         }
         self._started: list[ServiceWorker] = []
@@ -187,7 +187,7 @@ class ServiceSimulation(World):
         self._started.append(worker)
         return worker
 
-    def judged(self, record: Record) -> Judged:
+    def judged(self, record: Record) -> PreparedRecord:
         """Return what the script says of a record."""
         return self._events[record.partition, record.offset]
 

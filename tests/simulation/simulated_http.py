@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from script import POISON, USERS, Survey
-from witness import Departure
+from invariants import Departure
+from scenario import POISON, USERS, Survey
 from world import LATE_MAX_S, REQUEST_TIMEOUT_S, Later, World
 
-from sink.models import Evidence, Lost, NotSent, Reply, Request, Withheld
+from sink.models import HttpResponse, LeaseExpired, NoResponse, NotSent, Request, SendResult
 from sink.wootric.delivery import Delivery
 from sink.wootric.operations import PageView
 from stream.devtools.wootric_emulator.api import Api, Call
-from stream.devtools.wootric_emulator.api import Reply as Answer
+from stream.devtools.wootric_emulator.api import EmulatorReply as Answer
 from stream.devtools.wootric_emulator.behaviour import Behaviour
 
 UNIX_AT_START = 1_700_000_000.0
@@ -115,7 +115,7 @@ class SimulatedHttp:
         headers: Mapping[str, str],
         *,
         may_send: Callable[[], bool] = lambda: True,
-    ) -> Evidence:
+    ) -> SendResult:
         """Send a request at most once and return what is known of it."""
         world = self._world
         host = {"page_view": "pixel", "token": "token"}.get(request.name, "api")
@@ -124,7 +124,7 @@ class SimulatedHttp:
             world.witness.require(not early, "sent though told to wait [16]", request.name)
         await asyncio.sleep(world.dice.choice((0.0, 0.02, 0.3)))
         if not may_send():
-            return Withheld()
+            return LeaseExpired()
         delivery = UNDER_WAY.get() if request.writes else None
         departure = None if delivery is None else self._depart(request, delivery)
         call = Call(
@@ -138,8 +138,8 @@ class SimulatedHttp:
         world.say(self._worker, "sends", request.name, fate)
         future = asyncio.get_running_loop().create_future()
         self._follow(FATES[fate], call, delivery, departure, future)
-        evidence: Evidence = await future
-        wait = evidence.headers.get("Retry-After", "") if isinstance(evidence, Reply) else ""
+        evidence: SendResult = await future
+        wait = evidence.headers.get("Retry-After", "") if isinstance(evidence, HttpResponse) else ""
         if wait.isdigit():
             until = max(self._closed_until[host], world.now + float(wait))
             self._later(HEARD_S, lambda: self._closed_until.update({host: until}))
@@ -168,7 +168,7 @@ class SimulatedHttp:
         call: Call,
         delivery: Delivery | None,
         departure: Departure | None,
-        future: "asyncio.Future[Evidence]",
+        future: "asyncio.Future[SendResult]",
     ) -> None:
         """Let happen to a request what its fate is, there and on the way back."""
         world, dice = self._world, self._world.dice
@@ -187,11 +187,11 @@ class SimulatedHttp:
             case Known.ANSWER | Known.CUT:
                 self._exchange(took_s, arrive, future, cut=fate.known is Known.CUT)
             case Known.REFUSAL:
-                self._tell(took_s, future, Reply(*dice.choice(fate.refusals), b""))
+                self._tell(took_s, future, HttpResponse(*dice.choice(fate.refusals), b""))
             case Known.RESET:
-                self._tell(took_s, future, Lost("ServerDisconnectedError"))
+                self._tell(took_s, future, NoResponse("ServerDisconnectedError"))
             case Known.NOTHING:
-                self._tell(REQUEST_TIMEOUT_S, future, Lost("TimeoutError"))
+                self._tell(REQUEST_TIMEOUT_S, future, NoResponse("TimeoutError"))
             case Known.NOT_SENT:
                 self._tell(took_s, future, NotSent("ClientConnectorError"))
 
@@ -199,7 +199,7 @@ class SimulatedHttp:
         self,
         took_s: float,
         arrive: Callable[[], Answer],
-        future: "asyncio.Future[Evidence]",
+        future: "asyncio.Future[SendResult]",
         *,
         cut: bool,
     ) -> None:
@@ -210,14 +210,14 @@ class SimulatedHttp:
         def back() -> None:
             (answer,) = answers
             body = None if cut else answer.body
-            self._set(future, Reply(answer.status, answer.headers, body))
+            self._set(future, HttpResponse(answer.status, answer.headers, body))
 
         self._later(took_s, back)
 
-    def _tell(self, wait_s: float, future: "asyncio.Future[Any]", evidence: Evidence) -> None:
+    def _tell(self, wait_s: float, future: "asyncio.Future[Any]", evidence: SendResult) -> None:
         self._later(wait_s, lambda: self._set(future, evidence))
 
     @staticmethod
-    def _set(future: "asyncio.Future[Any]", evidence: Evidence) -> None:
+    def _set(future: "asyncio.Future[Any]", evidence: SendResult) -> None:
         if not future.done():
             future.set_result(evidence)

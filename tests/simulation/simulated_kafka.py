@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
-from agenda import Agenda
-from witness import Witness
+from event_queue import Agenda
+from invariants import Witness
 
 from stream.engine.checkpoint import Checkpoint, LedgerRecord
-from stream.engine.prepare import Judged
+from stream.engine.prepare import PreparedRecord
 from stream.record import Partition
 from stream.state.ledger import INTENT, USER
-from stream.state.store import MemoryState
+from stream.state.store import InMemoryStateStore
 
 TRANSACTION_TIMEOUT_S = 3.0
 
@@ -60,7 +60,7 @@ class Kafka:
 
     def __init__(
         self,
-        inputs: Mapping[Partition, list[Judged]],
+        inputs: Mapping[Partition, list[PreparedRecord]],
         *,
         agenda: Agenda,
         witness: Witness,
@@ -130,13 +130,13 @@ class Kafka:
         pending = any(partition in one.checkpoint.shares for one in self._open)
         return not pending and log.readable(self._agenda.now) == len(log.records)
 
-    def restored(self, partition: Partition) -> MemoryState:
+    def restored(self, partition: Partition) -> InMemoryStateStore:
         """Return a fold of the readable ledger; now and then retention has taken user entries."""
         log = self._logs[partition]
         if self._dice.random() < 0.2 and self.stable(partition):
             log.records = [record for record in log.records if not record.key.startswith(USER)]
             log.hidden_from = len(log.records)
-        state = MemoryState()
+        state = InMemoryStateStore()
         fold: dict[str, bytes | None] = {}
         for record in log.records[: log.readable(self._agenda.now)]:
             state.put(record.key, record.value, record.remote_id)
@@ -149,7 +149,7 @@ class Kafka:
         )
         return state
 
-    def after(self, partition: Partition, offset: int, at_most: int) -> list[Judged]:
+    def after(self, partition: Partition, offset: int, at_most: int) -> list[PreparedRecord]:
         """Return what is there from an offset on; the record's time is when it arrives."""
         events = self._inputs[partition]
         if not events or events[-1].record.offset < offset:
@@ -160,5 +160,5 @@ class Kafka:
         return [event for event in found if event.record.timestamp_ms <= now_ms]
 
 
-def _offset(event: Judged) -> int:
+def _offset(event: PreparedRecord) -> int:
     return event.record.offset

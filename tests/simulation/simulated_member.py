@@ -10,24 +10,24 @@ from simulated_kafka import Transaction
 from world import Later, SimulatedWorker, Token, World
 
 from stream.engine.checkpoint import Checkpoint
-from stream.engine.prepare import Judged
+from stream.engine.prepare import PreparedRecord
 from stream.kafka.protocol import (
     Aborted,
     Assigned,
-    Command,
+    Closed,
     Commit,
     Committed,
+    ConsumerCommand,
+    ConsumerEvent,
+    FinishRevocation,
     Joined,
     Leave,
-    Left,
-    Lost,
-    Notice,
+    PartitionsLost,
     Pause,
-    Read,
     Records,
-    Release,
     Restored,
-    Revoking,
+    RevocationStarted,
+    StartReading,
 )
 from stream.record import Partition, Record
 
@@ -74,16 +74,20 @@ class SimulatedMember:
     """
 
     def __init__(
-        self, world: World, worker: SimulatedWorker, later: Later, tell: Callable[[Notice], None]
+        self,
+        world: World,
+        worker: SimulatedWorker,
+        later: Later,
+        tell: Callable[[ConsumerEvent], None],
     ) -> None:
         self._world = world
         self._worker = worker
         self._later = later
         self._tell = tell
-        self.room = CHUNK_MAX
+        self.fetch_budget = CHUNK_MAX
         self.taken = 0
         self.busy = False
-        self._commands: deque[Command] = deque()
+        self._commands: deque[ConsumerCommand] = deque()
         self._tokens: dict[Partition, Token] = {}
         self._numbers: dict[Partition, int] = {}
         self._reading: dict[Partition, int] = {}
@@ -97,7 +101,7 @@ class SimulatedMember:
         """Join the group."""
         self._later(self._world.dice.random() / 2, self._turn)
 
-    def command(self, command: Command) -> None:
+    def command(self, command: ConsumerCommand) -> None:
         """Do something, in order."""
         self._commands.append(command)
         if len(self._commands) == 1:
@@ -130,7 +134,7 @@ class SimulatedMember:
                 lost.append(partition)
                 self._disown(partition)
         if lost:
-            self._tell(Lost(lost))
+            self._tell(PartitionsLost(lost))
         for partition, owner in owners.items():
             mine = isinstance(owner, Token) and owner.worker is self._worker
             if mine and partition not in self._tokens:
@@ -139,7 +143,7 @@ class SimulatedMember:
             token = self._revoked.popleft()
             if self._tokens.get(token.partition) is token:
                 self._revoking = token
-                self._tell(Revoking([token.partition]))
+                self._tell(RevocationStarted([token.partition]))
 
     def _assign(self, token: Any) -> None:
         self._assignments += 1
@@ -184,7 +188,7 @@ class SimulatedMember:
         """Hand over a few records of each partition that is read, and where it ends."""
         world = self._world
         for partition in list(self._reading):
-            at_most = min(self.room, int(CHUNK_MAX * world.dice.random()))
+            at_most = min(self.fetch_budget, int(CHUNK_MAX * world.dice.random()))
             chunk = world.kafka.after(partition, self._reading[partition], max(0, at_most))
             messages = [_message(event) for event in chunk]
             if chunk:
@@ -202,17 +206,17 @@ class SimulatedMember:
         while self._commands:
             self._do(self._commands.popleft())
 
-    def _do(self, command: Command) -> None:
+    def _do(self, command: ConsumerCommand) -> None:
         match command:
             case Commit(checkpoint):
                 self._commit(checkpoint)
-            case Read(partition, offset, assignment):
+            case StartReading(partition, offset, assignment):
                 if self._numbers.get(partition) == assignment:
                     self._reading[partition] = offset
                     self._ends_told.pop(partition, None)
             case Pause(partition):
                 self._reading.pop(partition, None)
-            case Release():
+            case FinishRevocation():
                 self._release()
             case Leave():
                 self._leave()
@@ -233,13 +237,15 @@ class SimulatedMember:
         self._tokens.clear()
         self._numbers.clear()
         self._reading.clear()
-        self._tell(Left())
+        self._tell(Closed())
 
     def _commit(self, checkpoint: Checkpoint) -> None:
         world = self._world
         started_at, tokens = world.now, dict(self._tokens)
         shares = checkpoint.shares.items()
-        current = all(self._numbers.get(partition) == share.opening for partition, share in shares)
+        current = all(
+            self._numbers.get(partition) == share.assignment_epoch for partition, share in shares
+        )
 
         def offer() -> None:
             transaction = None
@@ -262,7 +268,7 @@ class SimulatedMember:
             world.crash(self._worker)
             return
         checkpoint = transaction.checkpoint
-        notice: Notice = Aborted(checkpoint=checkpoint, reason="aborted")
+        notice: ConsumerEvent = Aborted(checkpoint=checkpoint, reason="aborted")
         if committed:
             took_s = world.now - transaction.started_at
             notice = Committed(
@@ -275,5 +281,5 @@ class SimulatedMember:
         self._later(wait_s, lambda: self._tell(notice))
 
 
-def _message(event: Judged) -> Message:
+def _message(event: PreparedRecord) -> Message:
     return Message(event.record.partition, event.record.offset, event.record)

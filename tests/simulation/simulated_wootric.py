@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
-from script import POISON, USERS, Person, Survey
-from witness import Departure
+from invariants import Departure
+from scenario import POISON, USERS, Person, Survey
 from world import LATE_MAX_S, REQUEST_TIMEOUT_S, Later, World
 
 from sink.wootric.delivery import (

@@ -10,9 +10,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from mutants import MUTANTS
+from disabled_safeguards import MUTANTS
+from interleavings import KINDS, first_failure, run, silent
 from safeguards import SIMULATION, shown_by
-from schedules import KINDS, first_failure, run, silent
 from world import Settings
 
 SCHEDULES = {"core": 2_000, "service": 200}

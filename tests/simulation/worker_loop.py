@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
-from agenda import Agenda
+from event_queue import Agenda
 from world import Later
 
 T = TypeVar("T")

@@ -10,13 +10,13 @@ from itertools import count
 from random import Random
 from typing import Protocol
 
-from agenda import Agenda
-from script import PARTITIONS, Script, write
+from event_queue import Agenda
+from fault_schedule import Weather
+from invariants import ViolationError, Witness
+from scenario import PARTITIONS, Script, write
 from simulated_kafka import Kafka
-from weather import Weather
-from witness import ViolationError, Witness
 
-from stream.engine.scheduler import Limits
+from stream.engine.scheduler import EngineConfig
 from stream.record import Partition
 
 LEASE_S = 2.0
@@ -84,7 +84,7 @@ class World(Agenda):
             harm_only=settings.harm_only,
         )
         self.kafka = Kafka(self.script.input, agenda=self, witness=self.witness, dice=dice)
-        self.limits = Limits(
+        self.limits = EngineConfig(
             lease_s=LEASE_S,
             takeover_wait_s=LEASE_S + REQUEST_TIMEOUT_S + settings.quiet_s,
             quiet_s=settings.quiet_s,

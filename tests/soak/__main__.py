@@ -27,7 +27,7 @@ from stream.devtools.demo_report import Row, compare, differences, expect, obser
 from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.traffic import traffic
 from stream.devtools.wootric_emulator import Emulator
-from stream.kafka.reader import Survey
+from stream.kafka.reader import TopicReader
 from tests.fixtures.stack import Stack
 from tests.soak.nemesis import GAVE_UP, LATE_S_MAX, SESSION_S, Nemesis, World, end
 from tests.soak.watch import CommittedReader, Memory, read_all
@@ -108,7 +108,7 @@ async def _soak(
     for worker in (steady, *crew):
         worker.start()
     world = World(stack, wootric, brokers, steady, crew, guest=stack.worker("w4"))
-    survey = Survey(stack.config)
+    survey = TopicReader(stack.config)
     samples = traffic(events=events, seed=seed, users=USERS)
     publisher = Publisher(stack.config, samples, events=events, seconds=None)
     reader = CommittedReader(stack.config, PARTITIONS)
@@ -136,7 +136,7 @@ async def _soak(
 
 
 async def _watch(
-    world: World, survey: Survey, publisher: Publisher, memory: Memory, events: int, rate: int
+    world: World, survey: TopicReader, publisher: Publisher, memory: Memory, events: int, rate: int
 ) -> None:
     """Let the events flow at their rate; say every now and then how far it is."""
     began_at = time.monotonic()
@@ -170,7 +170,7 @@ async def _revive(world: World) -> None:
             worker.start()
 
 
-async def _settled(survey: Survey) -> str:
+async def _settled(survey: TopicReader) -> str:
     try:
         return str(await asyncio.to_thread(survey.settled))
     except KafkaException:  # a broker is away
@@ -178,7 +178,7 @@ async def _settled(survey: Survey) -> str:
 
 
 async def _until_settled(
-    world: World, survey: Survey, memory: Memory, events: int, since: float
+    world: World, survey: TopicReader, memory: Memory, events: int, since: float
 ) -> None:
     while time.monotonic() - since < PATIENCE_S:
         await _revive(world)
@@ -206,7 +206,7 @@ async def _check_reader(world: World, reader: CommittedReader) -> None:
 
 async def _findings(
     world: World,
-    survey: Survey,
+    survey: TopicReader,
     publisher: Publisher,
     nemesis: Nemesis,
     memory: Memory,

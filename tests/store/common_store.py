@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stream.errors import StateFailed
-from stream.state.rocksdb.directory import Stores
-from stream.state.store import LedgerPart, Opened
+from stream.errors import StateStoreError
+from stream.state.rocksdb.directory import StateDirectory
+from stream.state.store import LedgerPartitionInfo, OpenedStore
 
-PART = LedgerPart(
+PART = LedgerPartitionInfo(
     cluster_id="a-cluster",
     topic_id="a-topic",
     number=3,
@@ -27,18 +27,20 @@ class World:
 
     directory: Path
     now: float = field(default_factory=time.time)
-    failures: list[StateFailed] = field(default_factory=list)
+    failures: list[StateStoreError] = field(default_factory=list)
 
-    def stores(self) -> Stores:
-        return Stores(self.directory, failed=self.failures.append, clock=lambda: self.now)
+    def stores(self) -> StateDirectory:
+        return StateDirectory(self.directory, failed=self.failures.append, clock=lambda: self.now)
 
-    def open(self, part: LedgerPart = PART) -> Opened:
+    def open(self, part: LedgerPartitionInfo = PART) -> OpenedStore:
         return self.stores().open(part)
 
-    def written(self, part: LedgerPart = PART) -> Opened:
+    def written(self, part: LedgerPartitionInfo = PART) -> OpenedStore:
         """A store that was filled up to offset 900, closed, and opened again."""
         state = self.open(part).state
-        state.fold([(b"event/a", b"A", 7), (b"intent/l", b"I", None), (b"user/u", b"U", None)], 900)
+        state.apply_changelog(
+            [(b"event/a", b"A", 7), (b"intent/l", b"I", None), (b"user/u", b"U", None)], 900
+        )
         state.save(900)
         state.close()
         return self.open(part)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from stream.state.ledger import EVENT, INTENT, USER
-from stream.state.store import MemoryState, State
+from stream.state.store import InMemoryStateStore, StateStore
 
 KEYS = [f"{kind}{name}" for kind in (EVENT, INTENT, USER) for name in ("a", "b", "é", "a/b")]
 IDS = [1, 2, 10, 2**63]
@@ -27,8 +27,8 @@ class SameAnswers(RuleBasedStateMachine):
         self.world = World(self.folder / "state")
         self.before = self.folder / "before"
         self.log: list[tuple[str, bytes | None, int | None]] = []
-        self.memory: State = MemoryState()
-        self.disk: State = self.world.open().state
+        self.memory: StateStore = InMemoryStateStore()
+        self.disk: StateStore = self.world.open().state
         self.disk.save(0)
 
     @rule(records=st.lists(RECORD, max_size=6), knows_end=st.booleans())
@@ -55,7 +55,7 @@ class SameAnswers(RuleBasedStateMachine):
         # What is read anew may begin before what is covered.
         start = max(0, opened.covered - again)
         raw = [(key.encode(), value, number) for key, value, number in self.log[start:]]
-        self.disk.fold(raw, len(self.log))
+        self.disk.apply_changelog(raw, len(self.log))
         self.disk.save(len(self.log))
 
     @invariant()

@@ -14,7 +14,7 @@ from common_store import PART, World
 from waiting import until_now
 from writer import KEYS, RECORDS, expected
 
-from stream.state.store import State
+from stream.state.store import StateStore
 
 KILLS = 6
 PART_OF_MUCH = replace(PART, end=10**9)
@@ -40,7 +40,7 @@ def writing(directory: Path, said: Path, far: bytes) -> Iterator[None]:
             process.kill()
 
 
-def differing(state: State, covered: int) -> list[int]:
+def differing(state: StateStore, covered: int) -> list[int]:
     """The keys that are not as they are after so many batches."""
     return [
         key for key in range(KEYS) if state.get(f"event/{key}") != expected(key, covered // RECORDS)

@@ -13,9 +13,9 @@ import pytest
 from common_store import PART, World
 from structlog.testing import capture_logs
 
-from stream.errors import StateFailed
-from stream.state.rocksdb.store import RETRY_S, StoredState
-from stream.state.store import LedgerPart, MemoryState, State
+from stream.errors import StateStoreError
+from stream.state.rocksdb.store import RETRY_S, RocksDbStateStore
+from stream.state.store import InMemoryStateStore, LedgerPartitionInfo, StateStore
 
 DAY_S = 86_400
 
@@ -78,7 +78,11 @@ AT_900 = replace(PART, begin=10, end=1_500)
     ],
 )
 def test_a_store_that_is_no_use_is_made_anew(
-    world: World, happens: Callable[[World], None], part: LedgerPart, later_s: float, reason: str
+    world: World,
+    happens: Callable[[World], None],
+    part: LedgerPartitionInfo,
+    later_s: float,
+    reason: str,
 ) -> None:
     """The ledger is read from its beginning, and somebody is told why."""
     world.written().state.close()
@@ -89,7 +93,7 @@ def test_a_store_that_is_no_use_is_made_anew(
     assert [(line["event"], line.get("reason")) for line in logs] == [("state_store_fresh", reason)]
     assert (covered, warm) == (part.begin, False)
     assert [state.get("event/a"), state.intents(), state.claims(7)] == [None, {}, False]
-    state.fold([(b"event/b", b"B", None)], 1_500)
+    state.apply_changelog([(b"event/b", b"B", None)], 1_500)
     state.save(1_500)
     state.close()
     state, covered, warm = world.open(replace(part, end=1_500))
@@ -108,7 +112,7 @@ def test_a_store_that_is_no_use_is_made_anew(
     ],
 )
 def test_a_store_that_fits_is_taken_as_it_is(
-    world: World, part: LedgerPart, later_s: float
+    world: World, part: LedgerPartitionInfo, later_s: float
 ) -> None:
     """What lies behind its offset is read; where nothing does, its age is no matter."""
     world.written().state.close()
@@ -180,7 +184,7 @@ def test_a_store_that_another_process_has_is_left_to_it(world: World) -> None:
                 spare, covered, warm = world.open(AT_900)
             assert [(line["event"], line["place"]) for line in logs] == [("state_store_locked", 0)]
             assert (covered, warm, spare.get("event/a")) == (10, False, None)
-            spare.fold([(b"event/b", b"B", None)], 1_000)
+            spare.apply_changelog([(b"event/b", b"B", None)], 1_000)
             assert spare.get("event/b") == b"B"
             spare.save(1_000)
         finally:
@@ -212,20 +216,22 @@ def test_a_directory_that_cannot_be_written_leaves_memory(world: World) -> None:
     with capture_logs() as logs:
         state, covered, warm = world.open(AT_900)
     assert [line["event"] for line in logs] == ["state_store_unusable"]
-    assert isinstance(state, MemoryState)
+    assert isinstance(state, InMemoryStateStore)
     assert (covered, warm) == (10, False)
 
 
 def test_damage_that_shows_later_ends_the_worker_and_makes_the_store_anew(world: World) -> None:
     """A block whose checksum is wrong is never taken for an answer."""
     state = world.open(AT_900).state
-    state.fold([(f"event/{n}".encode(), os.urandom(200), None) for n in range(5_000)], 900)
+    state.apply_changelog(
+        [(f"event/{n}".encode(), os.urandom(200), None) for n in range(5_000)], 900
+    )
     state.save(900)
     state.close()
     damage("*.sst")(world)
     with capture_logs() as logs:
         state = world.open(AT_900).state
-        with pytest.raises(StateFailed):
+        with pytest.raises(StateStoreError):
             [state.get(f"event/{n}") for n in range(5_000)]
         state.close()
         again = world.open(AT_900)
@@ -238,12 +244,14 @@ def test_damage_that_shows_later_ends_the_worker_and_makes_the_store_anew(world:
 def test_intents_that_cannot_all_be_read_are_no_answer(world: World) -> None:
     """A scan that stops early would forget requests that may have been sent."""
     state = world.open(AT_900).state
-    state.fold([(f"intent/{n}".encode(), os.urandom(200), None) for n in range(5_000)], 900)
+    state.apply_changelog(
+        [(f"intent/{n}".encode(), os.urandom(200), None) for n in range(5_000)], 900
+    )
     state.save(900)
     state.close()
     damage("*.sst")(world)
     state = world.open(AT_900).state
-    with pytest.raises(StateFailed):
+    with pytest.raises(StateStoreError):
         state.intents()
     state.close()
 
@@ -252,7 +260,10 @@ class Refusing:
     """A disk that takes nothing for a while; all else is the real database's."""
 
     def __init__(
-        self, state: StoredState, why: str = "IO error: No space left on device", times: int = 0
+        self,
+        state: RocksDbStateStore,
+        why: str = "IO error: No space left on device",
+        times: int = 0,
     ) -> None:
         self.database = state._database
         self.refuses = True
@@ -281,12 +292,12 @@ def test_what_a_full_disk_refuses_is_held_in_memory_until_it_has_room(
 ) -> None:
     """Answers stay right, somebody is told, and nothing is missing on disk afterwards."""
     state = world.written().state
-    assert isinstance(state, StoredState)
+    assert isinstance(state, RocksDbStateStore)
     disk = Refusing(state)
     with capture_logs() as logs:
         if during == "a restore":
-            state.fold([(b"event/b", b"B", 8), (b"intent/l", None, None)], 910)
-            state.fold([(b"event/c", b"C", None)], 920)
+            state.apply_changelog([(b"event/b", b"B", 8), (b"intent/l", None, None)], 910)
+            state.apply_changelog([(b"event/c", b"C", None)], 920)
         else:
             state.save(900)
             state.put("event/b", b"B", 8)
@@ -313,7 +324,7 @@ def test_what_a_full_disk_refuses_is_held_in_memory_until_it_has_room(
 
 def test_a_full_disk_at_the_end_costs_a_longer_restore_only(world: World) -> None:
     state = world.written().state
-    assert isinstance(state, StoredState)
+    assert isinstance(state, RocksDbStateStore)
     state.save(900)
     Refusing(state)
     state.put("event/b", b"B")
@@ -380,15 +391,15 @@ def much(count: int) -> list[tuple[bytes, bytes | None, int | None]]:
     ]
 
 
-def fold_much(state: State, records: list[tuple[bytes, bytes | None, int | None]]) -> None:
+def fold_much(state: StateStore, records: list[tuple[bytes, bytes | None, int | None]]) -> None:
     for at in range(0, len(records), 700):
-        state.fold(records[at : at + 700], min(at + 700, len(records)))
+        state.apply_changelog(records[at : at + 700], min(at + 700, len(records)))
 
 
 @pytest.mark.parametrize("killed_at", [None, 30_000])
 def test_the_bulk_of_a_restore_is_the_same_fold(world: World, killed_at: int | None) -> None:
     """A large ledger is written in another way until its end, and read as ever after it."""
-    records, memory = much(60_000), MemoryState()
+    records, memory = much(60_000), InMemoryStateStore()
     fold_much(memory, records)
     state = world.open(MUCH).state
     if killed_at is not None:
@@ -414,7 +425,7 @@ def test_what_cannot_be_flushed_at_the_end_of_a_restore_is_not_lost(
 ) -> None:
     """The database that has it stays open until the disk has room."""
     state = world.open(MUCH).state
-    assert isinstance(state, StoredState)
+    assert isinstance(state, RocksDbStateStore)
     disk = Refusing(state)
     disk.refuses = False
     fold_much(state, [(b"event/%d" % number, b"x", None) for number in range(7_000)])
@@ -439,10 +450,10 @@ def test_what_cannot_be_flushed_at_the_end_of_a_restore_is_not_lost(
 def test_a_restore_waits_for_a_disk_that_is_behind(world: World) -> None:
     """What RocksDB would have let wait is written a moment later, and nobody is told."""
     state = world.open(MUCH).state
-    assert isinstance(state, StoredState)
+    assert isinstance(state, RocksDbStateStore)
     disk = Refusing(state, "Result incomplete: Write stall", times=3)
     with capture_logs() as logs:
-        state.fold([(b"event/a", b"A", None)], 10)
+        state.apply_changelog([(b"event/a", b"A", None)], 10)
     assert (logs, disk.times, state.unwritten) == ([], 0, 0)
     state.save(10)
     assert state.get("event/a") == b"A"

@@ -45,7 +45,7 @@ def main(directory: Path) -> None:
         records = [(f"event/{key}", value(key, batch)) for key in keys(batch)]
         if batch % 2 or batch < first + RESTORED:
             raw = [(name.encode(), data, end) for name, data in records]
-            state.fold(raw, end)
+            state.apply_changelog(raw, end)
         else:
             for name, data in records:
                 state.put(name, data, end)

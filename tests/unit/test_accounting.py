@@ -11,13 +11,13 @@ from prometheus_client import generate_latest
 
 from sink.wootric.delivery import InDoubt
 from stream.engine.checkpoint import Checkpoint
-from stream.engine.prepare import Judged
-from stream.engine.task_manager import Flow
+from stream.engine.prepare import PreparedRecord
+from stream.engine.task_manager import TaskManager
 from stream.record import Record
-from stream.state.store import MemoryState
+from stream.state.store import InMemoryStateStore
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer
-from stream.telemetry.status import Gauges, Vitals, headroom_s
+from stream.telemetry.status import StatusGauges, WorkerStatus, headroom_s
 from stream.transform import Deliver
 
 
@@ -25,8 +25,8 @@ class Watched:
     """A flow with an observer beside it, as the processor has them."""
 
     def __init__(self) -> None:
-        self.metrics, self.vitals, self.flow = Metrics(), Vitals(), Flow(LIMITS)
-        self.gauges = Gauges(
+        self.metrics, self.vitals, self.flow = Metrics(), WorkerStatus(), TaskManager(LIMITS)
+        self.gauges = StatusGauges(
             self.metrics,
             self.vitals,
             self.flow,
@@ -35,14 +35,14 @@ class Watched:
             polled_at=lambda: 0.0,
         )
         self.observer = Observer(self.metrics, self.vitals, self.gauges)
-        self.flow.open(PARTITION, MemoryState(), 0, 0.0, opening=1)
+        self.flow.open(PARTITION, InMemoryStateStore(), 0, 0.0, opening=1)
 
     def read(self, *offsets: int) -> None:
         judged = [
-            Judged(
+            PreparedRecord(
                 record=Record(PARTITION, offset, 0, b"key", b"value"),
                 event_id=f"e{offset}",
-                verdict=Deliver(operation=identify(f"user{offset}"), lane=f"user{offset}"),
+                result=Deliver(operation=identify(f"user{offset}"), lane=f"user{offset}"),
             )
             for offset in offsets
         ]

@@ -5,7 +5,7 @@ import threading
 import pytest
 from waiting import STILL_S
 
-from stream.kafka.transactions import Bounded, Overdue
+from stream.kafka.transactions import Bounded, CallTimeoutError
 
 
 def test_a_call_that_returns_in_time_is_made_on_one_thread() -> None:
@@ -33,7 +33,7 @@ def test_a_call_that_hangs_is_left_behind_with_what_it_says_later() -> None:
         gone.set()
         raise ValueError("late")
 
-    with pytest.raises(Overdue):
+    with pytest.raises(CallTimeoutError):
         bounded.call(0.05, hang)
     let_go.set()
     assert gone.wait(STILL_S)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stream.engine.schema_wait import Holds
+from stream.engine.schema_wait import SchemaWaitQueue
 from stream.record import Partition
 
 ONE, OTHER = Partition("t", 0), Partition("t", 1)
@@ -27,11 +27,11 @@ def missing(known: set[bytes]):
 
 
 def test_nothing_of_a_partition_overtakes_what_waits_and_others_go_on():
-    holds = Holds(missing({b"a"}))
+    holds = SchemaWaitQueue(missing({b"a"}))
     messages = [Told(b"a"), Told(b"b"), Told(b"a"), Told(None), Told(b"c")]
-    assert [holds.take(ONE, message) for message in messages] == [False, True, True, True, True]
-    assert not holds.take(OTHER, Told(b"a"))
-    assert not holds.take(OTHER, Told(None))
+    assert [holds.add(ONE, message) for message in messages] == [False, True, True, True, True]
+    assert not holds.add(OTHER, Told(b"a"))
+    assert not holds.add(OTHER, Told(None))
     assert holds.waiting == {ONE: ord("b")}
     assert len(holds) == 4
     assert holds.drop(ONE) == messages[1:]
@@ -39,10 +39,10 @@ def test_nothing_of_a_partition_overtakes_what_waits_and_others_go_on():
 
 def test_it_is_released_in_order_once_the_first_waits_no_longer():
     known: set[bytes] = set()
-    holds = Holds(missing(known))
+    holds = SchemaWaitQueue(missing(known))
     messages = [Told(b"a"), Told(b"b"), Told(None)]
     for message in messages:
-        holds.take(ONE, message)
+        holds.add(ONE, message)
     known.add(b"b")
     assert holds.release(ONE) == []
     known.add(b"a")
@@ -54,11 +54,11 @@ def test_it_is_released_in_order_once_the_first_waits_no_longer():
 def test_every_id_is_asked_for_at_once():
     """Many unknown ids are waited for together, not one after the other."""
     asked: list[bytes | None] = []
-    holds = Holds(lambda value: asked.append(value) or 1)
+    holds = SchemaWaitQueue(lambda value: asked.append(value) or 1)
     for text in (b"a", b"b", b"c"):
-        holds.take(ONE, Told(text))
+        holds.add(ONE, Told(text))
     assert asked == [b"a", b"b", b"c"]
 
 
 def test_without_a_registry_nothing_waits():
-    assert not Holds(None).take(ONE, Told(b"a"))
+    assert not SchemaWaitQueue(None).add(ONE, Told(b"a"))

@@ -17,32 +17,32 @@ from waiting import STILL_S, until
 from sink.http_session import HttpSession
 from sink.wootric.auth import WootricAccount
 from sink.wootric.sink import WootricSink
-from stream.engine.prepare import Judged, Refuse
-from stream.engine.task_manager import Flow, HaltReason
-from stream.kafka.consumer_thread import GroupMember
+from stream.engine.prepare import Invalid, PreparedRecord
+from stream.engine.task_manager import HaltReason, TaskManager
+from stream.kafka.consumer_thread import ConsumerThread
 from stream.kafka.protocol import (
     Assigned,
-    Command,
+    Closed,
     Commit,
     Committed,
+    ConsumerCommand,
+    FinishRevocation,
     Leave,
-    Left,
     Pause,
     Records,
-    Release,
     Restored,
-    Revoking,
+    RevocationStarted,
 )
 from stream.record import Partition, Record
-from stream.runtime.processor import Pace, Processor
-from stream.state.store import MemoryState
+from stream.runtime.processor import Processor, ProcessorConfig
+from stream.state.store import InMemoryStateStore
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer
-from stream.telemetry.status import Gauges, Vitals
+from stream.telemetry.status import StatusGauges, WorkerStatus
 from stream.transform import Deliver
 
 OTHER = Partition(PARTITION.topic, 1)
-PACE = Pace(
+PACE = ProcessorConfig(
     cycle_max_s=0.05,
     in_flight_max=4,
     unsettled_records_max=100,
@@ -57,17 +57,17 @@ class Member:
     """Keeps what it is told; leaves when it is told to."""
 
     def __init__(self) -> None:
-        self.room, self.taken, self.busy = 0, 0, False
-        self.commands: list[Command] = []
+        self.fetch_budget, self.taken, self.busy = 0, 0, False
+        self.commands: list[ConsumerCommand] = []
         self.tell: Callable[[Any], None] = lambda _: None
 
     def start(self) -> None:
         """Join."""
 
-    def command(self, command: Command) -> None:
+    def command(self, command: ConsumerCommand) -> None:
         self.commands.append(command)
         if command == Leave():
-            self.tell(Left())
+            self.tell(Closed())
 
     def told(self, kind: type) -> list[Any]:
         return [command for command in self.commands if isinstance(command, kind)]
@@ -76,10 +76,10 @@ class Member:
 class Worker:
     """A processor that owns two partitions; ``judge`` says what becomes of their records."""
 
-    def __init__(self, judge: Callable[[Record], Judged]) -> None:
-        metrics, vitals, flow = Metrics(), Vitals(), Flow(LIMITS)
+    def __init__(self, judge: Callable[[Record], PreparedRecord]) -> None:
+        metrics, vitals, flow = Metrics(), WorkerStatus(), TaskManager(LIMITS)
         self.vitals = vitals
-        gauges = Gauges(
+        gauges = StatusGauges(
             metrics, vitals, flow, records_limit=100, bytes_limit=10_000, polled_at=lambda: 0.0
         )
         session = HttpSession(in_flight_max=4, request_timeout_s=STILL_S)
@@ -91,26 +91,26 @@ class Worker:
             observer=Observer(metrics, vitals, gauges),
         )
         self.member = Member()
-        self.member.tell = self.processor.hear
-        self.run = asyncio.create_task(self.processor.run(cast(GroupMember, self.member)))
+        self.member.tell = self.processor.on_event
+        self.run = asyncio.create_task(self.processor.run(cast(ConsumerThread, self.member)))
 
     async def begin(self) -> None:
-        self.processor.hear(Assigned([PARTITION, OTHER], 1))
+        self.processor.on_event(Assigned([PARTITION, OTHER], 1))
         for partition in (PARTITION, OTHER):
             restored = Restored(
                 partition=partition,
                 assignment=1,
-                state=MemoryState(),
+                state=InMemoryStateStore(),
                 next_offset=0,
                 entries=0,
                 took_s=0.0,
             )
-            self.processor.hear(restored)
+            self.processor.on_event(restored)
         await asyncio.sleep(0)
 
     def read(self, *offsets: int, value: bytes = b"value") -> None:
         records = [Record(PARTITION, offset, 0, b"key", value) for offset in offsets]
-        self.processor.hear(
+        self.processor.on_event(
             Records([Message(PARTITION, record.offset, record) for record in records])
         )
 
@@ -120,17 +120,17 @@ class Worker:
         return self.member.told(kind)[-1]
 
 
-REFUSED = Refuse("undecodable", "")
+REFUSED = Invalid("undecodable", "")
 
 
-def refuse(record: Record) -> Judged:
-    return Judged(record=record, event_id=f"e{record.offset}", verdict=REFUSED)
+def refuse(record: Record) -> PreparedRecord:
+    return PreparedRecord(record=record, event_id=f"e{record.offset}", result=REFUSED)
 
 
 async def test_a_defect_ends_the_worker_before_anything_is_committed_past_it() -> None:
     """The records of its chunk were read, and nobody has them: the next owner reads them again."""
 
-    def judge(record: Record) -> Judged:
+    def judge(record: Record) -> PreparedRecord:
         if record.offset == 1:
             raise ZeroDivisionError
         return refuse(record)
@@ -150,31 +150,33 @@ async def test_large_records_leave_room_for_fewer() -> None:
     worker = Worker(refuse)
     await worker.begin()
     worker.read(0, 1, value=b"v" * 1_997)
-    await until(lambda: worker.member.room == 3, "there is room for three")
+    await until(lambda: worker.member.fetch_budget == 3, "there is room for three")
     worker.read(2, 3, 4, 5, value=b"v" * 1_997)
-    await until(lambda: worker.member.room <= 0, "there is no room")
+    await until(lambda: worker.member.fetch_budget <= 0, "there is no room")
     for _ in range(2):
         commit = await worker.told(Commit)
         worker.member.commands.clear()
         committed = Committed(checkpoint=commit.checkpoint, started_at=0.0, took_s=0.0)
-        worker.processor.hear(committed)
-    await until(lambda: worker.member.room == PACE.unsettled_records_max, "there is all the room")
+        worker.processor.on_event(committed)
+    await until(
+        lambda: worker.member.fetch_budget == PACE.unsettled_records_max, "there is all the room"
+    )
     worker.run.cancel()
 
 
 async def test_a_partition_that_stretches_too_far_says_why_it_stands_still() -> None:
     """One event waits, and as many as may be are settled behind it."""
 
-    def judge(record: Record) -> Judged:
+    def judge(record: Record) -> PreparedRecord:
         verdict = Deliver(operation=identify(), lane="ann") if record.offset == 0 else REFUSED
-        return Judged(record=record, event_id=f"e{record.offset}", verdict=verdict)
+        return PreparedRecord(record=record, event_id=f"e{record.offset}", result=verdict)
 
     worker = Worker(judge)
     await worker.begin()
     worker.read(*range(LIMITS.unsettled_span_max + 1))
     assert await worker.told(Pause) == Pause(PARTITION)
     halted = worker.vitals.halted[PARTITION]
-    assert halted.reason is HaltReason.OVERSTRETCHED
+    assert halted.reason is HaltReason.OFFSET_GAP
     assert "offset 0 " in halted.detail
     worker.run.cancel()
 
@@ -186,19 +188,19 @@ async def test_who_leaves_commits_what_ended_before_a_partition_goes() -> None:
     worker.read(0)
     commit = await worker.told(Commit)
     worker.processor.stop()
-    worker.processor.hear(Revoking([OTHER]))
+    worker.processor.on_event(RevocationStarted([OTHER]))
     worker.read(1)
     await asyncio.sleep(0.01)
-    assert worker.member.told(Release) == worker.member.told(Leave) == []
+    assert worker.member.told(FinishRevocation) == worker.member.told(Leave) == []
 
     def ended() -> bool:
         nonlocal commit
         if not worker.run.done():
             commit = worker.member.told(Commit)[-1]
             committed = Committed(checkpoint=commit.checkpoint, started_at=0.0, took_s=0.0)
-            worker.processor.hear(committed)
+            worker.processor.on_event(committed)
         return worker.run.done()
 
     await until(ended, "it has left", lambda: len(worker.member.commands))
     assert commit.checkpoint.shares[PARTITION].offset == 2
-    assert worker.member.told(Release) == []
+    assert worker.member.told(FinishRevocation) == []

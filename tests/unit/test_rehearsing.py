@@ -4,14 +4,14 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from stream.engine.scheduler import Capacity
-from stream.engine.task_manager import Flow
+from stream.engine.scheduler import ReleaseBudget
+from stream.engine.task_manager import TaskManager
 from stream.kafka.producer import record_of
 from stream.operations.dry_run import Rehearsing
 from stream.record import Partition, Record
 from stream.runtime.worker import judging, limits
 from stream.settings_loader import Settings
-from stream.state.store import MemoryState
+from stream.state.store import InMemoryStateStore
 
 PARTITION = Partition("segment.events", 0)
 SETTINGS = Settings(
@@ -47,13 +47,13 @@ def answer(offset: int) -> Record:
 
 async def rehearsed(
     records: list[Record],
-    state: MemoryState | None = None,
+    state: InMemoryStateStore | None = None,
     limit: int | None = None,
     settings: Settings = SETTINGS,
 ) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     rehearsing = Rehearsing(settings, lines.append)
-    rehearsing.open(PARTITION, state or MemoryState(), 0)
+    rehearsing.open(PARTITION, state or InMemoryStateStore(), 0)
     await rehearsing.run(iter(records), limit)
     return lines
 
@@ -100,13 +100,13 @@ async def test_no_more_bytes_wait_at_once_than_the_service_keeps_in_memory() -> 
     assert {len(events) for _, events in summary(lines)} == {50}
 
 
-def in_doubt(first: Record) -> MemoryState:
+def in_doubt(first: Record) -> InMemoryStateStore:
     """The ledger of a worker that died with a request under way."""
-    state = MemoryState()
-    flow = Flow(limits(SETTINGS))
+    state = InMemoryStateStore()
+    flow = TaskManager(limits(SETTINGS))
     flow.open(PARTITION, state, 0, 0.0, opening=1)
     flow.admit([judging(SETTINGS.wootric)(first)], 0)
-    flow.committed(flow.checkpoint(0, Capacity(api=1, pages=1)), 0.0)
+    flow.committed(flow.checkpoint(0, ReleaseBudget(api=1, pages=1)), 0.0)
     return state
 
 

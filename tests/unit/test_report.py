@@ -11,9 +11,9 @@ from rich.console import Console
 from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
 from stream.devtools.demo_report import (
-    Report,
+    ActualState,
+    DemoReport,
     User,
-    World,
     compare,
     differences,
     expect,
@@ -22,30 +22,30 @@ from stream.devtools.demo_report import (
     print_report,
 )
 from stream.devtools.traffic import traffic
-from stream.engine.prepare import Judged, judge
+from stream.engine.prepare import PreparedRecord, prepare
 from stream.kafka.producer import record_of
 from stream.record import Partition, Record
 from stream.transform import Rules
 
 
 @pytest.fixture(scope="module")
-def judged() -> list[Judged]:
+def judged() -> list[PreparedRecord]:
     decoder, rules = Decoder(all_packaged()), Rules()
     found = []
     for offset, sample in enumerate(traffic(events=1_000, seed=3)):
         value = sample.value
         if isinstance(value, dict):
             _, value = record_of(orjson.dumps(value))
-        found.append(judge(Record(Partition("x", 0), offset, 0, None, value), decoder, rules))
+        found.append(prepare(Record(Partition("x", 0), offset, 0, None, value), decoder, rules))
     return found
 
 
-def copied(world: World) -> World:
+def copied(world: ActualState) -> ActualState:
     users = {
         name: User(user.email, user.created_at, dict(user.properties))
         for name, user in world.users.items()
     }
-    return World(
+    return ActualState(
         users,
         Counter(world.responses),
         Counter(world.declines),
@@ -123,7 +123,7 @@ def test_an_event_without_a_receipt_is_seen(judged):
     assert verdicts(judged, copied(expected.world), receipts=receipts)[0] == {kind}
 
 
-AGREES = Report(
+AGREES = DemoReport(
     events=10, took_s=2.0, rows=(), differences=(), outcomes={"responses": 3}, skips={},
     requests=8, lost_replies=1, parked=0, in_doubt=0, recovery_s=[1.25, None],
     latencies_s=[0.1, 0.2], exit_code=0,

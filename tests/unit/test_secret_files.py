@@ -6,7 +6,7 @@ import pytest
 
 from stream import settings_loader
 from stream.errors import StartupError
-from stream.settings_loader import Renewed, with_files
+from stream.settings_loader import SettingsReloader, with_files
 
 SECRETS = ("WOOTRIC__CLIENT_SECRET", "KAFKA__PROPERTIES")
 NEEDED = {
@@ -91,7 +91,7 @@ def test_what_cannot_be_read_for_a_moment_changes_nothing():
             raise StartupError("gone", exit_code=78)
         return answers.pop(0)
 
-    value = Renewed(read, first="start", every_s=5.0, clock=lambda: now[0])
+    value = SettingsReloader(read, first="start", every_s=5.0, clock=lambda: now[0])
     seen = []
     for now[0] in (1.0, 5.0, 9.0, 10.0, 15.0, 20.0):
         seen.append(value())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from stream.kafka.transactions import LedgerEnds, Stamp
+from stream.kafka.transactions import CommitMetadata, LedgerEndOffsets
 
 
 @dataclass
@@ -23,30 +23,30 @@ class Report:
 
 @pytest.mark.parametrize("instance", ["w1", "host:with:colons", "a@b"])
 def test_a_stamp_is_read_as_it_was_written(instance: str) -> None:
-    stamp = Stamp(instance, 1_700_000_000_000, 42, 512)
-    assert Stamp.read(str(stamp)) == stamp
+    stamp = CommitMetadata(instance, 1_700_000_000_000, 42, 512)
+    assert CommitMetadata.read(str(stamp)) == stamp
 
 
 def test_a_stamp_of_an_older_release_knows_no_end() -> None:
-    assert Stamp.read("w1:17:42") == Stamp("w1", 17, 42, 0)
+    assert CommitMetadata.read("w1:17:42") == CommitMetadata("w1", 17, 42, 0)
 
 
 @pytest.mark.parametrize("metadata", [None, "", "by hand", "a:b", "w1:x:1@2", "w1:1:2@x"])
 def test_what_others_write_is_no_stamp(metadata: str | None) -> None:
     """Offsets set by hand say that somebody has decided."""
-    assert Stamp.read(metadata) is None
+    assert CommitMetadata.read(metadata) is None
 
 
 def test_a_commit_is_known_by_all_but_the_end() -> None:
     """Each partition of one transaction has its own."""
-    stamp = Stamp("w1", 17, 42)
-    assert stamp.same_commit(Stamp("w1", 17, 42, 99))
-    assert not stamp.same_commit(Stamp("w1", 17, 43, 99))
+    stamp = CommitMetadata("w1", 17, 42)
+    assert stamp.same_commit(CommitMetadata("w1", 17, 42, 99))
+    assert not stamp.same_commit(CommitMetadata("w1", 17, 43, 99))
     assert not stamp.same_commit(None)
 
 
 def test_a_record_below_the_known_end_means_that_records_are_gone() -> None:
-    ends = LedgerEnds()
+    ends = LedgerEndOffsets()
     ends.reached(0, 10)
     for at in (10, 11, None, -1001):
         ends.delivered(None, Report(at))

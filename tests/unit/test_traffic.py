@@ -5,29 +5,29 @@ from itertools import islice
 
 import orjson
 
-from stream.devtools.traffic import DUPLICATE_DISTANCE_MAX, Kind, Sample, distinct, traffic
+from stream.devtools.traffic import DUPLICATE_DISTANCE_MAX, Sample, TrafficKind, distinct, traffic
 
 EVENTS = 20_000
 SAMPLES = list(traffic(events=EVENTS, seed=7))
 COUNTS = Counter(sample.kind for sample in SAMPLES)
 
 BAD = (
-    Kind.RANDOM_BYTES,
-    Kind.PLAIN_JSON,
-    Kind.FOREIGN_SCHEMA,
-    Kind.SCORE_OUT_OF_RANGE,
-    Kind.EMAIL_LIST,
-    Kind.CREATED_AT_GARBAGE,
+    TrafficKind.RANDOM_BYTES,
+    TrafficKind.PLAIN_JSON,
+    TrafficKind.FOREIGN_SCHEMA,
+    TrafficKind.SCORE_OUT_OF_RANGE,
+    TrafficKind.EMAIL_LIST,
+    TrafficKind.CREATED_AT_GARBAGE,
 )
 
 
-def share(*kinds: Kind) -> float:
+def share(*kinds: TrafficKind) -> float:
     return sum(COUNTS[kind] for kind in kinds) / EVENTS
 
 
-def documents(*kinds: Kind) -> list[dict]:
+def documents(*kinds: TrafficKind) -> list[dict]:
     """All documents of these kinds, or of all but duplicates; not what is only bytes."""
-    wanted = kinds or [kind for kind in Kind if kind is not Kind.DUPLICATE]
+    wanted = kinds or [kind for kind in TrafficKind if kind is not TrafficKind.DUPLICATE]
     values = [sample.value for sample in SAMPLES if sample.kind in wanted]
     return [value for value in values if isinstance(value, dict)]
 
@@ -48,15 +48,20 @@ def test_as_many_events_as_asked_for():
 
 
 def test_shares_are_those_of_real_sites():
-    assert 0.54 < share(Kind.CHANGED, Kind.UNCHANGED) < 0.58
-    assert 0.45 < COUNTS[Kind.UNCHANGED] / (COUNTS[Kind.CHANGED] + COUNTS[Kind.UNCHANGED]) < 0.6
-    assert 0.28 < share(Kind.PAGE) < 0.32
-    assert 0.05 < share(Kind.RESPONSE) < 0.07
-    assert 0.015 < share(Kind.DECLINE) < 0.025
-    assert 0.025 < share(Kind.OTHER) < 0.035
-    assert 0.015 < share(Kind.DUPLICATE) < 0.025
+    assert 0.54 < share(TrafficKind.CHANGED, TrafficKind.UNCHANGED) < 0.58
+    assert (
+        0.45
+        < COUNTS[TrafficKind.UNCHANGED]
+        / (COUNTS[TrafficKind.CHANGED] + COUNTS[TrafficKind.UNCHANGED])
+        < 0.6
+    )
+    assert 0.28 < share(TrafficKind.PAGE) < 0.32
+    assert 0.05 < share(TrafficKind.RESPONSE) < 0.07
+    assert 0.015 < share(TrafficKind.DECLINE) < 0.025
+    assert 0.025 < share(TrafficKind.OTHER) < 0.035
+    assert 0.015 < share(TrafficKind.DUPLICATE) < 0.025
     assert 0.007 < share(*BAD) < 0.013
-    assert COUNTS[Kind.TOMBSTONE] == 2
+    assert COUNTS[TrafficKind.TOMBSTONE] == 2
 
 
 def test_every_kind_of_bad_event_occurs():
@@ -72,15 +77,15 @@ def test_documents_are_json():
 def test_an_unchanged_identify_repeats_the_latest_profile_and_a_changed_one_does_not():
     latest: dict[str, dict] = {}
     for sample in SAMPLES:
-        if sample.kind in {Kind.CHANGED, Kind.UNCHANGED}:
+        if sample.kind in {TrafficKind.CHANGED, TrafficKind.UNCHANGED}:
             user, traits = sample.value["userId"], sample.value["traits"]
-            assert (latest.get(user) == traits) == (sample.kind is Kind.UNCHANGED)
+            assert (latest.get(user) == traits) == (sample.kind is TrafficKind.UNCHANGED)
             latest[user] = traits
 
 
 def test_a_change_is_one_or_two_traits():
     latest: dict[str, dict] = {}
-    for document in documents(Kind.CHANGED):
+    for document in documents(TrafficKind.CHANGED):
         user, traits = document["userId"], document["traits"]
         if user in latest:
             different = [name for name in traits if traits[name] != latest[user].get(name)]
@@ -91,7 +96,7 @@ def test_a_change_is_one_or_two_traits():
 def test_a_duplicate_is_the_very_event_of_a_moment_ago():
     recent: list[Sample] = []
     for sample in SAMPLES:
-        if sample.kind is Kind.DUPLICATE:
+        if sample.kind is TrafficKind.DUPLICATE:
             assert any(sample.value == earlier.value for earlier in recent)
         elif isinstance(sample.value, dict) and "messageId" in sample.value:
             recent = [*recent, sample][-DUPLICATE_DISTANCE_MAX:]
@@ -103,13 +108,13 @@ def test_message_ids_are_unique_but_for_duplicates():
 
 
 def test_a_few_events_have_no_message_id():
-    without = [d for d in documents(Kind.PAGE, Kind.CHANGED) if "messageId" not in d]
+    without = [d for d in documents(TrafficKind.PAGE, TrafficKind.CHANGED) if "messageId" not in d]
     assert 0 < len(without) < EVENTS / 100
 
 
 def test_no_two_surveys_share_a_second():
     """Wootric keeps whole seconds; two surveys of one user must be told apart."""
-    surveys = documents(Kind.RESPONSE, Kind.DECLINE, Kind.SCORE_OUT_OF_RANGE)
+    surveys = documents(TrafficKind.RESPONSE, TrafficKind.DECLINE, TrafficKind.SCORE_OUT_OF_RANGE)
     seconds = [document["timestamp"][:19] for document in surveys]
     assert len(set(seconds)) == len(seconds)
 
@@ -120,19 +125,23 @@ def test_time_never_goes_back():
 
 
 def test_some_users_are_busy_and_none_is_the_whole_traffic():
-    users = Counter(document["userId"] for document in documents(Kind.PAGE))
+    users = Counter(document["userId"] for document in documents(TrafficKind.PAGE))
     busiest = users.most_common(1)[0][1]
     assert 5 * sum(users.values()) / len(users) < busiest * 2
     assert busiest < 0.03 * sum(users.values())
 
 
 def test_users_can_be_given():
-    users = {s.value["userId"] for s in traffic(events=500, seed=1, users=3) if s.kind is Kind.PAGE}
+    users = {
+        s.value["userId"]
+        for s in traffic(events=500, seed=1, users=3)
+        if s.kind is TrafficKind.PAGE
+    }
     assert users == {"user-000000", "user-000001", "user-000002"}
 
 
 def test_nobody_has_an_address_outside_the_example_domain():
-    for document in documents(Kind.CHANGED):
+    for document in documents(TrafficKind.CHANGED):
         assert document["traits"]["email"].endswith("@example.com")
 
 

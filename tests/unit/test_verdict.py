@@ -4,21 +4,23 @@ import pytest
 
 from stream.engine.task_manager import HaltReason
 from stream.kafka.lag import GroupLag, PartitionLag
-from stream.kafka.protocol import Halted
+from stream.kafka.protocol import PartitionHalted
 from stream.operations import status
 from stream.record import Partition
-from stream.telemetry.status import Opened, Standing, Vitals, verdict
+from stream.telemetry.status import OpenCircuit, PartitionStatus, WorkerStatus, verdict
 
 NOW = 1000.0
 ZERO, ONE = Partition("segment.events", 0), Partition("segment.events", 1)
 
 
-def standing(lag: int = 0, lag_s: float = 0.0) -> Standing:
-    return Standing(end=lag, position=0, committed=0, lag=lag, lag_s=lag_s, in_flight=min(lag, 10))
+def standing(lag: int = 0, lag_s: float = 0.0) -> PartitionStatus:
+    return PartitionStatus(
+        end=lag, position=0, committed=0, lag=lag, lag_s=lag_s, in_flight=min(lag, 10)
+    )
 
 
-def vitals(**changes: object) -> Vitals:
-    made = Vitals(started_at=NOW - 500, beat_at=NOW, joined=True, committed_at=NOW - 1)
+def vitals(**changes: object) -> WorkerStatus:
+    made = WorkerStatus(started_at=NOW - 500, beat_at=NOW, joined=True, committed_at=NOW - 1)
     made.standings = {ZERO: standing()}
     for name, value in changes.items():
         setattr(made, name, value)
@@ -47,15 +49,21 @@ def vitals(**changes: object) -> Vitals:
             ("bad", "Events are in flight, and nothing was committed for 4 min"),
         ),
         (
-            {"halted": {ONE: Halted(ONE, HaltReason.LEDGER_MISSING, "")}, "draining": True},
+            {
+                "halted": {ONE: PartitionHalted(ONE, HaltReason.LEDGER_MISSING, "")},
+                "draining": True,
+            },
             ("bad", "1 partition at a standstill: ledger_missing"),
         ),
         (
-            {"circuits": {"api": Opened("credentials", NOW - 7300)}, "throttled_until": NOW + 9},
+            {
+                "circuits": {"api": OpenCircuit("credentials", NOW - 7300)},
+                "throttled_until": NOW + 9,
+            },
             ("bad", "Nothing is sent to Wootric's API: credentials, for 2 h"),
         ),
         (
-            {"circuits": {"pixel": Opened("unreachable", NOW - 5)}},
+            {"circuits": {"pixel": OpenCircuit("unreachable", NOW - 5)}},
             ("bad", "No page view is sent: unreachable, for 5 s"),
         ),
     ],

@@ -16,10 +16,10 @@ from stream.devtools.wootric_emulator.server import Emulator, serve
 from stream.devtools.wootric_emulator.state import (
     Decline,
     Effect,
+    EmulatorState,
     EndUser,
     PageView,
     Response,
-    State,
 )
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Drop",
     "Effect",
     "Emulator",
+    "EmulatorState",
     "EndUser",
     "Entry",
     "Journal",
@@ -39,7 +40,6 @@ __all__ = [
     "Order",
     "PageView",
     "Response",
-    "State",
     "Truncate",
     "serve",
 ]

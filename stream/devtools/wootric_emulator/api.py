@@ -12,9 +12,9 @@ import orjson
 from stream.devtools.wootric_emulator import parameters, state
 from stream.devtools.wootric_emulator import state as views
 from stream.devtools.wootric_emulator.behaviour import Behaviour
-from stream.devtools.wootric_emulator.oauth import Refused, Tokens
-from stream.devtools.wootric_emulator.parameters import BadParameter, Parameters
-from stream.devtools.wootric_emulator.state import EndUser, State, Taken
+from stream.devtools.wootric_emulator.oauth import OAuthError, Tokens
+from stream.devtools.wootric_emulator.parameters import BadParameterError, Parameters
+from stream.devtools.wootric_emulator.state import AlreadyTakenError, EmulatorState, EndUser
 
 # A request and its reply, free of any web framework
 
@@ -44,7 +44,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class EmulatorReply:
     """What is answered."""
 
     status: int
@@ -53,7 +53,9 @@ class Reply:
     content_type: str = JSON
 
     @classmethod
-    def of(cls, status: int, document: object, headers: Mapping[str, str] | None = None) -> "Reply":
+    def of(
+        cls, status: int, document: object, headers: Mapping[str, str] | None = None
+    ) -> "EmulatorReply":
         """Return a reply with ``document`` as JSON."""
         return cls(status, orjson.dumps(document), headers or {})
 
@@ -68,7 +70,7 @@ WINDOW_S = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class AccountQuota:
     """Whether a request may pass, and what its reply says about the next ones."""
 
     allowed: bool
@@ -83,7 +85,7 @@ class RateLimit:
         self._window = 0
         self._used = 0
 
-    def take(self, per_minute: int) -> Allowance:
+    def take(self, per_minute: int) -> AccountQuota:
         """Count one request against ``per_minute``."""
         window = int(self._clock()) // WINDOW_S
         if window != self._window:
@@ -96,7 +98,7 @@ class RateLimit:
             "X-Rate-Limit-Remaining": str(max(0, per_minute - self._used)),
             "X-Rate-Limit-Reset": str((window + 1) * WINDOW_S),
         }
-        return Allowance(allowed, headers)
+        return AccountQuota(allowed, headers)
 
 
 # What each resource of the API does: one function for each method and route.
@@ -118,7 +120,7 @@ END_USER_ORDERS: Orders = {**BY_TIME, "email": lambda user: (user.email or "", u
 ID_DIGITS_MAX = 18
 
 
-class NotFound(Exception):  # noqa: N818  (named as Wootric does)
+class NotFoundError(Exception):
     """There is no record with this id."""
 
 
@@ -127,37 +129,37 @@ class Account:
     """What an account holds, and how Wootric behaves towards it."""
 
     behaviour: Behaviour
-    state: State
+    state: EmulatorState
 
 
-def list_end_users(account: Account, _: Path, given: Parameters) -> Reply:
+def list_end_users(account: Account, _: Path, given: Parameters) -> EmulatorReply:
     """Answer with a page of end users, or with the one who has an e-mail."""
     if "email" in given:
         found = account.state.find("email", parameters.text(given, "email") or "")
         users = [] if found is None else [found]
     else:
         users = parameters.page_of(account.state.end_users.values(), given, END_USER_ORDERS)
-    return Reply.of(200, [_view(account, user) for user in users])
+    return EmulatorReply.of(200, [_view(account, user) for user in users])
 
 
-def create_end_user(account: Account, _: Path, given: Parameters) -> Reply:
+def create_end_user(account: Account, _: Path, given: Parameters) -> EmulatorReply:
     """Create an end user who can be told from others."""
     fields = parameters.end_user(given)
     names = ["email", "phone_number"]
     if account.behaviour.external_id_suffices:
         names.append("external_id")
     if not any(fields.get(name) for name in names):
-        raise BadParameter("email is missing")
+        raise BadParameterError("email is missing")
     user = account.state.create_end_user(fields, unique=account.behaviour.unique_fields)
-    return Reply.of(201, _view(account, user))
+    return EmulatorReply.of(201, _view(account, user))
 
 
-def show_end_user(account: Account, path: Path, given: Parameters) -> Reply:
+def show_end_user(account: Account, path: Path, given: Parameters) -> EmulatorReply:
     """Look one end user up: by id, e-mail or external id."""
     return _looked_up(account, _look_up(account, path[0], given))
 
 
-def show_by_phone_number(account: Account, path: Path, _: Parameters) -> Reply:
+def show_by_phone_number(account: Account, path: Path, _: Parameters) -> EmulatorReply:
     """Look one end user up by phone number; without its plus sign it is taken for an id."""
     number = path[1]
     if number.startswith("+"):
@@ -165,7 +167,7 @@ def show_by_phone_number(account: Account, path: Path, _: Parameters) -> Reply:
     return _looked_up(account, _by_id(account, number))
 
 
-def update_end_user(account: Account, path: Path, given: Parameters) -> Reply:
+def update_end_user(account: Account, path: Path, given: Parameters) -> EmulatorReply:
     """Set the fields that are named."""
     user = _required(_by_id(account, path[0]))
     account.state.update_end_user(
@@ -174,68 +176,72 @@ def update_end_user(account: Account, path: Path, given: Parameters) -> Reply:
         unique=account.behaviour.unique_fields,
         keep_properties=account.behaviour.put_properties == "merge",
     )
-    return Reply.of(200, _view(account, user))
+    return EmulatorReply.of(200, _view(account, user))
 
 
-def delete_end_user(account: Account, path: Path, given: Parameters) -> Reply:
+def delete_end_user(account: Account, path: Path, given: Parameters) -> EmulatorReply:
     """Delete an end user, at once where Wootric waits for the next morning."""
     user = _required(_look_up(account, path[0], given))
     shown = _view(account, user)
     account.state.delete_end_user(user)
-    return Reply.of(200, shown)
+    return EmulatorReply.of(200, shown)
 
 
-def create_response(account: Account, path: Path, given: Parameters) -> Reply:
+def create_response(account: Account, path: Path, given: Parameters) -> EmulatorReply:
     """Record an answered survey."""
     user = _required(_by_id(account, path[0]))
     fields = parameters.survey(given, scored=True)
     answer = account.state.add_response(user, fields, keep_properties=_keeps(account))
-    return Reply.of(201, views.response(answer))
+    return EmulatorReply.of(201, views.response(answer))
 
 
-def create_decline(account: Account, path: Path, given: Parameters) -> Reply:
+def create_decline(account: Account, path: Path, given: Parameters) -> EmulatorReply:
     """Record a declined survey."""
     user = _required(_by_id(account, path[0]))
     fields = parameters.survey(given, scored=False)
     refusal = account.state.add_decline(user, fields, keep_properties=_keeps(account))
-    return Reply.of(201, views.single_decline(refusal))
+    return EmulatorReply.of(201, views.single_decline(refusal))
 
 
-def list_responses(account: Account, path: Path, given: Parameters) -> Reply:
+def list_responses(account: Account, path: Path, given: Parameters) -> EmulatorReply:
     """Answer with a page of the account's responses, or of one end user's."""
     if path:
         held = account.state.responses_of(_required(_by_id(account, path[0])).id)
     else:
         held = list(account.state.responses.values())
-    return Reply.of(200, [views.response(one) for one in parameters.page_of(held, given, BY_TIME)])
+    return EmulatorReply.of(
+        200, [views.response(one) for one in parameters.page_of(held, given, BY_TIME)]
+    )
 
 
-def list_declines(account: Account, path: Path, given: Parameters) -> Reply:
+def list_declines(account: Account, path: Path, given: Parameters) -> EmulatorReply:
     """Answer with a page of the account's declines, or of one end user's."""
     if path:
         held = account.state.declines_of(_required(_by_id(account, path[0])).id)
     else:
         held = list(account.state.declines.values())
-    return Reply.of(200, [views.decline(one) for one in parameters.page_of(held, given, BY_TIME)])
+    return EmulatorReply.of(
+        200, [views.decline(one) for one in parameters.page_of(held, given, BY_TIME)]
+    )
 
 
-def show_response(account: Account, path: Path, _: Parameters) -> Reply:
+def show_response(account: Account, path: Path, _: Parameters) -> EmulatorReply:
     """Answer with one response of an end user."""
     answer = account.state.responses.get(_number(path[2]))
     if answer is None or answer.end_user_id != _number(path[0]):
-        raise NotFound
-    return Reply.of(200, views.response(answer))
+        raise NotFoundError
+    return EmulatorReply.of(200, views.response(answer))
 
 
-def show_decline(account: Account, path: Path, _: Parameters) -> Reply:
+def show_decline(account: Account, path: Path, _: Parameters) -> EmulatorReply:
     """Answer with one decline of an end user, with its address and origin."""
     refusal = account.state.declines.get(_number(path[2]))
     if refusal is None or refusal.end_user_id != _number(path[0]):
-        raise NotFound
-    return Reply.of(200, views.single_decline(refusal))
+        raise NotFoundError
+    return EmulatorReply.of(200, views.single_decline(refusal))
 
 
-Handler: TypeAlias = Callable[[Account, Path, Parameters], Reply]
+Handler: TypeAlias = Callable[[Account, Path, Parameters], EmulatorReply]
 
 HANDLERS: dict[tuple[str, str], Handler] = {
     ("GET", "/v1/end_users"): list_end_users,
@@ -255,20 +261,20 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 }
 
 
-def _looked_up(account: Account, user: EndUser | None) -> Reply:
+def _looked_up(account: Account, user: EndUser | None) -> EmulatorReply:
     if user is not None:
-        return Reply.of(200, _view(account, user))
+        return EmulatorReply.of(200, _view(account, user))
     match account.behaviour.lookup_absent:
         case "404":
-            raise NotFound
+            raise NotFoundError
         case "empty":
-            return Reply(200)
+            return EmulatorReply(200)
         case "list":
-            return Reply.of(200, [])
+            return EmulatorReply.of(200, [])
         case "null":
-            return Reply.of(200, None)
+            return EmulatorReply.of(200, None)
         case "error_list":
-            return Reply.of(200, views.RECORD_NOT_FOUND)
+            return EmulatorReply.of(200, views.RECORD_NOT_FOUND)
 
 
 def _look_up(account: Account, name: str, given: Parameters) -> EndUser | None:
@@ -294,7 +300,7 @@ def _number(digits: str) -> int:
 
 def _required(user: EndUser | None) -> EndUser:
     if user is None:
-        raise NotFound
+        raise NotFoundError
     return user
 
 
@@ -320,11 +326,11 @@ class Api:
     """Answers calls from a state; ``clock`` gives Unix seconds."""
 
     def __init__(self, behaviour: Behaviour, clock: Callable[[], float]) -> None:
-        self.account = Account(behaviour, State(clock))
+        self.account = Account(behaviour, EmulatorState(clock))
         self.tokens = Tokens(clock)
         self._limit = RateLimit(clock)
 
-    def answer(self, call: Call) -> Reply:
+    def answer(self, call: Call) -> EmulatorReply:
         """Do what the call asks for, and return the reply."""
         if call.path.startswith("/v1/"):
             return self._limited(call)
@@ -336,47 +342,47 @@ class Api:
             case _:
                 return _refusal(404, "Not found")
 
-    def _limited(self, call: Call) -> Reply:
+    def _limited(self, call: Call) -> EmulatorReply:
         per_minute = self.account.behaviour.rate_limit_per_minute
         if per_minute is None:
             return self._authorized(call)
         allowance = self._limit.take(per_minute)
         if not allowance.allowed:
-            return Reply.of(429, {"error": "Rate limit exceeded"}, allowance.headers)
+            return EmulatorReply.of(429, {"error": "Rate limit exceeded"}, allowance.headers)
         reply = self._authorized(call)
-        return Reply(reply.status, reply.body, allowance.headers, reply.content_type)
+        return EmulatorReply(reply.status, reply.body, allowance.headers, reply.content_type)
 
-    def _authorized(self, call: Call) -> Reply:
+    def _authorized(self, call: Call) -> EmulatorReply:
         if not self.tokens.accepts(call.authorization):
-            return Reply.of(401, {"error": "The access token is invalid"})
+            return EmulatorReply.of(401, {"error": "The access token is invalid"})
         handler = HANDLERS.get((call.method, route_of(call)))
         if handler is None:
             return _refusal(404, "Not found")
         try:
             return handler(self.account, call.segments[2:], parameters.parse(call.query, call.form))
-        except (BadParameter, parameters.MalformedForm) as error:
+        except (BadParameterError, parameters.MalformedFormError) as error:
             return _refusal(400, str(error))
-        except Taken as error:
+        except AlreadyTakenError as error:
             name = error.field_name.replace("_", " ").capitalize()
             document = {"error": f"Validation failed: {name} has already been taken"}
-            return Reply.of(self.account.behaviour.email_taken_status, document)
-        except NotFound:
-            return Reply.of(404, state.RECORD_NOT_FOUND)
+            return EmulatorReply.of(self.account.behaviour.email_taken_status, document)
+        except NotFoundError:
+            return EmulatorReply.of(404, state.RECORD_NOT_FOUND)
 
-    def _token(self, call: Call) -> Reply:
+    def _token(self, call: Call) -> EmulatorReply:
         try:
             given = parameters.parse(call.query, call.form)
-            return Reply.of(200, self.tokens.grant(given, self.account.behaviour))
-        except parameters.MalformedForm:
-            return Reply.of(400, {"error": "invalid_request"})
-        except Refused as error:
-            return Reply.of(error.status, {"error": error.code})
+            return EmulatorReply.of(200, self.tokens.grant(given, self.account.behaviour))
+        except parameters.MalformedFormError:
+            return EmulatorReply.of(400, {"error": "invalid_request"})
+        except OAuthError as error:
+            return EmulatorReply.of(error.status, {"error": error.code})
 
-    def _pixel(self, call: Call) -> Reply:
+    def _pixel(self, call: Call) -> EmulatorReply:
         given = dict(parameters.pairs(call.query))
         known = {name: given[name] for name in PIXEL_PARAMETERS if name in given}
         self.account.state.add_page_view(known)
-        return Reply(200, GIF, {"Cache-Control": "no-store"}, "image/gif")
+        return EmulatorReply(200, GIF, {"Cache-Control": "no-store"}, "image/gif")
 
 
 def route_of(call: Call) -> str:
@@ -397,5 +403,5 @@ def route_of(call: Call) -> str:
     return route if route in ROUTES else OTHER
 
 
-def _refusal(status: int, message: str) -> Reply:
-    return Reply.of(status, {"errors": [{"message": message}]})
+def _refusal(status: int, message: str) -> EmulatorReply:
+    return EmulatorReply.of(status, {"errors": [{"message": message}]})

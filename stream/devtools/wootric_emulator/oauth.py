@@ -13,7 +13,7 @@ from stream.devtools.wootric_emulator.behaviour import Behaviour
 SCOPE = "delete_account admin respond export read survey invalidate_response"
 
 
-class Refused(Exception):  # noqa: N818  (named by what the caller reads)
+class OAuthError(Exception):
     """The credentials are not accepted: RFC 6749's error code, and the HTTP status."""
 
     def __init__(self, code: str, status: int) -> None:
@@ -34,7 +34,7 @@ class Tokens:
         """Return a new token's reply.
 
         Raises:
-            Refused: the grant is unknown, or its credentials are not those accepted.
+            OAuthError: the grant is unknown, or its credentials are not those accepted.
         """
         _require(behaviour.account_token, parameters.get("account_token"), optional=True)
         match parameters.get("grant_type"):
@@ -55,7 +55,7 @@ class Tokens:
                 self._spend(parameters.get("refresh_token"))
                 return self._issue(behaviour.expires_in_s, refreshable=True)
             case _:
-                raise Refused("unsupported_grant_type", 400)
+                raise OAuthError("unsupported_grant_type", 400)
 
     def accepts(self, authorization: str | None) -> bool:
         """Tell whether an ``Authorization`` header names a token that is still good."""
@@ -71,7 +71,7 @@ class Tokens:
 
     def _spend(self, refresh_token: object) -> None:
         if refresh_token not in self._refresh:
-            raise Refused("invalid_grant", 400)
+            raise OAuthError("invalid_grant", 400)
         self._refresh.discard(str(refresh_token))
 
     def _issue(self, expires_in_s: float, *, refreshable: bool) -> dict[str, Any]:
@@ -97,4 +97,4 @@ def _require(
     if given is None and optional:
         return
     if not given or (accepted is not None and given != accepted):
-        raise Refused(code, 400 if code == "invalid_grant" else 401)
+        raise OAuthError(code, 400 if code == "invalid_grant" else 401)

@@ -18,7 +18,7 @@ Value: TypeAlias = "str | list[Value] | dict[str, Value]"
 Parameters: TypeAlias = dict[str, Value]
 
 
-class MalformedForm(ValueError):  # noqa: N818  (named by what was sent)
+class MalformedFormError(ValueError):
     """One name is used both for a value and for a hash of values."""
 
 
@@ -26,7 +26,7 @@ def parse(*encoded: str) -> Parameters:
     """Return the parameters of URL-encoded texts, the later text winning.
 
     Raises:
-        MalformedForm: a name is a value in one place and a hash in another.
+        MalformedFormError: a name is a value in one place and a hash in another.
     """
     parameters: Parameters = {}
     for text in encoded:
@@ -66,14 +66,14 @@ def _put(parameters: Parameters, parts: list[str], value: str) -> None:
     for part in parts[:-1]:
         inner = here.setdefault(part, {})
         if not isinstance(inner, dict):
-            raise MalformedForm(f"{parts[0]} is both a value and a hash")
+            raise MalformedFormError(f"{parts[0]} is both a value and a hash")
         here = inner
     if not is_list:
         here[parts[-1]] = value
         return
     values = here.setdefault(parts[-1], [])
     if not isinstance(values, list):
-        raise MalformedForm(f"{parts[0]} is both a value and a list")
+        raise MalformedFormError(f"{parts[0]} is both a value and a list")
     values.append(value)
 
 
@@ -89,7 +89,7 @@ FORBIDDEN_IN_KEYS = frozenset("$.\0")
 Item = TypeVar("Item")
 
 
-class BadParameter(Exception):  # noqa: N818  (named by what was sent)
+class BadParameterError(Exception):
     """A parameter cannot be accepted; the text says which, never its value."""
 
 
@@ -97,7 +97,7 @@ def whole(parameters: Parameters, name: str) -> int | None:
     """Return a whole number, None where it is absent or empty.
 
     Raises:
-        BadParameter: it is something else.
+        BadParameterError: it is something else.
     """
     value = parameters.get(name)
     if value is None or value == "":
@@ -111,7 +111,7 @@ def moment(parameters: Parameters, name: str) -> int | None:
     """Return a time in Unix seconds, None where it is absent or empty.
 
     Raises:
-        BadParameter: it is no whole number, or far from any date (milliseconds, say).
+        BadParameterError: it is no whole number, or far from any date (milliseconds, say).
     """
     at = whole(parameters, name)
     if at is not None and abs(at) > SECONDS_MAX:
@@ -123,7 +123,7 @@ def text(parameters: Parameters, name: str) -> str | None:
     """Return a text, None where it is absent or empty.
 
     Raises:
-        BadParameter: it is a hash or a list.
+        BadParameterError: it is a hash or a list.
     """
     value = parameters.get(name)
     if value is not None and not isinstance(value, str):
@@ -140,7 +140,7 @@ def properties(value: Value) -> dict[str, str | int]:
     """Return the properties of an end user.
 
     Raises:
-        BadParameter: a value is nested, or a key holds what no key may.
+        BadParameterError: a value is nested, or a key holds what no key may.
     """
     if not isinstance(value, dict):
         raise _invalid("properties")
@@ -151,7 +151,7 @@ def end_user(parameters: Parameters) -> dict[str, Any]:
     """Return the fields of an end user that are named, and only these.
 
     Raises:
-        BadParameter: one of them cannot be accepted.
+        BadParameterError: one of them cannot be accepted.
     """
     fields: dict[str, Any] = {}
     for name in ("email", "external_id", "phone_number"):
@@ -170,13 +170,13 @@ def survey(parameters: Parameters, *, scored: bool) -> dict[str, Any]:
     """Return the fields of a response (``scored``) or a decline that are named.
 
     Raises:
-        BadParameter: one of them cannot be accepted, or the score is missing.
+        BadParameterError: one of them cannot be accepted, or the score is missing.
     """
     fields: dict[str, Any] = {}
     if scored:
         score = whole(parameters, "score")
         if score is None:
-            raise BadParameter("score is missing")
+            raise BadParameterError("score is missing")
         if not 0 <= score <= 10:
             raise _invalid("score")
         fields["score"] = score
@@ -202,7 +202,7 @@ def page_of(
     filtered by, as ``created[gte]=`` and so on, in Unix seconds.
 
     Raises:
-        BadParameter: a page, a size, an order or a bound cannot be accepted.
+        BadParameterError: a page, a size, an order or a bound cannot be accepted.
     """
     page = _within(parameters, "page", 1, PAGE_MAX)
     size = _within(parameters, "per_page", PER_PAGE, END_USERS_PER_PAGE_MAX)
@@ -258,9 +258,9 @@ def _key(key: str) -> str:
 
 def _property(key: str, value: Value) -> str | int:
     if not isinstance(value, str):
-        raise BadParameter("properties must not be nested")
+        raise BadParameterError("properties must not be nested")
     return int(value) if key.endswith(NUMERIC_SUFFIXES) and WHOLE.fullmatch(value) else value
 
 
-def _invalid(name: str) -> BadParameter:
-    return BadParameter(f"{name} does not have a valid value")
+def _invalid(name: str) -> BadParameterError:
+    return BadParameterError(f"{name} does not have a valid value")

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from stream.devtools.wootric_emulator import faults
 from stream.devtools.wootric_emulator import state as views
-from stream.devtools.wootric_emulator.api import Api, Call, Reply, route_of
+from stream.devtools.wootric_emulator.api import Api, Call, EmulatorReply, route_of
 from stream.devtools.wootric_emulator.behaviour import Behaviour
 from stream.devtools.wootric_emulator.faults import (
     Answer,
@@ -30,7 +30,7 @@ from stream.devtools.wootric_emulator.faults import (
 )
 from stream.devtools.wootric_emulator.journal import Entry, Journal, Status, effect_fields
 from stream.devtools.wootric_emulator.parameters import parse
-from stream.devtools.wootric_emulator.state import State
+from stream.devtools.wootric_emulator.state import EmulatorState
 
 GRACE_S = 0.05
 """How long a reply under way may take when the server stops; 0 would mean for ever."""
@@ -69,7 +69,7 @@ class Emulator:
         return f"{self.url}/pixel.gif"
 
     @property
-    def state(self) -> State:
+    def state(self) -> EmulatorState:
         """The world as it is now; its ``effects`` are the oracle."""
         return self._api.account.state
 
@@ -161,7 +161,7 @@ class Emulator:
                 if fault.effect:
                     self._perform(call, entry)
                 await asyncio.sleep(fault.delay_s)
-                reply = Reply(fault.status, fault.body.encode(), fault.headers)
+                reply = EmulatorReply(fault.status, fault.body.encode(), fault.headers)
             case Delay():
                 await asyncio.sleep(fault.before_s)
                 reply = self._perform(call, entry)
@@ -183,7 +183,7 @@ class Emulator:
         self._close(call, entry, reply)
         return respond(reply)
 
-    def _perform(self, call: Call, entry: Entry) -> Reply:
+    def _perform(self, call: Call, entry: Entry) -> EmulatorReply:
         effects = self.state.effects
         before = len(effects)
         reply = self._api.answer(call)
@@ -210,7 +210,7 @@ class Emulator:
         self._close(call, entry, None)
         return web.Response()
 
-    def _close(self, call: Call, entry: Entry, reply: Reply | None) -> None:
+    def _close(self, call: Call, entry: Entry, reply: EmulatorReply | None) -> None:
         status: Status = "dropped" if reply is None else reply.status
         self.journal.close(entry, status, route=route_of(call), now=time.monotonic())
 
@@ -238,15 +238,15 @@ async def _serve(emulator: Emulator) -> None:
 PREFIX = "/_emulator/"
 
 
-def answer(emulator: "Emulator", call: Call, body: bytes) -> Reply:
+def answer(emulator: "Emulator", call: Call, body: bytes) -> EmulatorReply:
     """Return the reply to one control request."""
     control = CONTROLS.get((call.method, call.path.removeprefix(PREFIX)))
     if control is None:
-        return Reply.of(404, {"error": "no such control"})
+        return EmulatorReply.of(404, {"error": "no such control"})
     try:
-        return Reply.of(200, control(emulator, call, body))
+        return EmulatorReply.of(200, control(emulator, call, body))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return Reply.of(400, {"error": f"{type(error).__name__}: {error}"})
+        return EmulatorReply.of(400, {"error": f"{type(error).__name__}: {error}"})
 
 
 def _state(emulator: "Emulator", _: Call, __: bytes) -> object:
@@ -354,13 +354,15 @@ async def read(request: web.BaseRequest) -> Call:
     return Call(request.method, path.removeprefix(base), query, form, authorization, base)
 
 
-def respond(reply: Reply) -> web.Response:
+def respond(reply: EmulatorReply) -> web.Response:
     """Return the reply as aiohttp sends it."""
     headers = {"Content-Type": reply.content_type, **reply.headers}
     return web.Response(status=reply.status, body=reply.body, headers=headers)
 
 
-async def cut(request: web.BaseRequest, reply: Reply, keep_bytes: int) -> web.StreamResponse:
+async def cut(
+    request: web.BaseRequest, reply: EmulatorReply, keep_bytes: int
+) -> web.StreamResponse:
     """Announce the whole body, send a part of it, and end the connection."""
     response = web.StreamResponse(status=reply.status, headers=reply.headers)
     response.headers["Content-Type"] = reply.content_type

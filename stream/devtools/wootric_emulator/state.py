@@ -23,7 +23,7 @@ Fields: TypeAlias = Mapping[str, Any]
 LOOKED_UP = ("email", "external_id", "phone_number")
 
 
-class Taken(Exception):  # noqa: N818  (named by what the caller reads)
+class AlreadyTakenError(Exception):
     """Another end user holds this value of a field that is unique."""
 
     def __init__(self, field_name: str) -> None:
@@ -124,7 +124,7 @@ class Index:
             self.holders.setdefault(new, []).append(end_user_id)
 
 
-class State:
+class EmulatorState:
     """Everything that one account holds; ``clock`` gives Unix seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -156,7 +156,7 @@ class State:
         """Add an end user.
 
         Raises:
-            Taken: another one holds a value that has to be unique.
+            AlreadyTakenError: another one holds a value that has to be unique.
         """
         self._check_free(fields, unique, own_id=None)
         now = int(self._clock())
@@ -172,7 +172,7 @@ class State:
         """Set ``fields``; properties that are not named stay if ``keep_properties``.
 
         Raises:
-            Taken: another one holds a value that has to be unique.
+            AlreadyTakenError: another one holds a value that has to be unique.
         """
         self._check_free(fields, unique, own_id=user.id)
         self._assign(user, fields, keep_properties=keep_properties)
@@ -222,7 +222,7 @@ class State:
         for name in unique:
             value = fields.get(name)
             if value is not None and self._indexes[name].first(value) not in {None, own_id}:
-                raise Taken(name)
+                raise AlreadyTakenError(name)
 
     def _assign(self, user: EndUser, fields: Fields, *, keep_properties: bool) -> None:
         for name, value in fields.items():

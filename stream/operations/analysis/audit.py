@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-from stream.engine.prepare import Judged
+from stream.engine.prepare import PreparedRecord
 from stream.errors import DecodeError
-from stream.operations.analysis.dead_letters import Letter
+from stream.operations.analysis.dead_letters import ListedDeadLetter
 from stream.operations.analysis.open_intents import read
 from stream.record import Record
 from stream.state.ledger import EVENT, INTENT, EventEntry, EventOutcome, decode
@@ -26,7 +26,7 @@ FLAWS_KEPT = 1_000
 NEVER_MS = -(2**63)
 
 
-class Kind(StrEnum):
+class DiscrepancyKind(StrEnum):
     """How an event can be wrong."""
 
     MISSING = "missing"
@@ -36,10 +36,10 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flaw:
+class Discrepancy:
     """An event that is not as it has to be; the text says how."""
 
-    kind: Kind
+    kind: DiscrepancyKind
     partition: int
     offset: int
     text: str
@@ -48,7 +48,7 @@ class Flaw:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class OffsetRange:
     """What is judged of a partition: the offsets from ``begin`` up to ``committed``.
 
     Receipts of before ``ledger_from_ms`` and letters of before ``letters_from_ms`` (of
@@ -66,23 +66,23 @@ class Span:
         return self.begin <= offset < self.committed
 
 
-Letters = Mapping[EventOutcome, Mapping[int, Sequence[Letter]]]
+Letters = Mapping[EventOutcome, Mapping[int, Sequence[ListedDeadLetter]]]
 """By REJECTED and PARKED: the letters of a partition's events, by the events' offsets."""
 
 
 @dataclass(slots=True)
-class Findings:
+class AuditResult:
     """What was found: how the events ended, by outcome and reason, and what is wrong."""
 
     events: int = 0
     settled: Counter[tuple[str, str]] = field(default_factory=Counter)
-    counts: Counter[Kind] = field(default_factory=Counter)
-    flaws: list[Flaw] = field(default_factory=list)
+    counts: Counter[DiscrepancyKind] = field(default_factory=Counter)
+    flaws: list[Discrepancy] = field(default_factory=list)
     expired: int = 0
     unreadable: int = 0
     in_doubt: int = 0
 
-    def add(self, flaw: Flaw, events: int = 1) -> None:
+    def add(self, flaw: Discrepancy, events: int = 1) -> None:
         """Note a flaw of one event, or of as many from there on."""
         self.counts[flaw.kind] += events
         if len(self.flaws) < FLAWS_KEPT:
@@ -96,7 +96,7 @@ _OTHER = "other"
 class Audit:
     """The audit of one partition. It keeps one byte an offset, and one number a receipt."""
 
-    def __init__(self, span: Span, letters: Letters, findings: Findings) -> None:
+    def __init__(self, span: OffsetRange, letters: Letters, findings: AuditResult) -> None:
         self._span = span
         self._letters = letters
         self._findings = findings
@@ -119,7 +119,7 @@ class Audit:
         elif key.startswith(EVENT.encode()):
             self._receipt(key.decode().removeprefix(EVENT), record.value)
 
-    def event(self, judged: Judged) -> None:
+    def event(self, judged: PreparedRecord) -> None:
         """Take the next event of the partition's input."""
         findings, offset = self._findings, judged.record.offset
         findings.events += 1
@@ -128,13 +128,13 @@ class Audit:
             findings.settled[self._names[mark]] += 1
         elif hash(judged.event_id) in self._receipts:
             findings.settled["duplicate", ""] += 1
-        elif isinstance(judged.verdict, Skip):
-            findings.settled["skipped", judged.verdict.reason] += 1
+        elif isinstance(judged.result, Skip):
+            findings.settled["skipped", judged.result.reason] += 1
         elif judged.record.timestamp_ms < self._span.ledger_from_ms:
             findings.expired += 1
         elif judged.event_id not in self._members:
             text = "it lies before the committed offset and has no receipt"
-            self._flaw(Kind.MISSING, offset, text, judged.event_id, judged.message_id)
+            self._flaw(DiscrepancyKind.MISSING, offset, text, judged.event_id, judged.message_id)
 
     @cached_property
     def _members(self) -> frozenset[str]:
@@ -170,7 +170,7 @@ class Audit:
         elif entry.offset in self._span:
             if again or self._marks[entry.offset - self._span.begin]:
                 text = "it was settled twice: there are two receipts"
-                self._flaw(Kind.DUPLICATE, entry.offset, text, event_id)
+                self._flaw(DiscrepancyKind.DUPLICATE, entry.offset, text, event_id)
             self._mark(entry)
             self._check_receipt(entry, event_id)
 
@@ -192,10 +192,10 @@ class Audit:
                 gone = entry.at_ms < self._span.letters_from_ms.get(outcome, NEVER_MS)
                 if not there and not gone:
                     text = f"its receipt says {outcome.lower()}, and there is no letter"
-                    self._flaw(Kind.TORN, entry.offset, text, event_id)
+                    self._flaw(DiscrepancyKind.TORN, entry.offset, text, event_id)
             elif there:
                 text = f"its receipt says {entry.outcome.lower()}, and it was {outcome.lower()} too"
-                self._flaw(Kind.TORN, entry.offset, text, event_id)
+                self._flaw(DiscrepancyKind.TORN, entry.offset, text, event_id)
 
     # Letters and intents
 
@@ -207,11 +207,11 @@ class Audit:
             places = " and ".join(str(one.place) for one in letters[:3])
             if len(letters) > 1:
                 text = f"it was {outcome.lower()} {len(letters)} times: {places}"
-                self._flaw(Kind.DUPLICATE, offset, text, None, letter.message_id)
+                self._flaw(DiscrepancyKind.DUPLICATE, offset, text, None, letter.message_id)
             gone = letter.failed_at_ms < self._span.ledger_from_ms or self._unreadable
             if not self._marks[offset - self._span.begin] and not gone:
                 text = f"it was {outcome.lower()} ({places}), and there is no receipt"
-                self._flaw(Kind.TORN, offset, text, None, letter.message_id)
+                self._flaw(DiscrepancyKind.TORN, offset, text, None, letter.message_id)
 
     def _check_intent(self, value: bytes) -> None:
         intent = read(value)
@@ -222,21 +222,21 @@ class Audit:
         for name, offset in intent.members:
             if hash(name) in self._receipts:
                 text = f"it has a receipt, and its request {intent.request_id} is still open"
-                self._flaw(Kind.TORN, offset, text, name)
+                self._flaw(DiscrepancyKind.TORN, offset, text, name)
             elif offset in self._span:
                 text = f"its request {intent.request_id} is open, and the offset has passed it"
-                self._flaw(Kind.UNSETTLED, offset, text, name)
+                self._flaw(DiscrepancyKind.UNSETTLED, offset, text, name)
 
     def _flaw(
         self,
-        kind: Kind,
+        kind: DiscrepancyKind,
         offset: int,
         text: str,
         event_id: str | None,
         message_id: str | None = None,
     ) -> None:
         self._findings.add(
-            Flaw(
+            Discrepancy(
                 kind=kind,
                 partition=self._span.partition,
                 offset=offset,

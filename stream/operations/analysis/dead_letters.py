@@ -18,7 +18,7 @@ OPEN = "open"
 """The state of a letter about which nothing was done."""
 
 
-class Place(NamedTuple):
+class RecordPosition(NamedTuple):
     """Where a record lies in its topic."""
 
     partition: int
@@ -29,7 +29,7 @@ class Place(NamedTuple):
         return f"{self.partition}-{self.offset}"
 
     @classmethod
-    def of(cls, text: str) -> "Place":
+    def of(cls, text: str) -> "RecordPosition":
         """Return the place that a text names.
 
         Raises:
@@ -41,14 +41,14 @@ class Place(NamedTuple):
         return cls(int(partition), int(offset))
 
 
-class Kind(StrEnum):
+class LetterStatus(StrEnum):
     """Which of the two topics a letter lies in."""
 
     DEAD = "dead letter"
     PARKED = "parked event"
 
 
-class Done(StrEnum):
+class Resolution(StrEnum):
     """What a person has done about a letter."""
 
     REPLAYED = "replayed"
@@ -57,19 +57,19 @@ class Done(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class ResolutionRecord:
     """A record of a letter's own topic that says what was done about the letter.
 
     The ledger knows of a replay for the dedupe window only; the note lies there as long
     as the letter does.
     """
 
-    place: Place
-    done: Done
+    place: RecordPosition
+    done: Resolution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
+class ListedDeadLetter:
     """A dead letter or a parked record, and where it lies.
 
     ``written_ms`` is the record's own time: what retention goes by. ``size`` is that of its
@@ -78,14 +78,14 @@ class Letter:
     where somebody asked.
     """
 
-    kind: Kind
-    place: Place
+    kind: LetterStatus
+    place: RecordPosition
     letter: DeadLetter
     written_ms: int
     size: int | None
     names: tuple[str, ...] = ()
 
-    def bare(self, names: tuple[str, ...] = ()) -> "Letter":
+    def bare(self, names: tuple[str, ...] = ()) -> "ListedDeadLetter":
         """Return the letter without key and value: there may be many."""
         return replace(self, letter=replace(self.letter, key=None, value=None), names=names)
 
@@ -96,7 +96,7 @@ class Letter:
         does the ledger know of an earlier replay. A parked record's place has a prefix, as
         a dead letter may lie at the same place of its own topic.
         """
-        prefix = PARKED_PREFIX if self.kind is Kind.PARKED else ""
+        prefix = PARKED_PREFIX if self.kind is LetterStatus.PARKED else ""
         headers = [(REPLAY_HEADER, f"{prefix}{self.place}".encode())]
         if force:
             headers.append((FORCE_HEADER, b"true"))
@@ -109,7 +109,7 @@ class Letter:
             headers=tuple(headers),
         )
 
-    def note(self, done: Done, *, at_ms: int, text: str = "") -> Record:
+    def note(self, done: Resolution, *, at_ms: int, text: str = "") -> Record:
         """Return what has to be produced to the letter's topic, with its partition."""
         headers = {NOTE_HEADER: str(self.place), "x-note": done, "x-noted-at": str(at_ms)}
         if text:
@@ -124,41 +124,41 @@ class Letter:
         )
 
 
-def read_letter(record: Record, kind: Kind) -> Letter | None:
+def read_letter(record: Record, kind: LetterStatus) -> ListedDeadLetter | None:
     """Return the letter that a record is; None for a note, and for what somebody else wrote."""
     try:
         letter = DeadLetter.from_headers(record.key, record.value, record.headers)
     except DecodeError:
         return None
-    return Letter(
+    return ListedDeadLetter(
         kind=kind,
-        place=Place(record.partition.number, record.offset),
+        place=RecordPosition(record.partition.number, record.offset),
         letter=letter,
         written_ms=record.timestamp_ms,
         size=None if record.value is None else len(record.value),
     )
 
 
-def read_note(record: Record) -> Note | None:
+def read_note(record: Record) -> ResolutionRecord | None:
     """Return the note that a record is, or None."""
     place = noted(record)
     done = dict(record.headers).get("x-note")
     try:
-        return Note(Place.of(place or ""), Done((done or b"").decode()))
+        return ResolutionRecord(RecordPosition.of(place or ""), Resolution((done or b"").decode()))
     except ValueError:
         return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class LetterFilter:
     """Which letters are meant; times in milliseconds since 1970, None for no bound."""
 
     reasons: Collection[str] = ()
     since_ms: int | None = None
     until_ms: int | None = None
-    places: Collection[Place] = ()
+    places: Collection[RecordPosition] = ()
 
-    def takes(self, letter: Letter) -> bool:
+    def takes(self, letter: ListedDeadLetter) -> bool:
         """Whether a letter is meant."""
         at_ms = letter.letter.failed_at_ms
         return (
@@ -169,7 +169,7 @@ class Selection:
         )
 
 
-def counted(letters: Iterable[Letter]) -> Mapping[str, tuple[int, int, int]]:
+def counted(letters: Iterable[ListedDeadLetter]) -> Mapping[str, tuple[int, int, int]]:
     """Return by reason how many letters there are, and when the oldest and newest failed."""
     counts: dict[str, tuple[int, int, int]] = {}
     for one in letters:

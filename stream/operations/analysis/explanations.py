@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import assert_never
 
-from stream.engine.prepare import Judged
-from stream.operations.analysis.dead_letters import OPEN, Kind, Letter
-from stream.operations.analysis.open_intents import OpenIntent, what_follows
-from stream.operations.analysis.time_text import ago, when
+from stream.engine.prepare import PreparedRecord
+from stream.operations.analysis.dead_letters import OPEN, LetterStatus, ListedDeadLetter
+from stream.operations.analysis.open_intents import OpenIntent, next_action
+from stream.operations.analysis.time_text import format_age, format_time
 from stream.state.ledger import EventEntry, EventOutcome, bounded
 from stream.transform import Deliver, Skip
 
@@ -31,7 +31,7 @@ SKIPS: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(slots=True)
-class Facts:
+class TraceFacts:
     """What the topics hold about some events.
 
     ``receipts`` and ``members`` are by partition and event id, ``lanes`` by partition and lane.
@@ -39,11 +39,11 @@ class Facts:
 
     now_ms: int
     committed: Mapping[int, int]
-    events: list[Judged] = field(default_factory=list)
+    events: list[PreparedRecord] = field(default_factory=list)
     receipts: dict[tuple[int, str], EventEntry] = field(default_factory=dict)
     members: dict[tuple[int, str], OpenIntent] = field(default_factory=dict)
     lanes: dict[tuple[int, str], OpenIntent] = field(default_factory=dict)
-    letters: list[tuple[Letter, str]] = field(default_factory=list)
+    letters: list[tuple[ListedDeadLetter, str]] = field(default_factory=list)
 
     def take_intents(self, intents: Collection[OpenIntent]) -> None:
         """Take over all open intents."""
@@ -53,7 +53,7 @@ class Facts:
                 self.members[one.partition, name] = one
 
 
-def sentences(facts: Facts) -> Iterator[str]:
+def explain_event(facts: TraceFacts) -> Iterator[str]:
     """Yield sentences: one an input record, one a receipt without its record, one a letter."""
     places = {(one.record.partition.number, one.record.offset) for one in facts.events}
     for event in facts.events:
@@ -61,7 +61,8 @@ def sentences(facts: Facts) -> Iterator[str]:
         place = f"{record.partition.number}-{record.offset}"
         back = " as a replay" if event.replayed else ""
         yield (
-            f"{record.partition.topic} has it at {place}, published {when(record.timestamp_ms)}"
+            f"{record.partition.topic} has it at {place}, published "
+            f"{format_time(record.timestamp_ms)}"
             f"{back}: {_ending(event, facts)}"
         )
     for (number, name), receipt in facts.receipts.items():
@@ -72,7 +73,7 @@ def sentences(facts: Facts) -> Iterator[str]:
         yield f"it is a {letter.kind} at {letter.place}, {state}: {_why(letter, state)}"
 
 
-def ending(event: Judged, facts: Facts) -> str:
+def explain_outcome(event: PreparedRecord, facts: TraceFacts) -> str:
     """Return in a few words how an event ended, or where it stands."""
     number, offset = event.record.partition.number, event.record.offset
     receipt = facts.receipts.get((number, event.event_id))
@@ -80,12 +81,12 @@ def ending(event: Judged, facts: Facts) -> str:
         return receipt.outcome.lower() if receipt.offset == offset else "duplicate"
     if (number, event.event_id) in facts.members:
         return "in doubt"
-    if isinstance(event.verdict, Skip):
+    if isinstance(event.result, Skip):
         return "skipped"
     return "not settled" if offset >= facts.committed.get(number, 0) else "MISSING"
 
 
-def _ending(event: Judged, facts: Facts) -> str:
+def _ending(event: PreparedRecord, facts: TraceFacts) -> str:
     number, offset = event.record.partition.number, event.record.offset
     receipt = facts.receipts.get((number, event.event_id))
     if receipt is not None and receipt.offset == offset:
@@ -96,8 +97,8 @@ def _ending(event: Judged, facts: Facts) -> str:
     if intent is not None:
         return _open(intent, facts)
     committed = facts.committed.get(number, 0)
-    if isinstance(event.verdict, Skip):
-        reason = event.verdict.reason
+    if isinstance(event.result, Skip):
+        reason = event.result.reason
         tense = "skipped" if offset < committed else "to be skipped when its turn comes"
         return f"{tense}, {reason}: {SKIPS.get(reason, reason)}"
     if offset < committed:
@@ -108,8 +109,8 @@ def _ending(event: Judged, facts: Facts) -> str:
     return _waiting(event, facts, offset - committed)
 
 
-def _waiting(event: Judged, facts: Facts, behind: int) -> str:
-    lane = bounded(event.verdict.lane) if isinstance(event.verdict, Deliver) else ""
+def _waiting(event: PreparedRecord, facts: TraceFacts, behind: int) -> str:
+    lane = bounded(event.result.lane) if isinstance(event.result, Deliver) else ""
     intent = facts.lanes.get((event.record.partition.number, lane))
     if intent is not None:
         name = intent.entry.request_id if intent.entry is not None else "of a newer version"
@@ -120,19 +121,19 @@ def _waiting(event: Judged, facts: Facts, behind: int) -> str:
     )
 
 
-def _open(intent: OpenIntent, facts: Facts) -> str:
+def _open(intent: OpenIntent, facts: TraceFacts) -> str:
     entry = intent.entry
     if entry is None:
         return "its request is open, and was written by a newer version"
-    age = ago(facts.now_ms - entry.first_attempt_at_ms)
+    age = format_age(facts.now_ms - entry.first_attempt_at_ms)
     return (
         f"its request {entry.request_id} is under way or in doubt, released {age} ago by "
-        f"{entry.instance}; if no answer came, {what_follows(entry.effect)}"
+        f"{entry.instance}; if no answer came, {next_action(entry.effect)}"
     )
 
 
 def _receipt(receipt: EventEntry) -> str:
-    at = when(receipt.at_ms)
+    at = format_time(receipt.at_ms)
     request = "" if receipt.request_id is None else f" in request {receipt.request_id}"
     status = "" if receipt.status is None else f", status {receipt.status}"
     match receipt.outcome:
@@ -151,14 +152,14 @@ def _receipt(receipt: EventEntry) -> str:
             assert_never(receipt.outcome)
 
 
-def _why(letter: Letter, state: str) -> str:
+def _why(letter: ListedDeadLetter, state: str) -> str:
     why = f"{letter.letter.reason}, {letter.letter.detail or 'without detail'}"
     if state != OPEN:
         return why
     match letter.kind:
-        case Kind.DEAD:
+        case LetterStatus.DEAD:
             return f"{why}. After a fix: `dlq replay --reason {letter.letter.reason}`"
-        case Kind.PARKED:
+        case LetterStatus.PARKED:
             return f"{why}. Decide: `in-doubt resolve {letter.place} --as resend` or `dismiss`"
         case _:
             assert_never(letter.kind)

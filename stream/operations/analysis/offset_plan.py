@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class LedgerRange:
     """What is known of one partition: its bounds, and where the group is in it.
 
     ``safe_from`` is the first offset whose receipt the ledger must still have;
@@ -20,7 +20,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class OffsetReset:
     """What becomes of a partition's offset: nothing where there is no ``target``."""
 
     partition: int
@@ -35,7 +35,7 @@ class Move:
         return 0 if self.target is None else (self.committed or 0) - self.target
 
 
-def plan(wanted: Mapping[int, int], known: Mapping[int, Known]) -> list[Move]:
+def plan_reset(wanted: Mapping[int, int], known: Mapping[int, LedgerRange]) -> list[OffsetReset]:
     """Return the moves to the wanted offsets, partition by partition.
 
     An offset goes forward only where what lies before the target does not exist any more.
@@ -43,37 +43,39 @@ def plan(wanted: Mapping[int, int], known: Mapping[int, Known]) -> list[Move]:
     return [_move(number, at, known[number]) for number, at in sorted(wanted.items())]
 
 
-def accept_loss(known: Mapping[int, Known]) -> list[Move]:
+def accept_loss(known: Mapping[int, LedgerRange]) -> list[OffsetReset]:
     """Return the moves that let workers go on with ledgers that have lost records: none goes
     anywhere, but the offset does not say any more how far its ledger reached.
     """
     return [_stay(number, one) for number, one in sorted(known.items())]
 
 
-def _stay(number: int, known: Known) -> Move:
+def _stay(number: int, known: LedgerRange) -> OffsetReset:
     if known.committed is None or not known.ledger_gone:
         text = "its ledger has lost nothing"
-        return Move(partition=number, committed=known.committed, target=None, text=text)
+        return OffsetReset(partition=number, committed=known.committed, target=None, text=text)
     target = min(max(known.committed, known.begin), known.end)
     text = (
         f"it stays, and a worker goes on without the {known.ledger_gone} records that its ledger "
         "lost: what they stood for may have a second effect"
     )
-    return Move(partition=number, committed=known.committed, target=target, text=text)
+    return OffsetReset(partition=number, committed=known.committed, target=target, text=text)
 
 
-def _move(number: int, wanted: int, known: Known) -> Move:
+def _move(number: int, wanted: int, known: LedgerRange) -> OffsetReset:
     committed = known.committed
     target = min(max(wanted, known.begin), known.end)
     if committed is None:
         text = "nothing is committed: a worker begins at the earliest record anyway"
-        return Move(partition=number, committed=None, target=None, text=text)
+        return OffsetReset(partition=number, committed=None, target=None, text=text)
     if known.ledger_gone:
         text = (
             f"its ledger has lost {known.ledger_gone} records: restore it, or go on without them "
             "by --accept-ledger-loss"
         )
-        return Move(partition=number, committed=committed, target=None, text=text, unsafe=True)
+        return OffsetReset(
+            partition=number, committed=committed, target=None, text=text, unsafe=True
+        )
     if committed < known.begin:
         target = known.begin
         text = (
@@ -83,13 +85,15 @@ def _move(number: int, wanted: int, known: Known) -> Move:
         text = "the committed offset lies behind the end: the topic was made anew"
     elif target >= committed:
         text = f"it is at {committed} already; offsets are only set back"
-        return Move(partition=number, committed=committed, target=None, text=text)
+        return OffsetReset(partition=number, committed=committed, target=None, text=text)
     elif target < known.safe_from:
         text = (
             "the receipts of what lies before "
             f"offset {known.safe_from} may be gone: it could have a second effect"
         )
-        return Move(partition=number, committed=committed, target=target, text=text, unsafe=True)
+        return OffsetReset(
+            partition=number, committed=committed, target=target, text=text, unsafe=True
+        )
     else:
         text = f"{committed - target} records are read again; what has a receipt has no effect"
-    return Move(partition=number, committed=committed, target=target, text=text)
+    return OffsetReset(partition=number, committed=committed, target=target, text=text)

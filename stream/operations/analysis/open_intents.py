@@ -29,7 +29,7 @@ class OpenIntent:
         return str(document.get("type", "")) if isinstance(document, dict) else ""
 
 
-class Doubts:
+class OpenIntents:
     """Folds ledger records into the open intents."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Doubts:
 
 def open_intents(records: Iterable[Record]) -> list[OpenIntent]:
     """Return the open intents of ledger records, the oldest first."""
-    doubts = Doubts()
+    doubts = OpenIntents()
     for record in records:
         doubts.take(record)
     return doubts.open()
@@ -75,7 +75,7 @@ def hashed(lane: str) -> str:
     return "lane-" + hashlib.blake2b(lane.encode(), digest_size=6).hexdigest()
 
 
-def what_follows(effect: EffectClass) -> str:
+def next_action(effect: EffectClass) -> str:
     """Return what a worker does about a request of this class whose reply never came."""
     match effect:
         case EffectClass.OBSERVABLE:

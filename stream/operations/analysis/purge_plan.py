@@ -7,7 +7,7 @@ from typing import Any
 from stream.codec.decode import Decoder
 from stream.codec.event import Event
 from stream.errors import RecordError
-from stream.operations.analysis.dead_letters import Kind, Place
+from stream.operations.analysis.dead_letters import LetterStatus, RecordPosition
 from stream.record import Record
 from stream.state.ledger import UserEntry
 from stream.transform.traits import find
@@ -16,7 +16,7 @@ NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keeping:
+class RetentionInfo:
     """How long a topic keeps records, in milliseconds; infinite where that is not bounded."""
 
     retention_ms: float
@@ -25,7 +25,7 @@ class Keeping:
     compaction_lag_ms: float = NEVER
 
     @classmethod
-    def of(cls, config: Mapping[str, str]) -> "Keeping":
+    def of(cls, config: Mapping[str, str]) -> "RetentionInfo":
         """Return what a topic's configuration says."""
         policy = config.get("cleanup.policy", "delete")
         kept = float(config.get("retention.ms", "-1")) if "delete" in policy else -1.0
@@ -52,23 +52,26 @@ class Keeping:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
+class DeletionPoint:
     """Deleting the records of a partition up to the last one about a person.
 
     ``blockers`` are letters of others among them that are not past use.
     """
 
-    kind: Kind
+    kind: LetterStatus
     partition: int
     before: int
     theirs: int
     others: int
-    blockers: Sequence[Place]
+    blockers: Sequence[RecordPosition]
 
 
-def cuts(
-    kind: Kind, theirs: Collection[Place], there: Collection[Place], used: Collection[Place]
-) -> list[Cut]:
+def plan_deletions(
+    kind: LetterStatus,
+    theirs: Collection[RecordPosition],
+    there: Collection[RecordPosition],
+    used: Collection[RecordPosition],
+) -> list[DeletionPoint]:
     """Return what deleting a person's letters of one topic would take along.
 
     ``there`` are all letters, ``used`` those about which something was done: they are past use.
@@ -81,7 +84,7 @@ def cuts(
         among = {place for place in there if place.partition == number and place.offset < before}
         others = among - set(theirs)
         found.append(
-            Cut(
+            DeletionPoint(
                 kind=kind,
                 partition=number,
                 before=before,
@@ -100,7 +103,7 @@ RAW_NAME_LENGTH_MIN = 6
 """A shorter name would be found in any bytes by chance."""
 
 
-def names_of(user: str, entries: Collection[UserEntry]) -> frozenset[str]:
+def identifiers_of(user: str, entries: Collection[UserEntry]) -> frozenset[str]:
     """Return what a person is known by: the name that was given, and what their entries add."""
     found = {user}
     for entry in entries:
@@ -108,7 +111,7 @@ def names_of(user: str, entries: Collection[UserEntry]) -> frozenset[str]:
     return frozenset(found)
 
 
-def is_about(record: Record, names: Collection[str], decoder: Decoder) -> bool:
+def matches_user(record: Record, names: Collection[str], decoder: Decoder) -> bool:
     """Whether a record is about somebody who goes by one of these names.
 
     Bytes that nobody can read are about them if a name that is long enough is among them.
@@ -137,7 +140,7 @@ def _named(event: Event) -> Iterator[str]:
             yield from (str(value) for value in found if value)
 
 
-def masked(text: str | None) -> str | None:
+def mask(text: str | None) -> str | None:
     """Return an e-mail or a number that can be recognised by who knows it, and by nobody else."""
     if not text:
         return text

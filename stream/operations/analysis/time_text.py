@@ -7,7 +7,7 @@ _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 
 
-def read_moment(text: str, now_ms: int) -> int:
+def parse_time(text: str, now_ms: int) -> int:
     """Return the moment in milliseconds since 1970; a time without an offset is UTC.
 
     Raises:
@@ -28,7 +28,7 @@ def read_moment(text: str, now_ms: int) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def when(time_ms: float) -> str:
+def format_time(time_ms: float) -> str:
     """Return a moment in UTC, as it can be typed again."""
     try:
         return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -36,7 +36,7 @@ def when(time_ms: float) -> str:
         return f"{time_ms:.0f} ms"
 
 
-def ago(age_ms: float) -> str:
+def format_age(age_ms: float) -> str:
     """Return an age in its largest unit."""
     seconds = max(0.0, age_ms / 1000)
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):

@@ -149,7 +149,7 @@ class Database:
             else:
                 put(key, prefix + value)
             if remote_id is not None:
-                put(claim(remote_id), prefix)
+                put(lock(remote_id), prefix)
         put(COVERED, covered)
         self._rocks.write(batch, self._options)
 
@@ -194,6 +194,6 @@ class Database:
             self._closed()
 
 
-def claim(remote_id: int) -> bytes:
+def lock(remote_id: int) -> bytes:
     """Return the key that says that a receipt names this response or decline."""
     return CLAIM + str(remote_id).encode()

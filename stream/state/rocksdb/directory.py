@@ -12,15 +12,21 @@ from pathlib import Path
 
 import structlog
 
-from stream.errors import StateFailed
+from stream.errors import StateStoreError
 from stream.state.rocksdb.database import COVERED, Database, Engine
-from stream.state.rocksdb.store import Cover, StoredState, Unusable, identity, why_not
-from stream.state.store import LedgerPart, Memory, Opened
+from stream.state.rocksdb.store import (
+    CoveredRange,
+    RocksDbStateStore,
+    UnusableStoreError,
+    store_identity,
+    why_not,
+)
+from stream.state.store import InMemoryProvider, LedgerPartitionInfo, OpenedStore
 
 # A folder in which one process keeps a partition's store
 
 
-class Place:
+class DirectorySlot:
     """A folder that this process has: the lock beside the database is held until it is let go,
     also while the database is made anew.
     """
@@ -32,7 +38,7 @@ class Place:
         self.database = folder / "db"
 
     @classmethod
-    def take(cls, folder: Path, released: Callable[[Path], None]) -> "Place | None":
+    def take(cls, folder: Path, released: Callable[[Path], None]) -> "DirectorySlot | None":
         """Take a folder; None while another process has it.
 
         Raises:
@@ -102,14 +108,14 @@ RELEASE_S_MAX = 10.0
 """How long an earlier assignment of our own may take to let a store go."""
 
 
-class Stores:
+class StateDirectory:
     """Opens stores below a directory; ``failed`` is told when one cannot be read any more."""
 
     def __init__(
         self,
         directory: Path,
         *,
-        failed: Callable[[StateFailed], None],
+        failed: Callable[[StateStoreError], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
@@ -120,7 +126,7 @@ class Stores:
         self._cleared = False
         self._released = threading.Condition()
 
-    def open(self, part: LedgerPart) -> Opened:
+    def open(self, part: LedgerPartitionInfo) -> OpenedStore:
         """Open the store of a partition; a fresh one if there is none that fits, or memory."""
         home = self._directory / part.cluster_id / part.topic_id
         self._clear_old(part.kept_s)
@@ -143,17 +149,17 @@ class Stores:
             return opened
         return self._in_memory(part, OSError("all places are taken"))
 
-    def _in_memory(self, part: LedgerPart, error: Exception) -> Opened:
+    def _in_memory(self, part: LedgerPartitionInfo, error: Exception) -> OpenedStore:
         log.warning("state_store_unusable", partition=part.number, error=str(error))
-        return Memory().open(part)
+        return InMemoryProvider().open(part)
 
-    def _take(self, folder: Path) -> Place | None:
+    def _take(self, folder: Path) -> DirectorySlot | None:
         """Take a folder for this process; None while another one has it."""
         with self._released:
             self._released.wait_for(lambda: folder not in self._ours, RELEASE_S_MAX)
             if folder in self._ours:
                 return None
-            store = Place.take(folder, self._release)
+            store = DirectorySlot.take(folder, self._release)
             if store is not None:
                 self._ours.add(folder)
             return store
@@ -163,7 +169,7 @@ class Stores:
             self._ours.discard(folder)
             self._released.notify_all()
 
-    def _open(self, store: Place, part: LedgerPart) -> Opened:
+    def _open(self, store: DirectorySlot, part: LedgerPartitionInfo) -> OpenedStore:
         bulk = False
         database, cover, reason = self._look(store, part)
         if reason is not None:
@@ -174,10 +180,10 @@ class Stores:
             store.empty()
             bulk = part.end - part.begin >= BULK_MIN
             database, cover = self._engine.open(store.database, bulk=bulk), None
-            store.name(identity(part))
+            store.name(store_identity(part))
         warm = cover is not None
-        began = Cover(part.begin, self._clock()) if cover is None else cover
-        state = StoredState(
+        began = CoveredRange(part.begin, self._clock()) if cover is None else cover
+        state = RocksDbStateStore(
             database,
             began,
             partition=part.number,
@@ -187,11 +193,11 @@ class Stores:
             clock=self._clock,
         )
         state.trim(part.begin)
-        return Opened(state, began.offset, warm=warm)
+        return OpenedStore(state, began.offset, warm=warm)
 
     def _look(
-        self, store: Place, part: LedgerPart
-    ) -> tuple[Database | None, Cover | None, Unusable | None]:
+        self, store: DirectorySlot, part: LedgerPartitionInfo
+    ) -> tuple[Database | None, CoveredRange | None, UnusableStoreError | None]:
         """Open the database, if there is one, and judge it: what it covers, or why it is no use."""
         if store.identity is None:
             return None, None, None
@@ -202,15 +208,15 @@ class Stores:
         try:
             database = self._engine.open(store.database)
             covered = database.get(COVERED)
-            cover = None if covered is None else Cover.unpack(covered)
+            cover = None if covered is None else CoveredRange.unpack(covered)
         except Exception:  # noqa: BLE001  RocksDB's errors have no class of their own
-            return database, None, Unusable.CORRUPT
+            return database, None, UnusableStoreError.CORRUPT
         if cover is None:  # killed before anything was flushed
             database.close()
             return None, None, None
         return database, cover, why_not(cover, part, self._clock())
 
-    def _give_up(self, store: Place, failure: StateFailed) -> None:
+    def _give_up(self, store: DirectorySlot, failure: StateStoreError) -> None:
         store.spoil()
         log.error("state_unreadable", error=str(failure))
         self._failed(failure)
@@ -238,12 +244,12 @@ class Stores:
                     spare.remove()
 
 
-def _unfit(store: Place, part: LedgerPart) -> Unusable | None:
+def _unfit(store: DirectorySlot, part: LedgerPartitionInfo) -> UnusableStoreError | None:
     """Return why a store need not even be opened."""
-    if store.identity != identity(part):
-        return Unusable.FOREIGN
+    if store.identity != store_identity(part):
+        return UnusableStoreError.FOREIGN
     fine = not store.spoilt and (store.database / "CURRENT").exists()
-    return None if fine else Unusable.CORRUPT
+    return None if fine else UnusableStoreError.CORRUPT
 
 
 def _changed_at(folder: Path) -> float:

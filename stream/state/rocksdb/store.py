@@ -17,10 +17,10 @@ from typing import Self
 
 import structlog
 
-from stream.errors import StateFailed
+from stream.errors import StateStoreError
 from stream.state.ledger import INTENT
-from stream.state.rocksdb.database import CLAIM, Database, claim
-from stream.state.store import LedgerPart, RawEntry
+from stream.state.rocksdb.database import CLAIM, Database, lock
+from stream.state.store import LedgerPartitionInfo, RawEntry
 
 # Forgetting what the ledger has forgotten, by offset: with each write a little, by no clock
 
@@ -32,7 +32,7 @@ DUE_MIN = 500
 """A few would not be worth the seek."""
 
 
-class Sweeper:
+class ExpirySweeper:
     """A pass through a database; ``begin`` is where the ledger begins, as far as is known."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ AGE_S_MIN = -300.0
 _COVER = struct.Struct(">Qd")
 
 
-class Unusable(StrEnum):
+class UnusableStoreError(StrEnum):
     """Why a store is replaced by a fresh one."""
 
     CORRUPT = "corrupt"
@@ -105,7 +105,7 @@ class Unusable(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Cover:
+class CoveredRange:
     """The ledger's offset before which a store has everything, and a time at which nothing that
     it has not seen was older (seconds since 1970).
     """
@@ -123,12 +123,14 @@ class Cover:
         return cls(*_COVER.unpack(value))
 
 
-def identity(part: LedgerPart) -> bytes:
+def store_identity(part: LedgerPartitionInfo) -> bytes:
     """Return what tells a store of this ledger's partition from any other."""
     return json.dumps([FORMAT, part.cluster_id, part.topic_id, part.number]).encode()
 
 
-def why_not(cover: Cover, part: LedgerPart, now_s: float) -> Unusable | None:
+def why_not(
+    cover: CoveredRange, part: LedgerPartitionInfo, now_s: float
+) -> UnusableStoreError | None:
     """Return why the ledger cannot be read on from where a store ends; None if it can.
 
     A tombstone that the store has not seen may be gone by now if it is old enough. Half of the
@@ -136,12 +138,12 @@ def why_not(cover: Cover, part: LedgerPart, now_s: float) -> Unusable | None:
     record; with nothing else there is no tombstone.
     """
     if cover.offset > part.end:
-        return Unusable.AHEAD
+        return UnusableStoreError.AHEAD
     if cover.offset < part.begin:
-        return Unusable.BEHIND
+        return UnusableStoreError.BEHIND
     age_s = now_s - cover.as_of_s
     recent = AGE_S_MIN <= age_s <= part.tombstones_kept_s / 2
-    return None if recent or part.end - cover.offset <= 1 else Unusable.STALE
+    return None if recent or part.end - cover.offset <= 1 else UnusableStoreError.STALE
 
 
 log = structlog.get_logger()
@@ -160,7 +162,7 @@ STALLED = "Write stall"
 """RocksDB's word for a write that it would have let wait."""
 
 
-class StoredState:
+class RocksDbStateStore:
     """A fold in a database; what the disk refuses is held in memory until it takes it.
 
     ``failed`` is told when the database cannot be read, ``closed`` when it was let go.
@@ -169,10 +171,10 @@ class StoredState:
     def __init__(
         self,
         database: Database,
-        cover: Cover,
+        cover: CoveredRange,
         *,
         partition: int,
-        failed: Callable[[StateFailed], None],
+        failed: Callable[[StateStoreError], None],
         closed: Callable[[], None],
         reopen: Callable[[], Database] | None = None,
         clock: Callable[[], float] = time.time,
@@ -193,7 +195,7 @@ class StoredState:
         self._pending: dict[bytes, bytes | None] = {}
         self._claims: set[int] = set()
         self._refused_at: float | None = None
-        self._sweeper = Sweeper()
+        self._sweeper = ExpirySweeper()
 
     # What is held
 
@@ -215,7 +217,7 @@ class StoredState:
         if self._closed:
             return False
         try:
-            return self._database.get(claim(remote_id)) is not None
+            return self._database.get(lock(remote_id)) is not None
         except Exception as error:
             raise self._unreadable(error) from error
 
@@ -253,11 +255,11 @@ class StoredState:
 
     # What comes
 
-    def fold(self, entries: Sequence[RawEntry], covered: int) -> None:
+    def apply_changelog(self, entries: Sequence[RawEntry], covered: int) -> None:
         """Take over committed ledger records as they are read, in order."""
         if self._refused_at is not None:
             for key, value, remote_id in entries:
-                self._hold(key, value, remote_id)
+                self._keep_in_memory(key, value, remote_id)
             self._advance(covered, self._cover.as_of_s)
             self._retry()
             return
@@ -266,12 +268,12 @@ class StoredState:
             self._write_in_time(entries)
         except Exception as error:  # noqa: BLE001  RocksDB's errors have no class of their own
             for key, value, remote_id in entries:
-                self._hold(key, value, remote_id)
+                self._keep_in_memory(key, value, remote_id)
             self._refused(error)
 
     def put(self, key: str, value: bytes | None, remote_id: int | None = None) -> None:
         """Take over one committed ledger record, in order; None deletes."""
-        self._hold(key.encode(), value, remote_id)
+        self._keep_in_memory(key.encode(), value, remote_id)
 
     def save(self, covered: int | None) -> None:
         """Write what was put, and that it covers the ledger up to this offset, as one batch."""
@@ -281,7 +283,7 @@ class StoredState:
         self._advance(before if covered is None else covered, now)
         if self._restoring:
             self._restoring = False
-            self._cover = Cover(self._cover.offset, self._opened_at)
+            self._cover = CoveredRange(self._cover.offset, self._opened_at)
         if self._reopen is not None and self._may_try():
             self._end_bulk(self._reopen)
         news = self._pending or self._claims or self._cover.offset != before
@@ -301,7 +303,7 @@ class StoredState:
         if not self._restoring:
             self._advance(self._cover.offset, self._clock())
             self._refused_at = None
-            with suppress(StateFailed):
+            with suppress(StateStoreError):
                 self._write()
         self._closed = True
         for step in (self._database.flush, self._database.close):
@@ -313,13 +315,13 @@ class StoredState:
 
     # Writing
 
-    def _hold(self, key: bytes, value: bytes | None, remote_id: int | None) -> None:
+    def _keep_in_memory(self, key: bytes, value: bytes | None, remote_id: int | None) -> None:
         self._pending[key] = value
         if remote_id is not None:
             self._claims.add(remote_id)
 
     def _advance(self, covered: int, as_of_s: float) -> None:
-        self._cover = Cover(max(covered, self._cover.offset), as_of_s)
+        self._cover = CoveredRange(max(covered, self._cover.offset), as_of_s)
 
     def _prefix(self) -> bytes:
         """Return what values of now begin with: an offset that is not before their records'.
@@ -368,7 +370,7 @@ class StoredState:
     def _write(self) -> None:
         """Write what is held in memory; what the disk refuses stays there."""
         entries = [(key, value, None) for key, value in self._pending.items()]
-        entries += [(claim(remote_id), b"", None) for remote_id in self._claims]
+        entries += [(lock(remote_id), b"", None) for remote_id in self._claims]
         try:
             self._database.write(entries, self._prefix(), self._cover.pack())
             self._flush_now_and_then()
@@ -400,8 +402,8 @@ class StoredState:
             log.warning("state_not_written", partition=self._partition, error=str(error))
         self._refused_at = time.monotonic()
 
-    def _unreadable(self, error: Exception) -> StateFailed:
-        failure = StateFailed(
+    def _unreadable(self, error: Exception) -> StateStoreError:
+        failure = StateStoreError(
             f"the state of partition {self._partition} cannot be read from disk: {error}; "
             "it is made anew from the ledger"
         )

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.bridge.payload import BODY_BYTES_MAX, Refused, check_length, inflate
-from stream.bridge.webhook import Budget
+from stream.bridge.payload import BODY_BYTES_MAX, RequestRejectedError, check_length, inflate
+from stream.bridge.webhook import ByteBudget
 
 
 @given(st.binary(max_size=2_000))
@@ -18,7 +18,7 @@ def test_what_was_packed_comes_out(data):
 def test_a_bomb_is_refused_without_being_unpacked():
     """A hundred megabytes of nothing take a hundred kilobytes."""
     bomb = gzip.compress(bytes(100 * 1024 * 1024))
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(RequestRejectedError) as raised:
         inflate(bomb)
     assert raised.value.status == 413
 
@@ -30,29 +30,29 @@ def test_the_limit_is_the_limit():
         lambda: check_length(BODY_BYTES_MAX + 1),
         lambda: inflate(gzip.compress(bytes(BODY_BYTES_MAX + 1))),
     ):
-        with pytest.raises(Refused) as raised:
+        with pytest.raises(RequestRejectedError) as raised:
             refused()
         assert raised.value.status == 413
 
 
 @given(st.binary(max_size=100))
 def test_what_is_no_gzip_is_refused(data):
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRejectedError):
         inflate(data)
 
 
 @pytest.mark.parametrize("change", [lambda d: d[:-1], lambda d: d + b"x", lambda d: d + d])
 def test_a_gzip_that_is_cut_off_or_followed_is_refused(change):
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(RequestRejectedError) as raised:
         inflate(change(gzip.compress(b"{}")))
     assert raised.value.status == 400
 
 
 def test_a_budget_gives_back_what_a_request_took():
-    budget = Budget(10)
+    budget = ByteBudget(10)
     with budget.lease() as one:
         one.take(6)
-        with budget.lease() as other, pytest.raises(Refused) as raised:
+        with budget.lease() as other, pytest.raises(RequestRejectedError) as raised:
             other.take(5)
         assert raised.value.status == 503
         one.take(4)

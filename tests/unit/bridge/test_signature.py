@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.bridge.payload import Refused
+from stream.bridge.payload import RequestRejectedError
 from stream.bridge.signature import Batches, Verifier, first_element
 
 SECRET, FORMER = b"a-secret", b"a-former-secret"
@@ -30,7 +30,7 @@ def verify(
     verifier = Verifier(lambda: [SECRET, FORMER], batches)
     try:
         verifier.check(verifier.check_form(signature), text, sent=sent)
-    except Refused as refusal:
+    except RequestRejectedError as refusal:
         return refusal.status != 401
     return True
 
@@ -58,7 +58,7 @@ def test_both_secrets_count_during_a_rotation():
 
 @pytest.mark.parametrize("signature", [None, "", "sha1=", "0" * 39, "g" * 40, "ü" * 40, "0" * 41])
 def test_what_is_no_signature_is_refused_before_the_body_is_looked_at(signature):
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRejectedError):
         Verifier(lambda: [SECRET], Batches.ACCEPT).check_form(signature)
 
 

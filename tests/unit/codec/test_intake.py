@@ -10,7 +10,7 @@ from hypothesis import given
 from stream.bridge.payload import (
     EVENT_BYTES_MAX,
     EVENTS_MAX,
-    Refused,
+    RequestRejectedError,
     arrival,
     arrivals,
     forward,
@@ -33,8 +33,8 @@ def take(body: Any) -> list[Any]:
     return list(arrivals(read_events(text), HEADER, text_bytes=len(text)))
 
 
-def refusal(body: Any) -> Refused:
-    with pytest.raises(Refused) as raised:
+def refusal(body: Any) -> RequestRejectedError:
+    with pytest.raises(RequestRejectedError) as raised:
         take(body)
     return raised.value
 
@@ -115,7 +115,7 @@ def test_limits_are_segments():
     [b"", b"{", b"\xff", b"[1,]", b"NaN", b'{"a":1}x', b'{"a":' * 200 + b"1" + b"}" * 200],
 )
 def test_what_is_no_json_is_refused(text):
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(RequestRejectedError) as raised:
         read_events(text)
     assert raised.value.status == 400
 

@@ -13,19 +13,19 @@ from sink.wootric.operations import (
     UpsertEndUser,
 )
 from stream.engine.checkpoint import Checkpoint
-from stream.engine.lanes import Work
-from stream.engine.partition_task import PartitionFlow
-from stream.engine.prepare import Judged, Verdict
-from stream.engine.scheduler import Capacity, Limits
-from stream.engine.task_manager import Flow
+from stream.engine.lanes import PendingRequest
+from stream.engine.partition_task import PartitionTask
+from stream.engine.prepare import PreparedRecord, Verdict
+from stream.engine.scheduler import EngineConfig, ReleaseBudget
+from stream.engine.task_manager import TaskManager
 from stream.record import Partition, Record
-from stream.state.store import MemoryState
+from stream.state.store import InMemoryStateStore
 from stream.transform import Deliver
 
 PARTITION = Partition("segment.events", 0)
-ROOM = Capacity(api=100, pages=100)
+ROOM = ReleaseBudget(api=100, pages=100)
 KEY, VALUE = b"key", b"value"
-LIMITS = Limits(
+LIMITS = EngineConfig(
     lease_s=5,
     takeover_wait_s=75,
     quiet_s=60,
@@ -63,8 +63,8 @@ def delete(user: str = "ann") -> DeleteEndUser:
 class Driver:
     """Feeds a flow, commits for it, and keeps what was committed."""
 
-    limits: Limits = LIMITS
-    state: MemoryState = field(default_factory=MemoryState)
+    limits: EngineConfig = LIMITS
+    state: InMemoryStateStore = field(default_factory=InMemoryStateStore)
     next_offset: int = 0
     now: float = 100.0
     letters: list[str] = field(default_factory=list)
@@ -74,11 +74,11 @@ class Driver:
     consumed: int = 0
 
     def __post_init__(self) -> None:
-        self.flow = Flow(self.limits)
+        self.flow = TaskManager(self.limits)
         self.flow.open(PARTITION, self.state, self.next_offset, self.now, opening=1)
 
     @property
-    def part(self) -> PartitionFlow:
+    def part(self) -> PartitionTask:
         return self.flow.partitions[PARTITION]
 
     @property
@@ -102,11 +102,11 @@ class Driver:
             lane = what.external_id or what.email or "?"
             verdict = Deliver(operation=what, lane=lane)
         before = self.part.unsettled
-        event = Judged(
+        event = PreparedRecord(
             record=Record(PARTITION, offset, time_ms, KEY, VALUE),
             event_id=name or f"e{offset}",
             message_id=name or f"e{offset}",
-            verdict=verdict,
+            result=verdict,
             time_ms=time_ms,
             replayed=replayed,
             forced=forced,
@@ -115,11 +115,11 @@ class Driver:
         self.consumed += self.part.unsettled - before
         return offset
 
-    def checkpoint(self, room: Capacity = ROOM) -> Checkpoint:
+    def checkpoint(self, room: ReleaseBudget = ROOM) -> Checkpoint:
         self.flow.due(self.now)
         return self.flow.checkpoint(self.now_ms, room)
 
-    def committed(self, checkpoint: Checkpoint) -> list[Work]:
+    def committed(self, checkpoint: Checkpoint) -> list[PendingRequest]:
         share = checkpoint.shares[PARTITION]
         self.letters += [str(letter.message_id) for letter in share.dead_letters]
         self.parked += [str(letter.message_id) for letter in share.parked]
@@ -127,19 +127,19 @@ class Driver:
         self.offset = share.offset
         return self.flow.committed(checkpoint, self.now)
 
-    def turn(self, room: Capacity = ROOM) -> list[Work]:
+    def turn(self, room: ReleaseBudget = ROOM) -> list[PendingRequest]:
         """Run one cycle whose transaction commits; return what may be sent."""
         return self.committed(self.checkpoint(room))
 
-    def one(self) -> Work:
+    def one(self) -> PendingRequest:
         """Run one cycle that releases exactly one work."""
         (work,) = self.turn()
         return work
 
-    def settle(self, work: Work, outcome: Outcome | None = None) -> None:
+    def settle(self, work: PendingRequest, outcome: Outcome | None = None) -> None:
         self.flow.settle(work, outcome or self.done(work), self.now, self.now_ms)
 
-    def done(self, work: Work) -> Delivered:
+    def done(self, work: PendingRequest) -> Delivered:
         """What Wootric would say: the user holds what the operation says."""
         operation = work.planned
         known = work.known or EndUser(id=1)
@@ -163,7 +163,7 @@ class Driver:
                 self.settle(work)
         return requests
 
-    def delivery(self, work: Work) -> Delivery:
+    def delivery(self, work: PendingRequest) -> Delivery:
         return self.part.delivery(work, lambda: self.flow.may_send(work, self.now))
 
     def after_crash(self, *, next_offset: int | None = None) -> "Driver":
@@ -180,5 +180,5 @@ class Driver:
         )
 
 
-def names(work: Work) -> list[str]:
+def names(work: PendingRequest) -> list[str]:
     return [member.event_id for member in work.members]

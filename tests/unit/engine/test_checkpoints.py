@@ -6,10 +6,10 @@ import pytest
 from flow_driver import PARTITION, ROOM, Driver, decline, delete, identify, page, response
 
 from sink.wootric.delivery import Deferred, Delivered, InDoubt, Outcome, Parked, Rejected, Skipped
-from stream.engine.lanes import Work
-from stream.engine.offsets import Offsets
-from stream.engine.prepare import Refuse
-from stream.engine.scheduler import Capacity, Timers
+from stream.engine.lanes import PendingRequest
+from stream.engine.offsets import OffsetTracker
+from stream.engine.prepare import Invalid
+from stream.engine.scheduler import ReleaseBudget, Timers
 from stream.record import Partition
 from stream.transform import Skip
 
@@ -21,7 +21,7 @@ def test_an_abort_is_no_rewind() -> None:
     driver.settle(driver.one(), Rejected(reason="invalid", detail=""))
     driver.feed(response("bob"))
     lost = driver.checkpoint().shares[PARTITION]
-    driver.feed(Refuse("undecodable", ""))
+    driver.feed(Invalid("undecodable", ""))
     driver.feed(response("cid"))
     again = driver.checkpoint().shares[PARTITION]
     assert {record.key for record in lost.ledger} < {record.key for record in again.ledger}
@@ -110,9 +110,9 @@ def test_a_span_too_wide_stops_the_reading() -> None:
     driver = Driver()
     driver.feed(response(), at=0)
     driver.feed(Skip("unsupported_type"), at=99)
-    assert not driver.part.overstretched
+    assert not driver.part.offset_gap_exceeded
     driver.feed(Skip("unsupported_type"), at=100)
-    assert driver.part.overstretched
+    assert driver.part.offset_gap_exceeded
 
 
 def test_what_no_transaction_settled_is_relinquished() -> None:
@@ -126,7 +126,7 @@ def test_what_no_transaction_settled_is_relinquished() -> None:
     assert driver.flow.close(PARTITION) == 0
 
 
-def outcome_of(dice: Random, driver: Driver, work: Work) -> Outcome:
+def outcome_of(dice: Random, driver: Driver, work: PendingRequest) -> Outcome:
     now = driver.now
     return dice.choice(
         [
@@ -146,17 +146,17 @@ def test_consumed_is_settled_and_unsettled_at_every_step(seed: int) -> None:
     """Whatever happens in whatever order, and at the end nothing is left."""
     dice = Random(seed)
     driver = Driver()
-    flying: list[Work] = []
+    flying: list[PendingRequest] = []
     makers = [identify, identify, page, response, decline, delete]
     for _ in range(200):
         driver.now += dice.random() * 10
         match dice.randrange(4):
             case 0 if driver.part.offsets.next_offset < 90:
                 operation = dice.choice(makers)(dice.choice("abc"))
-                verdict = dice.choice([operation] * 6 + [Skip("x"), Refuse("y", "")])
+                verdict = dice.choice([operation] * 6 + [Skip("x"), Invalid("y", "")])
                 driver.feed(verdict, name=f"m{dice.randrange(60)}")
             case 1:
-                flying += driver.turn(Capacity(api=dice.randrange(3), pages=dice.randrange(2)))
+                flying += driver.turn(ReleaseBudget(api=dice.randrange(3), pages=dice.randrange(2)))
             case 2:
                 driver.checkpoint()
             case 3 if flying:
@@ -177,16 +177,16 @@ def test_consumed_is_settled_and_unsettled_at_every_step(seed: int) -> None:
 
 
 def test_offsets_hold_the_oldest_time_and_ignore_strangers() -> None:
-    offsets = Offsets(5)
+    offsets = OffsetTracker(5)
     offsets.add(5, 100)
     offsets.add(8, 50)
     assert (offsets.oldest_ms, offsets.span, len(offsets)) == (100, 4, 2)
     assert not offsets.settle(6)
     assert offsets.settle(5)
-    assert (offsets.watermark, offsets.oldest_ms) == (8, 50)
+    assert (offsets.commit_offset, offsets.oldest_ms) == (8, 50)
     assert not offsets.settle(5)
     assert offsets.settle(8)
-    assert (offsets.watermark, offsets.oldest_ms, offsets.span) == (9, None, 0)
+    assert (offsets.commit_offset, offsets.oldest_ms, offsets.span) == (9, None, 0)
 
 
 def test_timers_yield_in_order_and_only_what_is_due() -> None:

@@ -9,7 +9,7 @@ from sink.wootric.delivery import Deferred, Delivered, InDoubt, Parked, Skipped
 from sink.wootric.operations import EffectClass, Operation
 from stream.errors import DecodeError
 from stream.state.ledger import EVENT, IntentEntry, UserEntry, encode
-from stream.state.store import MemoryState
+from stream.state.store import InMemoryStateStore
 from stream.transform import Skip
 
 
@@ -316,7 +316,7 @@ def test_reading_goes_on_as_long_as_an_intent_lacks_a_member() -> None:
     again.feed(identify(a=1))
     for _ in range(3):
         again.feed(Skip("unsupported_type"))
-    assert not again.part.overstretched
+    assert not again.part.offset_gap_exceeded
 
 
 def test_an_operation_that_was_too_large_for_the_ledger_is_made_anew(
@@ -359,7 +359,7 @@ def test_a_parked_takeover_leaves_its_user_unknown() -> None:
 
 
 def test_a_user_entry_that_cannot_be_read_costs_a_lookup() -> None:
-    state = MemoryState()
+    state = InMemoryStateStore()
     state.put("user/ann", b"written by a newer version")
     driver = Driver(state=state)
     driver.feed(identify(a=1))
@@ -386,7 +386,7 @@ def test_a_user_entry_that_cannot_be_read_costs_a_lookup() -> None:
 )
 def test_an_intent_that_cannot_be_read_is_one_kind_of_error(value: bytes) -> None:
     """The partition cannot be opened: what may have been sent is not known."""
-    state = MemoryState()
+    state = InMemoryStateStore()
     state.put("intent/ann", value)
     with pytest.raises(DecodeError):
         Driver(state=state)

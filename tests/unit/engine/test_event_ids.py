@@ -5,7 +5,7 @@ from typing import Any
 from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
 from stream.codec.event import encode_event, event_from_json
-from stream.engine.prepare import REPLAY_HEADER, Judged, judge
+from stream.engine.prepare import REPLAY_HEADER, PreparedRecord, prepare
 from stream.record import Partition, Record
 from stream.transform import Rules
 
@@ -14,13 +14,13 @@ SOURCE = Partition("segment.events", 2)
 
 def judged(
     document: dict[str, Any] | bytes, *, offset: int = 0, at_ms: int = 0, **headers: str
-) -> Judged:
+) -> PreparedRecord:
     """Judge a record with these headers; ``_`` stands for the hyphen in their names."""
     raw = isinstance(document, bytes)
     value = document if raw else encode_event(event_from_json(document))
     given = tuple((name.replace("_", "-"), text.encode()) for name, text in headers.items())
     record = Record(SOURCE, offset, at_ms, b"u1", value, given)
-    return judge(record, Decoder(all_packaged()), Rules())
+    return prepare(record, Decoder(all_packaged()), Rules())
 
 
 def identify(**fields: Any) -> dict[str, Any]:

@@ -13,17 +13,17 @@ from sink.wootric.operations import (
     to_fields,
 )
 from stream.engine.checkpoint import Checkpoint
-from stream.engine.lanes import Work
-from stream.engine.prepare import Judged, Refuse
-from stream.engine.scheduler import Capacity, Limits
-from stream.engine.task_manager import Flow
+from stream.engine.lanes import PendingRequest
+from stream.engine.prepare import Invalid, PreparedRecord
+from stream.engine.scheduler import EngineConfig, ReleaseBudget
+from stream.engine.task_manager import TaskManager
 from stream.record import Partition, Record
 from stream.state.ledger import EventEntry, EventOutcome, IntentEntry, decode
-from stream.state.store import MemoryState
+from stream.state.store import InMemoryStateStore
 from stream.transform import Deliver, Skip
 
 PARTITION = Partition("events", 0)
-PLENTY = Capacity(100, 100)
+PLENTY = ReleaseBudget(100, 100)
 
 
 def identify(user: str = "u1", **properties: str) -> UpsertEndUser:
@@ -41,7 +41,7 @@ def answer(user: str = "u1", score: int = 9) -> CreateResponse:
 class World:
     """A flow with one partition, a clock, and the ledger that outlives it."""
 
-    def __init__(self, state: MemoryState | None = None, **changes: object) -> None:
+    def __init__(self, state: InMemoryStateStore | None = None, **changes: object) -> None:
         limits = {
             "lease_s": 5.0,
             "takeover_wait_s": 70.0,
@@ -54,8 +54,8 @@ class World:
             "app_version": "0",
             "instance": "w1",
         }
-        self.state = state or MemoryState()
-        self.flow = Flow(Limits(**{**limits, **changes}))
+        self.state = state or InMemoryStateStore()
+        self.flow = TaskManager(EngineConfig(**{**limits, **changes}))
         self.now = 100.0
         self.offset = 0
         self.totals: Counter[tuple[str, str]] = Counter()
@@ -67,22 +67,24 @@ class World:
     def part(self):
         return self.flow.partitions[PARTITION]
 
-    def read(self, verdict: Operation | Skip | Refuse, name: str | None = None) -> str:
+    def read(self, verdict: Operation | Skip | Invalid, name: str | None = None) -> str:
         """Let the next record be read; an operation's lane is its user."""
-        if not isinstance(verdict, Skip | Refuse):
+        if not isinstance(verdict, Skip | Invalid):
             verdict = Deliver(operation=verdict, lane=verdict.external_id or "nobody")
         name = name or f"m{self.offset}"
         record = Record(PARTITION, self.offset, 1, None, b"raw")
         self.offset += 1
-        judged = Judged(record=record, event_id=name, verdict=verdict, message_id=name, time_ms=1)
+        judged = PreparedRecord(
+            record=record, event_id=name, result=verdict, message_id=name, time_ms=1
+        )
         self.flow.admit([judged], 1_000)
         return name
 
-    def checkpoint(self, capacity: Capacity = PLENTY) -> Checkpoint:
+    def checkpoint(self, capacity: ReleaseBudget = PLENTY) -> Checkpoint:
         self.flow.due(self.now)
         return self.flow.checkpoint(1_000, capacity)
 
-    def commit(self, capacity: Capacity = PLENTY) -> list[Work]:
+    def commit(self, capacity: ReleaseBudget = PLENTY) -> list[PendingRequest]:
         """Commit a checkpoint; return what may be sent."""
         checkpoint = self.checkpoint(capacity)
         share = checkpoint.shares[PARTITION]
@@ -93,7 +95,7 @@ class World:
         assert self.offset == sum(self.totals.values()) + self.flow.unsettled
         return sendable
 
-    def settle(self, work: Work, outcome) -> None:
+    def settle(self, work: PendingRequest, outcome) -> None:
         self.flow.settle(work, outcome, self.now, 1_000)
 
     def receipt(self, name: str) -> EventEntry:
@@ -104,7 +106,7 @@ class World:
         return entry
 
 
-def operations(works: list[Work]) -> list[dict]:
+def operations(works: list[PendingRequest]) -> list[dict]:
     return [to_fields(work.planned) for work in works]
 
 
@@ -224,7 +226,7 @@ def test_a_message_id_is_settled_once() -> None:
 def test_a_refused_record_is_a_dead_letter_with_its_bytes() -> None:
     """It holds nobody up, and has a receipt."""
     world = World()
-    world.read(Refuse("undecodable", "no Avro"))
+    world.read(Invalid("undecodable", "no Avro"))
     world.read(answer())
     assert len(world.commit()) == 1
     assert [(letter.value, letter.reason) for letter in world.letters] == [(b"raw", "undecodable")]
@@ -408,7 +410,7 @@ def test_no_more_is_released_than_there_is_room_for() -> None:
     for number in range(5):
         world.read(answer(f"u{number}"))
         world.read(page(f"p{number}"))
-    works = world.commit(Capacity(api=2, pages=3))
+    works = world.commit(ReleaseBudget(api=2, pages=3))
     assert Counter(work.is_page for work in works) == {False: 2, True: 3}
 
 
@@ -439,13 +441,13 @@ def test_more_dead_letters_than_half_ask_for_the_brake() -> None:
     """Good events in between do not hide them; those of long ago do not count any more."""
     world = World()
     for _ in range(6):
-        world.read(Refuse("undecodable", ""))
+        world.read(Invalid("undecodable", ""))
         world.read(Skip("disabled"))
         world.read(Skip("disabled"))
     assert not world.part.brake.on
-    world.read(Refuse("undecodable", ""))
+    world.read(Invalid("undecodable", ""))
     assert not world.part.brake.on
-    world.read(Refuse("undecodable", ""))
+    world.read(Invalid("undecodable", ""))
     assert world.part.brake.on
     world.part.brake.release()
     assert not world.part.brake.on

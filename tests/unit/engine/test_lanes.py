@@ -6,7 +6,7 @@ from flow_driver import Driver, decline, delete, identify, names, page, response
 from sink.wootric.delivery import Deferred, Delivered, EndUser, Outcome, Parked, Rejected
 from sink.wootric.operations import Operation, UpsertEndUser
 from stream.engine.lanes import PROPERTIES_MERGED_MAX
-from stream.engine.scheduler import Capacity
+from stream.engine.scheduler import ReleaseBudget
 
 
 def test_one_operation_of_a_user_is_in_flight_and_order_is_kept() -> None:
@@ -106,10 +106,10 @@ def test_room_bounds_what_is_released() -> None:
     for user in ("ann", "bob", "cid"):
         driver.feed(response(user))
         driver.feed(page(user + "-page"))
-    released = driver.turn(Capacity(api=2, pages=1))
+    released = driver.turn(ReleaseBudget(api=2, pages=1))
     assert sorted(work.is_page for work in released) == [False, False, True]
-    assert not driver.flow.has_news(Capacity(api=0, pages=0))
-    assert driver.flow.has_news(Capacity(api=1, pages=0))
+    assert not driver.flow.has_news(ReleaseBudget(api=0, pages=0))
+    assert driver.flow.has_news(ReleaseBudget(api=1, pages=0))
     assert len(driver.turn()) == 3
 
 
@@ -119,8 +119,8 @@ def test_pages_and_operations_have_rooms_of_their_own() -> None:
     driver.through()
     driver.feed(page())
     driver.feed(response("bob"))
-    assert [names(work) for work in driver.turn(Capacity(api=1, pages=0))] == [["e2"]]
-    assert [names(work) for work in driver.turn(Capacity(api=0, pages=1))] == [["e1"]]
+    assert [names(work) for work in driver.turn(ReleaseBudget(api=1, pages=0))] == [["e2"]]
+    assert [names(work) for work in driver.turn(ReleaseBudget(api=0, pages=1))] == [["e1"]]
 
 
 def test_a_partition_that_is_given_up_releases_nothing_more() -> None:
@@ -221,5 +221,5 @@ def test_a_page_behind_what_needs_no_request_keeps_to_its_own_room() -> None:
     driver.feed(identify(a=1))
     driver.feed(page())
     driver.settle(work)
-    assert driver.turn(Capacity(api=9, pages=0)) == []
+    assert driver.turn(ReleaseBudget(api=9, pages=0)) == []
     assert [names(work) for work in driver.turn()] == [["e2"]]

@@ -19,7 +19,7 @@ from sink.wootric.delivery import (
     Skipped,
 )
 from stream.engine.end_user_cache import ENTRY_BYTES_MAX
-from stream.engine.prepare import REPLAY_HEADER, Judged, Refuse
+from stream.engine.prepare import REPLAY_HEADER, Invalid, PreparedRecord
 from stream.record import Record
 from stream.state.ledger import EVENT, read_event
 from stream.transform import Skip
@@ -54,11 +54,11 @@ def test_a_final_outcome_settles_with_a_receipt_and_no_intent(
     ("verdict", "settled"),
     [
         (Skip("unsupported_type"), ("skipped", "unsupported_type")),
-        (Refuse("undecodable", "no Avro"), ("rejected", "undecodable")),
+        (Invalid("undecodable", "no Avro"), ("rejected", "undecodable")),
     ],
 )
 def test_what_has_no_operation_settles_at_admission(
-    verdict: Skip | Refuse, settled: tuple[str, str]
+    verdict: Skip | Invalid, settled: tuple[str, str]
 ) -> None:
     driver = Driver()
     driver.feed(verdict)
@@ -227,9 +227,9 @@ def test_an_absence_is_remembered_for_a_day() -> None:
 
 def test_a_run_of_dead_letters_brakes_and_deliveries_end_it() -> None:
     driver = Driver(replace(LIMITS, dead_letters_max=2))
-    driver.feed(Refuse("undecodable", "x"))
+    driver.feed(Invalid("undecodable", "x"))
     assert not driver.part.brake.on
-    driver.feed(Refuse("undecodable", "x"))
+    driver.feed(Invalid("undecodable", "x"))
     assert driver.part.brake.on
     for _ in range(3):
         driver.feed(response())
@@ -260,8 +260,8 @@ def test_a_page_view_keeps_what_is_known_of_its_user() -> None:
 def test_the_letter_of_a_replay_says_whose_replay_it_was() -> None:
     driver = Driver()
     record = Record(PARTITION, 0, 0, None, b"", ((REPLAY_HEADER, b"3-14"),))
-    refused = Refuse("undecodable", "no Avro")
-    event = Judged(record=record, event_id="m#3-14", verdict=refused, replayed=True)
+    refused = Invalid("undecodable", "no Avro")
+    event = PreparedRecord(record=record, event_id="m#3-14", result=refused, replayed=True)
     driver.flow.admit([event], driver.now_ms)
     (letter,) = driver.checkpoint().shares[PARTITION].dead_letters
     assert letter.replay == "3-14"
@@ -270,8 +270,8 @@ def test_the_letter_of_a_replay_says_whose_replay_it_was() -> None:
 def test_the_letter_of_a_record_that_is_too_large_names_its_place_only() -> None:
     driver = Driver()
     record = Record(PARTITION, 0, 0, b"key", b"v" * LIMITS.letter_bytes_max)
-    refused = Refuse("undecodable", "no Avro")
-    driver.flow.admit([Judged(record=record, event_id="m", verdict=refused)], driver.now_ms)
+    refused = Invalid("undecodable", "no Avro")
+    driver.flow.admit([PreparedRecord(record=record, event_id="m", result=refused)], driver.now_ms)
     (letter,) = driver.checkpoint().shares[PARTITION].dead_letters
     assert (letter.key, letter.value, letter.offset) == (None, None, 0)
     assert "1,003 bytes" in letter.detail

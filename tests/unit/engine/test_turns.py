@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from sink.wootric.delivery import Deferred
 from sink.wootric.operations import Operation, PageView, UpsertEndUser
-from stream.engine.lanes import Work
-from stream.engine.scheduler import Capacity, Turn, Turns
+from stream.engine.lanes import PendingRequest
+from stream.engine.scheduler import FairScheduler, QueueClass, ReleaseBudget
 
 EMAIL_CHANGES = UpsertEndUser(external_id="ann", email="other@example.com")
-NO_REQUESTS = Capacity(api=100, pages=100, requests=0)
+NO_REQUESTS = ReleaseBudget(api=100, pages=100, requests=0)
 COST_MAX = 4
 
 
@@ -31,9 +31,9 @@ def known(*users: str) -> Driver:
 
 
 def test_in_a_class_the_oldest_goes_first_whenever_it_came() -> None:
-    turns: Turns[str] = Turns()
+    turns: FairScheduler[str] = FairScheduler()
     for arrival, name in ((3, "c"), (1, "a"), (2, "b")):
-        turns.add(Turn.CHANGE, arrival, name)
+        turns.add(QueueClass.API_UPDATE, arrival, name)
     order = []
     while (turn := turns.next(api=True, pixel=False)) is not None:
         order.append(turns.pop(turn))
@@ -41,43 +41,46 @@ def test_in_a_class_the_oldest_goes_first_whenever_it_came() -> None:
 
 
 def test_changes_and_lookups_share_the_requests_half_and_half() -> None:
-    turns: Turns[int] = Turns()
+    turns: FairScheduler[int] = FairScheduler()
     for number in range(100):
-        turns.add(Turn.CHANGE, number, 1)
-        turns.add(Turn.NEWCOMER, number, 2)
-    spent = {Turn.CHANGE: 0, Turn.NEWCOMER: 0}
+        turns.add(QueueClass.API_UPDATE, number, 1)
+        turns.add(QueueClass.API_LOOKUP, number, 2)
+    spent = {QueueClass.API_UPDATE: 0, QueueClass.API_LOOKUP: 0}
     for _ in range(60):
         turn = turns.next(api=True, pixel=False)
         assert turn is not None
         cost = turns.pop(turn)
-        turns.charge(turn, cost)
+        turns.consume(turn, cost)
         spent[turn] += cost
-        assert abs(spent[Turn.CHANGE] - spent[Turn.NEWCOMER]) <= COST_MAX
+        assert abs(spent[QueueClass.API_UPDATE] - spent[QueueClass.API_LOOKUP]) <= COST_MAX
 
 
 def test_a_side_that_had_nothing_to_do_has_nothing_to_make_up_for() -> None:
-    turns: Turns[int] = Turns()
+    turns: FairScheduler[int] = FairScheduler()
     for number in range(50):
-        turns.add(Turn.NEWCOMER, number, 2)
-        turns.charge(turns.next(api=True, pixel=False) or Turn.PIXEL, turns.pop(Turn.NEWCOMER))
+        turns.add(QueueClass.API_LOOKUP, number, 2)
+        turns.consume(
+            turns.next(api=True, pixel=False) or QueueClass.PIXEL_ONLY,
+            turns.pop(QueueClass.API_LOOKUP),
+        )
     for number in range(10):
-        turns.add(Turn.CHANGE, number, 1)
-        turns.add(Turn.NEWCOMER, number, 1)
+        turns.add(QueueClass.API_UPDATE, number, 1)
+        turns.add(QueueClass.API_LOOKUP, number, 1)
     order = []
     for _ in range(6):
         turn = turns.next(api=True, pixel=False)
         assert turn is not None
-        turns.charge(turn, turns.pop(turn))
+        turns.consume(turn, turns.pop(turn))
         order.append(turn)
-    assert order == [Turn.CHANGE, Turn.NEWCOMER] * 3
+    assert order == [QueueClass.API_UPDATE, QueueClass.API_LOOKUP] * 3
 
 
 def test_of_lookups_the_older_one_goes_first_unless_the_pixel_is_shut() -> None:
-    turns: Turns[str] = Turns()
-    turns.add(Turn.VISIT, 1, "view")
-    turns.add(Turn.NEWCOMER, 2, "person")
-    assert turns.next(api=True, pixel=True) is Turn.VISIT
-    assert turns.next(api=True, pixel=False) is Turn.NEWCOMER
+    turns: FairScheduler[str] = FairScheduler()
+    turns.add(QueueClass.LOOKUP_THEN_PIXEL, 1, "view")
+    turns.add(QueueClass.API_LOOKUP, 2, "person")
+    assert turns.next(api=True, pixel=True) is QueueClass.LOOKUP_THEN_PIXEL
+    assert turns.next(api=True, pixel=False) is QueueClass.API_LOOKUP
     assert turns.next(api=False, pixel=True) is None
 
 
@@ -151,9 +154,9 @@ def test_a_page_view_passes_what_was_put_off() -> None:
 def test_a_page_view_of_somebody_unknown_waits_for_pixel_and_api() -> None:
     driver = Driver()
     driver.feed(page())
-    assert driver.turn(Capacity(api=1, pages=0)) == []
+    assert driver.turn(ReleaseBudget(api=1, pages=0)) == []
     assert driver.turn(NO_REQUESTS) == []
-    assert len(driver.turn(Capacity(api=1, pages=1, requests=1))) == 1
+    assert len(driver.turn(ReleaseBudget(api=1, pages=1, requests=1))) == 1
 
 
 def test_no_more_is_released_than_requests_may_begin() -> None:
@@ -161,7 +164,7 @@ def test_no_more_is_released_than_requests_may_begin() -> None:
     driver = known("ann")
     for user in ("ann", "bob", "cid", "dan"):
         driver.feed(identify(user, plan="pro"))
-    released = driver.turn(Capacity(api=100, pages=100, requests=2.5))
+    released = driver.turn(ReleaseBudget(api=100, pages=100, requests=2.5))
     assert sum(work.requests for work in released) == 3
     driver.feed(identify("dan", plan="max"))
     rest = driver.turn()
@@ -177,7 +180,7 @@ def test_a_wave_of_new_people_does_not_hold_up_who_is_known() -> None:
     released = [
         work.lane.key
         for _ in range(3)
-        for work in driver.turn(Capacity(api=100, pages=100, requests=1))
+        for work in driver.turn(ReleaseBudget(api=100, pages=100, requests=1))
     ]
     assert {"ann", "bob"} < set(released)
 
@@ -185,7 +188,7 @@ def test_a_wave_of_new_people_does_not_hold_up_who_is_known() -> None:
 def test_a_users_next_operation_keeps_the_place_of_its_arrival() -> None:
     """Behind its own predecessor, and before everybody who came later."""
     driver = known("ann", "bob")
-    one = Capacity(api=1, pages=0, requests=1)
+    one = ReleaseBudget(api=1, pages=0, requests=1)
     driver.feed(response("ann"))
     driver.feed(response("ann"))
     (first,) = driver.turn(one)
@@ -202,7 +205,7 @@ def test_who_turns_out_to_be_unknown_waits_with_the_unknown() -> None:
     driver.now += driver.limits.unchanged_resend_after_s
     driver.feed(identify("ann", plan="pro"))
     driver.feed(response("bob"))
-    released = driver.turn(Capacity(api=100, pages=100, requests=2))
+    released = driver.turn(ReleaseBudget(api=100, pages=100, requests=2))
     assert [work.lane.key for work in released] == ["bob"]
 
 
@@ -216,10 +219,10 @@ class Clerk:
     driver: Driver
     free_at: float = 0.0
 
-    def work(self, now: float) -> dict[Work, float]:
+    def work(self, now: float) -> dict[PendingRequest, float]:
         """Release what may begin now; return when each will be done."""
         done = {}
-        room = Capacity(api=1, pages=100, requests=1 if self.free_at <= now else 0)
+        room = ReleaseBudget(api=1, pages=100, requests=1 if self.free_at <= now else 0)
         for work in self.driver.turn(room):
             began_at = max(now, self.free_at) if work.requests else now
             done[work] = began_at + work.requests
@@ -269,7 +272,7 @@ def test_nobody_waits_longer_than_twice_what_was_there_before(
     ]
     ahead.sort(key=lambda arrival: arrival[0])
     driver, now = known(*KNOWN), 0
-    clerk, done, arrived = Clerk(driver), dict[Work, float](), dict[str, float]()
+    clerk, done, arrived = Clerk(driver), dict[PendingRequest, float](), dict[str, float]()
     while ahead or driver.flow.unsettled:
         while ahead and ahead[0][0] <= now:
             arrived[f"e{driver.feed(ahead.pop(0)[1])}"] = now

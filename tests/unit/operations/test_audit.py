@@ -6,10 +6,10 @@ import pytest
 
 from sink.wootric.operations import EffectClass, PageView
 from stream.codec.dead_letter import DeadLetter
-from stream.engine.prepare import Judged
-from stream.operations.analysis.audit import Audit, Findings, Kind, Span
-from stream.operations.analysis.dead_letters import Kind as LetterKind
-from stream.operations.analysis.dead_letters import Letter, Place
+from stream.engine.prepare import PreparedRecord
+from stream.operations.analysis.audit import Audit, AuditResult, DiscrepancyKind, OffsetRange
+from stream.operations.analysis.dead_letters import LetterStatus as LetterKind
+from stream.operations.analysis.dead_letters import ListedDeadLetter, RecordPosition
 from stream.record import Partition, Record
 from stream.state.ledger import EVENT, INTENT, EventEntry, EventOutcome, IntentEntry, Member, encode
 from stream.transform import Deliver, Skip
@@ -19,9 +19,9 @@ LEDGER = Partition("segment.events.wootric.ledger", 0)
 PAGE = Deliver(operation=PageView(url="https://example.com/", random="0.1"), lane="ann")
 
 
-def event(offset: int, name: str, verdict: Any = PAGE, at_ms: int = 5_000) -> Judged:
+def event(offset: int, name: str, verdict: Any = PAGE, at_ms: int = 5_000) -> PreparedRecord:
     record = Record(SOURCE, offset, at_ms, b"ann", b"value")
-    return Judged(record=record, event_id=name, message_id=name, verdict=verdict)
+    return PreparedRecord(record=record, event_id=name, message_id=name, result=verdict)
 
 
 def receipt(
@@ -48,7 +48,7 @@ def intent(name: str, offset: int, lane: str = "ann") -> Record:
     return Record(LEDGER, 0, 0, (INTENT + lane).encode(), encode(entry))
 
 
-def letter(offset: int, place: int = 0, at_ms: int = 5_000) -> Letter:
+def letter(offset: int, place: int = 0, at_ms: int = 5_000) -> ListedDeadLetter:
     dead = DeadLetter(
         key=None,
         value=None,
@@ -60,29 +60,33 @@ def letter(offset: int, place: int = 0, at_ms: int = 5_000) -> Letter:
         failed_at_ms=at_ms,
         app_version="1",
     )
-    return Letter(
-        kind=LetterKind.DEAD, place=Place(0, place), letter=dead, written_ms=at_ms, size=None
+    return ListedDeadLetter(
+        kind=LetterKind.DEAD,
+        place=RecordPosition(0, place),
+        letter=dead,
+        written_ms=at_ms,
+        size=None,
     )
 
 
 def audited(
     ledger: list[Record],
-    events: list[Judged],
+    events: list[PreparedRecord],
     *,
-    dead: list[Letter] | None = None,
-    parked: list[Letter] | None = None,
+    dead: list[ListedDeadLetter] | None = None,
+    parked: list[ListedDeadLetter] | None = None,
     **bounds: Any,
-) -> Findings:
+) -> AuditResult:
     """Audit a partition whose offsets are committed up to 10."""
-    by_offset: dict[EventOutcome, dict[int, list[Letter]]] = {
+    by_offset: dict[EventOutcome, dict[int, list[ListedDeadLetter]]] = {
         EventOutcome.REJECTED: {},
         EventOutcome.PARKED: {},
     }
     for outcome, letters in (("REJECTED", dead), ("PARKED", parked)):
         for one in letters or ():
             by_offset[EventOutcome(outcome)].setdefault(one.letter.offset, []).append(one)
-    findings = Findings()
-    span = Span(partition=0, begin=bounds.pop("begin", 0), committed=10, **bounds)
+    findings = AuditResult()
+    span = OffsetRange(partition=0, begin=bounds.pop("begin", 0), committed=10, **bounds)
     audit = Audit(span, by_offset, findings)
     for record in ledger:
         audit.entry(record)
@@ -92,7 +96,7 @@ def audited(
     return findings
 
 
-def kinds(findings: Findings) -> list[tuple[Kind, int]]:
+def kinds(findings: AuditResult) -> list[tuple[DiscrepancyKind, int]]:
     return [(flaw.kind, flaw.offset) for flaw in findings.flaws]
 
 
@@ -121,13 +125,15 @@ def test_every_kind_of_end_agrees() -> None:
 
 def test_an_event_without_a_receipt_is_missing() -> None:
     found = audited([], [event(3, "a")])
-    assert kinds(found) == [(Kind.MISSING, 3)]
+    assert kinds(found) == [(DiscrepancyKind.MISSING, 3)]
     assert found.flaws[0].message_id == "a"
 
 
 def test_an_event_whose_receipt_was_taken_back_is_missing() -> None:
     erased = Record(LEDGER, 1, 0, (EVENT + "a").encode(), None)
-    assert kinds(audited([receipt("a", 3), erased], [event(3, "a")])) == [(Kind.MISSING, 3)]
+    assert kinds(audited([receipt("a", 3), erased], [event(3, "a")])) == [
+        (DiscrepancyKind.MISSING, 3)
+    ]
 
 
 def test_an_event_is_known_by_its_offset_whatever_it_was_called_then() -> None:
@@ -138,30 +144,30 @@ def test_an_event_is_known_by_its_offset_whatever_it_was_called_then() -> None:
 
 def test_two_receipts_of_one_event_are_one_too_many() -> None:
     found = audited([receipt("a", 3), receipt("a", 3)], [event(3, "a")])
-    assert kinds(found) == [(Kind.DUPLICATE, 3)]
+    assert kinds(found) == [(DiscrepancyKind.DUPLICATE, 3)]
 
 
 def test_two_letters_of_one_event_are_one_too_many() -> None:
     ledger = [receipt("a", 3, "REJECTED", "invalid_score")]
     found = audited(ledger, [event(3, "a")], dead=[letter(3, 7), letter(3, 9)])
-    assert kinds(found) == [(Kind.DUPLICATE, 3)]
+    assert kinds(found) == [(DiscrepancyKind.DUPLICATE, 3)]
     assert "0-7 and 0-9" in found.flaws[0].text
 
 
 @pytest.mark.parametrize("outcome", ["REJECTED", "PARKED"])
 def test_a_receipt_without_its_letter_is_torn(outcome: str) -> None:
     found = audited([receipt("a", 3, outcome)], [event(3, "a")])
-    assert kinds(found) == [(Kind.TORN, 3)]
+    assert kinds(found) == [(DiscrepancyKind.TORN, 3)]
 
 
 def test_a_letter_without_a_receipt_is_torn_and_its_event_is_missing() -> None:
     found = audited([], [event(3, "a")], dead=[letter(3)])
-    assert sorted(kinds(found)) == [(Kind.MISSING, 3), (Kind.TORN, 3)]
+    assert sorted(kinds(found)) == [(DiscrepancyKind.MISSING, 3), (DiscrepancyKind.TORN, 3)]
 
 
 def test_a_delivered_event_with_a_letter_is_torn() -> None:
     found = audited([receipt("a", 3)], [event(3, "a")], dead=[letter(3)])
-    assert kinds(found) == [(Kind.TORN, 3)]
+    assert kinds(found) == [(DiscrepancyKind.TORN, 3)]
 
 
 def test_an_open_request_behind_the_offset_is_no_flaw() -> None:
@@ -172,12 +178,12 @@ def test_an_open_request_behind_the_offset_is_no_flaw() -> None:
 
 def test_an_open_request_that_the_offset_has_passed_is_unsettled_and_not_missing() -> None:
     found = audited([intent("a", 3)], [event(3, "a")])
-    assert kinds(found) == [(Kind.UNSETTLED, 3)]
+    assert kinds(found) == [(DiscrepancyKind.UNSETTLED, 3)]
 
 
 def test_a_settled_event_whose_request_is_still_open_is_torn() -> None:
     found = audited([intent("a", 3), receipt("a", 3)], [event(3, "a")])
-    assert kinds(found) == [(Kind.TORN, 3)]
+    assert kinds(found) == [(DiscrepancyKind.TORN, 3)]
 
 
 def test_a_request_that_was_closed_is_none() -> None:
@@ -191,7 +197,7 @@ def test_what_the_ledger_does_not_reach_back_to_is_not_missing() -> None:
     """Retention removed the ledger's beginning: only younger events must have a receipt."""
     events = [event(2, "old", at_ms=900), event(3, "young", at_ms=1_000)]
     found = audited([], events, ledger_from_ms=1_000)
-    assert kinds(found) == [(Kind.MISSING, 3)]
+    assert kinds(found) == [(DiscrepancyKind.MISSING, 3)]
     assert found.expired == 1
 
 
@@ -202,7 +208,7 @@ def test_what_the_letters_do_not_reach_back_to_is_not_torn() -> None:
         [event(2, "a"), event(3, "b")],
         letters_from_ms={EventOutcome.REJECTED: 1_000},
     )
-    assert kinds(found) == [(Kind.TORN, 3)]
+    assert kinds(found) == [(DiscrepancyKind.TORN, 3)]
 
 
 def test_what_lies_outside_of_the_span_is_not_judged() -> None:

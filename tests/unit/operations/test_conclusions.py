@@ -7,10 +7,17 @@ import pytest
 from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
 from stream.codec.event import encode_event, event_from_json
-from stream.operations.analysis.dead_letters import Kind, Place
-from stream.operations.analysis.offset_plan import Known, accept_loss, plan
-from stream.operations.analysis.purge_plan import NEVER, Keeping, cuts, is_about, masked, names_of
-from stream.operations.analysis.time_text import ago, read_moment, when
+from stream.operations.analysis.dead_letters import LetterStatus, RecordPosition
+from stream.operations.analysis.offset_plan import LedgerRange, accept_loss, plan_reset
+from stream.operations.analysis.purge_plan import (
+    NEVER,
+    RetentionInfo,
+    identifiers_of,
+    mask,
+    matches_user,
+    plan_deletions,
+)
+from stream.operations.analysis.time_text import format_age, format_time, parse_time
 from stream.record import Partition, Record
 from stream.state.ledger import UserEntry
 
@@ -32,19 +39,19 @@ DECODER = Decoder(all_packaged())
     ],
 )
 def test_a_moment_is_a_time_or_an_age(text: str, moment: int) -> None:
-    assert read_moment(text, NOW_MS) == moment
+    assert parse_time(text, NOW_MS) == moment
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "5", "5y", "-2h", "2026-13-01"])
 def test_what_is_no_moment_says_how_one_looks(text: str) -> None:
     with pytest.raises(ValueError, match="2h"):
-        read_moment(text, NOW_MS)
+        parse_time(text, NOW_MS)
 
 
 def test_moments_and_ages_are_shown_for_people() -> None:
-    assert when(5_000) == "1970-01-01T00:00:05Z"
-    assert when(1e30).endswith(" ms")
-    assert [ago(ms) for ms in (-1, 1_500, 180_000, 7_200_000, 3 * 86_400_000)] == [
+    assert format_time(5_000) == "1970-01-01T00:00:05Z"
+    assert format_time(1e30).endswith(" ms")
+    assert [format_age(ms) for ms in (-1, 1_500, 180_000, 7_200_000, 3 * 86_400_000)] == [
         "0.0 s",
         "1.5 s",
         "3 min",
@@ -56,12 +63,12 @@ def test_moments_and_ages_are_shown_for_people() -> None:
 # Going back
 
 
-def known(*, safe_from: int = 0, committed: int | None = 50, gone: int = 0) -> Known:
-    return Known(begin=10, end=90, committed=committed, safe_from=safe_from, ledger_gone=gone)
+def known(*, safe_from: int = 0, committed: int | None = 50, gone: int = 0) -> LedgerRange:
+    return LedgerRange(begin=10, end=90, committed=committed, safe_from=safe_from, ledger_gone=gone)
 
 
 def move(wanted: int, **more: Any) -> Any:
-    (found,) = plan({3: wanted}, {3: known(**more)})
+    (found,) = plan_reset({3: wanted}, {3: known(**more)})
     return found
 
 
@@ -116,7 +123,9 @@ def test_a_loss_that_is_accepted_leaves_the_offset_where_it_is() -> None:
 
 
 def test_a_record_is_gone_when_its_segment_is() -> None:
-    keeping = Keeping.of({"cleanup.policy": "delete", "retention.ms": "100", "segment.ms": "10"})
+    keeping = RetentionInfo.of(
+        {"cleanup.policy": "delete", "retention.ms": "100", "segment.ms": "10"}
+    )
     assert keeping.gone_by(1_000) == 1_110
     assert keeping.compacted_by(1_000) == 1_110
 
@@ -126,22 +135,22 @@ def test_what_is_kept_for_ever_is_never_gone() -> None:
         {"cleanup.policy": "delete", "retention.ms": "-1"},
         {"cleanup.policy": "compact", "retention.ms": "100"},
     ):
-        assert Keeping.of({**config, "segment.ms": "10"}).gone_by(0) == NEVER
+        assert RetentionInfo.of({**config, "segment.ms": "10"}).gone_by(0) == NEVER
 
 
 def test_compaction_bounds_what_was_replaced_where_it_has_a_bound_itself() -> None:
     config = {"cleanup.policy": "compact,delete", "retention.ms": "100", "segment.ms": "10"}
-    assert Keeping.of({**config, "max.compaction.lag.ms": "30"}).compacted_by(1_000) == 1_040
+    assert RetentionInfo.of({**config, "max.compaction.lag.ms": "30"}).compacted_by(1_000) == 1_040
     unbounded = {**config, "max.compaction.lag.ms": str(2**63 - 1)}
-    assert Keeping.of(unbounded).compacted_by(1_000) == 1_110
+    assert RetentionInfo.of(unbounded).compacted_by(1_000) == 1_110
 
 
 def test_a_cut_takes_all_before_along_and_names_what_is_still_of_use() -> None:
-    places = [Place(0, n) for n in range(5)] + [Place(1, 0)]
-    theirs, used = {Place(0, 1), Place(0, 3)}, {Place(0, 0)}
-    (cut,) = cuts(Kind.DEAD, theirs, places, used)
+    places = [RecordPosition(0, n) for n in range(5)] + [RecordPosition(1, 0)]
+    theirs, used = {RecordPosition(0, 1), RecordPosition(0, 3)}, {RecordPosition(0, 0)}
+    (cut,) = plan_deletions(LetterStatus.DEAD, theirs, places, used)
     assert (cut.partition, cut.before, cut.theirs, cut.others) == (0, 4, 2, 2)
-    assert cut.blockers == [Place(0, 2)]
+    assert cut.blockers == [RecordPosition(0, 2)]
 
 
 # Whose an event is
@@ -169,17 +178,17 @@ def record(document: dict[str, Any] | bytes, key: bytes | None = None) -> Record
 )
 def test_whose_an_event_is(given: Any, key: bytes | None, about: bool) -> None:
     """A short name is found in any bytes: those that nobody can read need a longer one."""
-    assert is_about(record(given, key), {"7", "ann@example.com"}, DECODER) is about
+    assert matches_user(record(given, key), {"7", "ann@example.com"}, DECODER) is about
 
 
 def test_a_person_goes_by_what_their_entries_say() -> None:
     entry = UserEntry(
         id=1, email="a@example.com", external_id="7", phone_number="+43", sent_at_ms=0
     )
-    assert names_of("7", [entry]) == {"7", "a@example.com", "+43"}
+    assert identifiers_of("7", [entry]) == {"7", "a@example.com", "+43"}
 
 
 def test_a_masked_e_mail_tells_no_stranger_who_it_is() -> None:
-    assert masked("ann@example.com") == "a***@example.com"
-    assert masked("+43123456") == "***56"
-    assert masked(None) is None
+    assert mask("ann@example.com") == "a***@example.com"
+    assert mask("+43123456") == "***56"
+    assert mask(None) is None

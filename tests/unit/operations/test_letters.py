@@ -6,14 +6,14 @@ from stream.codec.avro import all_packaged
 from stream.codec.dead_letter import DeadLetter
 from stream.codec.decode import Decoder
 from stream.codec.event import encode_event, event_from_json
-from stream.engine.prepare import judge
+from stream.engine.prepare import prepare
 from stream.operations.analysis.dead_letters import (
-    Done,
-    Kind,
-    Letter,
-    Note,
-    Place,
-    Selection,
+    LetterFilter,
+    LetterStatus,
+    ListedDeadLetter,
+    RecordPosition,
+    Resolution,
+    ResolutionRecord,
     counted,
     outcome,
     read_letter,
@@ -26,7 +26,9 @@ from stream.transform import Rules
 VALUE = encode_event(event_from_json({"type": "identify", "messageId": "m1", "userId": "u1"}))
 
 
-def letter(kind: Kind = Kind.DEAD, *, reason: str = "locked", at_ms: int = 1_000) -> Letter:
+def letter(
+    kind: LetterStatus = LetterStatus.DEAD, *, reason: str = "locked", at_ms: int = 1_000
+) -> ListedDeadLetter:
     dead = DeadLetter(
         key=b"u1",
         value=VALUE,
@@ -45,14 +47,14 @@ def letter(kind: Kind = Kind.DEAD, *, reason: str = "locked", at_ms: int = 1_000
 
 
 def test_a_place_is_read_as_it_is_written() -> None:
-    assert Place.of("3-17") == Place(3, 17)
-    assert str(Place(3, 17)) == "3-17"
+    assert RecordPosition.of("3-17") == RecordPosition(3, 17)
+    assert str(RecordPosition(3, 17)) == "3-17"
 
 
 @pytest.mark.parametrize("text", ["", "3", "3-", "-17", "a-1", "3-1-7", "3-+1", "³-1"])
 def test_what_is_no_place_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="PARTITION-OFFSET"):
-        Place.of(text)
+        RecordPosition.of(text)
 
 
 def test_a_replay_goes_to_the_partition_that_it_came_from_with_its_own_bytes() -> None:
@@ -65,7 +67,8 @@ def test_a_replay_goes_to_the_partition_that_it_came_from_with_its_own_bytes() -
 
 def test_a_dead_letter_and_a_parked_event_at_one_place_are_two_events() -> None:
     judged = {
-        judge(letter(kind).replay(), Decoder(all_packaged()), Rules()).event_id for kind in Kind
+        prepare(letter(kind).replay(), Decoder(all_packaged()), Rules()).event_id
+        for kind in LetterStatus
     }
     assert judged == {"m1#3-17", "m1#parked-3-17"}
 
@@ -76,10 +79,10 @@ def test_force_is_said_in_a_header() -> None:
 
 def test_a_note_is_no_letter_and_names_nobody() -> None:
     """It lies beside the letter, and is read back."""
-    note = letter(Kind.PARKED).note(Done.DISMISSED, at_ms=5, text="looked it up")
+    note = letter(LetterStatus.PARKED).note(Resolution.DISMISSED, at_ms=5, text="looked it up")
     assert (note.key, note.value, note.partition.number) == (None, None, 3)
-    assert read_note(note) == Note(Place(3, 17), Done.DISMISSED)
-    assert read_letter(note, Kind.PARKED) is None
+    assert read_note(note) == ResolutionRecord(RecordPosition(3, 17), Resolution.DISMISSED)
+    assert read_letter(note, LetterStatus.PARKED) is None
     assert read_note(letter().replay()) is None
 
 
@@ -91,17 +94,17 @@ def test_a_note_that_somebody_else_wrote_is_none() -> None:
 @pytest.mark.parametrize(
     ("selection", "takes"),
     [
-        (Selection(), True),
-        (Selection(reasons=["locked", "gone"]), True),
-        (Selection(reasons=["gone"]), False),
-        (Selection(since_ms=1_000, until_ms=1_001), True),
-        (Selection(since_ms=1_001), False),
-        (Selection(until_ms=1_000), False),
-        (Selection(places={Place(3, 17)}), True),
-        (Selection(places={Place(3, 16)}), False),
+        (LetterFilter(), True),
+        (LetterFilter(reasons=["locked", "gone"]), True),
+        (LetterFilter(reasons=["gone"]), False),
+        (LetterFilter(since_ms=1_000, until_ms=1_001), True),
+        (LetterFilter(since_ms=1_001), False),
+        (LetterFilter(until_ms=1_000), False),
+        (LetterFilter(places={RecordPosition(3, 17)}), True),
+        (LetterFilter(places={RecordPosition(3, 16)}), False),
     ],
 )
-def test_a_selection_takes_what_fits_all_of_it(selection: Selection, takes: bool) -> None:
+def test_a_selection_takes_what_fits_all_of_it(selection: LetterFilter, takes: bool) -> None:
     assert selection.takes(letter()) is takes
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from sink.wootric.operations import EffectClass, PageView
-from stream.engine.prepare import Judged
-from stream.operations.analysis.explanations import Facts, ending, sentences
-from stream.operations.analysis.open_intents import OpenIntent, what_follows
+from stream.engine.prepare import PreparedRecord
+from stream.operations.analysis.explanations import TraceFacts, explain_event, explain_outcome
+from stream.operations.analysis.open_intents import OpenIntent, next_action
 from stream.record import Partition, Record
 from stream.state.ledger import EventEntry, EventOutcome, IntentEntry, Member
 from stream.transform import Deliver, Skip
@@ -16,17 +16,19 @@ SOURCE = Partition("segment.events", 0)
 PAGE = Deliver(operation=PageView(url="https://example.com/", random="0.1"), lane="ann")
 
 
-def event(offset: int, name: str = "m1", verdict: Any = PAGE, *, replayed: bool = False) -> Judged:
+def event(
+    offset: int, name: str = "m1", verdict: Any = PAGE, *, replayed: bool = False
+) -> PreparedRecord:
     record = Record(SOURCE, offset, 0, b"ann", b"value")
-    return Judged(record=record, event_id=name, verdict=verdict, replayed=replayed)
+    return PreparedRecord(record=record, event_id=name, result=verdict, replayed=replayed)
 
 
-def facts(*events: Judged, committed: int = 10, **more: Any) -> Facts:
-    return Facts(now_ms=60_000, committed={0: committed}, events=list(events), **more)
+def facts(*events: PreparedRecord, committed: int = 10, **more: Any) -> TraceFacts:
+    return TraceFacts(now_ms=60_000, committed={0: committed}, events=list(events), **more)
 
 
-def told(given: Facts) -> str:
-    return "\n".join(sentences(given))
+def told(given: TraceFacts) -> str:
+    return "\n".join(explain_event(given))
 
 
 def receipt(outcome: str, offset: int = 3, **more: Any) -> EventEntry:
@@ -66,19 +68,19 @@ def intent(lane: str = "ann") -> OpenIntent:
 )
 def test_a_receipt_says_how_an_event_ended(entry: EventEntry, state: str, words: str) -> None:
     given = facts(event(3), receipts={(0, "m1"): entry})
-    assert ending(given.events[0], given) == state
+    assert explain_outcome(given.events[0], given) == state
     assert words in told(given)
 
 
 def test_an_event_that_the_offset_has_passed_without_a_receipt_is_missing() -> None:
     given = facts(event(3))
-    assert ending(given.events[0], given) == "MISSING"
+    assert explain_outcome(given.events[0], given) == "MISSING"
     assert "wootric-stream verify" in told(given)
 
 
 def test_an_event_behind_the_offset_waits_for_its_turn() -> None:
     given = facts(event(12), event(13, "m2", Skip("no_url"), replayed=True))
-    assert ending(given.events[0], given) == "not settled"
+    assert explain_outcome(given.events[0], given) == "not settled"
     assert "2 records behind the committed offset" in told(given)
     assert "as a replay: to be skipped when its turn comes, no_url" in told(given)
 
@@ -86,7 +88,7 @@ def test_an_event_behind_the_offset_waits_for_its_turn() -> None:
 def test_an_event_whose_request_is_open_is_in_doubt_and_what_is_behind_it_waits() -> None:
     given = facts(event(12), event(13, "m2"))
     given.take_intents([intent()])
-    assert [ending(one, given) for one in given.events] == ["in doubt", "not settled"]
+    assert [explain_outcome(one, given) for one in given.events] == ["in doubt", "not settled"]
     assert "request r1 is under way or in doubt, released 60.0 s ago by w1" in told(given)
     assert "it waits for request r1 of the same end user" in told(given)
 
@@ -104,4 +106,4 @@ def test_a_receipt_is_told_of_though_its_record_is_gone() -> None:
 
 @pytest.mark.parametrize("effect", EffectClass)
 def test_each_class_has_its_way_out_of_doubt(effect: EffectClass) -> None:
-    assert what_follows(effect).startswith("a worker ")
+    assert next_action(effect).startswith("a worker ")

@@ -3,7 +3,7 @@
 import pytest
 
 from sink.classify import classify
-from sink.models import Lost, NotSent, Reply, Withheld
+from sink.models import HttpResponse, LeaseExpired, NoResponse, NotSent
 
 WRITES = [
     (200, {}, "executed"),
@@ -51,42 +51,45 @@ WRITES = [
 
 @pytest.mark.parametrize(("status", "headers", "word"), WRITES)
 def test_a_write_with_a_reply(status: int, headers: dict[str, str], word: str) -> None:
-    assert classify(Reply(status, headers, b""), writes=True).word == word
+    assert classify(HttpResponse(status, headers, b""), writes=True).word == word
 
 
 @pytest.mark.parametrize(("status", "headers", "word"), WRITES)
 def test_a_look_up_is_never_in_doubt(status: int, headers: dict[str, str], word: str) -> None:
     expected = "not_executed" if word == "ambiguous" else word
-    assert classify(Reply(status, headers, b""), writes=False).word == expected
+    assert classify(HttpResponse(status, headers, b""), writes=False).word == expected
 
 
 @pytest.mark.parametrize(("status", "headers", "word"), WRITES)
 def test_a_body_that_broke_off_changes_nothing_for_a_write(
     status: int, headers: dict[str, str], word: str
 ) -> None:
-    assert classify(Reply(status, headers, None), writes=True).word == word
+    assert classify(HttpResponse(status, headers, None), writes=True).word == word
 
 
 def test_a_look_up_whose_answer_broke_off_is_asked_again() -> None:
-    assert classify(Reply(200, {}, None), writes=False).word == "not_executed"
+    assert classify(HttpResponse(200, {}, None), writes=False).word == "not_executed"
 
 
 def test_without_bytes_nothing_happened() -> None:
     assert classify(NotSent("ConnectionRefusedError"), writes=True).word == "not_executed"
-    assert classify(Withheld(), writes=True).word == "withheld"
+    assert classify(LeaseExpired(), writes=True).word == "withheld"
 
 
 def test_with_bytes_and_no_answer_a_write_is_in_doubt() -> None:
-    assert classify(Lost("TimeoutError"), writes=True).word == "ambiguous"
-    assert classify(Lost("TimeoutError"), writes=False).word == "not_executed"
+    assert classify(NoResponse("TimeoutError"), writes=True).word == "ambiguous"
+    assert classify(NoResponse("TimeoutError"), writes=False).word == "not_executed"
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404])
 def test_a_host_may_count_more_as_configuration(status: int) -> None:
     forbidden = frozenset({401, 402, 403, 404})
-    assert classify(Reply(status, {}, b""), writes=True, forbidden=forbidden).word == "forbidden"
+    assert (
+        classify(HttpResponse(status, {}, b""), writes=True, forbidden=forbidden).word
+        == "forbidden"
+    )
 
 
 def test_a_redirect_is_not_held_against_the_operation() -> None:
-    verdict = classify(Reply(302, {}, b""), writes=True)
+    verdict = classify(HttpResponse(302, {}, b""), writes=True)
     assert not verdict.personal

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sink.concurrency import FIRST, Concurrency
+from sink.concurrency import FIRST, AdaptiveConcurrency
 
 ReplyTime = Callable[[int], float]
 
@@ -15,7 +15,7 @@ class Host:
     """A host that is asked with as many requests at once as the limit allows, for a while."""
 
     def __init__(self, most: int) -> None:
-        self.one = Concurrency(most=most)
+        self.one = AdaptiveConcurrency(most=most)
         self.now = 0.0
         self.limits: list[int] = []
 
@@ -70,7 +70,7 @@ def test_a_limit_that_is_not_needed_does_not_grow() -> None:
 
 
 def test_a_small_pool_begins_with_all_of_it() -> None:
-    assert Concurrency(most=4).limit == 4
+    assert AdaptiveConcurrency(most=4).limit == 4
 
 
 @pytest.mark.parametrize("troubled", [0.2, 1.0])
@@ -134,7 +134,7 @@ def test_each_kind_of_request_has_its_own_usual_time() -> None:
 def test_the_limit_stays_within_its_bounds(
     most: int, answers: list[tuple[str, float, bool, int]]
 ) -> None:
-    one = Concurrency(most=most)
+    one = AdaptiveConcurrency(most=most)
     now = 0.0
     for name, took_s, trouble, under_way in answers:
         now += took_s / 3

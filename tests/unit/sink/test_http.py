@@ -14,7 +14,7 @@ from waiting import STILL_S, Stillness, stretched
 from yarl import URL
 
 from sink.http_session import BODY_BYTES_MAX, SPARE_CONNECTIONS, HttpSession, _Attempt
-from sink.models import Evidence, Lost, NotSent, Reply, Request, Withheld
+from sink.models import HttpResponse, LeaseExpired, NoResponse, NotSent, Request, SendResult
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 PERSON = "ada%40example.com"
@@ -73,7 +73,7 @@ def request(url: str, method: str = "GET", body: bytes | None = None) -> Request
     return Request("test", method, URL(url, encoded=True), body, writes=True)
 
 
-async def send(session: HttpSession, server: RawServer, method: str = "GET") -> Evidence:
+async def send(session: HttpSession, server: RawServer, method: str = "GET") -> SendResult:
     body = b"a=1" if method in {"POST", "PUT"} else None
     return await session.send(request(server.url, method, body), {"User-Agent": "test"})
 
@@ -87,8 +87,8 @@ async def test_a_reset_on_a_kept_connection_is_not_followed_by_a_second_request(
     async with serving(server) as session:
         first = await send(session, server, method)
         second = await send(session, server, method)
-    assert isinstance(first, Reply)
-    assert isinstance(second, Lost)
+    assert isinstance(first, HttpResponse)
+    assert isinstance(second, NoResponse)
     assert server.connections == 1
     assert len(server.requests) == 2
 
@@ -111,7 +111,7 @@ def test_nothing_runs_between_the_check_and_the_bytes(
         asyncio.get_running_loop().call_soon(look, listener.accept()[0])
         return True
 
-    async def one() -> Evidence:
+    async def one() -> SendResult:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         async with HttpSession(in_flight_max=1, request_timeout_s=STILL_S) as session:
             body = b"a=1" if method in {"POST", "PUT"} else None
@@ -122,7 +122,7 @@ def test_nothing_runs_between_the_check_and_the_bytes(
         socket.create_server(("127.0.0.1", 0)) as listener,
         asyncio.Runner(loop_factory=loop) as runner,
     ):
-        assert isinstance(runner.run(one()), Reply)
+        assert isinstance(runner.run(one()), HttpResponse)
     connections[0].close()
     assert found
     assert found[0].startswith(method.encode())
@@ -132,7 +132,7 @@ async def test_a_reply_is_status_headers_and_body() -> None:
     server = RawServer(b"HTTP/1.1 201 Created\r\nX-Y: z\r\nContent-Length: 2\r\n\r\nok")
     async with serving(server) as session:
         reply = await send(session, server)
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, HttpResponse)
     assert (reply.status, reply.headers["x-y"], reply.body) == (201, "z", b"ok")
 
 
@@ -166,7 +166,7 @@ async def test_silence_ends_at_the_deadline_in_doubt() -> None:
     async with serving(server, timeout_s=SHORT_S) as session:
         evidence = await send(session, server)
         never.set()
-    assert evidence == Lost("TimeoutError")
+    assert evidence == NoResponse("TimeoutError")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -198,7 +198,7 @@ def test_a_loop_that_was_blocked_is_no_silence_of_the_server(
             asyncio.get_running_loop().call_soon(block)
         return True
 
-    async def one() -> Evidence:
+    async def one() -> SendResult:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         body = b"a=1" if method == "POST" else None
         async with HttpSession(in_flight_max=1, request_timeout_s=timeout_s) as session:
@@ -210,7 +210,7 @@ def test_a_loop_that_was_blocked_is_no_silence_of_the_server(
         asyncio.Runner(loop_factory=loop) as runner,
     ):
         served = server.submit(answer)
-        assert isinstance(runner.run(one()), Reply)
+        assert isinstance(runner.run(one()), HttpResponse)
         served.result()
 
 
@@ -244,21 +244,21 @@ async def test_a_wait_for_a_place_in_the_pool_sent_nothing() -> None:
 async def test_headers_that_break_off_are_in_doubt() -> None:
     server = RawServer(b"HTTP/1.1 200 OK\r\nContent-Le\r\nConnection: close")
     async with serving(server) as session:
-        assert isinstance(await send(session, server), Lost)
+        assert isinstance(await send(session, server), NoResponse)
 
 
 @pytest.mark.parametrize("garbage", [b"\x00\x01\r\n\r\n", b"HTTP/9.9 abc\r\n\r\n"])
 async def test_an_answer_that_is_no_http_is_in_doubt(garbage: bytes) -> None:
     server = RawServer(garbage)
     async with serving(server) as session:
-        assert isinstance(await send(session, server), Lost)
+        assert isinstance(await send(session, server), NoResponse)
 
 
 async def test_a_body_that_breaks_off_leaves_the_status() -> None:
     server = RawServer(b"HTTP/1.1 201 Created\r\nContent-Length: 99\r\nConnection: close\r\n\r\n{")
     async with serving(server) as session:
         reply = await send(session, server)
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, HttpResponse)
     assert (reply.status, reply.body) == (201, None)
 
 
@@ -266,7 +266,7 @@ async def test_a_body_that_drips_beyond_the_deadline_leaves_the_status() -> None
     server = RawServer(b"HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{")
     async with serving(server, timeout_s=SHORT_S) as session:
         reply = await send(session, server)
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, HttpResponse)
     assert (reply.status, reply.body) == (201, None)
 
 
@@ -276,7 +276,7 @@ async def test_a_body_without_end_is_not_kept() -> None:
     server = RawServer(head + bytes(size))
     async with serving(server) as session:
         reply = await send(session, server)
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, HttpResponse)
     assert (reply.status, reply.body) == (200, None)
 
 
@@ -284,7 +284,7 @@ async def test_a_redirect_is_not_followed() -> None:
     server = RawServer(b"HTTP/1.1 302 Found\r\nLocation: /y\r\nContent-Length: 0\r\n\r\n", OK)
     async with serving(server) as session:
         reply = await send(session, server)
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, HttpResponse)
     assert reply.status == 302
     assert len(server.requests) == 1
 
@@ -302,8 +302,8 @@ async def test_the_lease_is_asked_when_the_connection_is_ready(method: str) -> N
     async with serving(server) as session:
         body = b"a=1" if method in {"POST", "PUT"} else None
         withheld = request(server.url, method, body)
-        assert await session.send(withheld, {}, may_send=may_send) == Withheld()
-        assert isinstance(await send(session, server, method), Reply)
+        assert await session.send(withheld, {}, may_send=may_send) == LeaseExpired()
+        assert isinstance(await send(session, server, method), HttpResponse)
     assert len(asked) == 1
     assert len(server.requests) == 1
 

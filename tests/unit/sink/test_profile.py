@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from sink.wootric.delivery import EndUser
 from sink.wootric.operations import UpsertEndUser
-from sink.wootric.requests import changes, creation, form_text, merged
+from sink.wootric.requests import create_form, diff, form_text, merge
 
 KNOWN = EndUser(
     id=1, email="a@b.co", external_id="u", properties={"plan": "pro", "seats_amount": 3}
@@ -17,18 +17,18 @@ PROPERTIES = st.dictionaries(KEYS, VALUES)
 
 def test_nothing_is_sent_for_what_is_held() -> None:
     wanted = UpsertEndUser(email="a@b.co", external_id="u", properties={"plan": "pro"})
-    assert changes(KNOWN, wanted) == []
+    assert diff(KNOWN, wanted) == []
 
 
 def test_only_head_fields_that_differ_are_sent() -> None:
     wanted = UpsertEndUser(email="new@b.co", external_id="u", external_created_at=5)
-    assert changes(KNOWN, wanted) == [("email", "new@b.co"), ("external_created_at", "5")]
+    assert diff(KNOWN, wanted) == [("email", "new@b.co"), ("external_created_at", "5")]
 
 
 def test_one_property_that_differs_sends_all_of_them() -> None:
     """So that it is right whether Wootric merges or replaces."""
     wanted = UpsertEndUser(properties={"plan": "free", "city": "Kyiv"})
-    assert dict(changes(KNOWN, wanted)) == {
+    assert dict(diff(KNOWN, wanted)) == {
         "properties[plan]": "free",
         "properties[seats_amount]": "3",
         "properties[city]": "Kyiv",
@@ -36,13 +36,13 @@ def test_one_property_that_differs_sends_all_of_them() -> None:
 
 
 def test_types_do_not_count_where_the_text_is_the_same() -> None:
-    assert changes(KNOWN, UpsertEndUser(properties={"seats_amount": "3"})) == []
-    assert changes(KNOWN, UpsertEndUser(properties={"seats_amount": 3.0})) == []
+    assert diff(KNOWN, UpsertEndUser(properties={"seats_amount": "3"})) == []
+    assert diff(KNOWN, UpsertEndUser(properties={"seats_amount": 3.0})) == []
 
 
 def test_a_new_end_user_is_sent_whole() -> None:
     wanted = UpsertEndUser(email="a@b.co", phone_number="+1", properties={"n_amount": 2})
-    assert creation(wanted) == [
+    assert create_form(wanted) == [
         ("email", "a@b.co"),
         ("phone_number", "+1"),
         ("properties[n_amount]", "2"),
@@ -63,12 +63,12 @@ def test_numbers_are_written_as_javascript_does() -> None:
 def test_after_the_change_nothing_is_left_to_send(held: dict, wanted: dict) -> None:
     known = EndUser(id=1, properties=held)
     operation = UpsertEndUser(email="a@b.co", properties=wanted)
-    assert changes(merged(known, operation), operation) == []
+    assert diff(merge(known, operation), operation) == []
 
 
 @given(PROPERTIES, PROPERTIES)
 def test_merging_and_replacing_come_to_the_same(held: dict, wanted: dict) -> None:
-    form = dict(changes(EndUser(id=1, properties=held), UpsertEndUser(properties=wanted)))
+    form = dict(diff(EndUser(id=1, properties=held), UpsertEndUser(properties=wanted)))
     sent = {name[11:-1]: text for name, text in form.items()}
     old = {key: form_text(value) for key, value in held.items()}
     new = {key: form_text(value) for key, value in wanted.items()}

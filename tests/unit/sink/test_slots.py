@@ -6,56 +6,56 @@ from random import Random
 import pytest
 from waiting import STILL_S
 
-from sink.concurrency import Concurrency
-from sink.permits import Slots
+from sink.concurrency import AdaptiveConcurrency
+from sink.permits import PermitPool
 
 
-def slots(limit: int) -> Slots:
-    return Slots(Concurrency(most=limit))
+def slots(limit: int) -> PermitPool:
+    return PermitPool(AdaptiveConcurrency(most=limit))
 
 
 async def test_as_many_as_the_limit_are_taken_at_once() -> None:
     two = slots(2)
-    assert [await two.take(patience_s=0) for _ in range(3)] == [True, True, False]
-    assert (two.under_way, two.engaged, two.taken) == (2, 2, 2)
+    assert [await two.acquire(patience_s=0) for _ in range(3)] == [True, True, False]
+    assert (two.under_way, two.in_use, two.taken) == (2, 2, 2)
 
 
 async def test_who_waits_longest_is_next() -> None:
     one = slots(1)
-    await one.take(patience_s=0)
+    await one.acquire(patience_s=0)
     order: list[int] = []
 
     async def wait(number: int) -> None:
-        assert await one.take(patience_s=STILL_S)
+        assert await one.acquire(patience_s=STILL_S)
         order.append(number)
-        one.give()
+        one.release()
 
     waiting = [asyncio.create_task(wait(number)) for number in range(3)]
     await asyncio.sleep(0)
-    assert one.engaged == 4
-    one.give()
+    assert one.in_use == 4
+    one.release()
     await asyncio.gather(*waiting)
     assert order == [0, 1, 2]
-    assert (one.under_way, one.engaged) == (0, 0)
+    assert (one.under_way, one.in_use) == (0, 0)
 
 
 async def test_whoever_comes_later_does_not_overtake() -> None:
     one = slots(1)
-    await one.take(patience_s=0)
-    first = asyncio.create_task(one.take(patience_s=STILL_S))
+    await one.acquire(patience_s=0)
+    first = asyncio.create_task(one.acquire(patience_s=STILL_S))
     await asyncio.sleep(0)
-    one.give()
-    assert not await one.take(patience_s=0)
+    one.release()
+    assert not await one.acquire(patience_s=0)
     assert await first
 
 
 async def test_a_limit_that_grows_lets_more_in() -> None:
     one = slots(1)
-    await one.take(patience_s=0)
-    waiting = [asyncio.create_task(one.take(patience_s=STILL_S)) for _ in range(3)]
+    await one.acquire(patience_s=0)
+    waiting = [asyncio.create_task(one.acquire(patience_s=STILL_S)) for _ in range(3)]
     await asyncio.sleep(0)
     one.concurrency.limit = 3
-    one.give()
+    one.release()
     assert await asyncio.gather(*waiting)
     assert one.under_way == 3
 
@@ -69,12 +69,12 @@ async def test_no_place_is_lost_however_waits_end(seed: int) -> None:
 
     async def work() -> None:
         nonlocal most
-        if await few.take(patience_s=dice.choice([0.0, 0.001, 0.01])):
+        if await few.acquire(patience_s=dice.choice([0.0, 0.001, 0.01])):
             most = max(most, few.under_way)
             try:
                 await asyncio.sleep(dice.choice([0.0, 0.001]))
             finally:
-                few.give()
+                few.release()
 
     tasks = [asyncio.create_task(work()) for _ in range(60)]
     for task in tasks:
@@ -82,6 +82,6 @@ async def test_no_place_is_lost_however_waits_end(seed: int) -> None:
             await asyncio.sleep(0)
             task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert (few.under_way, few.engaged) == (0, 0)
+    assert (few.under_way, few.in_use) == (0, 0)
     assert most == 3
-    assert await few.take(patience_s=0)
+    assert await few.acquire(patience_s=0)

@@ -10,15 +10,15 @@ from core_simulation import CoreWorker
 from simulated_kafka import Kafka
 from world import LATE_MAX_S
 
-from sink.circuit_breaker import Circuit
+from sink.circuit_breaker import CircuitBreaker
 from sink.classify import NotExecuted
 from sink.wootric.operations import UpsertEndUser
-from stream.engine.checkpoint import Checkpoint, Unsaved
-from stream.engine.lanes import Lane, Pending, Work, merged, merges
-from stream.engine.partition_task import PartitionFlow
-from stream.engine.task_manager import Flow
+from stream.engine.checkpoint import Checkpoint, UncommittedChanges
+from stream.engine.lanes import Lane, PendingEvent, PendingRequest, merged, merges
+from stream.engine.partition_task import PartitionTask
+from stream.engine.task_manager import TaskManager
 from stream.kafka.protocol import Commit
-from stream.runtime.dispatcher import Sending
+from stream.runtime.dispatcher import Dispatcher
 from stream.runtime.processor import Processor
 from stream.state.ledger import EVENT
 
@@ -40,27 +40,29 @@ def always(value: object) -> Callable[..., object]:
 
 
 def no_intent(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(PartitionFlow, "restore", always([]))
+    patch.setattr(PartitionTask, "restore", always([]))
 
 
 def no_lease(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Flow, "may_send", always(True))
+    patch.setattr(TaskManager, "may_send", always(True))
 
 
 def no_re_emission(patch: pytest.MonkeyPatch) -> None:
     def aborted(worker: CoreWorker, checkpoint: Checkpoint) -> None:
         for partition, share in checkpoint.shares.items():
             flow = worker.flow.partitions.get(partition)
-            if flow is not None and flow.opening == share.opening:
+            if flow is not None and flow.assignment_epoch == share.assignment_epoch:
                 flow.unsaved.committed(share)
 
     patch.setattr(CoreWorker, "aborted", aborted)
 
 
 def no_dedupe(patch: pytest.MonkeyPatch) -> None:
-    get = Unsaved.get
+    get = UncommittedChanges.get
     patch.setattr(
-        Unsaved, "get", lambda unsaved, key: None if key.startswith(EVENT) else get(unsaved, key)
+        UncommittedChanges,
+        "get",
+        lambda unsaved, key: None if key.startswith(EVENT) else get(unsaved, key),
     )
 
 
@@ -73,54 +75,56 @@ def no_barrier(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_look(patch: pytest.MonkeyPatch) -> None:
-    delivery = PartitionFlow.delivery
+    delivery = PartitionTask.delivery
 
-    def blind(flow: PartitionFlow, work: Work, may_send: Callable[[], bool]) -> Any:
+    def blind(flow: PartitionTask, work: PendingRequest, may_send: Callable[[], bool]) -> Any:
         doubtful, work.in_doubt = work.in_doubt, False
         try:
             return delivery(flow, work, may_send)
         finally:
             work.in_doubt = doubtful
 
-    patch.setattr(PartitionFlow, "delivery", blind)
+    patch.setattr(PartitionTask, "delivery", blind)
 
 
 def no_claims(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Unsaved, "claimed", always(frozenset()))
+    patch.setattr(UncommittedChanges, "claimed", always(frozenset()))
 
 
 def no_remembered_doubt(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("stream.engine.end_user_cache.Users.forget", always(None))
+    patch.setattr("stream.engine.end_user_cache.EndUserCache.invalidate", always(None))
 
 
 def no_ownership(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        PartitionFlow, "holds", lambda flow, work: not flow.closed and work.lane.current is work
+        PartitionTask,
+        "has_in_flight",
+        lambda flow, work: not flow.closed and work.lane.current is work,
     )
 
 
 def no_opening(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        "stream.engine.task_manager.PartitionFlow.opening",
+        "stream.engine.task_manager.PartitionTask.assignment_epoch",
         property(lambda _: 0, lambda *_: None),
         raising=False,
     )
 
 
 def no_single_flight(patch: pytest.MonkeyPatch) -> None:
-    send = PartitionFlow._send
+    send = PartitionTask._send
 
-    def careless(flow: PartitionFlow, work: Work) -> None:
+    def careless(flow: PartitionTask, work: PendingRequest) -> None:
         send(flow, work)
         work.sending = False
 
-    patch.setattr(PartitionFlow, "_send", careless)
+    patch.setattr(PartitionTask, "_send", careless)
 
 
 def no_frozen_request(patch: pytest.MonkeyPatch) -> None:
     add = Lane.add
 
-    def joining(lane: Lane, event: Pending) -> None:
+    def joining(lane: Lane, event: PendingEvent) -> None:
         work, wanted = lane.current, event.operation
         late = work is not None and not lane.waiting and not event.replayed
         if late and isinstance(wanted, UpsertEndUser) and work and merges(work, wanted):
@@ -131,7 +135,7 @@ def no_frozen_request(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lane, "add", joining)
 
 
-def join(work: Work, event: Pending, wanted: UpsertEndUser) -> None:
+def join(work: PendingRequest, event: PendingEvent, wanted: UpsertEndUser) -> None:
     """Let an event ride in a work."""
     work.operation = merged(work.operation, wanted)
     work.members.append(event)
@@ -140,7 +144,7 @@ def join(work: Work, event: Pending, wanted: UpsertEndUser) -> None:
 def no_merge_barrier(patch: pytest.MonkeyPatch) -> None:
     add = Lane.add
 
-    def passing(lane: Lane, event: Pending) -> None:
+    def passing(lane: Lane, event: PendingEvent) -> None:
         wanted = event.operation
         for work in lane.waiting:
             if isinstance(wanted, UpsertEndUser) and merges(work, wanted):
@@ -152,8 +156,8 @@ def no_merge_barrier(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_commit_before_sending(patch: pytest.MonkeyPatch) -> None:
-    command, send = Processor._command, Sending.send
-    early: set[Work] = set()
+    command, send = Processor._send, Dispatcher.send
+    early: set[PendingRequest] = set()
 
     def hasty(processor: Processor, order: Any) -> None:
         command(processor, order)
@@ -161,28 +165,28 @@ def no_commit_before_sending(patch: pytest.MonkeyPatch) -> None:
             for share in order.checkpoint.shares.values():
                 for work in [work for work in share.releases if work not in early]:
                     early.add(work)
-                    send(processor._sending, work)
+                    send(processor._dispatcher, work)
 
-    def unless_sent(sending: Sending, work: Work) -> None:
+    def unless_sent(sending: Dispatcher, work: PendingRequest) -> None:
         if work in early:
             early.discard(work)
         else:
             send(sending, work)
 
-    patch.setattr(Processor, "_command", hasty)
-    patch.setattr(Sending, "send", unless_sent)
+    patch.setattr(Processor, "_send", hasty)
+    patch.setattr(Dispatcher, "send", unless_sent)
     patch.setattr(
-        Flow,
+        TaskManager,
         "may_send",
         lambda flow, work, _: (
             work.lane.partition in flow.partitions
-            and flow.partitions[work.lane.partition].holds(work)
+            and flow.partitions[work.lane.partition].has_in_flight(work)
         ),
     )
 
 
 def no_circuit(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Circuit, "forbid", always(False))
+    patch.setattr(CircuitBreaker, "open", always(False))
 
 
 def no_doubt(patch: pytest.MonkeyPatch) -> None:

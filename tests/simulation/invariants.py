@@ -26,12 +26,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import orjson
-from script import Script, Survey, name_of
+from scenario import Script, Survey, name_of
 
 from sink.wootric.operations import Operation, PageView, to_fields
 from stream.codec.dead_letter import DeadLetter
-from stream.engine.checkpoint import LedgerRecord, Share
-from stream.engine.prepare import Judged
+from stream.engine.checkpoint import LedgerRecord, PartitionCheckpoint
+from stream.engine.prepare import PreparedRecord
 from stream.record import Partition
 from stream.state.ledger import EVENT, EventOutcome, IntentEntry, decode, intent_key, read_event
 from stream.transform import Deliver, Skip
@@ -92,7 +92,7 @@ class Witness:
     _effects: Counter[tuple[Partition, str, str]] = field(default_factory=Counter)
     _claims: dict[int, tuple[Partition, str]] = field(default_factory=dict)
     _passed: Counter[Partition] = field(default_factory=Counter)
-    _events: dict[tuple[Partition, int], Judged] = field(default_factory=dict)
+    _events: dict[tuple[Partition, int], PreparedRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for event in self.script.events:
@@ -191,7 +191,12 @@ class Witness:
     # Transactions
 
     def committed(
-        self, worker: str, partition: Partition, before: int, share: Share, started_at: float
+        self,
+        worker: str,
+        partition: Partition,
+        before: int,
+        share: PartitionCheckpoint,
+        started_at: float,
     ) -> None:
         """See a partition's share of a transaction take effect."""
         self._rule(share.offset >= before, "offset went back [6]", share.offset, before)
@@ -260,14 +265,14 @@ class Witness:
         while number < len(events) and events[number].record.offset < offset:
             event = events[number]
             number += 1
-            if isinstance(event.verdict, Skip):
+            if isinstance(event.result, Skip):
                 continue
             receipt = fold.get(EVENT + event.event_id)
             self.require(
                 receipt is not None, "an offset passed what is not settled [1]", event.event_id
             )
-            if isinstance(event.verdict, Deliver):
-                self._seen(event.verdict.operation, receipt or b"")
+            if isinstance(event.result, Deliver):
+                self._seen(event.result.operation, receipt or b"")
         self._passed[partition] = number
 
     def _seen(self, operation: Operation, receipt: bytes) -> None:

@@ -15,7 +15,7 @@ from sink.wootric.operations import (
     PageView,
     UpsertEndUser,
 )
-from stream.engine.prepare import Judged, Refuse, Verdict
+from stream.engine.prepare import Invalid, PreparedRecord, Verdict
 from stream.record import Partition, Record
 from stream.state.ledger import EventOutcome
 from stream.transform import Deliver, Skip
@@ -27,18 +27,18 @@ USERS = {"ann": Partition("in", 0), "bob": Partition("in", 0), "cid": Partition(
 PARTITIONS = sorted(set(USERS.values()))
 
 Survey = CreateResponse | CreateDecline
-OutcomeOf: TypeAlias = Callable[[Judged], EventOutcome | None]
+OutcomeOf: TypeAlias = Callable[[PreparedRecord], EventOutcome | None]
 
 
 @dataclass(slots=True)
 class Script:
     """The input, in the order in which it lies in Kafka; a record's time is when it arrives."""
 
-    input: dict[Partition, list[Judged]]
+    input: dict[Partition, list[PreparedRecord]]
     ends: dict[Partition, int]
 
     @property
-    def events(self) -> Iterator[Judged]:
+    def events(self) -> Iterator[PreparedRecord]:
         """All of it."""
         return chain.from_iterable(self.input.values())
 
@@ -61,8 +61,8 @@ class Expected:
     letters: Counter[tuple[Partition, int]] = field(default_factory=Counter)
     receipts: set[tuple[Partition, str]] = field(default_factory=set)
 
-    def _take(self, event: Judged, user: str, outcome: OutcomeOf) -> None:
-        match event.verdict:
+    def _take(self, event: PreparedRecord, user: str, outcome: OutcomeOf) -> None:
+        match event.result:
             case Deliver(operation=UpsertEndUser() as wanted) if POISON in wanted.properties:
                 self._refuse(event)
             case Deliver(operation=UpsertEndUser() as wanted):
@@ -82,7 +82,7 @@ class Expected:
             case _:
                 self._refuse(event)
 
-    def _refuse(self, event: Judged) -> None:
+    def _refuse(self, event: PreparedRecord) -> None:
         self.letters[event.record.partition, event.record.offset] += 1
 
 
@@ -95,16 +95,16 @@ def expect(script: Script, outcome: OutcomeOf) -> Expected:
     expected = Expected()
     for event in script.events:
         name = (event.record.partition, event.event_id)
-        if name in expected.receipts or isinstance(event.verdict, Skip):
+        if name in expected.receipts or isinstance(event.result, Skip):
             continue
         expected.receipts.add(name)
         expected._take(event, user_of(event), outcome)
     return expected
 
 
-def user_of(event: Judged) -> str:
+def user_of(event: PreparedRecord) -> str:
     """Return whose event it is; what could not be judged is nobody's."""
-    return event.verdict.lane if isinstance(event.verdict, Deliver) else ""
+    return event.result.lane if isinstance(event.result, Deliver) else ""
 
 
 def name_of(survey: Survey) -> str:
@@ -115,7 +115,7 @@ def name_of(survey: Survey) -> str:
 def write(dice: Random) -> Script:
     """Return an input that arrives over a while."""
     script = Script({partition: [] for partition in PARTITIONS}, dict.fromkeys(PARTITIONS, 0))
-    earlier: dict[str, list[Judged]] = {user: [] for user in USERS}
+    earlier: dict[str, list[PreparedRecord]] = {user: [] for user in USERS}
     names = list(USERS)
     times = sorted(
         dice.choice((0.0, dice.random() * ARRIVAL_S)) for _ in range(dice.randint(8, 26))
@@ -135,7 +135,7 @@ def write(dice: Random) -> Script:
     return script
 
 
-def _event(dice: Random, user: str, number: int, record: Record) -> Judged:
+def _event(dice: Random, user: str, number: int, record: Record) -> PreparedRecord:
     verdict = _verdict(dice, user, number)
     time_ms = record.timestamp_ms
     replayed = dice.random() < 0.08 and isinstance(verdict, Deliver)
@@ -147,23 +147,23 @@ def _event(dice: Random, user: str, number: int, record: Record) -> Judged:
         if isinstance(verdict.operation, UpsertEndUser):
             again = UpsertEndUser(external_id=user, properties={f"again{number}": str(number)})
             verdict = Deliver(operation=again, lane=user)
-    return Judged(
+    return PreparedRecord(
         record=record,
         event_id=name,
         message_id=message_id,
-        verdict=verdict,
+        result=verdict,
         time_ms=time_ms,
         replayed=replayed,
     )
 
 
-def _again(twin: Judged, event: Judged) -> Judged:
+def _again(twin: PreparedRecord, event: PreparedRecord) -> PreparedRecord:
     """Return a second record with the name of an earlier one."""
-    return Judged(
+    return PreparedRecord(
         record=event.record,
         event_id=twin.event_id,
         message_id=twin.message_id,
-        verdict=twin.verdict,
+        result=twin.result,
         time_ms=twin.time_ms,
         replayed=twin.replayed,
     )
@@ -175,7 +175,7 @@ def _verdict(dice: Random, user: str, number: int) -> Verdict:
         case 0:
             return Skip("unsupported_type")
         case 1:
-            return Refuse("undecodable", "")
+            return Invalid("undecodable", "")
         case kind:
             return Deliver(operation=_operation(dice, user, number, kind), lane=user)
 
