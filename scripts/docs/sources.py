@@ -152,7 +152,7 @@ def _metrics(catalogue: Any) -> Iterator[Metric]:
 
 def log_events() -> list[tuple[str, str, str, str]]:
     """Return (event, level, when, what to do) of every log event."""
-    return [(event.name, event.level, event.when, event.then) for event in EVENTS]
+    return [(event.name, event.level, event.description, event.action) for event in EVENTS]
 
 
 def skips() -> Mapping[str, str]:
@@ -262,7 +262,7 @@ def test_names() -> set[str]:
 
 def of_tests(module: str, attribute: str) -> Any:
     """Return what a module beside the tests defines."""
-    for folder in ("tests", "tests/model"):
+    for folder in ("tests/fixtures", "tests/model"):
         if str(ROOT / folder) not in sys.path:
             sys.path.append(str(ROOT / folder))
     return getattr(importlib.import_module(module), attribute)
