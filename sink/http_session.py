@@ -209,8 +209,7 @@ class _GatedRequest(aiohttp.ClientRequest):
             self.attempt.depart()
         except _WithheldError as error:
             if conn.protocol is not None:
-                conn.protocol.set_exception(error)  # what waits for the answer hears of it
-            conn.close()
+                conn.protocol.set_exception(error)  # who reads the answer hears of it, and closes
             return
         await super().write_bytes(writer, conn, content_length)
 
