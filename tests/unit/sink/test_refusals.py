@@ -14,6 +14,8 @@ NOT_FOUND = (
     b'{"type":"error_list","errors":[{"status":"record_not_found",'
     b'"message":"The record could not be found","field":null}]}'
 )
+DEPTH = 100_000
+"""Deeper than any Python reads."""
 NOT_VALID = b'{"errors":[{"message":"page does not have a valid value"}]}'
 
 
@@ -153,7 +155,7 @@ def test_a_token_is_refused_for_one_of_the_standards_reasons(body: bytes | None,
 
 def test_an_error_that_is_nested_too_deeply_keeps_its_bytes() -> None:
     """It was answered all the same: the request is refused, and not in doubt."""
-    body = b'{"errors":[' + b"[" * 1_000 + b"]" * 1_000 + b"]}"
+    body = b'{"errors":[' + b"[" * DEPTH + b"]" * DEPTH + b"]}"
     assert replies.message(body) is None
     assert replies.reason(422, body) == "validation"
     assert replies.detail(body).startswith('{"errors":[[')
