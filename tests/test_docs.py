@@ -354,6 +354,10 @@ def _all_files() -> list[str]:
     return [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if not hidden & set(path.parts)]
 
 
+OF_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+"""What make tells the commands that it runs: another make prints where it is then."""
+
+
 async def execute(step: Step, clone: Path, environment: dict[str, str]) -> str:
     commands = clone / ".commands"
     stamps = f"BIN={commands} LOCKED={commands}/locked READY={commands}/ready"
@@ -361,7 +365,7 @@ async def execute(step: Step, clone: Path, environment: dict[str, str]) -> str:
         *("bash", "-c", step.command.replace("make ", f"make {stamps} ", 1)),
         cwd=clone,
         env={
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in OF_MAKE},
             "PATH": f"{commands}:{os.environ['PATH']}",
             "PYTHONPATH": str(clone),
             "COLUMNS": "110",
