@@ -402,8 +402,11 @@ async def test_a_console_block_prints_what_it_says(block, clone):
 @pytest.mark.kafka
 @pytest.mark.parametrize(
     "block",
-    [one for one in BLOCKS if "kafka" in one.needs and "stack" not in one.needs],
-    ids=lambda block: block.name,
+    [
+        pytest.param(one, id=one.name, marks=[pytest.mark.slow] * (one.name != "README.md 1"))
+        for one in BLOCKS
+        if "kafka" in one.needs and "stack" not in one.needs
+    ],
 )
 async def test_a_console_block_on_kafka_prints_what_it_says(block, clone):
     """It starts a Kafka of its own."""

@@ -34,6 +34,7 @@ def demo(servers: str, folder: Path, *arguments: str) -> tuple[int, str, str]:
     return process.returncode, out.read_text(), err.read_text()
 
 
+@pytest.mark.slow  # the README has it as well
 def test_the_demo_kills_a_worker_twice_and_agrees(bootstrap_servers: str, tmp_path: Path) -> None:
     """The report is on stdout, its last line the verdict; the exit code says the same."""
     code, out, err = demo(bootstrap_servers, tmp_path, "--events", "1500")
