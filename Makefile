@@ -10,7 +10,6 @@ READY := $(VENV)/.ready
 # What needs no Kafka and no tool, but for the long ones of the simulation; what is new is in it by itself.
 FAST := tests/unit tests/contract tests/model tests/simulation $(wildcard tests/test_*.py) \
 	-m "not deploy and not slow and not kafka" \
-	--deselect=tests/simulation/test_simulation.py::test_every_schedule \
 	--deselect=tests/simulation/test_simulation.py::test_the_schedules
 
 .DEFAULT_GOAL := help

@@ -3,6 +3,7 @@
 `make simulate` runs as many as one likes; a schedule that fails says how to see it again.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from interleavings import KINDS, first_failure, run, silent
 from safeguards import SIMULATION, shown_by
 from world import Settings
 
-SCHEDULES = {"core": 2_000, "service": 200}
+FAST = os.environ.get("WOOTRIC_TESTS") == "fast"
+SCHEDULES = {"core": 200, "service": 20} if FAST else {"core": 2_000, "service": 200}
 SCHEDULES_OF_ALL = {"core": 20_000, "service": 2_000}
-"""How many each command runs: `make test` and `make test-all`."""
+"""How many each command runs: `make test-fast`, `make test` and `make test-all`."""
 MUTANT_SCHEDULES_MAX = 3_000
 
 
