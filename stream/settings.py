@@ -66,23 +66,23 @@ class KafkaSettings(Section):
         ge=3600,
         description="Seconds for which a messageId is remembered; longer than the input is kept.",
     )
-    cycle_max_s: float = Field(
+    commit_interval_s: float = Field(
         0.25, gt=0, le=5, description="Seconds between transactions while anything is under way."
     )
-    unsettled_records_max: int = Field(
+    in_flight_records_max: int = Field(
         10_000, ge=100, description="Events in memory, over all partitions."
     )
-    unsettled_bytes_max: int = Field(
+    in_flight_bytes_max: int = Field(
         32 * 1024 * 1024,
         ge=1024 * 1024,
         description="Bytes of their records; what is made of them takes several times as much.",
     )
-    unsettled_span_max: int = Field(
+    offset_gap_max: int = Field(
         100_000,
         ge=100,
         description="How far a partition is read beyond its lowest unsettled event.",
     )
-    dead_letters_max: int = Field(
+    dead_letter_limit: int = Field(
         1_000,
         ge=0,
         description="Dead letters among the last twice as many events of a partition that stop it "
@@ -91,7 +91,7 @@ class KafkaSettings(Section):
     dead_letter_pause_s: float = Field(
         300.0, gt=0, description="Seconds for which such a partition stands still."
     )
-    revoke_wait_s: float = Field(
+    revoke_timeout_s: float = Field(
         3.0, gt=0, description="Seconds to finish what is under way when partitions are given away."
     )
     properties: dict[str, Any] = Field(
@@ -197,7 +197,7 @@ class SchemaRegistrySettings(Section):
         description="Whether `bridge` and `publish` register their schema, or only look it up.",
     )
     timeout_s: float = Field(5.0, gt=0, le=60, description="Seconds for one request to it.")
-    unknown_wait_s: float = Field(
+    unknown_id_timeout_s: float = Field(
         300.0,
         ge=0,
         description="Seconds after which records with an id that the registry does not know become "
@@ -222,7 +222,7 @@ class BridgeSettings(Section):
     previous_secret: SecretStr | None = Field(
         None, min_length=1, description="A second secret that counts as well, during a rotation."
     )
-    batches: Batches = Field(
+    unsigned_batch_items: Batches = Field(
         Batches.REJECT,
         description="Arrays of which only the first event is signed: `reject` or `accept`.",
     )

@@ -83,9 +83,9 @@ class Settings(_Environment):
 
     @model_validator(mode="after")
     def _times_fit(self) -> Self:
-        if self.kafka.cycle_max_s * 4 > self.wootric.lease_s:
+        if self.kafka.commit_interval_s * 4 > self.wootric.lease_s:
             raise ValueError(
-                "WOOTRIC__LEASE_S must be at least four times KAFKA__CYCLE_MAX_S, "
+                "WOOTRIC__LEASE_S must be at least four times KAFKA__COMMIT_INTERVAL_S, "
                 "or no request could be sent in time"
             )
         return self

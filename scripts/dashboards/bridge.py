@@ -8,10 +8,10 @@ BRIDGE = Dashboard(
     rows=[
         [
             stat(
-                "Kafka away",
+                "Kafka unavailable",
                 "Above 0 Segment is told 503 and keeps its events.",
                 "short",
-                "max(wootric_bridge_kafka_away{$scope})",
+                "max(1 - wootric_bridge_kafka_up{$scope})",
                 red_above=1,
             ),
             stat(

@@ -85,13 +85,13 @@ EXACTLY_ONCE = Dashboard(
                 title="Doubts resolved",
                 says="How they ended; in_doubt means looked at again later.",
                 unit="reqps",
-                queries={"{{resolution}}": rate("wootric_in_doubt_resolved_total", "resolution")},
+                queries={"{{result}}": rate("wootric_in_doubt_checks_total", "result")},
             ),
             Panel(
                 title="Values left out",
                 says="Delivered without a value that could not be read.",
                 unit="reqps",
-                queries={"{{note}}": rate("wootric_values_left_out_total", "note")},
+                queries={"{{note}}": rate("wootric_invalid_fields_total", "note")},
             ),
         ],
         [

@@ -77,7 +77,7 @@ GROUP = Dashboard(
                 title="Letters kept",
                 says="Offsets that the dead-letter and the parked topic span.",
                 unit="short",
-                queries={"{{topic}}": "wootric_group_letters_offsets{$scope}"},
+                queries={"{{topic}}": "wootric_group_dead_letter_offsets{$scope}"},
             ),
             Panel(
                 title="Measurements that failed",

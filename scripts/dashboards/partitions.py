@@ -70,7 +70,7 @@ PARTITIONS = Dashboard(
                 title="Bytes consumed",
                 says="Values of the records read.",
                 unit="Bps",
-                queries={"{{topic}}": rate("wootric_consumed_bytes_total", "topic")},
+                queries={"{{topic}}": rate("wootric_records_consumed_bytes_total", "topic")},
             ),
         ],
         [
@@ -100,7 +100,7 @@ PARTITIONS = Dashboard(
                 title="Restores under way",
                 says="Records of the ledger that are still to be read.",
                 unit="short",
-                queries={"{{instance}}": "wootric_restore_left_records{$scope}"},
+                queries={"{{instance}}": "wootric_restore_remaining_records{$scope}"},
             ),
             Panel(
                 title="Restores",

@@ -11,7 +11,7 @@ RUNTIME = Dashboard(
                 title="Where the loop's time goes",
                 says="Share of a second that the event loop spends on each step.",
                 unit="percentunit",
-                queries={"{{state}}": rate("wootric_loop_seconds_total", "state")},
+                queries={"{{state}}": rate("wootric_event_loop_seconds_total", "state")},
                 stacked=True,
             ),
             Panel(
@@ -19,7 +19,9 @@ RUNTIME = Dashboard(
                 says="Near 1 the worker is at its limit: add workers.",
                 unit="percentunit",
                 queries={
-                    "{{instance}}": rate("wootric_loop_seconds_total", "instance", 'state!="idle"')
+                    "{{instance}}": rate(
+                        "wootric_event_loop_seconds_total", "instance", 'state!="idle"'
+                    )
                 },
             ),
         ],

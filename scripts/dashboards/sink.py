@@ -51,7 +51,7 @@ SINK = Dashboard(
                 title="Under way",
                 says="Deliveries in the sink; at its limit Wootric is the bound.",
                 unit="short",
-                queries={"{{instance}}": "wootric_sink_in_flight_requests{$scope}"},
+                queries={"{{instance}}": "wootric_sink_in_flight_deliveries{$scope}"},
             ),
             Panel(
                 title="Throttled",

@@ -37,7 +37,7 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
         "check the producer",
     ),
     ("rejected", "unknown_schema"): (
-        "no schema of this fingerprint is in `schemas/avro/`, or the registry did not know the id for `SCHEMA_REGISTRY__UNKNOWN_WAIT_S`",
+        "no schema of this fingerprint is in `schemas/avro/`, or the registry did not know the id for `SCHEMA_REGISTRY__UNKNOWN_ID_TIMEOUT_S`",
         "add or register the schema, replay",
     ),
     ("rejected", "no_registry"): (

@@ -16,7 +16,7 @@ def settings() -> str:
         "All settings come from the environment. An unknown name that begins with one of the "
         "prefixes stops the start, and the message suggests the right name.\n\n"
         "`WOOTRIC__ACCOUNT_TOKEN` is required, and either client id and secret or user name and "
-        "password. `WOOTRIC__LEASE_S` must be at least four times `KAFKA__CYCLE_MAX_S`.\n\n"
+        "password. `WOOTRIC__LEASE_S` must be at least four times `KAFKA__COMMIT_INTERVAL_S`.\n\n"
         "**Files.** Settings marked with † may be in a file: append `_FILE` to the name and give "
         "the path. See [rotate secrets](../how-to/operate/rotate-secrets.md)."
     ]
@@ -105,7 +105,7 @@ def outcomes() -> str:
         "`x-reason`: see [dead letters and parked events](letters.md).",
         table(("outcome", "reason", "meaning", "what to do"), body),
         "A `createdAt` that cannot be read does not reject its event: the profile is sent without "
-        'it, and `wootric_values_left_out_total{note="invalid_created_at"}` counts it.',
+        'it, and `wootric_invalid_fields_total{note="invalid_created_at"}` counts it.',
     )
 
 

@@ -22,7 +22,7 @@ HALTS: Mapping[str, tuple[str, str]] = {
         "no: upgrade to that version",
     ),
     "dead_letters": (
-        "most of the last events became dead letters (`KAFKA__DEAD_LETTERS_MAX`)",
+        "most of the last events became dead letters (`KAFKA__DEAD_LETTER_LIMIT`)",
         "yes, after `KAFKA__DEAD_LETTER_PAUSE_S`",
     ),
     "registry_away": (
@@ -31,11 +31,11 @@ HALTS: Mapping[str, tuple[str, str]] = {
     ),
     "unknown_schema": (
         "the schema registry does not know a record's schema id",
-        "yes, when the schema is registered; after `SCHEMA_REGISTRY__UNKNOWN_WAIT_S` its records "
+        "yes, when the schema is registered; after `SCHEMA_REGISTRY__UNKNOWN_ID_TIMEOUT_S` its records "
         "become dead letters",
     ),
     "overstretched": (
-        "`KAFKA__UNSETTLED_SPAN_MAX` records were read past one that still waits",
+        "`KAFKA__OFFSET_GAP_MAX` records were read past one that still waits",
         "yes, when that one is settled",
     ),
 }
@@ -47,7 +47,7 @@ ANSWERS: Mapping[str, str] = {
     "media_type": "the content type is not `application/json` in UTF-8",
     "encoding": "the content encoding is neither gzip nor identity",
     "signature": "`X-Signature` is missing or does not match, or an array is signed by its first "
-    "event only (`BRIDGE__BATCHES`)",
+    "event only (`BRIDGE__UNSIGNED_BATCH_ITEMS`)",
     "too_large": "the body, or what it unpacks to, is larger than 500 KB, or has more than 2,500 events",
     "too_slow": "the body did not arrive within `BRIDGE__BODY_TIMEOUT_S`",
     "broken_off": "the body ended before its declared length",

@@ -40,7 +40,7 @@ async def serve_webhook(settings: BridgeOnly) -> None:
     ended = _until_signalled()
     bridge, config = settings.bridge, kafka_config(settings.kafka, stays=True)
     secrets = lasting(lambda: shared_secrets(load_bridge().bridge), first=shared_secrets(bridge))
-    verifier = Verifier(secrets, bridge.batches)
+    verifier = Verifier(secrets, bridge.unsigned_batch_items)
     record_bytes_max = await asyncio.to_thread(preflight_bridge, config)
     header = await header_for(settings.schema_registry, config.topic)
     metrics, budget = BridgeMetrics(), ByteBudget(bridge.in_flight_bytes_max)
@@ -51,7 +51,7 @@ async def serve_webhook(settings: BridgeOnly) -> None:
         failed=partial(_end, ended),
     )
     metrics.bytes_in_flight.set_function(lambda: budget.used)
-    metrics.kafka_away.set_function(lambda: float(producer.away))
+    metrics.kafka_up.set_function(lambda: float(not producer.away))
     webhook = Webhook(
         verifier=verifier,
         header=header,

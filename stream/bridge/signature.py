@@ -70,7 +70,7 @@ class Verifier:
             raise RequestRejectedError(
                 "signature",
                 "the signature covers the first event of the array only: let Segment send one "
-                "event a request, or set BRIDGE__BATCHES=accept",
+                "event a request, or set BRIDGE__UNSIGNED_BATCH_ITEMS=accept",
             )
 
     def _covers(self, signature: bytes, text: bytes) -> bool:

@@ -135,7 +135,7 @@ def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, Non
         code = end.exit_code
     except Exception as error:  # a traceback would have its words: a person's, perhaps
         log = structlog.get_logger()
-        log.exception("defect", error=type(error).__name__)
+        log.exception("unhandled_error", error=type(error).__name__)
         code = EXIT_FAILED
     _leave(code)
 
@@ -450,7 +450,7 @@ def _print(findings: "Sequence[Finding]", *, as_json: bool) -> None:
         _write({"ok": ok, "findings": [asdict(finding) for finding in findings]})
     else:
         for finding in findings:
-            typer.echo(f"{'ok  ' if finding.ok else 'MEND'}  {finding.topic}  {finding.text}")
+            typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.topic}  {finding.text}")
     if not ok:
         raise typer.Exit(EXIT_FAILED)
 

@@ -71,7 +71,7 @@ class PartitionTask:
         self.releasing = True
         self.closed = False
         self.fenced_at = NOT_SCHEDULED
-        self.brake = DeadLetterLimit(limits.dead_letters_max)
+        self.brake = DeadLetterLimit(limits.dead_letter_limit)
         self.under_way = 0
         self.unsettled_bytes = 0
         """The bytes of the records that no committed transaction has settled."""
@@ -106,7 +106,7 @@ class PartitionTask:
 
         An intent that still lacks one of its events lets reading go on until that is found.
         """
-        return not self._awaiting and self.offsets.span > self._limits.unsettled_span_max
+        return not self._awaiting and self.offsets.span > self._limits.offset_gap_max
 
     @property
     def awaiting_replay(self) -> bool:

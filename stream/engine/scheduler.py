@@ -153,8 +153,8 @@ class EngineConfig:
     ``lease_s``: an attempt starts within this time of its last committed fence.
     ``takeover_wait_s``: how long a lane that another worker left in doubt stays closed.
     ``quiet_s``: the same after an attempt of our own, from the last moment it was sent.
-    ``unsettled_span_max``: how far offsets may run ahead of the lowest unsettled one.
-    ``dead_letters_max``: how many dead letters, among the last twice as many events, stop a
+    ``offset_gap_max``: how far offsets may run ahead of the lowest unsettled one.
+    ``dead_letter_limit``: how many dead letters, among the last twice as many events, stop a
     partition; 0 is never. ``letter_bytes_max``: what a dead letter may hold of its record.
     """
 
@@ -162,8 +162,8 @@ class EngineConfig:
     takeover_wait_s: float
     quiet_s: float
     unchanged_resend_after_s: float
-    unsettled_span_max: int
-    dead_letters_max: int
+    offset_gap_max: int
+    dead_letter_limit: int
     letter_bytes_max: int
     resend_pages: bool
     app_version: str

@@ -276,7 +276,7 @@ class ConsumerThread(threading.Thread):
                 f"worker needs its own ({why})"
             )
         self._refused_at = now
-        log.warning("joining_anew", error=why)
+        log.warning("rejoining_group", error=why)
         self._lose(list(self._owned))
         self._close_clients(self._consumer.close)
         self._consumer = self._new_consumer()

@@ -22,7 +22,7 @@ OFFSET_ERRORS = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_
 
 def log_client_error(error: KafkaError) -> None:
     """Log what a client reports of connections and logins. It is a client's ``error_cb``."""
-    log.warning("consumer_error", error=error.name(), detail=error.str())
+    log.warning("kafka_client_error", error=error.name(), detail=error.str())
 
 
 def startup_error_for(error: Exception) -> StartupError | None:

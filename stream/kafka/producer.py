@@ -285,9 +285,9 @@ class AsyncProducer:
 
     def _note(self, error: str) -> None:
         if error and not self.away:
-            log.warning("kafka_away", error=error)
+            log.warning("kafka_unavailable", error=error)
         elif self.away and not error:
-            log.info("kafka_back")
+            log.info("kafka_recovered")
         self.away = bool(error)
 
     async def _acknowledged(self, records: Sequence[tuple[bytes | None, bytes]]) -> str:

@@ -349,6 +349,6 @@ class PartitionRestore:
         names = {stamp.instance for stamp in stamps if stamp is not None}
         ghosts = names - self._group.living() - {self._config.instance_id}
         for ghost in ghosts:
-            log.info("fencing_instance_that_is_gone", gone=ghost)
+            log.info("fencing_dead_instance", gone=ghost)
             fence(self._config, ghost)
         self._ghosts_fenced = bool(ghosts)

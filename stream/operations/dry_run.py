@@ -87,8 +87,8 @@ class Rehearsing:
         self._now = 0.0
         self._details: dict[str, str] = {}
         self._waiting: dict[tuple[int, int], PendingEvent] = {}
-        self._records_max = settings.kafka.unsettled_records_max
-        self._bytes_max = settings.kafka.unsettled_bytes_max
+        self._records_max = settings.kafka.in_flight_records_max
+        self._bytes_max = settings.kafka.in_flight_bytes_max
         self._judge = judging(settings.wootric, schema_fetcher(settings.schema_registry))
         self._flow = TaskManager(limits(settings), settled=self._settled)
         self._rehearsal = RecordingTransport()

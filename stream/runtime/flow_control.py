@@ -36,16 +36,16 @@ class FlowController:
         flow: TaskManager,
         observer: Observer,
         *,
-        unsettled_records_max: int,
-        unsettled_bytes_max: int,
+        in_flight_records_max: int,
+        in_flight_bytes_max: int,
         dead_letter_pause_s: float,
         missing: MissingSchema | None,
         clock: Callable[[], float],
     ) -> None:
         self._flow = flow
         self._observer = observer
-        self._unsettled_records_max = unsettled_records_max
-        self._unsettled_bytes_max = unsettled_bytes_max
+        self._unsettled_records_max = in_flight_records_max
+        self._unsettled_bytes_max = in_flight_bytes_max
         self._dead_letter_pause_s = dead_letter_pause_s
         self._clock = clock
         self._schema_waits = SchemaWaitQueue(missing)

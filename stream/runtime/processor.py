@@ -69,12 +69,12 @@ AFTER_ABORT_S_MAX = 1.0
 class ProcessorConfig:
     """The loop's own bounds; times in seconds."""
 
-    cycle_max_s: float
+    commit_interval_s: float
     in_flight_max: int
-    unsettled_records_max: int
-    unsettled_bytes_max: int
+    in_flight_records_max: int
+    in_flight_bytes_max: int
     dead_letter_pause_s: float
-    revoke_wait_s: float
+    revoke_timeout_s: float
     drain_wait_s: float
 
 
@@ -116,7 +116,7 @@ class Processor:
             sink,
             observer,
             in_flight_max=pace.in_flight_max,
-            look_ahead_s=pace.cycle_max_s * CYCLES_AHEAD,
+            look_ahead_s=pace.commit_interval_s * CYCLES_AHEAD,
             clock=clock,
             now_ms=self._now_ms,
             settled=self._request_tick,
@@ -127,8 +127,8 @@ class Processor:
         self._flow_control = FlowController(
             flow,
             observer,
-            unsettled_records_max=pace.unsettled_records_max,
-            unsettled_bytes_max=pace.unsettled_bytes_max,
+            in_flight_records_max=pace.in_flight_records_max,
+            in_flight_bytes_max=pace.in_flight_bytes_max,
             dead_letter_pause_s=pace.dead_letter_pause_s,
             missing=missing,
             clock=clock,
@@ -215,7 +215,9 @@ class Processor:
                     self._flow.partitions[partition].unsaved.state.trim(offset)
             case RevocationStarted(partitions):
                 self._observer.rebalanced("revoked", len(self._assignments) - len(partitions))
-                self._begin_drain(tuple(partitions), self._pace.revoke_wait_s, FinishRevocation())
+                self._begin_drain(
+                    tuple(partitions), self._pace.revoke_timeout_s, FinishRevocation()
+                )
             case PartitionsLost(partitions):
                 self._close(partitions)
                 self._observer.rebalanced("lost", len(self._assignments))
@@ -343,12 +345,14 @@ class Processor:
         if self._member is not None:
             self._member.busy = self._flow.unsettled > 0
         self._schedule_tick(
-            min(now + self._pace.cycle_max_s, due if due is not None else float("inf"))
+            min(now + self._pace.commit_interval_s, due if due is not None else float("inf"))
         )
         if self._committing is not None or not self._flow.partitions:
             return
         capacity = ReleaseBudget(0, 0) if self._leaving else self._dispatcher.capacity()
-        fence_due = self._flow.under_way and now >= self._fenced_at + self._pace.cycle_max_s / 2
+        fence_due = (
+            self._flow.under_way and now >= self._fenced_at + self._pace.commit_interval_s / 2
+        )
         if not fence_due and not self._flow.has_news(capacity):
             return
         if now < self._next_commit_at:

@@ -76,8 +76,8 @@ async def serve(settings: Settings) -> None:
         metrics,
         vitals,
         flow,
-        records_limit=kafka.unsettled_records_max,
-        bytes_limit=kafka.unsettled_bytes_max,
+        records_limit=kafka.in_flight_records_max,
+        bytes_limit=kafka.in_flight_bytes_max,
         polled_at=lambda: member.polled_at,
     )
     tracer = tracing(settings)
@@ -206,8 +206,8 @@ def limits(settings: Settings, letter_bytes_max: int = LETTER_BYTES_DEFAULT) -> 
         takeover_wait_s=wootric.lease_s + wootric.request_timeout_s + wootric.quiet_period_s,
         quiet_s=wootric.quiet_period_s,
         unchanged_resend_after_s=wootric.unchanged_resend_after_s,
-        unsettled_span_max=settings.kafka.unsettled_span_max,
-        dead_letters_max=settings.kafka.dead_letters_max,
+        offset_gap_max=settings.kafka.offset_gap_max,
+        dead_letter_limit=settings.kafka.dead_letter_limit,
         letter_bytes_max=letter_bytes_max,
         resend_pages=wootric.in_doubt_pages is InDoubtPages.RESEND,
         app_version=__version__,
@@ -218,12 +218,12 @@ def limits(settings: Settings, letter_bytes_max: int = LETTER_BYTES_DEFAULT) -> 
 def pace(settings: Settings) -> ProcessorConfig:
     """Return the loop's bounds."""
     return ProcessorConfig(
-        cycle_max_s=settings.kafka.cycle_max_s,
+        commit_interval_s=settings.kafka.commit_interval_s,
         in_flight_max=settings.wootric.in_flight_max,
-        unsettled_records_max=settings.kafka.unsettled_records_max,
-        unsettled_bytes_max=settings.kafka.unsettled_bytes_max,
+        in_flight_records_max=settings.kafka.in_flight_records_max,
+        in_flight_bytes_max=settings.kafka.in_flight_bytes_max,
         dead_letter_pause_s=settings.kafka.dead_letter_pause_s,
-        revoke_wait_s=settings.kafka.revoke_wait_s,
+        revoke_timeout_s=settings.kafka.revoke_timeout_s,
         drain_wait_s=settings.wootric.request_timeout_s + settings.kafka.transaction_timeout_s,
     )
 

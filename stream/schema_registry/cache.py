@@ -45,7 +45,7 @@ class SchemaCache:
         self,
         client: RegistryClient,
         *,
-        unknown_wait_s: float,
+        unknown_id_timeout_s: float,
         changed: Callable[[], None] = lambda: None,
         waiting: Callable[[SchemaWait], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
@@ -53,7 +53,7 @@ class SchemaCache:
         self.changed = changed
         self.waiting = waiting
         self._client = client
-        self._unknown_wait_s = unknown_wait_s
+        self._unknown_wait_s = unknown_id_timeout_s
         self._clock = clock
         self._known: dict[int, Schema | DecodeError] = {}
         self._wanted: dict[int, float | None] = {}
@@ -146,7 +146,7 @@ class SchemaCache:
 
     def _give_up(self, schema_id: int, now: float) -> None:
         if schema_id not in self._given_up:
-            log.error("schema_given_up", schema_id=schema_id)
+            log.error("schema_unknown", schema_id=schema_id)
         self._given_up[schema_id] = now
         if len(self._given_up) > GIVEN_UP_MAX:
             del self._given_up[next(iter(self._given_up))]

@@ -54,7 +54,7 @@ async def writer_header(client: RegistryClient, subject: str, *, register: bool)
         _refuse(subject, str(error))
     except RegistryUnavailableError as error:
         raise StartupError(f"the schema registry: {error}", exit_code=69) from error
-    log.info("schema_of_ours", subject=subject, schema_id=schema_id)
+    log.info("schema_id", subject=subject, schema_id=schema_id)
     return confluent_header(schema_id)
 
 
@@ -68,7 +68,7 @@ async def _register(client: RegistryClient, subject: str, text: str) -> int:
     try:
         return await client.look_up(subject, text)
     except NotRegisteredError:
-        log.info("schema_is_new", subject=subject)
+        log.info("schema_not_registered", subject=subject)
     try:
         if not await client.is_compatible(subject, text):
             _refuse(subject, "it is not compatible with the latest version")
@@ -101,7 +101,7 @@ async def learn_subject(client: RegistryClient, schemas: SchemaCache, subject: s
     except NotRegisteredError:
         log.info("subject_is_empty", subject=subject)
     except RegistryUnavailableError as error:
-        log.warning("registry_away", error=str(error))
+        log.warning("registry_unavailable", error=str(error))
 
 
 def check_compatibility(registered: Registered, subject: str) -> None:
@@ -148,7 +148,7 @@ async def registered_schemas(
         yield None
         return
     async with registry_client(settings) as client:
-        schemas = SchemaCache(client, unknown_wait_s=settings.unknown_wait_s)
+        schemas = SchemaCache(client, unknown_id_timeout_s=settings.unknown_id_timeout_s)
         await learn_subject(client, schemas, subject_of(settings, topic))
         try:
             yield schemas

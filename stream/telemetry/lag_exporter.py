@@ -53,7 +53,7 @@ class LagMetrics:
         self.members = self._gauge("members", "Members of the group. Worry at 0.")
         self.state = self._gauge("state", "1 for the state that the group is in.", "state")
         self.letters = self._gauge(
-            "letters_offsets",
+            "dead_letter_offsets",
             "Offsets that the dead-letter and the parked topic span; a little above their records.",
             "topic",
         )

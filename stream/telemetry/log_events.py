@@ -34,9 +34,9 @@ EVENTS = (
         "A partition stands still, for the `reason` that `detail` explains.",
         "what `detail` says",
     ),
-    LogEvent("partition_goes_on", "info", "A halted partition reads on.", "nothing"),
+    LogEvent("partition_resumed", "info", "A halted partition reads on.", "nothing"),
     LogEvent(
-        "defect",
+        "unhandled_error",
         "error",
         "Something that nobody foresaw ends the process: `error`, and `exception` the way there.",
         "report it",
@@ -123,14 +123,14 @@ EVENTS = (
         "look at the brokers",
     ),
     LogEvent(
-        "consumer_error",
+        "kafka_client_error",
         "warning",
         "Kafka's client reports trouble that it gets over by itself: `error` is its word, `detail` "
         "says where and why.",
         "nothing; for minutes: look at the brokers",
     ),
     LogEvent(
-        "joining_anew",
+        "rejoining_group",
         "warning",
         "The group refuses the worker's client for good (`error`): another one joins, and its "
         "partitions are restored.",
@@ -150,7 +150,7 @@ EVENTS = (
         "nothing",
     ),
     LogEvent(
-        "state_store_fresh",
+        "state_store_rebuilt",
         "warning",
         "A store below STATE__DIR is no use and is made anew: it is `corrupt`, `foreign`, "
         "`ahead`, `behind` or `stale` (`reason`).",
@@ -190,7 +190,7 @@ EVENTS = (
         "nothing; again: replace the disk",
     ),
     LogEvent(
-        "fencing_instance_that_is_gone",
+        "fencing_dead_instance",
         "info",
         "A dead worker's open transaction is ended, so that nobody waits for it.",
         "nothing",
@@ -212,7 +212,7 @@ EVENTS = (
         "look at the brokers and at rights",
     ),
     LogEvent(
-        "registry_away",
+        "registry_unavailable",
         "warning",
         "The schema registry did not answer at the start: records in its framing wait for it.",
         "look at the registry and at SCHEMA_REGISTRY__…",
@@ -222,24 +222,22 @@ EVENTS = (
     ),
     LogEvent("schema_found", "info", "The registry has told a schema by its id.", "nothing"),
     LogEvent(
-        "schema_given_up",
+        "schema_unknown",
         "error",
-        "The registry did not know an id for SCHEMA_REGISTRY__UNKNOWN_WAIT_S: its records become "
-        "dead letters.",
+        "The registry did not know an id for SCHEMA_REGISTRY__UNKNOWN_ID_TIMEOUT_S: its records "
+        "become dead letters.",
         "find who writes with it; register the schema, replay",
     ),
-    LogEvent(
-        "schema_of_ours", "info", "The id that our own schema has in the registry.", "nothing"
-    ),
-    LogEvent("schema_is_new", "info", "Our schema is not registered yet.", "nothing"),
+    LogEvent("schema_id", "info", "The id that our own schema has in the registry.", "nothing"),
+    LogEvent("schema_not_registered", "info", "Our schema is not registered yet.", "nothing"),
     LogEvent("bridge_started", "info", "The bridge takes events from now on.", "nothing"),
     LogEvent(
-        "kafka_away",
+        "kafka_unavailable",
         "warning",
         "Kafka did not acknowledge a request's events (`error`): senders are told 503.",
         "for minutes: look at the brokers",
     ),
-    LogEvent("kafka_back", "info", "Kafka acknowledges again.", "nothing"),
+    LogEvent("kafka_recovered", "info", "Kafka acknowledges again.", "nothing"),
     LogEvent(
         "request_failed",
         "error",

@@ -42,7 +42,7 @@ class Metrics:
         for circuit in ("api", "pixel"):
             self.circuit_open.labels(circuit).set(0)
         for resolution in RESOLUTIONS:
-            self.in_doubt_resolved.labels(resolution)
+            self.in_doubt_checks.labels(resolution)
         for start in ("cold", "warm"):
             self.restores.labels(start)
         for renewal in ("granted", "refused"):
@@ -55,7 +55,7 @@ class Metrics:
             "records_consumed", "Records read from the input.", "topic", "partition"
         )
         self.bytes_consumed = self._counter(
-            "consumed_bytes", "Bytes of the values of those records.", "topic"
+            "records_consumed_bytes", "Bytes of the values of those records.", "topic"
         )
         self.records_settled = self._counter(
             "records_settled",
@@ -86,8 +86,8 @@ class Metrics:
             "Consumed less settled less relinquished less in flight. Always 0; anything else is a "
             "defect of ours: report it.",
         )
-        self.values_left_out = self._counter(
-            "values_left_out",
+        self.invalid_fields = self._counter(
+            "invalid_fields",
             "Values of delivered events that could not be read and were left out.",
             "note",
         )
@@ -164,7 +164,7 @@ class Metrics:
             "sink_request_duration_seconds", "Time of one request.", REQUEST_BUCKETS_S, "operation"
         )
         self.requests_in_flight = self._gauge(
-            "sink_in_flight_requests", "Deliveries that the sink is working on."
+            "sink_in_flight_deliveries", "Deliveries that the sink is working on."
         )
         self.throttled = self._counter(
             "sink_throttled", "Answers that asked us to wait (429, 503 with Retry-After)."
@@ -225,10 +225,10 @@ class Metrics:
         self.ambiguous = self._counter(
             "ambiguous_outcomes", "Attempts whose effect was unknown when they ended.", "operation"
         )
-        self.in_doubt_resolved = self._counter(
-            "in_doubt_resolved",
+        self.in_doubt_checks = self._counter(
+            "in_doubt_checks",
             "Looks at what was in doubt, by what came of them; in_doubt and deferred: not yet.",
-            "resolution",
+            "result",
         )
         self.ledger_entries = self._gauge(
             "ledger_entries",
@@ -244,7 +244,8 @@ class Metrics:
             "restore_duration_seconds", "Time of the last restore of a partition's ledger."
         )
         self.restore_left = self._gauge(
-            "restore_left_records", "Records of the ledger that restores under way have to read."
+            "restore_remaining_records",
+            "Records of the ledger that restores under way have to read.",
         )
         self.state_bytes = self._gauge("state_disk_bytes", "What the stores below STATE__DIR take.")
         self.state_unwritten = self._gauge(
@@ -253,8 +254,8 @@ class Metrics:
         )
 
     def _describe_process(self) -> None:
-        self.loop_seconds = self._counter(
-            "loop_seconds",
+        self.event_loop_seconds = self._counter(
+            "event_loop_seconds",
             "Time of the event loop, by what it was spent on; the states add up to the time.",
             "state",
         )
@@ -326,8 +327,8 @@ class BridgeMetrics:
             "Requests that Kafka did not acknowledge, by librdkafka's word for it. Worry above 0.",
             "error",
         )
-        self.kafka_away = self._gauge(
-            "kafka_away", "1 while Kafka does not acknowledge. Worry after minutes."
+        self.kafka_up = self._gauge(
+            "kafka_up", "1 while Kafka acknowledges, else 0. Worry after minutes."
         )
         self.records = self._counter(
             "records",

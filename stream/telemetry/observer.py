@@ -54,7 +54,9 @@ class Observer:
         self._restoring_at: dict[Partition, float] = {}
         self._consumed: dict[Partition, Any] = {}
         self._settled: dict[tuple[str, str], Any] = {}
-        self._loop_seconds = {state: metrics.loop_seconds.labels(state) for state in LOOP_STATES}
+        self._loop_seconds = {
+            state: metrics.event_loop_seconds.labels(state) for state in LOOP_STATES
+        }
 
     # The loop
 
@@ -78,7 +80,7 @@ class Observer:
             sizes[event.record.partition] += len(event.record.value or b"")
             if isinstance(event.result, Deliver):
                 for note in event.result.notes:
-                    self._metrics.values_left_out.labels(note).inc()
+                    self._metrics.invalid_fields.labels(note).inc()
         for partition, count in counts.items():
             counter = self._consumed.get(partition)
             if counter is None:
@@ -127,7 +129,7 @@ class Observer:
     def delivered(self, work: PendingRequest, outcome: Outcome, now_ms: int) -> None:
         """Note how long the events of a delivery were on their way, and how it ended."""
         if work.in_doubt:
-            self._metrics.in_doubt_resolved.labels(RESOLUTION[type(outcome)]).inc()
+            self._metrics.in_doubt_checks.labels(RESOLUTION[type(outcome)]).inc()
         exemplar = None
         if self._tracer is not None:
             exemplar = self._tracer.exemplar()
@@ -222,7 +224,7 @@ class Observer:
     def on_offset_gap(self, partition: Partition, offset: int) -> None:
         """Say that too much was settled behind an event that waits."""
         detail = (
-            f"KAFKA__UNSETTLED_SPAN_MAX records behind offset {offset} were read while that one "
+            f"KAFKA__OFFSET_GAP_MAX records behind offset {offset} were read while that one "
             "waits: it goes on by itself when that is settled"
         )
         self.halted(partition, HaltReason.OFFSET_GAP, detail)
@@ -237,7 +239,7 @@ class Observer:
         """Say that a partition goes on."""
         if self._vitals.halted.pop(partition, None) is not None:
             self._count_halted()
-            log.info("partition_goes_on", partition=partition.number)
+            log.info("partition_resumed", partition=partition.number)
 
     def on_end_offset(self, partition: Partition, end: int) -> None:
         """Take over a partition's last stable offset."""

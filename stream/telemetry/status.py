@@ -292,7 +292,7 @@ class StatusGauges:
 
     def _budget(self) -> None:
         """Share the loop's time out: what is not our own steps is other work, or idleness."""
-        states = self._metrics.loop_seconds
+        states = self._metrics.event_loop_seconds
         now, cpu = time.perf_counter(), time.thread_time()
         elapsed, worked = now - self._loop_until, cpu - self._cpu_until
         self._loop_until, self._cpu_until = now, cpu

@@ -64,7 +64,7 @@ async def measure(ground: Ground, records: int) -> dict[str, Any]:
         worker = worker_of(
             stack,
             STATE__DIR=str(ground.folder / "random"),
-            KAFKA__DEAD_LETTERS_MAX="0",
+            KAFKA__DEAD_LETTER_LIMIT="0",
             WOOTRIC__IN_FLIGHT_MAX=str(IN_FLIGHT),
         )
         worker.start()

@@ -159,7 +159,7 @@ async def run(events: int, bad_requests: int, away_s: int) -> dict[str, Any]:
                 broker.bootstrap_servers, wootric, Path(folder), partitions=6, forks=False
             )
             await asyncio.to_thread(stack.create_topics)
-            gate = bridge(stack, instance="b1", BRIDGE__BATCHES="accept")
+            gate = bridge(stack, instance="b1", BRIDGE__UNSIGNED_BATCH_ITEMS="accept")
             strict = bridge(stack, instance="b2")
             for one in (gate, strict):
                 one.start()

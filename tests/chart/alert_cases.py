@@ -231,11 +231,11 @@ CASES: dict[str, Case] = {
     ),
     "WootricValuesLeftOut": Case(
         {
-            'wootric_values_left_out_total{note="invalid_created_at"}': growing(10, 120),
+            'wootric_invalid_fields_total{note="invalid_created_at"}': growing(10, 120),
             'wootric_records_consumed_total{topic="t",partition="0"}': growing(100, 120),
         },
         {
-            'wootric_values_left_out_total{note="invalid_created_at"}': growing(1, 120),
+            'wootric_invalid_fields_total{note="invalid_created_at"}': growing(1, 120),
             'wootric_records_consumed_total{topic="t",partition="0"}': growing(100, 120),
         },
         at_min=100,
@@ -307,8 +307,8 @@ CASES: dict[str, Case] = {
         at_min=100,
     ),
     "WootricBridgeNotDurable": Case(
-        {"wootric_bridge_kafka_away": steady(1)},
-        {"wootric_bridge_kafka_away": "0x10 1x2 0x40"},
+        {"wootric_bridge_kafka_up": steady(0)},
+        {"wootric_bridge_kafka_up": "1x10 0x2 1x40"},
     ),
     "WootricBridgeRefusesSignatures": Case(
         {

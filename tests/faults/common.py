@@ -28,7 +28,7 @@ TROUBLE_S = 2 * POLL_INTERVAL_S + 1
 IMPATIENT = {
     "KAFKA__SESSION_TIMEOUT_S": stretched(6),
     "KAFKA__PROPERTIES": json.dumps({"max.poll.interval.ms": round(POLL_INTERVAL_S * 1000)}),
-    "KAFKA__UNSETTLED_RECORDS_MAX": str(HELD_MAX),
+    "KAFKA__IN_FLIGHT_RECORDS_MAX": str(HELD_MAX),
     "WOOTRIC__IN_FLIGHT_MAX": "16",
 }
 """The group would lose a worker that stops to poll while Wootric is in trouble."""

@@ -104,7 +104,7 @@ async def test_wootric_that_refuses_everything_loses_nothing(stack: Stack, answe
 async def test_large_events_are_held_by_their_bytes(stack: Stack) -> None:
     """Nothing can be delivered: not all that is read is in memory."""
     limit = 8 * 2**20
-    worker = stack.worker("w1", KAFKA__UNSETTLED_BYTES_MAX=str(limit))
+    worker = stack.worker("w1", KAFKA__IN_FLIGHT_BYTES_MAX=str(limit))
     worker.start()
     await worker.until_logged("partition_opened")
     healthy = stack.wootric.faults

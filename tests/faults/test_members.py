@@ -318,7 +318,7 @@ async def test_a_worker_that_the_group_refuses_joins_anew(stack: Stack) -> None:
     await until(lambda: len(stack.wootric.state.effects) > 20, "some effects", stack.moved)
     await join_as_w1(stack)
     await publishing
-    await worker.until_logged("joining_anew")
+    await worker.until_logged("rejoining_group")
     await stack.until_caught_up()
     assert worker.running.poll() is None
     await end_well(stack, worker)
@@ -332,11 +332,11 @@ async def test_a_worker_that_is_refused_again_and_again_ends(stack: Stack) -> No
     worker.start()
     await worker.until_logged("partition_opened")
     await join_as_w1(stack)
-    await worker.until_logged("joining_anew")
+    await worker.until_logged("rejoining_group")
 
     def is_back() -> bool:
         events = [line["event"] for line in worker.logged()]
-        return "partition_opened" in events[events.index("joining_anew") :]
+        return "partition_opened" in events[events.index("rejoining_group") :]
 
     await until(is_back, "it has partitions again", worker.said)
     await join_as_w1(stack)
@@ -430,7 +430,7 @@ async def test_the_new_group_protocol_delivers_once_too(stack: Stack) -> None:
 async def test_a_revoke_does_not_wait_for_a_slow_wootric(stack: Stack) -> None:
     """What is not finished in time is left to the next owner, which repeats nothing."""
     slow(stack, 1.5)
-    bounded = {**SHORT, "KAFKA__REVOKE_WAIT_S": "0.5"}
+    bounded = {**SHORT, "KAFKA__REVOKE_TIMEOUT_S": "0.5"}
     first, second = stack.worker("w1", **bounded), stack.worker("w2", **bounded)
     first.start()
     await first.until_logged("partition_opened")
@@ -488,7 +488,7 @@ async def test_a_client_that_breaks_in_a_transaction_leaves_its_commit_unknown(
 async def test_an_event_loop_that_stands_still_sends_nothing_late(stack: Stack, how: str) -> None:
     """Twice the lease long: what was released has to be fenced anew; the group never moves."""
     faults = json.dumps({"before create_end_user": (20, how)})
-    settings = {**IMPATIENT, "KAFKA__UNSETTLED_RECORDS_MAX": "1000"}
+    settings = {**IMPATIENT, "KAFKA__IN_FLIGHT_RECORDS_MAX": "1000"}
     worker = stack.worker(
         "w1", command=COMMAND, FAULTS=faults, STALL_S=f"{2 * float(stretched(2)):.0f}", **settings
     )

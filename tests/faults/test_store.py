@@ -116,4 +116,4 @@ async def test_a_store_that_cannot_be_read_ends_its_worker_and_is_made_anew(
     await agrees(on_disk)
     events = [(line["event"], line.get("reason")) for line in worker.logged()]
     assert ("state_unreadable", None) in events
-    assert ("state_store_fresh", "corrupt") in events
+    assert ("state_store_rebuilt", "corrupt") in events

@@ -198,7 +198,11 @@ async def test_a_request_beyond_the_budget_is_told_to_come_again(stack: Stack) -
     ("changes", "code", "says"),
     [
         ({"BRIDGE__SHARED_SECRET": None}, 78, "BRIDGE__SHARED_SECRET"),
-        ({"BRIDGE__SHARED_SECRET": "", "BRIDGE__BATCHES": "some"}, 78, "BRIDGE__BATCHES"),
+        (
+            {"BRIDGE__SHARED_SECRET": "", "BRIDGE__UNSIGNED_BATCH_ITEMS": "some"},
+            78,
+            "BRIDGE__UNSIGNED_BATCH_ITEMS",
+        ),
         ({"KAFKA__TOPIC": "nowhere"}, 78, "nowhere: missing"),
         ({"SCHEMA_REGISTRY__URL": "http://127.0.0.1:1"}, 69, "the schema registry"),
     ],

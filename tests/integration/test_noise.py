@@ -23,7 +23,7 @@ async def test_random_records_never_stop_the_stream(stack: Stack) -> None:
     """Each is settled, each bad one is one dead letter, each good one between arrives once."""
     noise = Noise(7, distinct(RECORDS, 7))
     records = tuple(noise.record() for _ in range(RECORDS))
-    worker = stack.worker(KAFKA__DEAD_LETTERS_MAX="0", **PATIENT)
+    worker = stack.worker(KAFKA__DEAD_LETTER_LIMIT="0", **PATIENT)
     worker.start()
     await asyncio.to_thread(publish, stack.bootstrap_servers, stack.config.topic, records)
     await stack.until_caught_up()

@@ -179,7 +179,7 @@ async def test_an_id_that_nobody_knows_is_waited_for_then_given_up(
     """What becomes known in time is delivered; what does not becomes dead letters, together."""
     late = register(registry, f"{stack.config.topic}-late", another_version())
     gate.hidden = {late}
-    worker = stack.worker("w1", SCHEMA_REGISTRY__UNKNOWN_WAIT_S="3600")
+    worker = stack.worker("w1", SCHEMA_REGISTRY__UNKNOWN_ID_TIMEOUT_S="3600")
     worker.start()
     await worker.until_ready()
     produce(stack, 0, identify("late", "l1"), schema_id=late)
@@ -193,7 +193,7 @@ async def test_an_id_that_nobody_knows_is_waited_for_then_given_up(
     assert set(held(stack)) == {"late"}
     assert await asyncio.to_thread(worker.stop) == 0
 
-    worker = stack.worker("w1", SCHEMA_REGISTRY__UNKNOWN_WAIT_S="1")
+    worker = stack.worker("w1", SCHEMA_REGISTRY__UNKNOWN_ID_TIMEOUT_S="1")
     worker.start()
     await worker.until_ready()
     began_at = time.monotonic()

@@ -113,7 +113,7 @@ async def test_bad_records_become_dead_letters_and_the_stream_flows_on(stack: St
     held = {user.external_id for user in stack.wootric.state.end_users.values()}
     assert held == {"u3", "u4", "u5"}
     metrics = await worker.metrics()
-    assert metrics['wootric_values_left_out_total{note="invalid_created_at"}'] == 1
+    assert metrics['wootric_invalid_fields_total{note="invalid_created_at"}'] == 1
     assert metrics['wootric_records_settled_total{outcome="skipped",reason="tombstone"}'] == 1
     assert worker.stop() == 0
 

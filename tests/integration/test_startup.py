@@ -83,7 +83,7 @@ async def test_topics_create_can_be_repeated_and_check_agrees(stack: Stack) -> N
         assert done.stdout.count(b"ok ") == 4
     missing = run("topics", "check", env={**environment, "KAFKA__TOPIC": "nowhere"})
     assert missing.returncode == 1
-    assert missing.stdout.count(b"MEND") == 4
+    assert missing.stdout.count(b"FAIL") == 4
     done = run("topics", "check", "--json", env=environment)
     document = json.loads(done.stdout)
     assert (document["ok"], len(document["findings"])) == (True, 4)

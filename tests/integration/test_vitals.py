@@ -38,7 +38,7 @@ async def watch(worker: Worker, seen: list[dict[str, float]]) -> None:
 async def test_every_scrape_adds_up_under_load_and_over_a_rebalance(stack: Stack) -> None:
     """Consumed is settled plus relinquished plus in flight, also while partitions move."""
     stack.wootric.behaviour = stack.wootric.behaviour.changed({"reply_delay_s": 0.02})
-    first = stack.worker("w1", KAFKA__REVOKE_WAIT_S="0.05")
+    first = stack.worker("w1", KAFKA__REVOKE_TIMEOUT_S="0.05")
     second = stack.worker("w2")
     first.start()
     await first.until_ready()
@@ -85,7 +85,7 @@ async def test_a_worker_shows_where_it_stands(stack: Stack) -> None:
     assert by_name["wootric_consumer_position_offset"] == by_name["wootric_partition_end_offset"]
     assert metrics['wootric_sink_token_renewals_total{outcome="granted"}'] == 1
     assert began_at < by_name["wootric_consumer_last_poll_timestamp_seconds"][0] < time.time()
-    assert by_name["wootric_consumed_bytes_total"][0] > 100
+    assert by_name["wootric_records_consumed_bytes_total"][0] > 100
     assert by_name["process_resident_memory_bytes"][0] > 10e6
     assert by_name["wootric_event_loop_lag_seconds_count"][0] > 0
     assert "python_gc_collections_total" in by_name

@@ -32,12 +32,12 @@ from stream.telemetry.status import StatusGauges, WorkerStatus
 
 METRICS = Metrics()
 PACE = ProcessorConfig(
-    cycle_max_s=0.5,
+    commit_interval_s=0.5,
     in_flight_max=3,
-    unsettled_records_max=50,
-    unsettled_bytes_max=1_000_000,
+    in_flight_records_max=50,
+    in_flight_bytes_max=1_000_000,
     dead_letter_pause_s=1.0,
-    revoke_wait_s=2.0,
+    revoke_timeout_s=2.0,
     drain_wait_s=3.0,
 )
 ACCOUNT = WootricAccount(
@@ -83,8 +83,8 @@ class ServiceWorker:
             METRICS,
             self.vitals,
             self.flow,
-            records_limit=PACE.unsettled_records_max,
-            bytes_limit=PACE.unsettled_bytes_max,
+            records_limit=PACE.in_flight_records_max,
+            bytes_limit=PACE.in_flight_bytes_max,
             polled_at=lambda: world.now,
         )
         observer = Observer(METRICS, self.vitals, gauges)

@@ -90,7 +90,9 @@ def test_a_store_that_is_no_use_is_made_anew(
     world.now += later_s
     with capture_logs() as logs:
         state, covered, warm = world.open(part)
-    assert [(line["event"], line.get("reason")) for line in logs] == [("state_store_fresh", reason)]
+    assert [(line["event"], line.get("reason")) for line in logs] == [
+        ("state_store_rebuilt", reason)
+    ]
     assert (covered, warm) == (part.begin, False)
     assert [state.get("event/a"), state.intents(), state.claims(7)] == [None, {}, False]
     state.apply_changelog([(b"event/b", b"B", None)], 1_500)
@@ -235,7 +237,7 @@ def test_damage_that_shows_later_ends_the_worker_and_makes_the_store_anew(world:
             [state.get(f"event/{n}") for n in range(5_000)]
         state.close()
         again = world.open(AT_900)
-    assert [line["event"] for line in logs] == ["state_unreadable", "state_store_fresh"]
+    assert [line["event"] for line in logs] == ["state_unreadable", "state_store_rebuilt"]
     assert len(world.failures) == 1
     assert (again.covered, again.warm) == (10, False)
     again.state.close()

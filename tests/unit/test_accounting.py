@@ -121,10 +121,10 @@ def test_the_loops_states_add_up_to_the_time():
     spent = {
         name: after[name] - before.get(name, 0)
         for name in after
-        if name.startswith("wootric_loop_seconds_total")
+        if name.startswith("wootric_event_loop_seconds_total")
     }
     assert len(spent) == 5
-    assert 0 < spent['wootric_loop_seconds_total{state="admit"}'] <= sum(spent.values())
+    assert 0 < spent['wootric_event_loop_seconds_total{state="admit"}'] <= sum(spent.values())
 
 
 @pytest.mark.parametrize(

@@ -33,11 +33,11 @@ def test_lines_that_say_the_same_are_sampled_and_counted():
     """Five pass, the others are counted, and the first one after a while tells how many."""
     clock = Clock()
     sampler = Sampler(clock)
-    same = {"event": "consumer_error", "error": "broker down"}
+    same = {"event": "kafka_client_error", "error": "broker down"}
     assert [bool(passes(sampler, **same)) for _ in range(8)] == [True] * WINDOW_LINES_MAX + [
         False
     ] * 3
-    assert passes(sampler, event="consumer_error", error="another")
+    assert passes(sampler, event="kafka_client_error", error="another")
     clock.now += WINDOW_S
     assert passes(sampler, **same) == {"level": "warning", **same, "suppressed": 3}
     assert passes(sampler, **same) == {"level": "warning", **same}
@@ -71,9 +71,9 @@ def test_windows_do_not_pile_up():
     clock = Clock()
     sampler = Sampler(clock)
     for number in range(1000):
-        passes(sampler, event="consumer_error", error="port " + "x" * number)
+        passes(sampler, event="kafka_client_error", error="port " + "x" * number)
         clock.now += 1
-    passes(sampler, event="consumer_error", error="port ")
+    passes(sampler, event="kafka_client_error", error="port ")
     assert len(sampler._windows) < 2 * WINDOW_S
 
 
@@ -86,7 +86,7 @@ logs.listen(lambda event, level: counted.append(event))
 log = structlog.get_logger()
 def speak():
     for number in range(9):
-        log.warning("consumer_error", error="the same")
+        log.warning("kafka_client_error", error="the same")
 thread = threading.Thread(target=speak); thread.start(); thread.join()
 log.debug("committed")
 print(len(counted))
@@ -228,6 +228,6 @@ def test_what_nobody_foresaw_ends_in_the_log_without_its_words() -> None:
     )
     (line,) = ended.stderr.splitlines()
     said = json.loads(line)
-    assert (ended.returncode, said["event"], said["level"]) == (1, "defect", "error")
+    assert (ended.returncode, said["event"], said["level"]) == (1, "unhandled_error", "error")
     assert said["error"] == "ValueError"
     assert "ann@" not in line

@@ -43,12 +43,12 @@ from stream.transform import Deliver
 
 OTHER = Partition(PARTITION.topic, 1)
 PACE = ProcessorConfig(
-    cycle_max_s=0.05,
+    commit_interval_s=0.05,
     in_flight_max=4,
-    unsettled_records_max=100,
-    unsettled_bytes_max=10_000,
+    in_flight_records_max=100,
+    in_flight_bytes_max=10_000,
     dead_letter_pause_s=60.0,
-    revoke_wait_s=5.0,
+    revoke_timeout_s=5.0,
     drain_wait_s=5.0,
 )
 
@@ -159,7 +159,7 @@ async def test_large_records_leave_room_for_fewer() -> None:
         committed = Committed(checkpoint=commit.checkpoint, started_at=0.0, took_s=0.0)
         worker.processor.on_event(committed)
     await until(
-        lambda: worker.member.fetch_budget == PACE.unsettled_records_max, "there is all the room"
+        lambda: worker.member.fetch_budget == PACE.in_flight_records_max, "there is all the room"
     )
     worker.run.cancel()
 
@@ -173,7 +173,7 @@ async def test_a_partition_that_stretches_too_far_says_why_it_stands_still() -> 
 
     worker = Worker(judge)
     await worker.begin()
-    worker.read(*range(LIMITS.unsettled_span_max + 1))
+    worker.read(*range(LIMITS.offset_gap_max + 1))
     assert await worker.told(Pause) == Pause(PARTITION)
     halted = worker.vitals.halted[PARTITION]
     assert halted.reason is HaltReason.OFFSET_GAP

@@ -15,7 +15,7 @@ from stream.state.store import InMemoryStateStore
 
 PARTITION = Partition("segment.events", 0)
 SETTINGS = Settings(
-    kafka={"bootstrap_servers": "nowhere:9092", "unsettled_records_max": 100},
+    kafka={"bootstrap_servers": "nowhere:9092", "in_flight_records_max": 100},
     wootric={
         "account_token": "NPS-EU-0a1b2c3d",
         "client_id": "id",
@@ -95,7 +95,7 @@ async def test_no_more_bytes_wait_at_once_than_the_service_keeps_in_memory() -> 
         for number in range(250)
     ]
     bytes_max = sum(one.size for one in records[:50])
-    kafka = SETTINGS.kafka.model_copy(update={"unsettled_bytes_max": bytes_max})
+    kafka = SETTINGS.kafka.model_copy(update={"in_flight_bytes_max": bytes_max})
     lines = await rehearsed(records, settings=SETTINGS.model_copy(update={"kafka": kafka}))
     assert {len(events) for _, events in summary(lines)} == {50}
 

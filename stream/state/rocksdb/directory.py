@@ -173,7 +173,7 @@ class StateDirectory:
         bulk = False
         database, cover, reason = self._look(store, part)
         if reason is not None:
-            log.warning("state_store_fresh", partition=part.number, reason=reason.value)
+            log.warning("state_store_rebuilt", partition=part.number, reason=reason.value)
             if database is not None:
                 database.close()
         if database is None or reason is not None:

@@ -306,7 +306,7 @@ def test_a_member_that_reading_has_passed_needs_no_end_of_partition() -> None:
 
 def test_reading_goes_on_as_long_as_an_intent_lacks_a_member() -> None:
     """What holds the watermark may be the very lane whose member lies further on."""
-    driver = Driver(replace(LIMITS, unsettled_span_max=3))
+    driver = Driver(replace(LIMITS, offset_gap_max=3))
     driver.feed(identify(a=1))
     for _ in range(3):
         driver.feed(Skip("unsupported_type"))

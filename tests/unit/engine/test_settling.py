@@ -226,7 +226,7 @@ def test_an_absence_is_remembered_for_a_day() -> None:
 
 
 def test_a_run_of_dead_letters_brakes_and_deliveries_end_it() -> None:
-    driver = Driver(replace(LIMITS, dead_letters_max=2))
+    driver = Driver(replace(LIMITS, dead_letter_limit=2))
     driver.feed(Invalid("undecodable", "x"))
     assert not driver.part.brake.on
     driver.feed(Invalid("undecodable", "x"))
