@@ -7,8 +7,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
-# What needs no Kafka and no tool, but for the long ones of the simulation; what is new is in it by itself.
-FAST := tests/unit tests/contract tests/model tests/simulation $(wildcard tests/test_*.py) \
+# What needs no Kafka and no tool; what is new is in it by itself. Left out: the long ones of the simulation, and the
+# tests of how tests are run.
+FAST := tests/unit tests/contract tests/model tests/simulation $(filter-out tests/test_ci.py,$(wildcard tests/test_*.py)) \
 	-m "not deploy and not slow and not kafka" \
 	--deselect=tests/simulation/test_simulation.py::test_the_schedules
 
@@ -25,7 +26,7 @@ demo: $(READY) ## the whole way on this machine: Kafka, Wootric's emulator, even
 test: $(READY) tools ## the tests, on a real Apache Kafka (ARGS="-k codec", "--randomly-seed=7", WORKERS=1 one at a time)
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope $(ARGS)
 
-test-fast coverage: WORKERS = auto
+coverage: WORKERS = auto
 test-fast: $(READY) ## those that need no Kafka, in a minute, for every change
 	@WOOTRIC_TESTS=fast $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope $(FAST) $(ARGS)
 
