@@ -1,5 +1,6 @@
 """One Kafka node: its properties, its folder, its process."""
 
+import atexit
 import os
 import secrets
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -91,6 +93,8 @@ class Child(ABC):
 
 HOST = "127.0.0.1"
 PORTS = range(10_000, 32_768)  # Linux gives away those from 32,768 on, others from 49,152
+BLOCK = 64
+"""How many ports a process claims at a time."""
 LOG_LINES_SHOWN = 25
 TERMINATE_S_MAX = 30
 
@@ -124,22 +128,47 @@ class KafkaListener:
     protocol: str = "PLAINTEXT"
 
 
+_claims = ExitStack()
+atexit.register(_claims.close)
+_claimed: list[int] = []
+_claiming = Lock()
+
+
 def free_ports(count: int) -> list[int]:
-    """Return different ports that nobody listens on now.
+    """Return ports that nobody listens on now, none twice and none that another process was given.
 
     They are below those that systems give to connections by themselves: such a one could be taken
     between this look and the use.
     """
-    with ExitStack() as taken:
-        ports: list[int] = []
-        while len(ports) < count:
-            port = secrets.choice(PORTS)  # whatever seed the caller's dice have
-            try:
-                taken.enter_context(socket.socket()).bind((HOST, port))
-            except OSError:  # somebody's
-                continue
-            ports.append(port)
-        return ports
+    with _claiming:
+        return [_free_port() for _ in range(count)]
+
+
+def _free_port() -> int:
+    while True:
+        if not _claimed:
+            _claimed.extend(_claim_block())
+        port = _claimed.pop()
+        try:
+            with socket.socket() as taken:
+                taken.bind((HOST, port))
+        except OSError:  # somebody's
+            continue
+        return port
+
+
+def _claim_block() -> range:
+    """Return ports that are this process's while it lives, as it holds the one before them."""
+    while True:
+        first = secrets.choice(PORTS[::BLOCK])  # whatever seed the caller's dice have
+        claim = socket.socket()
+        try:
+            claim.bind((HOST, first))
+        except OSError:  # another process's
+            claim.close()
+            continue
+        _claims.enter_context(claim)
+        return range(first + 1, min(first + BLOCK, PORTS.stop))
 
 
 def server_properties(

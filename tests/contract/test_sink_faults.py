@@ -10,6 +10,7 @@ from sink_world import AT, DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, Worl
 from waiting import stretched, until
 
 from sink.models import SendResult
+from sink.wootric import client
 from sink.wootric.delivery import Deferred, Delivered, EndUser, InDoubt, Parked, Rejected, Skipped
 from sink.wootric.endpoint import Endpoint
 from sink.wootric.operations import CreateDecline, CreateResponse, Operation, UpsertEndUser
@@ -310,8 +311,10 @@ async def test_out_of_lease_nothing_is_sent(here: World, kind: str) -> None:
 @pytest.mark.parametrize("has_token", [True, False])
 @pytest.mark.parametrize("kind", CASES)
 async def test_a_refused_connection_sent_nothing_and_is_given_back(
-    kind: str, *, has_token: bool
+    monkeypatch: pytest.MonkeyPatch, kind: str, *, has_token: bool
 ) -> None:
+    monkeypatch.setattr(client, "QUEUE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(client, "RETRY_INITIAL_S", 0.01)
     async with world() as here:
         known = known_for(here, kind)
         if has_token:
