@@ -6,6 +6,7 @@ be sent twice, or a letter could not be replayed.
 """
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,7 @@ def listed_letter(kind: LetterStatus) -> ListedDeadLetter:
     )
 
 
+@cache
 def forms() -> dict[str, Any]:
     """Everything that this version writes, as the file has it."""
     names = ("segment_event", "ledger_entry", "dead_letter")
@@ -236,12 +238,8 @@ def forms() -> dict[str, Any]:
         "commit metadata": str(CommitMetadata("worker-0", 5, 77, 1234)),
         "transactional id": transactional_id("wootric-destination", "worker-0"),
         "dead letter": headers(LETTER.headers()),
-        "note": headers(
-            listed_letter(LetterStatus.DEAD)
-            .note(Resolution.DISMISSED, at_ms=5, text="known")
-            .headers
-        ),
-        "replayed letter": headers(listed_letter(LetterStatus.DEAD).replay(force=True).headers),
+        "note": headers(dead.note(Resolution.DISMISSED, at_ms=5, text="known").headers),
+        "replayed letter": headers(dead.replay(force=True).headers),
         "replayed parked record": headers(listed_letter(LetterStatus.PARKED).replay().headers),
         "exit codes": sorted(code_facts.exit_codes()),
         "reasons": sorted(map(list, reasons.in_code())),
