@@ -36,11 +36,12 @@ test-all: $(READY) tools ## the slow ones too, and more schedules of the simulat
 coverage: $(READY) ## what test-fast reaches of lines and branches; fails below 95 % of the core's branches
 	@WOOTRIC_TESTS=fast $(BIN)/python -m tests.fixtures.core_coverage --numprocesses $(WORKERS) $(FAST) $(ARGS)
 
-check: $(READY) ## style, types and the rules of who may import whom
+check: $(READY) ## style, types, import contracts and the word list
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m scripts.prose
 
 check-deploy: $(READY) ## the image, the status page in a browser, the chart by a real API server (buildah, mmdebstrap, chromium, Go)
 	@$(BIN)/python -m pytest -m deploy $(ARGS)
@@ -81,7 +82,7 @@ broker: $(READY) ## a local Kafka, until Ctrl-C (ARGS="--port 9092")
 emulator: $(READY) ## Wootric on loopback, until Ctrl-C (ARGS="--port 8081")
 	@$(BIN)/wootric-stream emulator $(ARGS)
 
-lock: ## write requirements.lock anew, keeping its versions (ARGS="--upgrade" moves them)
+lock: ## write requirements.lock and keep its versions (ARGS="--upgrade" raises them)
 	@$(PYTHON) -m venv $(VENV)/lock
 	@$(VENV)/lock/bin/python -m pip install --quiet pip-tools
 	@CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/lock/bin/pip-compile --quiet $(ARGS) \
@@ -99,7 +100,7 @@ lock-docs: ## write docs/requirements.lock: the site's generator
 clean: ## remove the virtual environment and all caches
 	@rm -rf $(VENV) .evidence .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
-# The environment is made anew when the lock changes, so that nothing old stays in it.
+# A changed lock recreates the environment, so that nothing old stays in it.
 $(LOCKED): requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; Python 3.11 or newer is needed" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
