@@ -4,12 +4,12 @@ from scripts.docs import sources
 from scripts.docs.markdown import cell, code, page, table
 
 SOAK = """\
-`make soak` makes many of these faults to three brokers and three workers at once, at random, for any time. In half an hour
-(`SOAK_MINUTES=30 make soak ARGS="--seed 17"`), 108,000 events met 418 faults. No event was missing or there twice, 858 page
+`make soak` injects many of these faults into three brokers and three workers at random times, for any duration. In half an hour
+(`SOAK_MINUTES=30 make soak ARGS="--seed 17"`), 108,000 events met 418 faults. No event was lost or duplicated, 858 page
 views were parked and 877 dead letters written as expected, and nothing was in doubt at the end. Everything was settled 0.6 s
-after the last fault. The worker that is spared held 129 MB at most, and grew by 0.78 MB per minute. Kafka's client ended one
+after the last fault. The worker that is never killed held 129 MB at most, and grew by 0.78 MB per minute. Kafka's client ended one
 worker by an assertion, and four ended with exit code 75; all were started again. That run had one block cache for all
-partitions. With one each, the usual ten minutes (seed 15, 138 faults, nothing lost, nothing twice) grew by 0.58 MB per minute
+partitions. With one each, the usual ten minutes (seed 15, 138 faults, nothing lost, nothing duplicated) grew by 0.58 MB per minute
 to 105 MB at most, after 1.02 MB before."""
 
 
@@ -31,8 +31,8 @@ def faults() -> str:
     return page(
         "Faults",
         "Each row is a test. Unless the row says otherwise, the test compares what Wootric's "
-        "emulator holds at the end with what the events say: nothing missing, nothing twice, page "
-        "views there or parked, one dead letter per bad record, no request in doubt. Kafka is a "
+        "emulator holds at the end with the published events: nothing lost, nothing duplicated, page "
+        "views delivered or parked, one dead letter per bad record, no request in doubt. Kafka is a "
         "real one; a proxy on loopback breaks the network, by direction.",
         table(("#", "fault", "made by", "expected", "result", "test"), body),
         "## Everything at once",
@@ -53,8 +53,8 @@ def safeguards() -> str:
     )
     return page(
         "Safeguards",
-        "Each safeguard is taken away in a test, which must then see the harm: in the simulation an "
-        "effect too many or too few, on a real Kafka a complaint of the oracle.",
+        "A test disables each safeguard and must then observe the harm: in the simulation a lost or "
+        "duplicate effect, on a real Kafka a complaint of the oracle.",
         table(("safeguard", "without it", "test"), body),
         "## The protocol as a model",
         "`tests/model/protocol.py` is a model: two events of one user, three workers one after the "

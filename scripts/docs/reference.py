@@ -180,7 +180,7 @@ def runbooks() -> str:
     return page(
         "Runbooks",
         "One page per alert. `/status` is `http://POD:8080/status` (by `kubectl port-forward`); the "
-        "page at `/` shows the same. While you look, nothing is lost: what is not settled stays in "
+        "page at `/` shows the same. No event is lost meanwhile: unsettled events stay in "
         "Kafka until the retention of the input ends.",
         table(("alert", "severity", "summary"), body),
     )

@@ -217,7 +217,7 @@ FORGETFUL = {
 
 @pytest.mark.slow
 @together()
-async def test_a_transactional_id_that_kafka_has_forgotten_is_taken_anew(stack: Stack) -> None:
+async def test_a_transactional_id_that_kafka_has_forgotten_is_taken_again(stack: Stack) -> None:
     """A worker that had nothing to do for longer than a week, which here is three seconds."""
     async with lone_kafka(stack, FORGETFUL) as (_, own):
         worker = own.worker("w1", **SHORT)
@@ -305,7 +305,7 @@ async def join_as_w1(stack: Stack) -> None:
 
 
 @together()
-async def test_a_worker_that_the_group_refuses_joins_anew(stack: Stack) -> None:
+async def test_a_worker_that_the_group_refuses_joins_again(stack: Stack) -> None:
     """In the same process, by another client; what was under way is there once.
 
     And what it knew lies where it was: nobody still has the store.

@@ -98,7 +98,7 @@ async def test_a_partition_that_moves_takes_its_store_along(on_disk: Stack) -> N
     assert "state_" not in first.log.read_text() + second.log.read_text()
 
 
-async def test_a_store_that_cannot_be_read_ends_its_worker_and_is_made_anew(
+async def test_a_store_that_cannot_be_read_ends_its_worker_and_is_rebuilt(
     on_disk: Stack,
 ) -> None:
     """An answer that may be wrong is none: the supervisor starts it again."""

@@ -77,7 +77,7 @@ AT_900 = replace(PART, begin=10, end=1_500)
         (nothing, replace(AT_900, tombstones_kept_s=10), 6, "stale"),
     ],
 )
-def test_a_store_that_is_no_use_is_made_anew(
+def test_an_unusable_store_is_rebuilt(
     world: World,
     happens: Callable[[World], None],
     part: LedgerPartitionInfo,
@@ -222,7 +222,7 @@ def test_a_directory_that_cannot_be_written_leaves_memory(world: World) -> None:
     assert (covered, warm) == (10, False)
 
 
-def test_damage_that_shows_later_ends_the_worker_and_makes_the_store_anew(world: World) -> None:
+def test_damage_that_shows_later_ends_the_worker_and_rebuilds_the_store(world: World) -> None:
     """A block whose checksum is wrong is never taken for an answer."""
     state = world.open(AT_900).state
     state.apply_changelog(
