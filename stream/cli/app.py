@@ -1,4 +1,4 @@
-"""The command line. stdout is data, stderr is talk; exit codes follow sysexits."""
+"""The commands. Data goes to stdout, messages to stderr; exit codes follow sysexits."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ import typer
 from stream import __version__
 from stream.cli.operations import AsJson, operate_app
 from stream.errors import StartupError
-from stream.operations.output import EXIT_FAILED, fail, print_message, told
+from stream.operations.output import EXIT_FAILED, exit_on_error, fail, print_message
 
 if TYPE_CHECKING:
     from stream.kafka.config import KafkaConfig
@@ -34,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 topics_app = typer.Typer(
-    help="Create and check the four topics: input, ledger, dead letters, parked.",
+    help="Create and check the four topics: input, ledger, dead letters, parked events.",
     no_args_is_help=True,
 )
 app.add_typer(topics_app, name="topics")
@@ -46,9 +46,9 @@ def main() -> None:
     app(prog_name="wootric-stream")
 
 
-def _leave(code: int) -> NoReturn:
-    """End the process at once. Everything is closed; what is left are admin clients, and freeing
-    those may wait for ever while the brokers are away: a supervisor would have to kill us.
+def _exit_now(code: int) -> NoReturn:
+    """End the process immediately, without freeing the admin clients; all else is closed. Freeing
+    them can block forever while the brokers are unavailable, until a supervisor kills the process.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -70,8 +70,8 @@ def _app(
 ) -> None:
     """Segment's Wootric destination on Kafka: exactly once, page views at most once.
 
-    Settings come from the environment (KAFKA__…, WOOTRIC__…, BRIDGE__…, SCHEMA_REGISTRY__…,
-    HTTP__…, LOG__…); docs/reference/settings.md lists them. `wootric-stream demo` shows all of it
+    Settings are environment variables (KAFKA__…, WOOTRIC__…, BRIDGE__…, SCHEMA_REGISTRY__…,
+    HTTP__…, LOG__…); docs/reference/settings.md lists them. `wootric-stream demo` runs everything
     on one machine, without accounts.
     """
 
@@ -80,38 +80,40 @@ def _app(
 def run(
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Show what would be sent, and send and commit nothing."),
+        typer.Option("--dry-run", help="Show what would be sent; send and commit nothing."),
     ] = False,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="With --dry-run: end after so many records.")
+        int | None,
+        typer.Option(min=1, help="With --dry-run: stop after this many records. Default: all."),
     ] = None,
 ) -> None:
-    """Run the service; all settings come from the environment.
+    """Run a worker: consume Segment events from Kafka and deliver them to Wootric.
 
-    It joins the consumer group, delivers, and serves metrics and health on HTTP__PORT. SIGTERM
-    finishes what is under way, commits it and leaves: exit 0. Exit 78: the settings or the
-    topics are not right; 69 and 75: Kafka is away or the producer is beyond repair, start again.
+    The worker joins the consumer group and serves metrics and health on HTTP__PORT. On SIGTERM it
+    finishes the requests in flight, commits their outcomes, leaves the group and exits with 0.
+    Exit 78: the settings or the topics are invalid. Exit 69 or 75: Kafka is unavailable or the
+    producer cannot recover; restart the process.
 
-    --dry-run reads the records between the committed offsets and the end, as a member of no
-    group, and restores from the ledger what is known. stdout gets a JSON line for each request
-    that would be sent, and for each event that would be skipped, rejected or parked, in the
-    order in which it would happen if all of them waited already; stderr gets a summary. A look-up
-    is shown with what follows if it finds nobody ("only_if"). Credentials and the account token
-    are masked; what is sent is personal data, and is shown as it is.
+    --dry-run reads the records between the committed offsets and the end of the topic without
+    joining the group, and restores state from the ledger. stdout gets one JSON line per request
+    that would be sent and per event that would be skipped, rejected or parked, in the order in
+    which they would happen if all records were waiting already. stderr gets a summary. Requests
+    that follow a look-up are shown as if it found no end user, and marked "only_if". Credentials
+    and the account token are masked; personal data is not.
     """
     if dry_run:
-        _rehearse(limit)
+        _dry_run(limit)
         return
     if limit is not None:
-        raise typer.BadParameter("--limit goes with --dry-run")
-    from stream.runtime.worker import serve  # noqa: PLC0415  only the service pays for what it loads
+        raise typer.BadParameter("--limit requires --dry-run")
+    from stream.runtime.worker import serve  # noqa: PLC0415  slow to import
     from stream.settings_loader import load  # noqa: PLC0415
 
     _serve(load, serve)
 
 
 def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, None]]) -> NoReturn:
-    """Run a service with the settings that ``load`` gives, and end the process."""
+    """Run a service with the settings that ``load`` returns, then end the process."""
     import structlog  # noqa: PLC0415
     import uvloop  # noqa: PLC0415
 
@@ -121,7 +123,7 @@ def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, Non
 
     code = 0
     try:
-        with told():
+        with exit_on_error():
             settings = load()
             configure(
                 level=settings.log.level,
@@ -129,18 +131,18 @@ def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, Non
                 instance=settings.kafka.instance_id,
             )
             keep_little()
-            with suppress(asyncio.CancelledError):  # told to stop before it had begun
+            with suppress(asyncio.CancelledError):  # SIGTERM before it started
                 uvloop.run(serve(settings))
     except typer.Exit as end:
         code = end.exit_code
-    except Exception as error:  # a traceback would have its words: a person's, perhaps
+    except Exception as error:  # its message may hold personal data
         log = structlog.get_logger()
         log.exception("unhandled_error", error=type(error).__name__)
         code = EXIT_FAILED
-    _leave(code)
+    _exit_now(code)
 
 
-def _rehearse(limit: int | None) -> None:
+def _dry_run(limit: int | None) -> None:
     import orjson  # noqa: PLC0415
 
     from stream.operations.dry_run import dry_run  # noqa: PLC0415
@@ -150,7 +152,7 @@ def _rehearse(limit: int | None) -> None:
     def write(line: dict[str, object]) -> None:
         sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
 
-    with told():
+    with exit_on_error():
         settings = load()
         configure(level="WARNING", as_json=False, instance=settings.kafka.instance_id)
         summary = dry_run(settings, limit=limit, write=write)
@@ -162,15 +164,19 @@ def _rehearse(limit: int | None) -> None:
 @app.command()
 def bridge(
     from_topic: Annotated[
-        str, typer.Option(help="Read this topic of Segment's Kafka destination instead.")
+        str,
+        typer.Option(
+            help="Read events from this topic of Segment's Kafka destination instead of webhooks."
+        ),
     ] = "",
 ) -> None:
-    """Take Segment's webhooks: POST /v1/events on BRIDGE__PORT, signed, into the input topic.
+    """Receive Segment's signed webhooks and write their events to the input topic.
 
-    200 is said once Kafka has every event of a request, 503 when to send it again. With
-    --from-topic the events come from a topic of JSON, and each is taken over exactly once.
-    SIGTERM finishes what was accepted: exit 0. Exit 78: the settings, the topics or the schema
-    are not right; 69 and 75: Kafka, the registry or a port is unavailable, start again.
+    Serves POST /v1/events on BRIDGE__PORT. Replies 200 once Kafka has stored every event of the
+    request, and 503 if Segment should retry. With --from-topic the events come from a topic of
+    JSON, and each is copied exactly once. On SIGTERM it finishes the accepted requests and exits
+    with 0. Exit 78: the settings, the topics or the schema are invalid. Exit 69 or 75: Kafka, the
+    schema registry or a port is unavailable; restart the process.
     """
     from stream.bridge.service import serve_topic, serve_webhook  # noqa: PLC0415
     from stream.settings_loader import load_bridge  # noqa: PLC0415
@@ -183,21 +189,22 @@ def bridge(
 @topics_app.command("create")
 def topics_create(
     partitions: Annotated[
-        int, typer.Option(min=1, help="Partitions of the input, if it does not exist yet.")
+        int, typer.Option(min=1, help="Partitions of the input topic, if it does not exist yet.")
     ] = 6,
     replication_factor: Annotated[
-        int | None, typer.Option(min=1, help="Replicas; default: what the cluster has, up to 3.")
+        int | None,
+        typer.Option(min=1, help="Replicas per partition. Default: one per broker, at most 3."),
     ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Create the topics that are missing; returns when all have leaders.
+    """Create missing topics, and wait until all partitions have leaders.
 
-    Topics that exist are left as they are and checked. Exit 1: something has to be mended.
+    Existing topics are checked and not changed. Exit 1 if something has to be fixed.
     """
     from stream.kafka.topics import create  # noqa: PLC0415
 
-    with told():
+    with exit_on_error():
         config, window_s = _kafka()
         findings = create(
             config,
@@ -210,10 +217,10 @@ def topics_create(
 
 @topics_app.command("check")
 def topics_check(*, as_json: AsJson = False) -> None:
-    """Check the topics; exit 1 if the service would refuse to start on them."""
+    """Check the topics; exit 1 if the service would refuse to start with them."""
     from stream.kafka.topics import check  # noqa: PLC0415
 
-    with told():
+    with exit_on_error():
         config, window_s = _kafka()
         findings = check(config, dedupe_window_s=window_s)
     _print(findings, as_json=as_json)
@@ -222,22 +229,22 @@ def topics_check(*, as_json: AsJson = False) -> None:
 @app.command()
 def publish(
     file: Annotated[
-        Path, typer.Argument(help="Segment events, one JSON object a line; - for stdin.")
+        Path, typer.Argument(help="File of Segment events, one JSON object per line; - for stdin.")
     ],
     *,
     as_json: AsJson = False,
 ) -> None:
     """Publish Segment JSON events to the input topic, Avro-encoded, keyed by user.
 
-    The key is userId, else anonymousId, else messageId. stdout says how many were published.
-    Exit 1 if a line was not JSON; the others are published all the same.
+    The key is userId, else anonymousId, else messageId. Prints the number of published events.
+    Exit 1 if a line is not JSON; the other lines are published anyway.
     """
     from stream.kafka.producer import publish as publish_lines  # noqa: PLC0415
     from stream.runtime.worker import kafka_config  # noqa: PLC0415
     from stream.schema_registry.setup import header_for  # noqa: PLC0415
     from stream.settings_loader import load_kafka, load_registry  # noqa: PLC0415
 
-    with told(), _open(file) as lines:
+    with exit_on_error(), _open(file) as lines:
         config = kafka_config(load_kafka())
         header = asyncio.run(header_for(load_registry(), config.topic))
         report = publish_lines(config, lines, header=header, say=print_message)
@@ -252,23 +259,23 @@ def publish(
 @app.command()
 def transform(
     file: Annotated[
-        Path, typer.Argument(help="Segment events, one JSON object a line; - for stdin.")
+        Path, typer.Argument(help="File of Segment events, one JSON object per line; - for stdin.")
     ] = Path("-"),
     explain: Annotated[
         bool,
-        typer.Option("--explain", help="Say where each field comes from, or why it is absent."),
+        typer.Option("--explain", help="Show where each field comes from, or why it is absent."),
     ] = False,
 ) -> None:
-    """Show what would become of Segment events, touching nothing.
+    """Show how Segment events would be processed, without Kafka and without sending anything.
 
-    One JSON line each: message_id, outcome (deliver, skip, reject), reason, operation, and the
-    request where it needs no look-up. --explain adds an object with the path and the reading of
+    Prints one JSON line per event: message_id, outcome (deliver, skip, reject), reason, operation,
+    and the request if it needs no look-up. --explain adds the source path and the conversion of
     each field, and what was left out and why. WOOTRIC__ACCOUNT_TOKEN, WOOTRIC__PIXEL_URL,
-    WOOTRIC__AMOUNT_SUFFIX and WOOTRIC__DELETE_USERS are honoured when set.
+    WOOTRIC__AMOUNT_SUFFIX and WOOTRIC__DELETE_USERS apply if set.
     """
     from stream.operations.dry_run import preview_lines  # noqa: PLC0415
 
-    with told(), _open(file) as lines:
+    with exit_on_error(), _open(file) as lines:
         for line in preview_lines(lines, explained=explain):
             sys.stdout.buffer.write(line + b"\n")
         sys.stdout.buffer.flush()
@@ -277,12 +284,13 @@ def transform(
 @app.command()
 def emulator(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on loopback; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, help="Port on loopback; 0 picks a free port.")
     ] = 8091,
 ) -> None:
-    """Run Wootric on loopback: end users, responses, declines, pixel, OAuth, limits, faults.
+    """Run an emulator of Wootric on loopback.
 
-    State, journal and faults to order are under /_emulator/.
+    It has end users, responses, declines, the pixel, OAuth and rate limits. Its state, its journal
+    and the faults to inject are under /_emulator/.
     """
     from stream.devtools.wootric_emulator import serve  # noqa: PLC0415
     from stream.runtime.worker import keep_little  # noqa: PLC0415
@@ -294,20 +302,20 @@ def emulator(
 @app.command()
 def broker(
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port; default: a free one.")
+        int | None, typer.Option(min=1, max=65535, help="Port. Default: a free port.")
     ] = None,
     directory: Annotated[
-        Path | None, typer.Option("--dir", help="Data and logs; default: a temporary folder.")
+        Path | None, typer.Option("--dir", help="Data and logs. Default: a temporary folder.")
     ] = None,
-    nodes: Annotated[int, typer.Option(min=1, max=9, help="Brokers: one, or three.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, max=9, help="Number of brokers: one, or three.")] = 1,
 ) -> None:
-    """Run a real Apache Kafka on this machine, in the foreground.
+    """Run Apache Kafka on this machine, in the foreground.
 
-    stdout gets its bootstrap servers once it is up. Needs Java 17 and Maven.
+    Prints the bootstrap servers once they accept connections. Needs Java 17 and Maven.
     """
     from stream.devtools.local_kafka import run_foreground  # noqa: PLC0415
 
-    with told():
+    with exit_on_error():
         run_foreground(port, directory, nodes, print_message)
 
 
@@ -315,52 +323,57 @@ def broker(
 def doctor(
     *,
     of_bridge: Annotated[
-        bool, typer.Option("--bridge", help="Look at what the bridge needs instead.")
+        bool, typer.Option("--bridge", help="Check what the bridge needs, not what a worker needs.")
     ] = False,
     tolerant: Annotated[
         bool,
         typer.Option(
             "--tolerate-outages",
-            help="Only warn while Wootric or the schema registry is away: the service waits for "
-            "them itself. What they refuse still fails.",
+            help="Only warn if Wootric or the schema registry is unavailable: the service waits "
+            "for them. A refusal by them still fails.",
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Look at everything that has to be right; each failure with its mend.
+    """Check settings, network, permissions and credentials; print a fix for each failure.
 
-    Settings, names, certificates, login, rights, topics, limits, transactions, group, the schema
-    registry and its schemas, Wootric's token, a look-up there, the clock. It writes nothing. The
-    exit code is that of the first failure: 69 unavailable, 77 permission, 78 configuration.
+    Checks settings, host names, certificates, login, permissions, topics, limits, transactions, the
+    group, the schema registry and its schemas, Wootric's token, a look-up at Wootric and the clock.
+    Writes nothing. Exits with the code of the first failure: 69 unavailable, 77 permission, 78
+    configuration.
     """
     from stream.doctor import run_bridge_checks, run_checks  # noqa: PLC0415
     from stream.doctor.result import format_line, to_json  # noqa: PLC0415
 
     found = []
-    look = run_bridge_checks if of_bridge else run_checks
-    for one in look(tolerant=tolerant):
+    checks = run_bridge_checks if of_bridge else run_checks
+    for one in checks(tolerant=tolerant):
         found.append(one)
         if not as_json:
             typer.echo(format_line(one))
     if as_json:
         typer.echo(to_json(found))
-    _leave(next((one.exit_code for one in found if one.exit_code), 0))
+    _exit_now(next((one.exit_code for one in found if one.exit_code), 0))
 
 
 @app.command()
 def status(
     *,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Repeat every second until Ctrl-C.")
+    ] = False,
     url: Annotated[
         list[str] | None,
-        typer.Option(help="A worker's address, as often as there are; default: the one here."),
+        typer.Option(help="A worker's URL; may be repeated. Default: http://127.0.0.1:HTTP__PORT."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, one object a look.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per measurement.")
+    ] = False,
 ) -> None:
-    """Show how the group is: lag, rates, in doubt, letters, and what its workers say.
+    """Show lag, rates, events in doubt and dead letters of the group, and the status of workers.
 
-    From the group's offsets, so that it also answers when no worker lives; with --url from the
-    workers' /status as well. Two looks a second apart give the rates.
+    Reads the group's offsets, which needs no running worker, and /status of the workers at --url.
+    Measures twice, one second apart, to compute the rates.
     """
     from stream.operations.status import overview, watch_status  # noqa: PLC0415
     from stream.runtime.worker import kafka_config  # noqa: PLC0415
@@ -368,24 +381,25 @@ def status(
 
     code = 0
     try:
-        with told():
+        with exit_on_error():
             settings = load_exporter()
-            here = f"http://127.0.0.1:{settings.http.port}"
-            looks = overview(kafka_config(settings.kafka), urls=url or [here], guessed=not url)
-            watch_status(looks, watch=watch, as_json=as_json)
+            own_url = f"http://127.0.0.1:{settings.http.port}"
+            config = kafka_config(settings.kafka)
+            measurements = overview(config, urls=url or [own_url], guessed=not url)
+            watch_status(measurements, watch=watch, as_json=as_json)
     except typer.Exit as end:
         code = end.exit_code
-    _leave(code)
+    _exit_now(code)
 
 
 @app.command("lag-exporter")
 def lag_exporter(
     every: Annotated[float, typer.Option(min=1, help="Seconds between measurements.")] = 10.0,
 ) -> None:
-    """Export the group's lag as metrics, also when no worker lives.
+    """Export the group's lag as metrics, whether or not a worker runs.
 
-    On HTTP__PORT: /metrics (wootric_group_…), /livez, /readyz. One for a group is enough; it is
-    no member of the group, and needs none of Wootric's settings.
+    Serves /metrics (wootric_group_…), /livez and /readyz on HTTP__PORT. One exporter per group is
+    enough. It does not join the group, and needs none of Wootric's settings.
     """
     from stream.runtime.worker import kafka_config, until_signal  # noqa: PLC0415
     from stream.settings import LogFormat  # noqa: PLC0415
@@ -395,7 +409,7 @@ def lag_exporter(
 
     code = 0
     try:
-        with told():
+        with exit_on_error():
             settings = load_exporter()
             kafka, http = settings.kafka, settings.http
             as_json = settings.log.format is LogFormat.JSON
@@ -404,33 +418,34 @@ def lag_exporter(
             asyncio.run(until_signal(exporter.run(http.host, http.port)))
     except typer.Exit as end:
         code = end.exit_code
-    _leave(code)
+    _exit_now(code)
 
 
 @app.command()
 def demo(
-    events: Annotated[int, typer.Option(min=1, help="Events to send.")] = 20_000,
+    events: Annotated[int, typer.Option(min=1, help="Number of events to send.")] = 20_000,
     seconds: Annotated[
-        float | None, typer.Option(min=1, help="Send for this long, as many as there is time for.")
+        float | None,
+        typer.Option(min=1, help="Send for this many seconds, instead of a number of events."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same events.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the generated events.")] = 1,
     webhooks: Annotated[
-        bool, typer.Option("--bridge", help="Send the events as signed webhooks, to a bridge.")
+        bool, typer.Option("--bridge", help="Send the events to a bridge, as signed webhooks.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as one JSON object.")
     ] = False,
 ) -> None:
-    """Show all of it on this machine, without accounts: Kafka, Wootric's emulator, the service.
+    """Run Kafka, Wootric's emulator and the service on this machine, without accounts.
 
-    While the events flow, a worker is killed with -9 and started again. At the end a report
-    compares what went in with what Wootric holds: exit 0 only if they agree.
+    While events are delivered, a worker is killed with kill -9 and restarted. The final report
+    compares the events with what the emulator holds. Exit 0 only if they agree.
     """
     from stream.devtools.demo import run_demo  # noqa: PLC0415
     from stream.devtools.demo_report import print_document, print_report  # noqa: PLC0415
 
     show = print_document if as_json else print_report
-    with told():
+    with exit_on_error():
         demo_run = run_demo(events=events, seconds=seconds, seed=seed, webhooks=webhooks, show=show)
         agrees = asyncio.run(demo_run)
     raise typer.Exit(0 if agrees else EXIT_FAILED)

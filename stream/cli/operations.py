@@ -1,4 +1,4 @@
-"""The commands of an operator. What they need of Kafka is loaded when one of them runs."""
+"""Operator commands. A command imports what it needs of Kafka when it runs."""
 
 import time
 from collections.abc import Callable
@@ -8,39 +8,42 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 import typer
 
 from stream.operations.analysis.time_text import parse_time
-from stream.operations.output import EXIT_FAILED, told
+from stream.operations.output import EXIT_FAILED, exit_on_error
 
-# Options that several commands share, and how their values are read
+# Shared options and their parsers
 
 
 AsJson: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of tables.")
 ]
 Yes: TypeAlias = Annotated[
-    bool, typer.Option("--yes", help="Do it. Without this, only what would be done is shown.")
+    bool, typer.Option("--yes", help="Execute. Without this, only show what would be done.")
 ]
 Reasons: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--reason", help="Of this reason; may be given again.")
+    list[str] | None, typer.Option("--reason", help="Only with this reason; may be repeated.")
 ]
 Since: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="From then on: 2026-03-02T08:00:00Z, 15m, 2h, 3d."),
+    typer.Option(
+        metavar="TIME", help="Only from this time on: 2026-03-02T08:00:00Z, or an age: 15m, 2h, 3d."
+    ),
 ]
 Until: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="TIME", help="Until then, in the same forms.")
+    str | None, typer.Option(metavar="TIME", help="Only before this time, in the same formats.")
 ]
 Rate: TypeAlias = Annotated[
-    float | None, typer.Option(min=0.1, help="Send at most so many a second; default: all at once.")
+    float | None,
+    typer.Option(min=0.1, help="Send at most this many per second. Default: no limit."),
 ]
 NoteText: TypeAlias = Annotated[
-    str, typer.Option("--note", help="Why, for who looks later; nothing of a person.")
+    str, typer.Option("--note", help="Reason to store with the decision; no personal data.")
 ]
 
 T = TypeVar("T")
 
 
 def read(reading: Callable[[str], T], text: str) -> T:
-    """Return what a text says; a text that says nothing is a usage error."""
+    """Return ``reading(text)``; its ValueError becomes a usage error."""
     try:
         return reading(text)
     except ValueError as error:
@@ -48,24 +51,24 @@ def read(reading: Callable[[str], T], text: str) -> T:
 
 
 def moment(text: str | None) -> int | None:
-    """Return a moment in milliseconds since 1970, None without one."""
+    """Return a time option in milliseconds since 1970; None if it was not given."""
     now_ms = time.time_ns() // 1_000_000
     return None if text is None else read(lambda given: parse_time(given, now_ms), text)
 
 
-# The commands about dead letters
+# Dead letters
 
 
 if TYPE_CHECKING:
-    from stream.operations.dlq import Wanted
+    from stream.operations.dlq import DeadLetterQuery
 
 dlq_app = typer.Typer(
-    help="Dead letters: what was refused, why, and back into the input after a fix.",
+    help="List, show, replay and dismiss dead letters: events that were rejected.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 Partition: TypeAlias = Annotated[
-    int | None, typer.Option(min=0, help="Of this partition of the dead-letter topic.")
+    int | None, typer.Option(min=0, help="Only in this partition of the dead-letter topic.")
 ]
 
 
@@ -76,44 +79,46 @@ def dlq_list(
     since: Since = None,
     until: Until = None,
     partition: Partition = None,
-    limit: Annotated[int, typer.Option(min=0, help="How many letters to show.")] = 20,
+    limit: Annotated[int, typer.Option(min=0, help="Number of dead letters to show.")] = 20,
     outcomes: Annotated[
-        bool, typer.Option("--outcomes", help="Say how replays ended; reads the whole ledger.")
+        bool, typer.Option("--outcomes", help="Show how replays ended; reads the whole ledger.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Count dead letters by reason, and show the newest.
 
-    A letter is open until it was replayed or dismissed.
+    A dead letter is open until it is replayed or dismissed.
     """
     from stream.operations.dlq import list_letters  # noqa: PLC0415
     from stream.operations.session import open_session  # noqa: PLC0415
 
-    wanted = _wanted(reason, since, until, partition)
-    with told(), open_session() as desk:
-        list_letters(desk, wanted, limit=limit, outcomes=outcomes, as_json=as_json)
+    query = _query(reason, since, until, partition)
+    with exit_on_error(), open_session() as session:
+        list_letters(session, query, limit=limit, outcomes=outcomes, as_json=as_json)
 
 
 @dlq_app.command("show")
 def dlq_show(
-    place: Annotated[str, typer.Argument(metavar="PARTITION-OFFSET", help="As in `dlq list`.")],
+    place: Annotated[
+        str, typer.Argument(metavar="PARTITION-OFFSET", help="Its place in `dlq list`.")
+    ],
     *,
     raw: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the record's very bytes there.")
+        Path | None, typer.Option(metavar="FILE", help="Write the record's original bytes to it.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a dead letter: its headers, its event, and what a replay would come to now.
+    """Show a dead letter: its headers, its event, and how a replay would end now.
 
-    The event is a person's data, and is shown as it is.
+    The event is personal data, and is not masked.
     """
     from stream.operations.analysis.dead_letters import RecordPosition  # noqa: PLC0415
     from stream.operations.dlq import show_letter  # noqa: PLC0415
     from stream.operations.session import open_session  # noqa: PLC0415
 
     found = read(RecordPosition.of, place)
-    with told(), open_session() as desk:
-        show_letter(desk, found, raw=raw, as_json=as_json)
+    with exit_on_error(), open_session() as session:
+        show_letter(session, found, raw=raw, as_json=as_json)
 
 
 @dlq_app.command("replay")
@@ -123,28 +128,33 @@ def dlq_replay(
     since: Since = None,
     until: Until = None,
     partition: Partition = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="The first so many of them.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Replay at most this many. Default: all.")
+    ] = None,
     rate: Rate = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Let identifies win over what is newer; reads the ledger."),
+        typer.Option(
+            "--force", help="Let identifies overwrite newer data; reads the whole ledger."
+        ),
     ] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send dead letters back into the input, with the same key and bytes.
+    """Send dead letters back to the input topic, with their key and bytes.
 
-    They go through the ledger: a letter has one effect however often it is sent, and one that
-    is refused again becomes a new letter. An identify that is older than what is known of its
-    user is skipped as stale, unless --force. May be stopped and run again at any moment.
+    The ledger removes duplicates: a dead letter takes effect once, even if it is sent repeatedly.
+    One that is rejected again becomes a new dead letter. An identify that is older than the known
+    state of its user is skipped as stale, unless --force is given. The command may be stopped and
+    repeated at any time.
     """
-    from stream.operations.dlq import Replaying, replay  # noqa: PLC0415
+    from stream.operations.dlq import ReplayOptions, replay  # noqa: PLC0415
     from stream.operations.session import open_session  # noqa: PLC0415
 
-    wanted = _wanted(reason, since, until, partition)
-    how = Replaying(limit=limit, rate=rate, force=force)
-    with told(), open_session() as desk:
-        replay(desk, wanted, how, yes=yes, as_json=as_json)
+    query = _query(reason, since, until, partition)
+    options = ReplayOptions(limit=limit, rate=rate, force=force)
+    with exit_on_error(), open_session() as session:
+        replay(session, query, options, yes=yes, as_json=as_json)
 
 
 @dlq_app.command("dismiss")
@@ -158,33 +168,34 @@ def dlq_dismiss(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Note that nothing is to be done about dead letters: they are open no longer.
+    """Close dead letters without a replay.
 
-    The note is a record of the dead-letter topic; the letters stay until retention.
+    The decision is a record in the dead-letter topic. The dead letters stay until retention
+    removes them.
     """
     from stream.operations.dlq import dismiss  # noqa: PLC0415
     from stream.operations.session import open_session  # noqa: PLC0415
 
-    wanted = _wanted(reason, since, until, partition)
-    with told(), open_session() as desk:
-        dismiss(desk, wanted, text=note, yes=yes, as_json=as_json)
+    query = _query(reason, since, until, partition)
+    with exit_on_error(), open_session() as session:
+        dismiss(session, query, text=note, yes=yes, as_json=as_json)
 
 
-def _wanted(
+def _query(
     reasons: list[str] | None, since: str | None, until: str | None, partition: int | None
-) -> "Wanted":
+) -> "DeadLetterQuery":
     from stream.operations.analysis.dead_letters import LetterFilter  # noqa: PLC0415
-    from stream.operations.dlq import Wanted  # noqa: PLC0415
+    from stream.operations.dlq import DeadLetterQuery  # noqa: PLC0415
 
     selection = LetterFilter(reasons=reasons or (), since_ms=moment(since), until_ms=moment(until))
-    return Wanted(selection=selection, partition=partition)
+    return DeadLetterQuery(selection=selection, partition=partition)
 
 
-# The commands about what is in doubt
+# Requests in doubt and parked events
 
 
 in_doubt_app = typer.Typer(
-    help="Requests that may or may not have been executed, and parked events to decide about.",
+    help="List requests that may or may not have been executed; decide about parked events.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -194,46 +205,46 @@ in_doubt_app = typer.Typer(
 def in_doubt_list(
     *,
     parked: Annotated[
-        bool, typer.Option("--parked", help="Parked events that wait for a person instead.")
+        bool, typer.Option("--parked", help="List parked events that wait for a decision.")
     ] = False,
     decided: Annotated[
-        bool, typer.Option("--decided", help="With --parked: those that are decided, too.")
+        bool, typer.Option("--decided", help="With --parked: include those already decided.")
     ] = False,
     show_personal: Annotated[
-        bool, typer.Option("--show-personal", help="Show lanes as they are: ids and e-mails.")
+        bool, typer.Option("--show-personal", help="Show lanes unmasked: user ids and e-mails.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List open requests by lane, or parked events.
 
-    A request is open from its intent to its outcome, most of them for milliseconds. What is
-    old is in doubt: its worker died, or no answer came. Workers resolve these by themselves;
-    what cannot be found out is parked, and yours to decide.
+    A request is open from its intent to its outcome, usually for milliseconds. An older one is in
+    doubt: its worker died, or no reply came. Workers resolve requests in doubt by themselves. If
+    the outcome cannot be determined, they park the events for you to decide.
     """
     from stream.operations.in_doubt import list_open, list_parked  # noqa: PLC0415
     from stream.operations.session import open_session  # noqa: PLC0415
 
     if decided and not parked:
-        raise typer.BadParameter("--decided goes with --parked")
-    with told(), open_session() as desk:
+        raise typer.BadParameter("--decided requires --parked")
+    with exit_on_error(), open_session() as session:
         if parked:
-            list_parked(desk, everything=decided, as_json=as_json)
+            list_parked(session, everything=decided, as_json=as_json)
         else:
-            list_open(desk, show_personal=show_personal, as_json=as_json)
+            list_open(session, show_personal=show_personal, as_json=as_json)
 
 
 @in_doubt_app.command("resolve")
 def in_doubt_resolve(
     places: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PARTITION-OFFSET]...", help="As in `in-doubt list --parked`."),
+        typer.Argument(
+            metavar="[PARTITION-OFFSET]...", help="Their places in `in-doubt list --parked`."
+        ),
     ] = None,
     *,
-    decision: Annotated[
-        str, typer.Option("--as", metavar="resend|dismiss", help="What to do about them.")
-    ],
+    decision: Annotated[str, typer.Option("--as", metavar="resend|dismiss", help="The decision.")],
     everything: Annotated[
-        bool, typer.Option("--all", help="All that wait for a decision, instead of places.")
+        bool, typer.Option("--all", help="Select all that wait for a decision, instead of places.")
     ] = False,
     reason: Reasons = None,
     since: Since = None,
@@ -243,11 +254,11 @@ def in_doubt_resolve(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Decide about parked events: resend them, or dismiss them.
+    """Resend or dismiss parked events.
 
-    resend sends them through the input and its ledger, once however often this is run: their
-    effect may then be there twice, as nobody knows whether it was there before. dismiss notes
-    in the parked topic that nothing is to be done.
+    resend sends them back to the input topic, and the ledger removes duplicates if the command is
+    repeated. Their effect may then exist twice, since it is unknown whether the first request was
+    executed. dismiss records in the parked topic that nothing is to be done.
     """
     from stream.operations.analysis.dead_letters import LetterFilter, RecordPosition  # noqa: PLC0415
     from stream.operations.in_doubt import Decision, ResolveRequest, resolve  # noqa: PLC0415
@@ -256,7 +267,7 @@ def in_doubt_resolve(
     chosen = {read(RecordPosition.of, text) for text in places or ()}
     if bool(chosen) == everything:
         raise typer.BadParameter("name places, or give --all")
-    wish = ResolveRequest(
+    request = ResolveRequest(
         decision=read(Decision, decision),
         selection=LetterFilter(
             reasons=reason or (), since_ms=moment(since), until_ms=moment(until), places=chosen
@@ -265,8 +276,8 @@ def in_doubt_resolve(
         text=note,
         rate=rate,
     )
-    with told(), open_session() as desk:
-        resolve(desk, wish, yes=yes, as_json=as_json)
+    with exit_on_error(), open_session() as session:
+        resolve(session, request, yes=yes, as_json=as_json)
 
 
 operate_app = typer.Typer(rich_markup_mode=None)
@@ -277,47 +288,50 @@ operate_app.add_typer(in_doubt_app, name="in-doubt")
 @operate_app.command()
 def verify(
     *,
-    limit: Annotated[int, typer.Option(min=0, help="How many events to name.")] = 20,
+    limit: Annotated[int, typer.Option(min=0, help="Number of discrepancies to list.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Compare input, ledger, dead letters, parked and offsets: is anything lost, or there twice?
+    """Compare the topics and the offsets; report lost, repeated and inconsistent events.
 
-    Judged is what lies before the group's committed offsets, so that workers may run
-    meanwhile. missing: no receipt. duplicate: settled twice. unsettled: its request is open
-    though the offset has passed it. torn: a receipt without its letter, or the reverse. What
-    the transform skips has no receipt and is judged again, with this environment's
-    WOOTRIC__DELETE_USERS. Exit 0 only if all agrees.
+    Compares input, ledger, dead letters, parked events and committed offsets. Only events before
+    the group's committed offsets count, so workers may run meanwhile. missing: no receipt.
+    duplicate: settled twice. unsettled: its request is open although the offset has passed it.
+    torn: a receipt without its dead letter or parked event, or the reverse.
+    Events that the transform skips have no receipt; they are evaluated again with this
+    environment's WOOTRIC__DELETE_USERS. Exit 0 only if everything agrees.
     """
     from stream.operations import verify as audit  # noqa: PLC0415
     from stream.operations.session import open_session  # noqa: PLC0415
 
-    with told(), open_session() as desk:
-        agrees = audit.command(desk, limit=limit, as_json=as_json)
+    with exit_on_error(), open_session() as session:
+        agrees = audit.command(session, limit=limit, as_json=as_json)
     raise typer.Exit(0 if agrees else EXIT_FAILED)
 
 
 @operate_app.command()
 def trace(
-    message_id: Annotated[str | None, typer.Argument(help="Segment's messageId.")] = None,
+    message_id: Annotated[
+        str | None, typer.Argument(help="Segment's messageId of the event.")
+    ] = None,
     *,
     user: Annotated[
-        str | None, typer.Option(metavar="ID", help="An end user instead: external id or e-mail.")
+        str | None, typer.Option(metavar="ID", help="Show an end user: external id or e-mail.")
     ] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="PARTITION-OFFSET", help="A record of the input instead.")
+        str | None, typer.Option(metavar="PARTITION-OFFSET", help="Show a record of the input.")
     ] = None,
     since: Since = None,
     everywhere: Annotated[
-        bool, typer.Option("--all", help="Search all of the input, duplicates included.")
+        bool, typer.Option("--all", help="Search the whole input, including duplicates.")
     ] = False,
-    last: Annotated[int, typer.Option(min=1, help="With --user: how many events.")] = 10,
+    last: Annotated[int, typer.Option(min=1, help="With --user: number of events to show.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Say where an event is and why, or what is known of an end user.
+    """Show where an event is and why, or what is known about an end user.
 
-    Looked at are ledger, dead letters, parked events and open requests, and of the input what
-    these name and what is not settled; all of it where they name nothing. With --user the
-    input is searched for the last 24 hours, or --since. E-mails are masked. Exit 1: not found.
+    Reads ledger, dead letters, parked events and open requests. In the input it reads the records
+    that these name and those not settled yet, or everything if they name none. --user searches the
+    last 24 hours of the input, or from --since on. E-mails are masked. Exit 1 if nothing is found.
     """
     from stream.operations.analysis.dead_letters import RecordPosition  # noqa: PLC0415
     from stream.operations.session import now_ms, open_session  # noqa: PLC0415
@@ -327,18 +341,18 @@ def trace(
         raise typer.BadParameter("give a messageId, --user or --at")
     since_ms = moment(since)
     place = None if at is None else read(RecordPosition.of, at)
-    with told(), open_session() as desk:
+    with exit_on_error(), open_session() as session:
         if place is not None:
-            found = trace_place(desk, place, as_json=as_json)
+            found = trace_place(session, place, as_json=as_json)
         elif user is not None:
             day_ms = 86_400_000
             since_ms = now_ms() - day_ms if since_ms is None else since_ms
             found = trace_user(
-                desk, Person(user=user, since_ms=since_ms, last=last), as_json=as_json
+                session, Person(user=user, since_ms=since_ms, last=last), as_json=as_json
             )
         else:
             search = Search(since_ms=since_ms, everywhere=everywhere)
-            found = trace_event(desk, message_id or "", search, as_json=as_json)
+            found = trace_event(session, message_id or "", search, as_json=as_json)
     raise typer.Exit(0 if found else EXIT_FAILED)
 
 
@@ -346,34 +360,36 @@ def trace(
 def replay(
     *,
     to_earliest: Annotated[
-        bool, typer.Option("--to-earliest", help="To the first record that is still there.")
+        bool, typer.Option("--to-earliest", help="Reset to the first record that still exists.")
     ] = False,
     to_time: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="To what was published then: an ISO time, 2h."),
+        typer.Option(
+            metavar="TIME", help="Reset to the first record published from this time on: ISO, 2h."
+        ),
     ] = None,
     to_offset: Annotated[
-        int | None, typer.Option(min=0, help="To this offset, of one --partition.")
+        int | None, typer.Option(min=0, help="Reset to this offset; requires one --partition.")
     ] = None,
     accept_ledger_loss: Annotated[
         bool,
         typer.Option(
             "--accept-ledger-loss",
-            help="Instead: leave the offsets, and let workers go on with a ledger that has lost "
-            "records (ledger_behind). What these stood for may have a second effect.",
+            help="Keep the offsets, and let workers continue with a ledger that has lost records "
+            "(ledger_behind). Events whose receipts are lost may take effect twice.",
         ),
     ] = False,
     partition: Annotated[
-        list[int] | None, typer.Option(min=0, help="Only this one; may be given again.")
+        list[int] | None, typer.Option(min=0, help="Only this partition; may be repeated.")
     ] = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Set the group's offsets back, so that events are read again.
+    """Reset the group's offsets, so that events are read again.
 
-    What the ledger knows has no second effect; what was skipped is judged again. Offsets only
-    go back, but where records were deleted before they were read. No worker may run: the
-    message says which do. Refused is what the ledger does not reach back to.
+    Events with a receipt do not take effect again; skipped events are evaluated again. Offsets only
+    move back, except where records were deleted before they were read. No worker may run: the error
+    names those that do. An offset from before the ledger's oldest receipts is refused.
     """
     from stream.operations.replay import Target  # noqa: PLC0415
     from stream.operations.replay import replay as set_back  # noqa: PLC0415
@@ -384,39 +400,40 @@ def replay(
             "give one of --to-earliest, --to-time, --to-offset and --accept-ledger-loss"
         )
     if to_offset is not None and len(partition or ()) != 1:
-        raise typer.BadParameter("--to-offset goes with one --partition")
+        raise typer.BadParameter("--to-offset requires one --partition")
     target = Target(
         time_ms=moment(to_time),
         offset=to_offset,
         partitions=partition or (),
         accept_ledger_loss=accept_ledger_loss,
     )
-    with told(), open_session() as desk:
-        set_back(desk, target, yes=yes, as_json=as_json)
+    with exit_on_error(), open_session() as session:
+        set_back(session, target, yes=yes, as_json=as_json)
 
 
 @operate_app.command()
 def purge(
     *,
-    user: Annotated[str, typer.Option(metavar="ID", help="External id or e-mail.")],
+    user: Annotated[str, typer.Option(metavar="ID", help="External id or e-mail of the end user.")],
     delete_records: Annotated[
         bool,
         typer.Option(
             "--delete-records",
-            help="Delete dead letters and parked events too, where nothing of others before them "
-            "is of use any more.",
+            help="Also delete their dead letters and parked events, unless open ones of others "
+            "precede them.",
         ),
     ] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Erase what can be erased of an end user, and say when the rest is gone.
+    """Erase what can be erased of an end user, and show when the rest expires.
 
-    The ledger's entries of theirs get tombstones, for which no worker may run. Records of the
-    other topics go with retention, or with --delete-records. Wootric itself is not touched.
+    Writes tombstones for the user's ledger entries, for which no worker may run. Records in the
+    other topics expire with retention, or are deleted by --delete-records. Nothing changes at
+    Wootric.
     """
     from stream.operations.purge import command  # noqa: PLC0415
     from stream.operations.session import open_session  # noqa: PLC0415
 
-    with told(), open_session() as desk:
-        command(desk, user, delete_records=delete_records, yes=yes, as_json=as_json)
+    with exit_on_error(), open_session() as session:
+        command(session, user, delete_records=delete_records, yes=yes, as_json=as_json)

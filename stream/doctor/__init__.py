@@ -42,9 +42,9 @@ def run_checks(*, tolerant: bool = False) -> Iterator[CheckResult]:
     config = quiet(kafka_config(settings.kafka))
     window_s = settings.kafka.dedupe_window_s
     yield from _kafka(config, partial(check_kafka, config, dedupe_window_s=window_s))
-    judge = _waited_out if tolerant else _as_it_is
-    yield from map(judge, check_registry(settings.schema_registry, config.topic, writes=False))
-    yield from map(judge, _wootric(settings))
+    adjust = _tolerate_outage if tolerant else _unchanged
+    yield from map(adjust, check_registry(settings.schema_registry, config.topic, writes=False))
+    yield from map(adjust, _wootric(settings))
 
 
 def run_bridge_checks(*, tolerant: bool = False) -> Iterator[CheckResult]:
@@ -58,23 +58,23 @@ def run_bridge_checks(*, tolerant: bool = False) -> Iterator[CheckResult]:
     yield ok("settings", "complete and within their bounds")
     config = quiet(kafka_config(settings.kafka))
     yield from _kafka(config, partial(check_kafka_for_bridge, config))
-    judge = _waited_out if tolerant else _as_it_is
-    yield from map(judge, check_registry(settings.schema_registry, config.topic, writes=True))
+    adjust = _tolerate_outage if tolerant else _unchanged
+    yield from map(adjust, check_registry(settings.schema_registry, config.topic, writes=True))
 
 
 def _settings(error: StartupError) -> Iterator[CheckResult]:
     for problem in str(error).splitlines()[1:]:
-        mend = "fix the environment; docs/reference/settings.md lists all settings"
-        yield failed("settings", problem.strip(), mend, exit_code=CONFIGURATION)
+        fix = "fix the environment; docs/reference/settings.md lists all settings"
+        yield failed("settings", problem.strip(), fix, exit_code=CONFIGURATION)
 
 
-def _as_it_is(one: CheckResult) -> CheckResult:
+def _unchanged(one: CheckResult) -> CheckResult:
     return one
 
 
-def _waited_out(one: CheckResult) -> CheckResult:
+def _tolerate_outage(one: CheckResult) -> CheckResult:
     if one.state is CheckStatus.FAIL and one.exit_code == UNAVAILABLE:
-        return warning(one.check, one.text, f"{one.mend}; the service waits for it")
+        return warning(one.check, one.text, f"{one.fix}; the service waits for it")
     return one
 
 

@@ -54,11 +54,11 @@ def check_wootric(account: WootricAccount) -> Iterator[CheckResult]:
             names = "WOOTRIC__CLIENT_ID and WOOTRIC__CLIENT_SECRET"
             if not account.client_id:
                 names = "WOOTRIC__USERNAME, WOOTRIC__PASSWORD and WOOTRIC__ACCOUNT_TOKEN"
-            mend = f"check {names}, and that WOOTRIC__API_URL is the account's region"
-            yield failed("wootric token", text, mend, exit_code=PERMISSION)
+            fix = f"check {names}, and that WOOTRIC__API_URL is the account's region"
+            yield failed("wootric token", text, fix, exit_code=PERMISSION)
         case TokenUnavailable(detail, _):
-            mend = "wait and try again; check WOOTRIC__API_URL"
-            yield failed("wootric token", f"none to be had: {detail}", mend, exit_code=UNAVAILABLE)
+            fix = "wait and try again; check WOOTRIC__API_URL"
+            yield failed("wootric token", f"none to be had: {detail}", fix, exit_code=UNAVAILABLE)
         case _:
             assert_never(found.grant)
     if found.verdict is not None:
@@ -79,22 +79,22 @@ def _look_up(verdict: Classification) -> CheckResult:
         case Executed():
             return ok(check, "answered")
         case Throttled(status, _):
-            mend = "set WOOTRIC__REQUESTS_PER_MINUTE below the account's limit"
-            return warning(check, f"throttled, status {status}", mend)
+            fix = "set WOOTRIC__REQUESTS_PER_MINUTE below the account's limit"
+            return warning(check, f"throttled, status {status}", fix)
         case Forbidden(status) | Unauthorized(status):
-            mend = "ask Wootric whether this client may use the API for end users"
-            return failed(check, f"forbidden, status {status}", mend, exit_code=PERMISSION)
+            fix = "ask Wootric whether this client may use the API for end users"
+            return failed(check, f"forbidden, status {status}", fix, exit_code=PERMISSION)
         case _:
             text = f"{verdict.word}, status {verdict.status or 'none'}"
-            mend = "wait and try again; check WOOTRIC__API_URL"
-            return failed(check, text, mend, exit_code=UNAVAILABLE)
+            fix = "wait and try again; check WOOTRIC__API_URL"
+            return failed(check, text, fix, exit_code=UNAVAILABLE)
 
 
 def _clock(skew_s: float) -> CheckResult:
     text = f"Wootric's clock is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} ours"
     if abs(skew_s) > SKEW_S_MAX:
-        mend = "let this machine's clock follow NTP: lag in seconds and waits are read from it"
-        return warning("clock", text, mend)
+        fix = "let this machine's clock follow NTP: lag in seconds and waits are read from it"
+        return warning("clock", text, fix)
     return ok("clock", f"within {SKEW_S_MAX:.0f} s of Wootric's")
 
 
@@ -137,11 +137,11 @@ async def _ask_registry(
             if writes:
                 found.append(await _writable(client, subject, settings))
         except RegistryDeniedError as error:
-            mend = "check SCHEMA_REGISTRY__USERNAME and SCHEMA_REGISTRY__PASSWORD"
-            return [failed("registry login", str(error), mend, exit_code=PERMISSION)]
+            fix = "check SCHEMA_REGISTRY__USERNAME and SCHEMA_REGISTRY__PASSWORD"
+            return [failed("registry login", str(error), fix, exit_code=PERMISSION)]
         except RegistryUnavailableError as error:
-            mend = "check SCHEMA_REGISTRY__URL: it has to be the address of Confluent's API"
-            return [failed("registry login", str(error), mend, exit_code=UNAVAILABLE)]
+            fix = "check SCHEMA_REGISTRY__URL: it has to be the address of Confluent's API"
+            return [failed("registry login", str(error), fix, exit_code=UNAVAILABLE)]
     return [ok("registry login", "it answers us"), *found]
 
 
@@ -182,8 +182,8 @@ async def _writable(
         fits = False
     if not fits:
         text = f"{subject}: our schema does not fit its latest version, by the subject's own rule"
-        mend = "let SCHEMA_REGISTRY__SUBJECT name another subject, or relax its rule"
-        return failed(SCHEMA, text, mend, exit_code=CONFIGURATION)
+        fix = "let SCHEMA_REGISTRY__SUBJECT name another subject, or relax its rule"
+        return failed(SCHEMA, text, fix, exit_code=CONFIGURATION)
     return ok(SCHEMA, f"{subject}: ours is not there, and will be registered")
 
 

@@ -39,7 +39,7 @@ DENIED = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
-LOGIN_MEND = (
+LOGIN_FIX = (
     "check security.protocol, sasl.mechanism, sasl.username and sasl.password in "
     "KAFKA__PROPERTIES, or KAFKA__SASL_USERNAME and KAFKA__SASL_PASSWORD"
 )
@@ -55,20 +55,20 @@ def check_kafka(config: KafkaConfig, *, dedupe_window_s: int) -> Iterator[CheckR
         config.dead_letter_topic: {WRITE, DESCRIBE, CONFIGS},
         config.parked_topic: {WRITE, DESCRIBE, CONFIGS},
     }
-    may = yield from _entry(config, needs, groups=[config.group_id])
-    if not may:
+    allowed = yield from _entry(config, needs, groups=[config.group_id])
+    if not allowed:
         return
-    yield from _asked("kafka topics", lambda: list(_topics(config, dedupe_window_s)))
-    yield from _asked("kafka limits", lambda: list(_limits(config)))
-    yield from _asked("kafka transactions", lambda: list(_transactions(config)))
-    yield from _asked("kafka group", lambda: list(_group(config)))
+    yield from _catch_errors("kafka topics", lambda: list(_topics(config, dedupe_window_s)))
+    yield from _catch_errors("kafka limits", lambda: list(_limits(config)))
+    yield from _catch_errors("kafka transactions", lambda: list(_transactions(config)))
+    yield from _catch_errors("kafka group", lambda: list(_group(config)))
 
 
 def check_kafka_for_bridge(config: KafkaConfig) -> Iterator[CheckResult]:
     """Yield what is found for the bridge, which only writes the input."""
-    may = yield from _entry(config, {config.topic: {WRITE, DESCRIBE}}, groups=[])
-    if may:
-        yield from _asked("kafka topics", lambda: [_input(config)])
+    allowed = yield from _entry(config, {config.topic: {WRITE, DESCRIBE}}, groups=[])
+    if allowed:
+        yield from _catch_errors("kafka topics", lambda: [_input(config)])
 
 
 def _entry(
@@ -76,12 +76,12 @@ def _entry(
 ) -> Generator[CheckResult, None, bool]:
     """Yield how we are let in; return whether that suffices to look further."""
     errors: list[KafkaError] = []
-    told: dict[str, Any] = {**settings.common(config), "error_cb": errors.append}
+    client_config: dict[str, Any] = {**settings.common(config), "error_cb": errors.append}
     try:
-        admin = AdminClient(told)
+        admin = AdminClient(client_config)
     except KafkaException as error:
-        mend = "mend KAFKA__PROPERTIES: librdkafka's CONFIGURATION.md has the names and values"
-        yield failed("kafka client", error.args[0].str(), mend, exit_code=CONFIGURATION)
+        fix = "fix KAFKA__PROPERTIES: librdkafka's CONFIGURATION.md has the names and values"
+        yield failed("kafka client", error.args[0].str(), fix, exit_code=CONFIGURATION)
         return False
     login = _login(admin, errors)
     yield login
@@ -97,18 +97,18 @@ def _input(config: KafkaConfig) -> CheckResult:
     return ok("kafka topics", f"{config.topic}: takes records of {largest} bytes")
 
 
-def _asked(check: str, look: Any) -> Iterator[CheckResult]:
+def _catch_errors(check: str, look: Any) -> Iterator[CheckResult]:
     """Yield what a look finds; a refusal or silence of Kafka is a finding, too."""
     try:
         yield from look()
     except KafkaException as error:
         reason = error.args[0]
         denied = reason.code() in DENIED
-        mend = "grant what is missing, see docs/reference/access.md" if denied else "try again"
+        fix = "grant what is missing, see docs/reference/access.md" if denied else "try again"
         code = PERMISSION if denied else UNAVAILABLE
-        yield failed(check, reason.str(), mend, exit_code=code)
+        yield failed(check, reason.str(), fix, exit_code=code)
     except StartupError as error:
-        yield failed(check, str(error), "mend that first", exit_code=error.exit_code)
+        yield failed(check, str(error), "fix that first", exit_code=error.exit_code)
 
 
 def _login(admin: AdminClient, errors: list[KafkaError]) -> CheckResult:
@@ -119,13 +119,13 @@ def _login(admin: AdminClient, errors: list[KafkaError]) -> CheckResult:
         denied = next((one for one in errors if one.code() in DENIED), None)
     if denied is not None:
         text = f"Kafka does not let us in: {denied.str()}"
-        return failed("kafka login", text, LOGIN_MEND, exit_code=PERMISSION)
+        return failed("kafka login", text, LOGIN_FIX, exit_code=PERMISSION)
     try:
         cluster = answer.result()
     except KafkaException as error:
         said = errors[0] if errors else error.args[0]
-        mend = f"{LOGIN_MEND}; and advertised.listeners of the brokers: each has to be reachable"
-        return failed("kafka login", said.str(), mend, exit_code=UNAVAILABLE)
+        fix = f"{LOGIN_FIX}; and advertised.listeners of the brokers: each has to be reachable"
+        return failed("kafka login", said.str(), fix, exit_code=UNAVAILABLE)
     count = len(cluster.nodes)
     return ok("kafka login", f"cluster {cluster.cluster_id}, {count} broker{'s'[: count > 1]}")
 
@@ -162,15 +162,15 @@ def _compared(what: str, description: Any, needed: set[AclOperation]) -> Iterato
     if lacking:
         yield _missing(what, lacking)
     else:
-        yield ok("kafka rights", f"{what}: {_words(needed)}")
+        yield ok("kafka rights", f"{what}: {_names(needed)}")
 
 
 def _missing(what: str, lacking: set[AclOperation]) -> CheckResult:
-    mend = f"grant {_words(lacking)} on {what}"
-    return failed("kafka rights", f"{what}: not allowed", mend, exit_code=PERMISSION)
+    fix = f"grant {_names(lacking)} on {what}"
+    return failed("kafka rights", f"{what}: not allowed", fix, exit_code=PERMISSION)
 
 
-def _words(operations: set[AclOperation]) -> str:
+def _names(operations: set[AclOperation]) -> str:
     return ", ".join(sorted(operation.name.lower() for operation in operations))
 
 
@@ -180,8 +180,8 @@ def _topics(config: KafkaConfig, dedupe_window_s: int) -> Iterator[CheckResult]:
         if finding.ok:
             yield ok("kafka topics", text)
         else:
-            mend = "`wootric-stream topics create` makes what is missing; alter what is there"
-            yield failed("kafka topics", text, mend, exit_code=CONFIGURATION)
+            fix = "`wootric-stream topics create` makes what is missing; alter what is there"
+            yield failed("kafka topics", text, fix, exit_code=CONFIGURATION)
 
 
 def _limits(config: KafkaConfig) -> Iterator[CheckResult]:
@@ -201,15 +201,15 @@ def _transactions(config: KafkaConfig) -> Iterator[CheckResult]:
     except KafkaException as error:
         reason = error.args[0]
         if reason.code() in DENIED:
-            mend = f"grant write, describe on transactional ids that begin with {config.group_id}-"
+            fix = f"grant write, describe on transactional ids that begin with {config.group_id}-"
             text = f"{name}: not allowed"
-            yield failed("kafka transactions", text, mend, exit_code=PERMISSION)
+            yield failed("kafka transactions", text, fix, exit_code=PERMISSION)
             return
-        mend = (
+        fix = (
             "on a small cluster check transaction.state.log.replication.factor and "
             "transaction.state.log.min.isr"
         )
-        yield failed("kafka transactions", reason.str(), mend, exit_code=UNAVAILABLE)
+        yield failed("kafka transactions", reason.str(), fix, exit_code=UNAVAILABLE)
     else:
         yield ok("kafka transactions", "the coordinator accepts our ids")
 
@@ -227,14 +227,14 @@ def _group(config: KafkaConfig) -> Iterator[CheckResult]:
     lag = sum(one.lag for one in group.partitions)
     text = f"{config.group_id}: {group.state}, {len(group.members)} members, {lag} records behind"
     if lost:
-        mend = (
+        fix = (
             "check the input's retention, then run `wootric-stream replay --to-earliest` for these "
             "partitions"
         )
         text = f"{config.group_id}: committed offsets outside of the topic in partitions {lost}"
-        yield failed("kafka group", text, mend, exit_code=CONFIGURATION)
+        yield failed("kafka group", text, fix, exit_code=CONFIGURATION)
     elif len(group.members) > len(group.partitions):
-        mend = "give the input and its ledger more partitions, or run fewer workers"
-        yield warning("kafka group", f"{text}; more members than partitions", mend)
+        fix = "give the input and its ledger more partitions, or run fewer workers"
+        yield warning("kafka group", f"{text}; more members than partitions", fix)
     else:
         yield ok("kafka group", text)

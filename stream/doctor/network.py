@@ -37,8 +37,8 @@ def check_address(
         found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
     except OSError as error:
         text = f"{address.host} has no address: {error.strerror}"
-        mend = "check the name, and the resolver of this machine or pod"
-        yield failed(f"{name} dns", text, mend, exit_code=UNAVAILABLE)
+        fix = "check the name, and the resolver of this machine or pod"
+        yield failed(f"{name} dns", text, fix, exit_code=UNAVAILABLE)
         return
     addresses = sorted({str(entry[4][0]) for entry in found})
     yield ok(f"{name} dns", f"{address.host} is {', '.join(addresses[:4])}")
@@ -46,8 +46,8 @@ def check_address(
         plain = socket.create_connection(address, timeout=CONNECT_S)
     except OSError as error:
         text = f"{address} takes no connection: {error.strerror or 'no answer'}"
-        mend = "check port, firewall and network policy"
-        yield failed(f"{name} tcp", text, mend, exit_code=UNAVAILABLE)
+        fix = "check port, firewall and network policy"
+        yield failed(f"{name} tcp", text, fix, exit_code=UNAVAILABLE)
         return
     with plain:
         yield ok(f"{name} tcp", f"{address} takes connections")
@@ -81,9 +81,9 @@ def _certificate(
         secure = _context(properties).wrap_socket(plain, server_hostname=address.host)
     except (OSError, ValueError) as error:
         reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
-        mend = f"check {trusted}, the name in the certificate, and that the port speaks TLS"
+        fix = f"check {trusted}, the name in the certificate, and that the port speaks TLS"
         text = f"{address} gives no trusted certificate: {reason}"
-        return failed(check, text, mend, exit_code=UNAVAILABLE)
+        return failed(check, text, fix, exit_code=UNAVAILABLE)
     with secure:
         certificate = secure.getpeercert() or {}
         version = secure.version()
@@ -129,12 +129,12 @@ def check_version(
     try:
         found = _api_versions(address, tls=tls, properties=properties)
     except (OSError, struct.error):
-        mend = "check that the port is a Kafka listener, and security.protocol in KAFKA__PROPERTIES"
-        yield warning(check, f"{address} does not tell its protocol's versions", mend)
+        fix = "check that the port is a Kafka listener, and security.protocol in KAFKA__PROPERTIES"
+        yield warning(check, f"{address} does not tell its protocol's versions", fix)
         return
     if any(found.get(key, (0, -1))[1] < least for key, least in NEEDED.items()):
-        mend = "use Apache Kafka 2.5 or newer: offsets in transactions must be fenced (KIP-447)"
-        yield failed(check, f"{address} is too old", mend, exit_code=CONFIGURATION)
+        fix = "use Apache Kafka 2.5 or newer: offsets in transactions must be fenced (KIP-447)"
+        yield failed(check, f"{address} is too old", fix, exit_code=CONFIGURATION)
     else:
         age = "4.0 or newer" if found[FETCH][0] >= 4 else "2.5 to 3.9"
         yield ok(check, f"{address} speaks the protocol of Apache Kafka {age}")
@@ -144,20 +144,20 @@ def _api_versions(
     address: Address, *, tls: bool, properties: Mapping[str, Any]
 ) -> dict[int, tuple[int, int]]:
     """Return the lowest and highest version of every request that the broker knows."""
-    with connect(address, tls=tls, properties=properties) as link:
+    with connect(address, tls=tls, properties=properties) as connection:
         request = struct.pack(">hhih", API_VERSIONS, 0, 1, -1)
-        link.sendall(struct.pack(">i", len(request)) + request)
-        (size,) = struct.unpack(">i", _read(link, 4))
-        body = _read(link, min(size, 1_000_000))
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        (size,) = struct.unpack(">i", _read(connection, 4))
+        body = _read(connection, min(size, 1_000_000))
     _, _, count = struct.unpack_from(">ihi", body)
     triples = struct.iter_unpack(">hhh", body[10 : 10 + 6 * count])
     return {key: (lowest, highest) for key, lowest, highest in triples}
 
 
-def _read(link: socket.socket, size: int) -> bytes:
+def _read(connection: socket.socket, size: int) -> bytes:
     parts = b""
     while len(parts) < size:
-        part = link.recv(size - len(parts))
+        part = connection.recv(size - len(parts))
         if not part:
             raise ConnectionError
         parts += part

@@ -1,4 +1,4 @@
-"""What a look at one thing found, and how to mend it."""
+"""What a look at one thing found, and how to fix it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ class CheckResult:
     check: str
     state: CheckStatus
     text: str
-    mend: str = ""
+    fix: str = ""
     exit_code: int = 0
 
 
@@ -31,14 +31,14 @@ def ok(check: str, text: str) -> CheckResult:
     return CheckResult(check, CheckStatus.OK, text)
 
 
-def warning(check: str, text: str, mend: str) -> CheckResult:
+def warning(check: str, text: str, fix: str) -> CheckResult:
     """Return a finding that somebody should look at some day."""
-    return CheckResult(check, CheckStatus.WARN, text, mend)
+    return CheckResult(check, CheckStatus.WARN, text, fix)
 
 
-def failed(check: str, text: str, mend: str, *, exit_code: int) -> CheckResult:
+def failed(check: str, text: str, fix: str, *, exit_code: int) -> CheckResult:
     """Return a finding that keeps the service from working; the code follows sysexits."""
-    return CheckResult(check, CheckStatus.FAIL, text, mend, exit_code)
+    return CheckResult(check, CheckStatus.FAIL, text, fix, exit_code)
 
 
 UNAVAILABLE = 69
@@ -54,9 +54,9 @@ MARK = {CheckStatus.OK: "ok  ", CheckStatus.WARN: "warn", CheckStatus.FAIL: "FAI
 
 
 def format_line(one: CheckResult) -> str:
-    """Return a finding as a line, its mend below it."""
+    """Return a finding as a line, its fix below it."""
     line = f"{MARK[one.state]}  {one.check:<18}  {one.text}"
-    return f"{line}\n{'':<26}→ {one.mend}" if one.mend else line
+    return f"{line}\n{'':<26}→ {one.fix}" if one.fix else line
 
 
 def to_json(found: Sequence[CheckResult]) -> str:

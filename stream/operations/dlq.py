@@ -33,26 +33,26 @@ from stream.transform import Deliver, Skip
 
 
 def show_letter(
-    desk: OperatorSession, place: RecordPosition, *, raw: Path | None, as_json: bool
+    session: OperatorSession, place: RecordPosition, *, raw: Path | None, as_json: bool
 ) -> None:
     """Print a letter: its headers, its event where it can be read, what a replay would do.
 
     Raises:
         StartupError: there is no such letter, or the file cannot be written.
     """
-    letter = _letter(desk, place)
+    letter = _letter(session, place)
     selection = LetterFilter(places={place})
-    post = read_dead_letters(
-        desk, LetterStatus.DEAD, selection, partition=place.partition, named=True
+    listing = read_dead_letters(
+        session, LetterStatus.DEAD, selection, partition=place.partition, named=True
     )
-    state = post.state(post.letters[0], desk.receipts(post.letters[0].names))
+    state = listing.state(listing.letters[0], session.receipts(listing.letters[0].names))
     headers = {name: value.decode() for name, value in letter.letter.headers()}
-    event = _event(desk, letter)
+    event = _event(session, letter)
     document = {
         **letter_document(letter, state),
         "headers": headers,
         "event": event,
-        "replay_now": _verdict(desk, letter),
+        "replay_now": _verdict(session, letter),
     }
     parts: list[Table | str] = [
         Table(f"dead letter {place}: {state}", ("", ""), list(headers.items())),
@@ -73,22 +73,22 @@ def show_letter(
     show(document, parts, as_json=as_json)
 
 
-def _letter(desk: OperatorSession, place: RecordPosition) -> ListedDeadLetter:
-    topic = desk.config.dead_letter_topic
-    begins, ends = desk.survey.begins(topic), desk.survey.ends(topic)
+def _letter(session: OperatorSession, place: RecordPosition) -> ListedDeadLetter:
+    topic = session.config.dead_letter_topic
+    begins, ends = session.reader.begins(topic), session.reader.ends(topic)
     number, offset = place
     if number not in begins or not begins[number] <= offset < ends[number]:
         raise StartupError(f"{topic} has no record at {place}: see `dlq list`", exit_code=1)
-    letter = next(iter(letters_at(desk, LetterStatus.DEAD, {place})), None)
+    letter = next(iter(letters_at(session, LetterStatus.DEAD, {place})), None)
     if letter is None:
         raise StartupError(f"the record at {place} of {topic} is no dead letter", exit_code=1)
     return letter
 
 
-def _event(desk: OperatorSession, letter: ListedDeadLetter) -> dict[str, Any] | None:
+def _event(session: OperatorSession, letter: ListedDeadLetter) -> dict[str, Any] | None:
     """Return the event's fields that say something; None if the bytes are no event."""
     try:
-        event = desk.decoder.decode(letter.letter.value or b"")
+        event = session.decoder.decode(letter.letter.value or b"")
     except RecordError:
         return None
     return {
@@ -98,10 +98,10 @@ def _event(desk: OperatorSession, letter: ListedDeadLetter) -> dict[str, Any] | 
     }
 
 
-def _verdict(desk: OperatorSession, letter: ListedDeadLetter) -> str:
+def _verdict(session: OperatorSession, letter: ListedDeadLetter) -> str:
     if letter.letter.value is None:
         return "impossible: its bytes are gone"
-    verdict = desk.judge(letter.replay()).result
+    verdict = session.prepare(letter.replay()).result
     match verdict:
         case Deliver(operation=operation):
             return f"sent to Wootric: {operation.type}"
@@ -162,7 +162,7 @@ def topic_of(config: KafkaConfig, kind: LetterStatus) -> str:
 
 
 def read_dead_letters(
-    desk: OperatorSession,
+    session: OperatorSession,
     kind: LetterStatus,
     selection: LetterFilter = ALL,
     *,
@@ -176,27 +176,29 @@ def read_dead_letters(
     Raises:
         StartupError: the topic has no such partition.
     """
-    topic = topic_of(desk.config, kind)
-    begins = desk.survey.begins(topic)
+    topic = topic_of(session.config, kind)
+    begins = session.reader.begins(topic)
     if partition is not None and partition not in begins:
         raise StartupError(f"{topic} has no partition {partition}", exit_code=1)
     if partition is not None:
         begins = {partition: begins[partition]}
-    post = DeadLetterListing()
-    for record in with_progress(desk.survey.read(topic, begins=begins), f"records of {topic} read"):
+    listing = DeadLetterListing()
+    for record in with_progress(
+        session.reader.read(topic, begins=begins), f"records of {topic} read"
+    ):
         note = read_note(record)
         letter = None if note else read_letter(record, kind)
         if note is not None:
-            post.notes.setdefault(note.place, set()).add(note.done)
-        elif letter is None or letter.letter.origin.topic != desk.config.topic:
-            post.foreign += 1
+            listing.notes.setdefault(note.place, set()).add(note.done)
+        elif letter is None or letter.letter.origin.topic != session.config.topic:
+            listing.foreign += 1
         elif selection.takes(letter):
-            post.letters.append(letter.bare(names(desk, letter) if named else ()))
-    return post
+            listing.letters.append(letter.bare(names(session, letter) if named else ()))
+    return listing
 
 
 def letters_at(
-    desk: OperatorSession, kind: LetterStatus, places: Collection[RecordPosition]
+    session: OperatorSession, kind: LetterStatus, places: Collection[RecordPosition]
 ) -> Iterator[ListedDeadLetter]:
     """Yield the letters at these places with their bytes, in the order of their topic."""
     begins: dict[int, int] = {}
@@ -206,14 +208,14 @@ def letters_at(
         stops[number] = max(offset + 1, stops.get(number, 0))
     if not places:
         return
-    for record in desk.survey.read(topic_of(desk.config, kind), begins=begins, stops=stops):
+    for record in session.reader.read(topic_of(session.config, kind), begins=begins, stops=stops):
         letter = read_letter(record, kind)
         if letter is not None and letter.place in places:
             yield letter
 
 
 def replay_letters(
-    desk: OperatorSession,
+    session: OperatorSession,
     kind: LetterStatus,
     places: Collection[RecordPosition],
     *,
@@ -227,17 +229,17 @@ def replay_letters(
     Raises:
         StartupError: Kafka did not take them all.
     """
-    config, done = desk.config, Resolution.FORCED if force else Resolution.REPLAYED
+    config, done = session.config, Resolution.FORCED if force else Resolution.REPLAYED
     sender = BulkProducer(config, rate=rate, say=print_message)
-    letters = letters_at(desk, kind, places)
+    letters = letters_at(session, kind, places)
     while chunk := list(islice(letters, NOTED_RECORDS_MAX)):
         sender.send(config.topic, (one.replay(force=force) for one in chunk))
-        note(desk, kind, chunk, done)
+        note(session, kind, chunk, done)
     return sender.taken
 
 
 def note(
-    desk: OperatorSession,
+    session: OperatorSession,
     kind: LetterStatus,
     letters: Collection[ListedDeadLetter],
     done: Resolution,
@@ -246,16 +248,18 @@ def note(
     """Note what was done about letters; return how many notes there are."""
     at_ms = now_ms()
     notes = (one.note(done, at_ms=at_ms, text=text) for one in letters)
-    sender = BulkProducer(desk.config)
-    sender.send(topic_of(desk.config, kind), notes)
+    sender = BulkProducer(session.config)
+    sender.send(topic_of(session.config, kind), notes)
     return sender.taken
 
 
-def names(desk: OperatorSession, letter: ListedDeadLetter) -> tuple[str, ...]:
+def names(session: OperatorSession, letter: ListedDeadLetter) -> tuple[str, ...]:
     """Return what a replay of a letter is known by in the ledger, without and with force."""
     if letter.size is None:
         return ()
-    plain, forced = (desk.judge(letter.replay(force=force)).event_id for force in (False, True))
+    plain, forced = (
+        session.prepare(letter.replay(force=force)).event_id for force in (False, True)
+    )
     return (plain,) if plain == forced else (plain, forced)
 
 
@@ -263,7 +267,7 @@ STALE = "skipped: stale"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class DeadLetterQuery:
     """Which letters are meant: of one partition of the dead-letter topic, or of all."""
 
     selection: LetterFilter
@@ -271,18 +275,18 @@ class Wanted:
 
 
 def list_letters(
-    desk: OperatorSession, wanted: Wanted, *, limit: int, outcomes: bool, as_json: bool
+    session: OperatorSession, query: DeadLetterQuery, *, limit: int, outcomes: bool, as_json: bool
 ) -> None:
     """Print how many letters there are by reason, and the newest of them."""
-    post = _read(desk, wanted, named=outcomes)
-    receipts = desk.receipts(n for one in post.letters for n in one.names) if outcomes else {}
-    newest = sorted(post.letters, key=lambda one: -one.letter.failed_at_ms)[:limit]
+    listing = _read(session, query, named=outcomes)
+    receipts = session.receipts(n for one in listing.letters for n in one.names) if outcomes else {}
+    newest = sorted(listing.letters, key=lambda one: -one.letter.failed_at_ms)[:limit]
     document = {
-        "counts": {reason: count for reason, (count, _, _) in counted(post.letters).items()},
-        "open": len(post.open()),
-        "total": len(post.letters),
-        "letters": [letter_document(one, post.state(one, receipts)) for one in newest],
-        "foreign": post.foreign,
+        "counts": {reason: count for reason, (count, _, _) in counted(listing.letters).items()},
+        "open": len(listing.open()),
+        "total": len(listing.letters),
+        "letters": [letter_document(one, listing.state(one, receipts)) for one in newest],
+        "foreign": listing.foreign,
     }
     columns = ("place", "failed at", "reason", "message", "input", "state", "detail")
     rows = [
@@ -292,24 +296,24 @@ def list_letters(
             one.letter.reason,
             one.letter.message_id or "",
             f"{one.letter.origin.number}-{one.letter.offset}",
-            post.state(one, receipts),
+            listing.state(one, receipts),
             one.letter.detail,
         )
         for one in newest
     ]
     parts: list[Table | str] = [
-        _by_reason(post.letters, f"dead letters: {len(post.letters)}"),
+        _by_reason(listing.letters, f"dead letters: {len(listing.letters)}"),
         Table(f"the newest {len(newest)}", columns, rows),
         f"{document['open']} wait for somebody; `dlq show PLACE` says more of one"
-        if post.letters
+        if listing.letters
         else "no dead letters",
-        *_foreign(post),
+        *_foreign(listing),
     ]
     show(document, parts, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replaying:
+class ReplayOptions:
     """How letters go back: at most ``limit`` of them, ``rate`` a second."""
 
     limit: int | None = None
@@ -318,18 +322,23 @@ class Replaying:
 
 
 def replay(
-    desk: OperatorSession, wanted: Wanted, how: Replaying, *, yes: bool, as_json: bool
+    session: OperatorSession,
+    query: DeadLetterQuery,
+    options: ReplayOptions,
+    *,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Send letters back into the input; without ``yes``, show which."""
-    post = _read(desk, wanted, named=how.force)
-    meant = _stale(desk, post) if how.force else post.open()
+    listing = _read(session, query, named=options.force)
+    meant = _stale(session, listing) if options.force else listing.open()
     lost = [one for one in meant if one.size is None]
     meant = [one for one in meant if one.size is not None]
-    done_before = len(post.letters) - len(meant) - len(lost)
-    meant = meant[: how.limit]
+    done_before = len(listing.letters) - len(meant) - len(lost)
+    meant = meant[: options.limit]
     places = {one.place for one in meant}
     sent = (
-        replay_letters(desk, LetterStatus.DEAD, places, rate=how.rate, force=how.force)
+        replay_letters(session, LetterStatus.DEAD, places, rate=options.rate, force=options.force)
         if yes
         else 0
     )
@@ -339,23 +348,25 @@ def replay(
         "sent": sent,
         "done_before": done_before,
         "without_bytes": len(lost),
-        "force": how.force,
+        "force": options.force,
     }
     parts: list[Table | str] = [_by_reason(meant, f"to replay: {len(meant)}")]
     if done_before:
         parts.append(f"{done_before} more were replayed or dismissed before, and are left alone")
     if lost:
         parts.append(f"{len(lost)} more have no bytes: send their events anew")
-    parts += _foreign(post)
+    parts += _foreign(listing)
     parts.append(f"sent: {sent}" if yes else "nothing was sent; send with --yes")
     show(document, parts, as_json=as_json)
 
 
-def dismiss(desk: OperatorSession, wanted: Wanted, *, text: str, yes: bool, as_json: bool) -> None:
+def dismiss(
+    session: OperatorSession, query: DeadLetterQuery, *, text: str, yes: bool, as_json: bool
+) -> None:
     """Note that nothing is to be done about letters; without ``yes``, show which."""
-    post = _read(desk, wanted)
-    meant = post.open()
-    count = note(desk, LetterStatus.DEAD, meant, Resolution.DISMISSED, text) if yes else 0
+    listing = _read(session, query)
+    meant = listing.open()
+    count = note(session, LetterStatus.DEAD, meant, Resolution.DISMISSED, text) if yes else 0
     document = {
         "counts": {reason: count for reason, (count, _, _) in counted(meant).items()},
         "meant": len(meant),
@@ -368,25 +379,27 @@ def dismiss(desk: OperatorSession, wanted: Wanted, *, text: str, yes: bool, as_j
     show(document, parts, as_json=as_json)
 
 
-def _read(desk: OperatorSession, wanted: Wanted, *, named: bool = False) -> DeadLetterListing:
+def _read(
+    session: OperatorSession, query: DeadLetterQuery, *, named: bool = False
+) -> DeadLetterListing:
     return read_dead_letters(
-        desk, LetterStatus.DEAD, wanted.selection, partition=wanted.partition, named=named
+        session, LetterStatus.DEAD, query.selection, partition=query.partition, named=named
     )
 
 
-def _stale(desk: OperatorSession, post: DeadLetterListing) -> list[ListedDeadLetter]:
+def _stale(session: OperatorSession, listing: DeadLetterListing) -> list[ListedDeadLetter]:
     """Return the letters that force is for: never replayed, or stale when they were.
 
     With force they are other events: what was delivered must not be sent once more.
     """
-    receipts = desk.receipts(name for one in post.letters for name in one.names)
+    receipts = session.receipts(name for one in listing.letters for name in one.names)
 
     def meant(one: ListedDeadLetter) -> bool:
-        done = post.notes.get(one.place, set())
+        done = listing.notes.get(one.place, set())
         ended = outcome(receipts[name] for name in one.names if name in receipts)
         return ended == STALE and Resolution.FORCED not in done if ended else not done
 
-    return [one for one in post.letters if meant(one)]
+    return [one for one in listing.letters if meant(one)]
 
 
 def _by_reason(letters: Collection[ListedDeadLetter], title: str) -> Table:
@@ -397,6 +410,6 @@ def _by_reason(letters: Collection[ListedDeadLetter], title: str) -> Table:
     return Table(title, ("letters", "reason", "oldest", "newest"), rows)
 
 
-def _foreign(post: DeadLetterListing) -> Sequence[str]:
+def _foreign(listing: DeadLetterListing) -> Sequence[str]:
     text = "records were written by somebody else or come from another input, and are left alone"
-    return [f"{post.foreign} {text}"] if post.foreign else []
+    return [f"{listing.foreign} {text}"] if listing.foreign else []

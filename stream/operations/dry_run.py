@@ -1,6 +1,6 @@
 """`run --dry-run`: what the service would send for the real records that wait, sending nothing.
 
-The real flow and the real sink, in front of a Wootric that only writes down what it is asked
+The real tasks and the real sink, in front of a Wootric that only writes down what it is asked
 (``sink.wootric.dry_run``). Kafka is read as a member of no group.
 """
 
@@ -68,18 +68,18 @@ def dry_run(settings: Settings, *, limit: int | None, write: Callable[[Line], No
     with CommittedReader(kafka_config(settings.kafka)) as peek:
         try:
             starts = peek.starts()
-            rehearsing = Rehearsing(settings, write)
+            run = DryRun(settings, write)
             for partition, state in peek.states(starts).items():
-                rehearsing.open(partition, state, starts[partition])
-            asyncio.run(rehearsing.run(peek.records(starts), limit))
+                run.open(partition, state, starts[partition])
+            asyncio.run(run.run(peek.records(starts), limit))
         except DecodeError as error:
             text = f"the ledger cannot be read: {error.detail}"
             raise StartupError(text, exit_code=78) from error
-    return rehearsing.summary
+    return run.summary
 
 
-class Rehearsing:
-    """Feeds records to the flow, and delivers what it releases to the rehearsal."""
+class DryRun:
+    """Feeds records to the tasks, and delivers what it releases to the rehearsal."""
 
     def __init__(self, settings: Settings, write: Callable[[Line], None]) -> None:
         self.summary = Summary()
@@ -89,18 +89,18 @@ class Rehearsing:
         self._waiting: dict[tuple[int, int], PendingEvent] = {}
         self._records_max = settings.kafka.in_flight_records_max
         self._bytes_max = settings.kafka.in_flight_bytes_max
-        self._judge = judging(settings.wootric, schema_fetcher(settings.schema_registry))
-        self._flow = TaskManager(limits(settings), settled=self._settled)
-        self._rehearsal = RecordingTransport()
+        self._prepare = judging(settings.wootric, schema_fetcher(settings.schema_registry))
+        self._tasks = TaskManager(limits(settings), settled=self._settled)
+        self._transport = RecordingTransport()
         self._sink = WootricSink(
             wootric_account(settings.wootric.model_copy(update={"requests_per_minute": 0})),
-            session=self._rehearsal,
+            session=self._transport,
             clock=lambda: self._now,
         )
 
     def open(self, partition: Partition, state: Any, offset: int) -> None:
         """Begin with a partition as its ledger leaves it."""
-        self._flow.open(partition, state, offset, self._now, opening=1)
+        self._tasks.open(partition, state, offset, self._now, opening=1)
 
     async def run(self, records: Iterator[Record], limit: int | None) -> None:
         """Take the records over, as many as would be in memory, and deliver; again to the end."""
@@ -108,12 +108,12 @@ class Rehearsing:
             if limit is not None and self.summary.events >= limit:
                 break
             self.summary.events += 1
-            self._admit(self._judge(record))
-            flow = self._flow
-            if flow.unsettled >= self._records_max or flow.unsettled_bytes >= self._bytes_max:
+            self._admit(self._prepare(record))
+            tasks = self._tasks
+            if tasks.unsettled >= self._records_max or tasks.unsettled_bytes >= self._bytes_max:
                 await self._deliver()
-        for partition, part in self._flow.partitions.items():
-            self._flow.reached(partition, part.offsets.next_offset)
+        for partition, part in self._tasks.partitions.items():
+            self._tasks.reached(partition, part.offsets.next_offset)
         await self._deliver()
         for pending in list(self._waiting.values()):
             self._settled(pending, "waits", "in_doubt")
@@ -125,31 +125,31 @@ class Rehearsing:
         self._waiting[place] = PendingEvent(
             record=event.record, event_id=event.event_id, message_id=event.message_id
         )
-        self._flow.admit([event], _now_ms())
+        self._tasks.admit([event], _now_ms())
 
     async def _deliver(self) -> None:
         """Release until nothing is left, passing the time that doubts have to wait."""
         while True:
-            self._flow.due(self._now)
-            checkpoint = self._flow.checkpoint(_now_ms(), ROOM)
-            works = self._flow.committed(checkpoint, self._now)
-            for work in works:
-                await self._show(work)
-            due = self._flow.due(self._now)
-            if works or self._flow.has_news(ROOM):
+            self._tasks.due(self._now)
+            checkpoint = self._tasks.checkpoint(_now_ms(), ROOM)
+            released = self._tasks.committed(checkpoint, self._now)
+            for pending in released:
+                await self._show(pending)
+            due = self._tasks.due(self._now)
+            if released or self._tasks.has_news(ROOM):
                 continue
             if due is None:
                 return
             self._now = max(self._now, due)
 
-    async def _show(self, work: PendingRequest) -> None:
-        part = self._flow.partitions[work.lane.partition]
-        delivery = part.delivery(work, lambda: True)
+    async def _show(self, pending: PendingRequest) -> None:
+        part = self._tasks.partitions[pending.lane.partition]
+        delivery = part.delivery(pending, lambda: True)
         outcome: Outcome = await self._sink.deliver(delivery)
-        for request in self._rehearsal.take():
+        for request in self._transport.take():
             self.summary.requests[request.name] += 1
-            self._write(_request_line(request, work))
-        self._flow.settle(work, outcome, self._now, _now_ms())
+            self._write(_request_line(request, pending))
+        self._tasks.settle(pending, outcome, self._now, _now_ms())
 
     def _settled(self, event: PendingEvent, outcome: str, reason: str) -> None:
         place = (event.record.partition.number, event.record.offset)
@@ -164,17 +164,17 @@ class Rehearsing:
         self._write(line | _place(event))
 
 
-def _request_line(request: RecordedRequest, work: PendingRequest) -> Line:
+def _request_line(request: RecordedRequest, pending: PendingRequest) -> Line:
     line: Line = {
         "outcome": "deliver",
-        "operation": work.planned.type,
+        "operation": pending.planned.type,
         "request": {"name": request.name, "method": request.method, "url": request.url},
         "only_if": request.condition,
-        "events": [_place(member) for member in work.members],
+        "events": [_place(member) for member in pending.members],
     }
     if request.form is not None:
         line["request"]["form"] = dict(request.form)
-    if work.in_doubt:
+    if pending.in_doubt:
         line["in_doubt"] = True
     return line
 

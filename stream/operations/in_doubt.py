@@ -44,9 +44,9 @@ class ResolveRequest:
     rate: float | None = None
 
 
-def list_open(desk: OperatorSession, *, show_personal: bool, as_json: bool) -> None:
+def list_open(session: OperatorSession, *, show_personal: bool, as_json: bool) -> None:
     """Print the open requests, the oldest first."""
-    found = open_intents(desk.ledger())
+    found = open_intents(session.ledger())
     documents = [_document(one, now_ms(), show_personal=show_personal) for one in found]
     rows = [
         (
@@ -90,16 +90,18 @@ def _document(one: OpenIntent, now: int, *, show_personal: bool) -> dict[str, An
     }
 
 
-def list_parked(desk: OperatorSession, *, everything: bool, as_json: bool) -> None:
+def list_parked(session: OperatorSession, *, everything: bool, as_json: bool) -> None:
     """Print the parked events that wait for a decision, or all of them."""
-    post = read_dead_letters(desk, LetterStatus.PARKED, named=everything)
-    receipts = desk.receipts(n for one in post.letters for n in one.names) if everything else {}
-    waiting = post.open()
-    shown = post.letters if everything else waiting
+    listing = read_dead_letters(session, LetterStatus.PARKED, named=everything)
+    receipts = (
+        session.receipts(n for one in listing.letters for n in one.names) if everything else {}
+    )
+    waiting = listing.open()
+    shown = listing.letters if everything else waiting
     document = {
-        "parked": [letter_document(one, post.state(one, receipts)) for one in shown],
+        "parked": [letter_document(one, listing.state(one, receipts)) for one in shown],
         "open": len(waiting),
-        "decided": len(post.letters) - len(waiting),
+        "decided": len(listing.letters) - len(waiting),
     }
     rows = [
         (
@@ -108,7 +110,7 @@ def list_parked(desk: OperatorSession, *, everything: bool, as_json: bool) -> No
             one.letter.reason,
             one.letter.message_id or "",
             f"{one.letter.origin.number}-{one.letter.offset}",
-            post.state(one, receipts),
+            listing.state(one, receipts),
             one.letter.detail,
         )
         for one in shown
@@ -126,52 +128,58 @@ def list_parked(desk: OperatorSession, *, everything: bool, as_json: bool) -> No
     show(document, parts, as_json=as_json)
 
 
-def resolve(desk: OperatorSession, wish: ResolveRequest, *, yes: bool, as_json: bool) -> None:
+def resolve(session: OperatorSession, request: ResolveRequest, *, yes: bool, as_json: bool) -> None:
     """Resend or dismiss parked events; without ``yes``, show what would be done.
 
     Raises:
         StartupError: one of the places holds no parked event, or one whose bytes are gone.
     """
-    post = read_dead_letters(desk, LetterStatus.PARKED, wish.selection)
-    there = {one.place for one in post.letters}
-    missing = [str(place) for place in wish.places if place not in there]
+    listing = read_dead_letters(session, LetterStatus.PARKED, request.selection)
+    there = {one.place for one in listing.letters}
+    missing = [str(place) for place in request.places if place not in there]
     if missing:
         raise StartupError(
-            f"{desk.config.parked_topic} holds no parked event at {', '.join(missing)}: see "
+            f"{session.config.parked_topic} holds no parked event at {', '.join(missing)}: see "
             "`in-doubt list --parked`; an open request is its worker's to resolve",
             exit_code=1,
         )
-    meant = post.letters if wish.places else post.open()
+    meant = listing.letters if request.places else listing.open()
     lost = [str(one.place) for one in meant if one.size is None]
-    if wish.decision is Decision.RESEND and lost:
+    if request.decision is Decision.RESEND and lost:
         raise StartupError(
             f"the bytes of {', '.join(lost[:5])} were gone from the input before they could be "
             "kept: dismiss them, or let their events be sent anew",
             exit_code=1,
         )
-    count = _act(desk, wish, meant) if yes else 0
+    count = _act(session, request, meant) if yes else 0
     document = {
-        "decision": wish.decision,
-        "events": [letter_document(one, post.state(one)) for one in meant],
+        "decision": request.decision,
+        "events": [letter_document(one, listing.state(one)) for one in meant],
         "done": count,
     }
     rows = [
-        (one.place, one.letter.reason, one.letter.message_id or "", post.state(one))
+        (one.place, one.letter.reason, one.letter.message_id or "", listing.state(one))
         for one in meant
     ]
     parts: list[Table | str] = [
-        Table(f"to {wish.decision}: {len(meant)}", ("place", "reason", "message", "state"), rows),
+        Table(
+            f"to {request.decision}: {len(meant)}", ("place", "reason", "message", "state"), rows
+        ),
         f"done: {count}" if yes else "nothing was done; do it with --yes",
     ]
     show(document, parts, as_json=as_json)
 
 
-def _act(desk: OperatorSession, wish: ResolveRequest, letters: Collection[ListedDeadLetter]) -> int:
-    match wish.decision:
+def _act(
+    session: OperatorSession, request: ResolveRequest, letters: Collection[ListedDeadLetter]
+) -> int:
+    match request.decision:
         case Decision.RESEND:
             places = {one.place for one in letters}
-            return dlq.replay_letters(desk, LetterStatus.PARKED, places, rate=wish.rate)
+            return dlq.replay_letters(session, LetterStatus.PARKED, places, rate=request.rate)
         case Decision.DISMISS:
-            return dlq.note(desk, LetterStatus.PARKED, letters, Resolution.DISMISSED, wish.text)
+            return dlq.note(
+                session, LetterStatus.PARKED, letters, Resolution.DISMISSED, request.text
+            )
         case _:
-            assert_never(wish.decision)
+            assert_never(request.decision)

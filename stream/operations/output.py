@@ -94,7 +94,7 @@ def print_message(line: str) -> None:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """Turn what stops a command into a message and an exit code."""
     try:
         yield

@@ -62,35 +62,35 @@ class Traces:
     unsettled: int = 0
     letters: list[ListedDeadLetter] = field(default_factory=list)
     cuts: list[DeletionPoint] = field(default_factory=list)
-    keeping: dict[str, RetentionInfo] = field(default_factory=dict)
+    retention: dict[str, RetentionInfo] = field(default_factory=dict)
 
 
-def find(desk: OperatorSession, user: str) -> Traces:
+def find(session: OperatorSession, user: str) -> Traces:
     """Return where a person is in the four topics."""
     traces = Traces(user, frozenset({user}))
-    _read_ledger(desk, traces)
-    _read_input(desk, traces)
+    _read_ledger(session, traces)
+    _read_input(session, traces)
     for kind in LetterStatus:
-        _read_letters(desk, traces, kind)
-    config = desk.config
+        _read_letters(session, traces, kind)
+    config = session.config
     for topic in (
         config.topic,
         config.ledger_topic,
         *(topic_of(config, kind) for kind in LetterStatus),
     ):
-        traces.keeping[topic] = RetentionInfo.of(desk.survey.group.settings_of(topic))
+        traces.retention[topic] = RetentionInfo.of(session.reader.group.settings_of(topic))
     return traces
 
 
-def erase(desk: OperatorSession, traces: Traces) -> None:
+def erase(session: OperatorSession, traces: Traces) -> None:
     """Write tombstones for a person's entries, as the only one who writes the ledger.
 
     Raises:
         StartupError: the group has members, a request of theirs is open, or an entry came
             back meanwhile.
     """
-    config, group = desk.config, desk.survey.group
-    wait_until_group_empty(desk)
+    config, group = session.config, session.reader.group
+    wait_until_group_empty(session)
     if traces.intents:
         raise StartupError(
             "a request about them is open, and its body is needed "
@@ -98,16 +98,16 @@ def erase(desk: OperatorSession, traces: Traces) -> None:
             "names it, stop the worker, and run this again",
             exit_code=75,
         )
-    fence_instances(config, desk.survey.metadata().values())
+    fence_instances(config, session.reader.metadata().values())
     tombstones = [
         Record(Partition(config.ledger_topic, number), -1, 0, key, None)
         for number, key in traces.entries
     ]
     BulkProducer(config).send(config.ledger_topic, tombstones)
-    left = Traces(traces.user, traces.names)
-    _read_ledger(desk, left)
+    remaining = Traces(traces.user, traces.names)
+    _read_ledger(session, remaining)
     members = group.members()
-    if left.entries or members:
+    if remaining.entries or members:
         raise StartupError(
             "a worker has joined meanwhile, and may have put back what it knew: stop all workers "
             "and run this again",
@@ -115,31 +115,31 @@ def erase(desk: OperatorSession, traces: Traces) -> None:
         )
 
 
-def cut(desk: OperatorSession, chosen: Collection[DeletionPoint]) -> None:
+def delete_letters(session: OperatorSession, chosen: Collection[DeletionPoint]) -> None:
     """Delete letters up to the last one of a person, in each partition."""
     by_kind: dict[LetterStatus, dict[int, int]] = {}
     for one in chosen:
         by_kind.setdefault(one.kind, {})[one.partition] = one.before
     for kind, offsets in by_kind.items():
-        desk.survey.group.delete_before(topic_of(desk.config, kind), offsets)
+        session.reader.group.delete_before(topic_of(session.config, kind), offsets)
 
 
-def _read_ledger(desk: OperatorSession, traces: Traces) -> None:
+def _read_ledger(session: OperatorSession, traces: Traces) -> None:
     """Find a person's entries, those under their other name too, and their open requests."""
     known: frozenset[str] = frozenset()
     while known != traces.names:
         known = traces.names
         keys = {(kind + bounded(name)).encode() for name in known for kind in (USER, INTENT)}
         traces.entries.clear()
-        traces.ledger_count, doubts = 0, OpenIntents()
-        for record in desk.ledger():
-            doubts.take(record)
+        traces.ledger_count, open_intents = 0, OpenIntents()
+        for record in session.ledger():
+            open_intents.take(record)
             if _take(traces, record, keys):
                 traces.ledger_count += 1
                 traces.ledger_newest_ms = max(traces.ledger_newest_ms, record.timestamp_ms)
         traces.names |= identifiers_of(traces.user, traces.entries.values())
     lanes = {bounded(name) for name in traces.names}
-    traces.intents = [one for one in doubts.open() if one.lane in lanes]
+    traces.intents = [one for one in open_intents.open() if one.lane in lanes]
 
 
 def _take(traces: Traces, record: Record, keys: Collection[bytes]) -> bool:
@@ -157,32 +157,34 @@ def _take(traces: Traces, record: Record, keys: Collection[bytes]) -> bool:
     return named or key in keys
 
 
-def _read_input(desk: OperatorSession, traces: Traces) -> None:
-    topic = desk.config.topic
-    begins, ends = desk.survey.begins(topic), desk.survey.ends(topic)
-    committed = desk.survey.committed()
+def _read_input(session: OperatorSession, traces: Traces) -> None:
+    topic = session.config.topic
+    begins, ends = session.reader.begins(topic), session.reader.ends(topic)
+    committed = session.reader.committed()
     total = sum(ends[number] - begin for number, begin in begins.items())
-    records = desk.survey.read(topic, begins=begins, stops=ends)
+    records = session.reader.read(topic, begins=begins, stops=ends)
     for record in with_progress(records, f"records of {topic} searched", total):
-        if matches_user(record, traces.names, desk.decoder):
+        if matches_user(record, traces.names, session.decoder):
             traces.input_count += 1
             traces.input_newest_ms = max(traces.input_newest_ms, record.timestamp_ms)
             traces.unsettled += record.offset >= committed.get(record.partition.number, 0)
 
 
-def _read_letters(desk: OperatorSession, traces: Traces, kind: LetterStatus) -> None:
+def _read_letters(session: OperatorSession, traces: Traces, kind: LetterStatus) -> None:
     """Find a person's letters, and what deleting them would take along."""
-    topic = topic_of(desk.config, kind)
+    topic = topic_of(session.config, kind)
     theirs: set[RecordPosition] = set()
-    for record in with_progress(desk.survey.read(topic), f"records of {topic} searched"):
-        if not matches_user(record, traces.names, desk.decoder):
+    for record in with_progress(session.reader.read(topic), f"records of {topic} searched"):
+        if not matches_user(record, traces.names, session.decoder):
             continue
         theirs.add(RecordPosition(record.partition.number, record.offset))
         letter = read_letter(record, kind)
         if letter is not None:
             traces.letters.append(letter.bare())
-    post = read_dead_letters(desk, kind)
-    traces.cuts += plan_deletions(kind, theirs, {one.place for one in post.letters}, post.notes)
+    listing = read_dead_letters(session, kind)
+    traces.cuts += plan_deletions(
+        kind, theirs, {one.place for one in listing.letters}, listing.notes
+    )
 
 
 # purge: what is shown before and after, and the command itself
@@ -195,7 +197,7 @@ AT_WOOTRIC = (
 
 
 def command(
-    desk: OperatorSession, user: str, *, delete_records: bool, yes: bool, as_json: bool
+    session: OperatorSession, user: str, *, delete_records: bool, yes: bool, as_json: bool
 ) -> None:
     """Erase what can be erased of a person; without ``yes``, show it.
 
@@ -203,13 +205,13 @@ def command(
         StartupError: it cannot be done now; the message says what to do first.
     """
     if yes:
-        wait_until_group_empty(desk)
-    traces = find(desk, user)
+        wait_until_group_empty(session)
+    traces = find(session, user)
     possible = [one for one in traces.cuts if not one.blockers] if delete_records else []
     if yes:
-        erase(desk, traces)
-        cut(desk, possible)
-    document = _document(desk, traces, possible, done=yes)
+        erase(session, traces)
+        delete_letters(session, possible)
+    document = _document(session, traces, possible, done=yes)
     parts: list[Table | str] = [
         Table(
             "what is there of them",
@@ -227,17 +229,17 @@ def command(
 
 
 def _document(
-    desk: OperatorSession, traces: Traces, possible: list[DeletionPoint], *, done: bool
+    session: OperatorSession, traces: Traces, possible: list[DeletionPoint], *, done: bool
 ) -> dict[str, Any]:
-    config, keeping = desk.config, traces.keeping
+    config, retention = session.config, traces.retention
     newest_ms = now_ms() if traces.entries else traces.ledger_newest_ms
-    ledger = keeping[config.ledger_topic]
+    ledger = retention[config.ledger_topic]
     letters = {
         str(kind): [
             {
                 "place": str(one.place),
                 "reason": one.letter.reason,
-                "gone_by": _moment(keeping[topic_of(config, kind)].gone_by(one.written_ms)),
+                "gone_by": _moment(retention[topic_of(config, kind)].gone_by(one.written_ms)),
             }
             for one in traces.letters
             if one.kind is kind
@@ -255,7 +257,7 @@ def _document(
         "input": {
             "records": traces.input_count,
             "unsettled": traces.unsettled,
-            "gone_by": _moment(keeping[config.topic].gone_by(traces.input_newest_ms))
+            "gone_by": _moment(retention[config.topic].gone_by(traces.input_newest_ms))
             if traces.input_count
             else None,
         },

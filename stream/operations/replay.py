@@ -23,25 +23,25 @@ class Target:
     partitions: Collection[int] = ()
 
 
-def replay(desk: OperatorSession, target: Target, *, yes: bool, as_json: bool) -> None:
+def replay(session: OperatorSession, target: Target, *, yes: bool, as_json: bool) -> None:
     """Set the offsets back; without ``yes``, show where to.
 
     Raises:
         StartupError: the group has members, a partition does not exist, or the ledger does
             not reach back that far.
     """
-    config = desk.config
+    config = session.config
     if yes:
-        wait_until_group_empty(desk)
-    begins, ends = desk.survey.begins(config.topic), desk.survey.ends(config.topic)
+        wait_until_group_empty(session)
+    begins, ends = session.reader.begins(config.topic), session.reader.ends(config.topic)
     unknown = set(target.partitions) - begins.keys()
     if unknown:
         listed = ", ".join(map(str, sorted(unknown)))
         raise StartupError(f"{config.topic} has no partition {listed}", exit_code=1)
     chosen = sorted(target.partitions or begins)
-    committed, metadata = desk.survey.committed(), desk.survey.metadata()
-    gone = desk.ledger_gone(metadata)
-    safe = _safe_from(desk, chosen, begins, ends)
+    committed, metadata = session.reader.committed(), session.reader.metadata()
+    gone = session.ledger_gone(metadata)
+    safe = _safe_from(session, chosen, begins, ends)
     known = {
         number: LedgerRange(
             begin=begins[number],
@@ -55,7 +55,7 @@ def replay(desk: OperatorSession, target: Target, *, yes: bool, as_json: bool) -
     if target.accept_ledger_loss:
         moves, metadata = accept_loss(known), {}
     else:
-        moves = plan_reset(_wanted(desk, target, chosen, ends), known)
+        moves = plan_reset(_wanted(session, target, chosen, ends), known)
     targets = {one.partition: one.target for one in moves if one.target is not None}
     unsafe = [one for one in moves if one.unsafe]
     if yes and unsafe:
@@ -63,36 +63,36 @@ def replay(desk: OperatorSession, target: Target, *, yes: bool, as_json: bool) -
         raise StartupError(f"nothing was changed. {listed}", exit_code=1)
     if yes and targets:
         reset_offsets(config, targets, metadata)
-    _show(moves, [] if yes else desk.survey.group.members(), done=yes, as_json=as_json)
+    _show(moves, [] if yes else session.reader.group.members(), done=yes, as_json=as_json)
 
 
 def _wanted(
-    desk: OperatorSession, target: Target, chosen: Collection[int], ends: Mapping[int, int]
+    session: OperatorSession, target: Target, chosen: Collection[int], ends: Mapping[int, int]
 ) -> dict[int, int]:
     if target.time_ms is not None:
-        found = offsets_at(desk.config, dict.fromkeys(chosen, target.time_ms))
+        found = offsets_at(session.config, dict.fromkeys(chosen, target.time_ms))
         return {number: ends[number] if at is None else at for number, at in found.items()}
     return dict.fromkeys(chosen, target.offset or 0)
 
 
 def _safe_from(
-    desk: OperatorSession,
+    session: OperatorSession,
     chosen: Collection[int],
     begins: Mapping[int, int],
     ends: Mapping[int, int],
 ) -> dict[int, int]:
     """Return from which offset on the ledger must have receipts: all, unless it was cut."""
-    ledger = desk.config.ledger_topic
+    ledger = session.config.ledger_topic
     safe = {number: begins[number] for number in chosen}
     oldest: dict[int, int] = {}
-    for number, begin in desk.survey.begins(ledger).items():
+    for number, begin in session.reader.begins(ledger).items():
         if number not in safe or begin == 0:
             continue
-        first = next(iter(desk.survey.read(ledger, begins={number: begin})), None)
+        first = next(iter(session.reader.read(ledger, begins={number: begin})), None)
         safe[number] = ends[number]
         if first is not None:
             oldest[number] = first.timestamp_ms
-    found = offsets_at(desk.config, oldest) if oldest else {}
+    found = offsets_at(session.config, oldest) if oldest else {}
     return safe | {number: at for number, at in found.items() if at is not None}
 
 

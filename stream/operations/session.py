@@ -25,23 +25,23 @@ SAY_EVERY_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class OperatorSession:
-    """The operator's desk: ``judge`` says what should become of a record."""
+    """The operator's session: ``judge`` says what should become of a record."""
 
-    survey: TopicReader
+    reader: TopicReader
     decoder: Decoder
-    judge: Callable[[Record], PreparedRecord]
+    prepare: Callable[[Record], PreparedRecord]
 
     @property
     def config(self) -> KafkaConfig:
         """The names of the topics and of the group."""
-        return self.survey.config
+        return self.reader.config
 
     def ledger_gone(self, metadata: Mapping[int, str]) -> dict[int, int]:
         """Return how many records each partition of the ledger has lost, at the least.
 
         The committed offsets' metadata, which is read before, says how far it reached.
         """
-        ends = self.survey.ends(self.config.ledger_topic)
+        ends = self.reader.ends(self.config.ledger_topic)
         stamps = {number: CommitMetadata.read(text) for number, text in metadata.items()}
         return {
             number: stamp.ledger_end - ends[number]
@@ -51,7 +51,7 @@ class OperatorSession:
 
     def ledger(self) -> Iterator[Record]:
         """Yield all records of the ledger, and say now and then how far that is."""
-        return with_progress(self.survey.read(self.config.ledger_topic), "ledger records read")
+        return with_progress(self.reader.read(self.config.ledger_topic), "ledger records read")
 
     def receipts(self, wanted: Iterable[str]) -> dict[str, EventEntry]:
         """Return the receipts of these events, by event id, from the whole ledger.
@@ -80,19 +80,19 @@ class OperatorSession:
 
 @contextmanager
 def open_session() -> Iterator[OperatorSession]:
-    """Yield a desk for the settings of this environment; say which group it is about.
+    """Yield a session for the settings of this environment; say which group it is about.
 
     Raises:
         StartupError: the settings are not right, or Kafka does not answer.
     """
     config = kafka_config(load_kafka())
     by_id = schema_fetcher(load_registry())
-    judge = judging(load_transform(), by_id)
-    with open_reader(config) as survey:
+    prepare = judging(load_transform(), by_id)
+    with open_reader(config) as reader:
         print_message(
-            f"cluster {survey.group.cluster_id()}, group {config.group_id}, topic {config.topic}"
+            f"cluster {reader.group.cluster_id()}, group {config.group_id}, topic {config.topic}"
         )
-        yield OperatorSession(survey, decoder(by_id), judge)
+        yield OperatorSession(reader, decoder(by_id), prepare)
 
 
 def with_progress(
@@ -130,20 +130,20 @@ PATIENCE_S = 1.0
 """Beyond the session of a worker that has just ended: a static member is missed that late."""
 
 
-def wait_until_group_empty(desk: OperatorSession) -> None:
+def wait_until_group_empty(session: OperatorSession) -> None:
     """Return once the group has no members; those that have just ended are waited for.
 
     Raises:
         StartupError: it still has some, for longer than a session lasts.
     """
-    members = desk.survey.group.members()
+    members = session.reader.group.members()
     if not members:
         return
-    wait_s = desk.config.session_timeout_s + PATIENCE_S
+    wait_s = session.config.session_timeout_s + PATIENCE_S
     print_message(f"in the group: {', '.join(members)}; waiting {wait_s:.0f} s for them to leave")
     deadline = time.monotonic() + wait_s
     while members:
         if time.monotonic() > deadline:
-            raise group_not_empty(desk.config, members)
+            raise group_not_empty(session.config, members)
         time.sleep(LOOK_EVERY_S)
-        members = desk.survey.group.members()
+        members = session.reader.group.members()

@@ -27,24 +27,32 @@ class Search:
     everywhere: bool = False
 
 
-def trace_event(desk: OperatorSession, message_id: str, search: Search, *, as_json: bool) -> bool:
+def trace_event(
+    session: OperatorSession, message_id: str, search: Search, *, as_json: bool
+) -> bool:
     """Print where the events with a messageId are; return whether there are any."""
-    facts = TraceFacts(now_ms(), desk.survey.committed())
-    _read_ledger(desk, facts, message_id)
+    facts = TraceFacts(now_ms(), session.reader.committed())
+    _read_ledger(session, facts, message_id)
     for kind in LetterStatus:
-        post = read_dead_letters(desk, kind)
+        listing = read_dead_letters(session, kind)
         facts.letters += [
-            (one, post.state(one)) for one in post.letters if one.letter.message_id == message_id
+            (one, listing.state(one))
+            for one in listing.letters
+            if one.letter.message_id == message_id
         ]
     facts.events = sorted(
-        (one for one in _search(desk, facts, message_id, search) if one.message_id == message_id),
+        (
+            one
+            for one in _search(session, facts, message_id, search)
+            if one.message_id == message_id
+        ),
         key=lambda one: (one.record.partition, one.record.offset),
     )
     lines = list(explain_event(facts))
     found = bool(lines)
     if not found:
         lines.append(
-            f"no event {message_id} in {desk.config.topic}, its ledger, dead letters or parked "
+            f"no event {message_id} in {session.config.topic}, its ledger, dead letters or parked "
             "events: it was never published here, retention has removed it, or it has another "
             "messageId"
         )
@@ -53,25 +61,28 @@ def trace_event(desk: OperatorSession, message_id: str, search: Search, *, as_js
     return found
 
 
-def trace_place(desk: OperatorSession, place: RecordPosition, *, as_json: bool) -> bool:
+def trace_place(session: OperatorSession, place: RecordPosition, *, as_json: bool) -> bool:
     """Print what has become of one record of the input.
 
     Raises:
         StartupError: there is no such record.
     """
     number, offset = place
-    facts = TraceFacts(now_ms(), desk.survey.committed())
-    begins, ends = desk.survey.begins(desk.config.topic), desk.survey.ends(desk.config.topic)
+    facts = TraceFacts(now_ms(), session.reader.committed())
+    begins, ends = (
+        session.reader.begins(session.config.topic),
+        session.reader.ends(session.config.topic),
+    )
     if number not in begins or not begins[number] <= offset < ends[number]:
-        raise StartupError(f"{desk.config.topic} has no record at {place}", exit_code=1)
-    facts.events = [desk.judge(record) for record in _at(desk, {place})]
+        raise StartupError(f"{session.config.topic} has no record at {place}", exit_code=1)
+    facts.events = [session.prepare(record) for record in _at(session, {place})]
     for event in facts.events:
-        _read_ledger(desk, facts, event.event_id)
+        _read_ledger(session, facts, event.event_id)
         for kind in LetterStatus:
-            post = read_dead_letters(desk, kind)
+            listing = read_dead_letters(session, kind)
             facts.letters += [
-                (one, post.state(one))
-                for one in post.letters
+                (one, listing.state(one))
+                for one in listing.letters
                 if (one.letter.origin.number, one.letter.offset) == place
             ]
     lines = list(explain_event(facts)) or [f"{place} is a mark of a transaction, and no event"]
@@ -79,57 +90,60 @@ def trace_place(desk: OperatorSession, place: RecordPosition, *, as_json: bool) 
     return bool(facts.events)
 
 
-def _read_ledger(desk: OperatorSession, facts: TraceFacts, name: str) -> None:
+def _read_ledger(session: OperatorSession, facts: TraceFacts, name: str) -> None:
     """Take over receipts of an event and of its replays, and all open requests."""
     whole, replays = (EVENT + bounded(name)).encode(), f"{EVENT}{name}#".encode()
-    doubts = OpenIntents()
-    for record in desk.ledger():
-        doubts.take(record)
+    open_intents = OpenIntents()
+    for record in session.ledger():
+        open_intents.take(record)
         key = record.key or b""
         if key == whole or key.startswith(replays):
             entry = try_decode(record.value or b"")
             if isinstance(entry, EventEntry):
                 event_id = key.decode().removeprefix(EVENT)
                 facts.receipts[record.partition.number, event_id] = entry
-    facts.take_intents(doubts.open())
+    facts.take_intents(open_intents.open())
 
 
 def _search(
-    desk: OperatorSession, facts: TraceFacts, message_id: str, search: Search
+    session: OperatorSession, facts: TraceFacts, message_id: str, search: Search
 ) -> Iterator[PreparedRecord]:
     """Yield events whose bytes name a messageId: where the ledger says, else everywhere."""
-    ends, begins = desk.survey.ends(desk.config.topic), desk.survey.begins(desk.config.topic)
+    ends, begins = (
+        session.reader.ends(session.config.topic),
+        session.reader.begins(session.config.topic),
+    )
     places = {
         RecordPosition(number, receipt.offset) for (number, _), receipt in facts.receipts.items()
     }
     if places and not search.everywhere:
         there = {one for one in places if begins[one.partition] <= one.offset}
-        yield from (desk.judge(record) for record in _at(desk, there))
+        yield from (session.prepare(record) for record in _at(session, there))
         begins = {n: max(begin, facts.committed.get(n, begin)) for n, begin in begins.items()}
     begins = {number: min(begin, ends[number]) for number, begin in begins.items()}
     needle = message_id.encode()
-    for record in _records(desk, begins, ends, search):
+    for record in _records(session, begins, ends, search):
         place = RecordPosition(record.partition.number, record.offset)
         seen = place in places and not search.everywhere
         if record.value is not None and needle in record.value and not seen:
-            yield desk.judge(record)
+            yield session.prepare(record)
 
 
 def _records(
-    desk: OperatorSession, begins: dict[int, int], ends: dict[int, int], search: Search
+    session: OperatorSession, begins: dict[int, int], ends: dict[int, int], search: Search
 ) -> Iterator[Record]:
     if search.since_ms is not None:
-        begins = desk.since(search.since_ms, begins, ends)
+        begins = session.since(search.since_ms, begins, ends)
     total = sum(ends[number] - begin for number, begin in begins.items())
-    records = desk.survey.read(desk.config.topic, begins=begins, stops=ends)
-    return with_progress(records, f"records of {desk.config.topic} searched", total)
+    records = session.reader.read(session.config.topic, begins=begins, stops=ends)
+    return with_progress(records, f"records of {session.config.topic} searched", total)
 
 
-def _at(desk: OperatorSession, places: set[RecordPosition]) -> Iterator[Record]:
+def _at(session: OperatorSession, places: set[RecordPosition]) -> Iterator[Record]:
     """Yield the records of the input at these places."""
     for number, offset in sorted(places):
         begins, stops = {number: offset}, {number: offset + 1}
-        yield from desk.survey.read(desk.config.topic, begins=begins, stops=stops)
+        yield from session.reader.read(session.config.topic, begins=begins, stops=stops)
 
 
 def _document(facts: TraceFacts) -> dict[str, Any]:
@@ -176,11 +190,11 @@ class Person:
     last: int
 
 
-def trace_user(desk: OperatorSession, person: Person, *, as_json: bool) -> bool:
+def trace_user(session: OperatorSession, person: Person, *, as_json: bool) -> bool:
     """Print what is known of an end user; return whether anything is."""
-    facts = TraceFacts(now_ms(), desk.survey.committed())
-    facts.events = _last_events(desk, person)
-    entry, intents = _read_user_ledger(desk, facts, person.user)
+    facts = TraceFacts(now_ms(), session.reader.committed())
+    facts.events = _last_events(session, person)
+    entry, intents = _read_user_ledger(session, facts, person.user)
     found = bool(entry or intents or facts.events)
     lines = [
         *_known(entry, facts.now_ms),
@@ -218,36 +232,36 @@ def trace_user(desk: OperatorSession, person: Person, *, as_json: bool) -> bool:
     return found
 
 
-def _last_events(desk: OperatorSession, person: Person) -> list[PreparedRecord]:
+def _last_events(session: OperatorSession, person: Person) -> list[PreparedRecord]:
     """Return the last events of a person, by when they were published."""
-    topic, names = desk.config.topic, {person.user}
-    ends, begins = desk.survey.ends(topic), desk.survey.begins(topic)
-    begins = desk.since(person.since_ms, begins, ends)
+    topic, names = session.config.topic, {person.user}
+    ends, begins = session.reader.ends(topic), session.reader.begins(topic)
+    begins = session.since(person.since_ms, begins, ends)
     total = sum(ends[number] - begin for number, begin in begins.items())
-    records = desk.survey.read(topic, begins=begins, stops=ends)
+    records = session.reader.read(topic, begins=begins, stops=ends)
     found: deque[PreparedRecord] = deque(maxlen=person.last)
     for record in with_progress(records, f"records of {topic} searched", total):
-        if matches_user(record, names, desk.decoder):
-            found.append(desk.judge(record))
+        if matches_user(record, names, session.decoder):
+            found.append(session.prepare(record))
     return sorted(found, key=lambda one: (one.record.timestamp_ms, one.record.offset))
 
 
 def _read_user_ledger(
-    desk: OperatorSession, facts: TraceFacts, user: str
+    session: OperatorSession, facts: TraceFacts, user: str
 ) -> tuple[UserEntry | None, list[OpenIntent]]:
     """Return what the ledger holds of a user; take over the receipts of their events."""
     wanted = {(EVENT + one.event_id).encode() for one in facts.events}
-    key, doubts = (USER + bounded(user)).encode(), OpenIntents()
+    key, open_intents = (USER + bounded(user)).encode(), OpenIntents()
     known: UserEntry | None = None
-    for record in desk.ledger():
-        doubts.take(record)
+    for record in session.ledger():
+        open_intents.take(record)
         entry = None if record.value is None else try_decode(record.value)
         if record.key == key:
             known = entry if isinstance(entry, UserEntry) else None
         elif record.key in wanted and isinstance(entry, EventEntry):
             name = record.key.decode().removeprefix(EVENT)
             facts.receipts[record.partition.number, name] = entry
-    intents = doubts.open()
+    intents = open_intents.open()
     facts.take_intents(intents)
     return known, [one for one in intents if one.lane == bounded(user)]
 

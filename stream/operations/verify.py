@@ -60,7 +60,7 @@ class VerifyReport:
         return not self.findings.counts.total() and not self.findings.unreadable
 
 
-def shown(
+def to_document(
     report: VerifyReport, config: KafkaConfig, limit: int
 ) -> tuple[dict[str, Any], list[Table | str]]:
     """Return the report as a document, and as tables and sentences."""
@@ -125,7 +125,7 @@ FOREVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
-class Posted:
+class TopicLetters:
     """The letters of a topic by the partition and offset of their events.
 
     Those written before ``from_ms`` may have been removed by retention.
@@ -135,26 +135,26 @@ class Posted:
     from_ms: float
 
 
-def verify(desk: OperatorSession) -> VerifyReport:
+def verify(session: OperatorSession) -> VerifyReport:
     """Compare all partitions, one after the other.
 
     Raises:
         StartupError: the group has committed nothing.
     """
-    survey, config = desk.survey, desk.config
-    committed, metadata = survey.committed(), survey.metadata()
-    begins, ends = survey.begins(config.topic), survey.ends(config.topic)
+    reader, config = session.reader, session.config
+    committed, metadata = reader.committed(), reader.metadata()
+    begins, ends = reader.begins(config.topic), reader.ends(config.topic)
     if not committed and begins != ends:
         raise StartupError(
             f"the group {config.group_id} has committed nothing of {config.topic}: there is "
             "nothing to verify; check KAFKA__GROUP_ID",
             exit_code=1,
         )
-    posted = {
-        EventOutcome.REJECTED: _posted(desk, config.dead_letter_topic, LetterKind.DEAD),
-        EventOutcome.PARKED: _posted(desk, config.parked_topic, LetterKind.PARKED),
+    letters_of = {
+        EventOutcome.REJECTED: _read_letters(session, config.dead_letter_topic, LetterKind.DEAD),
+        EventOutcome.PARKED: _read_letters(session, config.parked_topic, LetterKind.PARKED),
     }
-    ledger_begins, gone = survey.begins(config.ledger_topic), desk.ledger_gone(metadata)
+    ledger_begins, gone = reader.begins(config.ledger_topic), session.ledger_gone(metadata)
     report = VerifyReport()
     for number, begin in sorted(begins.items()):
         upto = committed.get(number, begin)
@@ -168,12 +168,12 @@ def verify(desk: OperatorSession) -> VerifyReport:
             partition=number,
             begin=begin,
             committed=max(begin, min(upto, ends[number])),
-            letters_from_ms={outcome: one.from_ms for outcome, one in posted.items()},
+            letters_from_ms={outcome: one.from_ms for outcome, one in letters_of.items()},
         )
-        letters = {outcome: one.letters.get(number, {}) for outcome, one in posted.items()}
+        letters = {outcome: one.letters.get(number, {}) for outcome, one in letters_of.items()}
         report.spans.append(span)
         if number in ledger_begins:
-            _audit(desk, report.findings, span, letters, ledger_begins[number])
+            _audit(session, report.findings, span, letters, ledger_begins[number])
         else:
             report.notes.append(f"partition {number}: it has no ledger, and stands still")
     _note_rest(report)
@@ -181,7 +181,7 @@ def verify(desk: OperatorSession) -> VerifyReport:
 
 
 def _audit(
-    desk: OperatorSession,
+    session: OperatorSession,
     findings: AuditResult,
     span: OffsetRange,
     letters: Letters,
@@ -189,7 +189,7 @@ def _audit(
 ) -> None:
     """Compare one partition."""
     number = span.partition
-    entries = desk.survey.read(desk.config.ledger_topic, begins={number: ledger_begin})
+    entries = session.reader.read(session.config.ledger_topic, begins={number: ledger_begin})
     first = next(entries, None)
     if ledger_begin > 0:
         span = replace(span, ledger_from_ms=FOREVER if first is None else first.timestamp_ms)
@@ -198,28 +198,30 @@ def _audit(
         audit.entry(first)
     for record in with_progress(entries, f"ledger records of partition {number} read"):
         audit.entry(record)
-    records = desk.survey.read(
-        desk.config.topic, begins={number: span.begin}, stops={number: span.committed}
+    records = session.reader.read(
+        session.config.topic, begins={number: span.begin}, stops={number: span.committed}
     )
     total = span.committed - span.begin
     for record in with_progress(records, f"records of partition {number} compared", total):
-        audit.event(desk.judge(record))
+        audit.event(session.prepare(record))
     audit.close()
 
 
-def _posted(desk: OperatorSession, topic: str, kind: LetterKind) -> Posted:
+def _read_letters(session: OperatorSession, topic: str, kind: LetterKind) -> TopicLetters:
     """Return the letters of a topic, without their bytes."""
-    begins = desk.survey.begins(topic)
+    begins = session.reader.begins(topic)
     oldest = {number: FOREVER for number, begin in begins.items() if begin > 0}
     letters: dict[int, dict[int, list[ListedDeadLetter]]] = defaultdict(lambda: defaultdict(list))
-    for record in with_progress(desk.survey.read(topic, begins=begins), f"records of {topic} read"):
+    for record in with_progress(
+        session.reader.read(topic, begins=begins), f"records of {topic} read"
+    ):
         number = record.partition.number
         if number in oldest:
             oldest[number] = min(oldest[number], record.timestamp_ms)
         letter = read_letter(record, kind)
-        if letter is not None and letter.letter.origin.topic == desk.config.topic:
+        if letter is not None and letter.letter.origin.topic == session.config.topic:
             letters[letter.letter.origin.number][letter.letter.offset].append(letter.bare())
-    return Posted(letters, max(oldest.values(), default=NEVER_MS))
+    return TopicLetters(letters, max(oldest.values(), default=NEVER_MS))
 
 
 def _note_bounds(report: VerifyReport, number: int, *, begin: int, upto: int, end: int) -> None:
@@ -263,9 +265,9 @@ def _note_rest(report: VerifyReport) -> None:
         )
 
 
-def command(desk: OperatorSession, *, limit: int, as_json: bool) -> bool:
+def command(session: OperatorSession, *, limit: int, as_json: bool) -> bool:
     """Verify, print, and return whether all agrees."""
-    report = verify(desk)
-    document, parts = shown(report, desk.config, limit)
+    report = verify(session)
+    document, parts = to_document(report, session.config, limit)
     show(document, parts, as_json=as_json)
     return report.agrees

@@ -1,4 +1,4 @@
-"""The doctor: what is right, what is not, and how to mend it; against the real things."""
+"""The doctor: what is right, what is not, and how to fix it; against the real things."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ def doctor(environment: dict[str, str], *flags: str) -> tuple[int, dict[str, lis
     assert not any(secret in said for secret in SECRETS)
     found: dict[str, list[dict[str, str]]] = {}
     for one in document["findings"]:
-        assert one["mend"] or one["state"] == "ok"
+        assert one["fix"] or one["state"] == "ok"
         found.setdefault(one["check"], []).append(one)
     return done.returncode, found
 
@@ -108,7 +108,7 @@ async def test_credentials_that_wootric_refuses_are_a_matter_of_permission(stack
     wrong = {**stack.environment("w1"), "WOOTRIC__CLIENT_SECRET": "wrong-secret"}
     code, found = await in_thread(doctor, wrong)
     assert code == 77
-    assert "WOOTRIC__CLIENT_SECRET" in found["wootric token"][0]["mend"]
+    assert "WOOTRIC__CLIENT_SECRET" in found["wootric token"][0]["fix"]
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ async def test_rights_that_are_missing_are_named_and_those_of_the_readme_suffice
 
     code, found = await in_thread(doctor, environment("wrong-secret"))
     assert (code, found["kafka login"][0]["state"]) == (77, "fail")
-    assert "sasl.password" in found["kafka login"][0]["mend"]
+    assert "sasl.password" in found["kafka login"][0]["fix"]
     code, found = await in_thread(doctor, environment("of-the-worker"))
     assert code == 77
     assert len([one for one in found["kafka rights"] if one["state"] == "fail"]) == 5
@@ -311,8 +311,8 @@ async def test_rights_that_are_missing_are_named_and_those_of_the_readme_suffice
     grant(admin, topic, config.topic, *reads)
     grant(admin, topic, config.ledger_topic, *reads)
     code, found = await in_thread(doctor, environment("of-the-worker"))
-    mends = [one["mend"] for one in found["kafka rights"] if one["state"] == "fail"]
-    assert f"grant write on topic {config.ledger_topic}" in mends
+    fixes = [one["fix"] for one in found["kafka rights"] if one["state"] == "fail"]
+    assert f"grant write on topic {config.ledger_topic}" in fixes
     grant(admin, topic, config.ledger_topic, op.WRITE)
     grant(admin, topic, config.dead_letter_topic, *writes)
     grant(admin, topic, config.parked_topic, *writes)

@@ -105,7 +105,7 @@ async def test_publish_passes_on_all_that_is_json(stack: Stack, tmp_path: Path) 
 
 @pytest.mark.parametrize("command", ["topics check", "run", "status"])
 def test_a_property_that_the_client_does_not_know_is_a_matter_of_settings(command: str) -> None:
-    """A line with the mend, and no traceback."""
+    """A line with the fix, and no traceback."""
     wrong = {
         "KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
         "KAFKA__PROPERTIES": '{"sasl.mecanism":"PLAIN"}',

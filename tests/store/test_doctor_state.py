@@ -20,12 +20,12 @@ def test_a_directory_is_made_and_tried(tmp_path: Path) -> None:
     assert list((tmp_path / "a" / "state").iterdir()) == []
 
 
-def test_one_that_cannot_be_used_is_named_with_its_mend(tmp_path: Path) -> None:
+def test_one_that_cannot_be_used_is_named_with_its_fix(tmp_path: Path) -> None:
     """Workers go on in memory: no failure, but somebody should know."""
     (tmp_path / "state").write_text("a file")
     (found,) = check_state(str(tmp_path / "state"))
     assert (found.state, found.exit_code) == (CheckStatus.WARN, 0)
-    assert found.mend
+    assert found.fix
 
 
 def test_little_room_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

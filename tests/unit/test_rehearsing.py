@@ -7,7 +7,7 @@ from typing import Any
 from stream.engine.scheduler import ReleaseBudget
 from stream.engine.task_manager import TaskManager
 from stream.kafka.producer import record_of
-from stream.operations.dry_run import Rehearsing
+from stream.operations.dry_run import DryRun
 from stream.record import Partition, Record
 from stream.runtime.worker import judging, limits
 from stream.settings_loader import Settings
@@ -52,9 +52,9 @@ async def rehearsed(
     settings: Settings = SETTINGS,
 ) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
-    rehearsing = Rehearsing(settings, lines.append)
-    rehearsing.open(PARTITION, state or InMemoryStateStore(), 0)
-    await rehearsing.run(iter(records), limit)
+    run = DryRun(settings, lines.append)
+    run.open(PARTITION, state or InMemoryStateStore(), 0)
+    await run.run(iter(records), limit)
     return lines
 
 

@@ -55,10 +55,10 @@ class OpenIntents:
 
 def open_intents(records: Iterable[Record]) -> list[OpenIntent]:
     """Return the open intents of ledger records, the oldest first."""
-    doubts = OpenIntents()
+    intents = OpenIntents()
     for record in records:
-        doubts.take(record)
-    return doubts.open()
+        intents.take(record)
+    return intents.open()
 
 
 def read(value: bytes) -> IntentEntry | None:
