@@ -1,4 +1,4 @@
-"""The doctor: everything that has to be right, looked at in the order in which it is needed."""
+"""Checks of `wootric-stream doctor`, in the order in which the service depends on them."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -25,10 +25,9 @@ from stream.settings_loader import Settings, load, load_bridge, shared_secrets
 
 
 def run_checks(*, tolerant: bool = False) -> Iterator[CheckResult]:
-    """Yield what is found for a worker, each as soon as it is known. Nothing is written to any
-    topic, and nothing at Wootric.
+    """Yield the results for a worker as they become known. Writes to no topic and not to Wootric.
 
-    ``tolerant`` takes an outage that the service waits out itself for a warning.
+    ``tolerant`` turns an outage that the service waits out into a warning.
     """
     try:
         settings = load()
@@ -48,7 +47,7 @@ def run_checks(*, tolerant: bool = False) -> Iterator[CheckResult]:
 
 
 def run_bridge_checks(*, tolerant: bool = False) -> Iterator[CheckResult]:
-    """Yield what is found for the bridge's webhook, in the same way."""
+    """Yield the results for the bridge's webhook; ``tolerant`` as in ``run_checks``."""
     try:
         settings = load_bridge()
         shared_secrets(settings.bridge)
@@ -78,7 +77,9 @@ def _tolerate_outage(one: CheckResult) -> CheckResult:
     return one
 
 
-def _kafka(config: KafkaConfig, look: Callable[[], Iterator[CheckResult]]) -> Iterator[CheckResult]:
+def _kafka(
+    config: KafkaConfig, checks: Callable[[], Iterator[CheckResult]]
+) -> Iterator[CheckResult]:
     properties = config.properties
     tls = str(properties.get("security.protocol", "plaintext")).lower() in {"ssl", "sasl_ssl"}
     reached: Address | None = None
@@ -87,9 +88,9 @@ def _kafka(config: KafkaConfig, look: Callable[[], Iterator[CheckResult]]) -> It
         if all(one.state is not CheckStatus.FAIL for one in found):
             reached = address
         yield from found
-    if reached is not None:  # else Kafka's client would only say the same after a long wait
+    if reached is not None:  # otherwise the client reports the same after a long timeout
         yield from check_version(reached, tls=tls, properties=properties)
-        yield from look()
+        yield from checks()
 
 
 def _wootric(settings: Settings) -> Iterator[CheckResult]:
@@ -107,7 +108,7 @@ def _wootric(settings: Settings) -> Iterator[CheckResult]:
 
 
 def quiet(config: KafkaConfig) -> KafkaConfig:
-    """Return the same without the client's own lines on stderr: we say it in ours."""
+    """Return the configuration without the client's log on stderr; results report its errors."""
     return replace(config, properties={**config.properties, "log_level": 0})
 
 

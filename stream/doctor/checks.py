@@ -44,7 +44,7 @@ SKEW_S_MAX = 5.0
 
 
 def check_wootric(account: WootricAccount) -> Iterator[CheckResult]:
-    """Yield what is found: token, look-up, clock."""
+    """Yield the results for token, look-up and clock."""
     found = asyncio.run(_ask_wootric(account))
     match found.grant:
         case AccessToken():
@@ -57,8 +57,8 @@ def check_wootric(account: WootricAccount) -> Iterator[CheckResult]:
             fix = f"check {names}, and that WOOTRIC__API_URL is the account's region"
             yield failed("wootric token", text, fix, exit_code=PERMISSION)
         case TokenUnavailable(detail, _):
-            fix = "wait and try again; check WOOTRIC__API_URL"
-            yield failed("wootric token", f"none to be had: {detail}", fix, exit_code=UNAVAILABLE)
+            fix = "retry later; check WOOTRIC__API_URL"
+            yield failed("wootric token", f"unavailable: {detail}", fix, exit_code=UNAVAILABLE)
         case _:
             assert_never(found.grant)
     if found.verdict is not None:
@@ -86,23 +86,24 @@ def _look_up(verdict: Classification) -> CheckResult:
             return failed(check, f"forbidden, status {status}", fix, exit_code=PERMISSION)
         case _:
             text = f"{verdict.word}, status {verdict.status or 'none'}"
-            fix = "wait and try again; check WOOTRIC__API_URL"
+            fix = "retry later; check WOOTRIC__API_URL"
             return failed(check, text, fix, exit_code=UNAVAILABLE)
 
 
 def _clock(skew_s: float) -> CheckResult:
-    text = f"Wootric's clock is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} ours"
+    side = "ahead of" if skew_s > 0 else "behind"
+    text = f"Wootric's clock is {abs(skew_s):.0f} s {side} this machine's"
     if abs(skew_s) > SKEW_S_MAX:
-        fix = "let this machine's clock follow NTP: lag in seconds and waits are read from it"
+        fix = "synchronize this machine's clock by NTP: lag in seconds and waits depend on it"
         return warning("clock", text, fix)
     return ok("clock", f"within {SKEW_S_MAX:.0f} s of Wootric's")
 
 
-# The schema registry: does it answer, does it let us in, and do its schemas fit ours?
+# Schema registry: connection, login, compatibility of its schemas
 
 
 SCHEMA = "registry schema"
-RULES = "change it by the rules of schemas/avro/README.md"
+RULES = "change it as schemas/avro/README.md requires"
 REGISTER = (
     "register schemas/avro/segment_event.avsc there, or set SCHEMA_REGISTRY__REGISTER_SCHEMA=true"
 )
@@ -111,9 +112,9 @@ REGISTER = (
 def check_registry(
     settings: SchemaRegistrySettings, topic: str, *, writes: bool
 ) -> Iterator[CheckResult]:
-    """Yield what is found; nothing where there is no registry. Nothing is registered.
+    """Yield the results; none if no registry is configured. Registers nothing.
 
-    ``writes`` says that our own schema will be needed there, not only those of others.
+    With ``writes`` the service's own schema must be registered, or be allowed to be.
     """
     if not settings.url:
         return
@@ -140,13 +141,13 @@ async def _ask_registry(
             fix = "check SCHEMA_REGISTRY__USERNAME and SCHEMA_REGISTRY__PASSWORD"
             return [failed("registry login", str(error), fix, exit_code=PERMISSION)]
         except RegistryUnavailableError as error:
-            fix = "check SCHEMA_REGISTRY__URL: it has to be the address of Confluent's API"
+            fix = "check SCHEMA_REGISTRY__URL: it must be the address of Confluent's API"
             return [failed("registry login", str(error), fix, exit_code=UNAVAILABLE)]
-    return [ok("registry login", "it answers us"), *found]
+    return [ok("registry login", "granted"), *found]
 
 
 async def _readable(client: RegistryClient, subject: str) -> CheckResult:
-    """Say whether values of the latest version could be read."""
+    """Check that values of the latest version can be read."""
     try:
         numbers = await client.versions(subject)
         latest = await client.version(subject, numbers[-1]) if numbers else None
@@ -164,30 +165,30 @@ async def _readable(client: RegistryClient, subject: str) -> CheckResult:
 async def _writable(
     client: RegistryClient, subject: str, settings: SchemaRegistrySettings
 ) -> CheckResult:
-    """Say whether our schema is there, or could be."""
+    """Check that the service's own schema is registered, or can be."""
     try:
         number = await client.look_up(subject, register_own_schema())
     except NotRegisteredError:
         pass
     else:
-        return ok(SCHEMA, f"{subject}: ours is there, with the id {number}")
+        return ok(SCHEMA, f"{subject}: the service's schema is registered with id {number}")
     if not settings.register_schema:
-        text = f"{subject}: our schema is not there"
+        text = f"{subject}: the service's schema is not registered"
         return failed(SCHEMA, text, REGISTER, exit_code=CONFIGURATION)
     try:
         fits = await client.is_compatible(subject, register_own_schema())
-    except NotRegisteredError:  # there is no version to be compatible with
+    except NotRegisteredError:  # the subject has no version
         fits = True
     except SchemaRejectedError:
         fits = False
     if not fits:
-        text = f"{subject}: our schema does not fit its latest version, by the subject's own rule"
-        fix = "let SCHEMA_REGISTRY__SUBJECT name another subject, or relax its rule"
+        text = f"{subject}: the service's schema violates the subject's compatibility rule"
+        fix = "set SCHEMA_REGISTRY__SUBJECT to another subject, or relax the rule"
         return failed(SCHEMA, text, fix, exit_code=CONFIGURATION)
-    return ok(SCHEMA, f"{subject}: ours is not there, and will be registered")
+    return ok(SCHEMA, f"{subject}: the service will register its schema")
 
 
-# The directory for state on disk, looked at as a store will use it
+# STATE__DIR, used as a store does
 
 
 FREE_BYTES_MIN = 1024**3
@@ -195,9 +196,9 @@ GB = 1e9
 
 
 def check_state(directory: str) -> Iterator[CheckResult]:
-    """Yield what is found of ``STATE__DIR``: whether it can be written and locked, and its room.
+    """Yield the result for ``STATE__DIR``: writes, locks, free space. None if it is not set.
 
-    A directory that is no use is no failure: workers go on in memory.
+    An unusable directory is a warning: workers hold state in memory instead.
     """
     if not directory:
         return
@@ -210,11 +211,11 @@ def check_state(directory: str) -> Iterator[CheckResult]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         free = shutil.disk_usage(path).free
     except OSError as error:
-        text = f"STATE__DIR is no use: {error.strerror}; state would be held in memory"
-        yield warning("state", text, "let the service's user write and lock files there")
+        text = f"STATE__DIR is unusable: {error.strerror}; state is held in memory"
+        yield warning("state", text, "allow the service's user to write and lock files in it")
         return
-    text = f"STATE__DIR can be written and locked, {free / GB:.1f} GB are free"
+    text = f"STATE__DIR is writable and lockable, {free / GB:.1f} GB are free"
     if free < FREE_BYTES_MIN:
-        yield warning("state", text, "give it more room: 1 GB holds some 10 million entries")
+        yield warning("state", text, "free or add space: 1 GB holds about 10 million entries")
     else:
         yield ok("state", text)

@@ -1,4 +1,4 @@
-"""Kafka, looked at as the service will use it: login, topics, rights, group, transactions."""
+"""Checks of Kafka as the service uses it: login, permissions, topics, group, transactions."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
@@ -48,7 +48,7 @@ DESCRIBE, CONFIGS = AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS
 
 
 def check_kafka(config: KafkaConfig, *, dedupe_window_s: int) -> Iterator[CheckResult]:
-    """Yield what is found for a worker; ends early where the rest would only repeat it."""
+    """Yield the results for a worker; stops where further checks would repeat a failure."""
     needs = {
         config.topic: {READ, DESCRIBE, CONFIGS},
         config.ledger_topic: {READ, WRITE, DESCRIBE, CONFIGS},
@@ -65,7 +65,7 @@ def check_kafka(config: KafkaConfig, *, dedupe_window_s: int) -> Iterator[CheckR
 
 
 def check_kafka_for_bridge(config: KafkaConfig) -> Iterator[CheckResult]:
-    """Yield what is found for the bridge, which only writes the input."""
+    """Yield the results for the bridge, which only writes to the input."""
     allowed = yield from _entry(config, {config.topic: {WRITE, DESCRIBE}}, groups=[])
     if allowed:
         yield from _catch_errors("kafka topics", lambda: [_input(config)])
@@ -74,13 +74,13 @@ def check_kafka_for_bridge(config: KafkaConfig) -> Iterator[CheckResult]:
 def _entry(
     config: KafkaConfig, needs: Mapping[str, set[AclOperation]], *, groups: Sequence[str]
 ) -> Generator[CheckResult, None, bool]:
-    """Yield how we are let in; return whether that suffices to look further."""
+    """Yield the results for login and permissions; return whether all of them passed."""
     errors: list[KafkaError] = []
     client_config: dict[str, Any] = {**settings.common(config), "error_cb": errors.append}
     try:
         admin = AdminClient(client_config)
     except KafkaException as error:
-        fix = "fix KAFKA__PROPERTIES: librdkafka's CONFIGURATION.md has the names and values"
+        fix = "correct KAFKA__PROPERTIES: librdkafka's CONFIGURATION.md lists names and values"
         yield failed("kafka client", error.args[0].str(), fix, exit_code=CONFIGURATION)
         return False
     login = _login(admin, errors)
@@ -94,38 +94,38 @@ def _entry(
 
 def _input(config: KafkaConfig) -> CheckResult:
     largest = preflight_bridge(config)
-    return ok("kafka topics", f"{config.topic}: takes records of {largest} bytes")
+    return ok("kafka topics", f"{config.topic}: accepts records of {largest} bytes")
 
 
-def _catch_errors(check: str, look: Any) -> Iterator[CheckResult]:
-    """Yield what a look finds; a refusal or silence of Kafka is a finding, too."""
+def _catch_errors(check: str, run: Any) -> Iterator[CheckResult]:
+    """Yield the results of ``run``; an error of Kafka becomes a failed result."""
     try:
-        yield from look()
+        yield from run()
     except KafkaException as error:
         reason = error.args[0]
         denied = reason.code() in DENIED
-        fix = "grant what is missing, see docs/reference/access.md" if denied else "try again"
+        fix = "grant the permissions in docs/reference/access.md" if denied else "retry later"
         code = PERMISSION if denied else UNAVAILABLE
         yield failed(check, reason.str(), fix, exit_code=code)
     except StartupError as error:
-        yield failed(check, str(error), "fix that first", exit_code=error.exit_code)
+        yield failed(check, str(error), "fix this first", exit_code=error.exit_code)
 
 
 def _login(admin: AdminClient, errors: list[KafkaError]) -> CheckResult:
     answer = admin.describe_cluster(request_timeout=ASK_S)
     denied: KafkaError | None = None
     while not answer.done() and denied is None:
-        admin.poll(0.05)  # what the client notices says more than that time ran out
+        admin.poll(0.05)  # the client's own errors say more than a timeout does
         denied = next((one for one in errors if one.code() in DENIED), None)
     if denied is not None:
-        text = f"Kafka does not let us in: {denied.str()}"
+        text = f"refused: {denied.str()}"
         return failed("kafka login", text, LOGIN_FIX, exit_code=PERMISSION)
     try:
         cluster = answer.result()
     except KafkaException as error:
-        said = errors[0] if errors else error.args[0]
-        fix = f"{LOGIN_FIX}; and advertised.listeners of the brokers: each has to be reachable"
-        return failed("kafka login", said.str(), fix, exit_code=UNAVAILABLE)
+        reason = errors[0] if errors else error.args[0]
+        fix = f"{LOGIN_FIX}; and that the brokers' advertised.listeners are reachable from here"
+        return failed("kafka login", reason.str(), fix, exit_code=UNAVAILABLE)
     count = len(cluster.nodes)
     return ok("kafka login", f"cluster {cluster.cluster_id}, {count} broker{'s'[: count > 1]}")
 
@@ -133,7 +133,7 @@ def _login(admin: AdminClient, errors: list[KafkaError]) -> CheckResult:
 def _rights(
     admin: AdminClient, needs: Mapping[str, set[AclOperation]], groups: Sequence[str]
 ) -> Iterator[CheckResult]:
-    """Compare what we may do with what we do; the brokers tell without a right to ask for ACLs."""
+    """Compare permissions with needs; brokers report one's own without the right to list ACLs."""
     answers = admin.describe_topics(
         TopicCollection(list(needs)), include_authorized_operations=True, request_timeout=ASK_S
     )
@@ -156,7 +156,7 @@ def _rights(
 
 def _compared(what: str, description: Any, needed: set[AclOperation]) -> Iterator[CheckResult]:
     granted = description.authorized_operations
-    if granted is None:  # the brokers keep no rights, or do not tell
+    if granted is None:  # no authorizer, or brokers that do not report permissions
         return
     lacking = needed - set(granted)
     if lacking:
@@ -180,7 +180,7 @@ def _topics(config: KafkaConfig, dedupe_window_s: int) -> Iterator[CheckResult]:
         if finding.ok:
             yield ok("kafka topics", text)
         else:
-            fix = "`wootric-stream topics create` makes what is missing; alter what is there"
+            fix = "create missing topics with `wootric-stream topics create`; alter existing ones"
             yield failed("kafka topics", text, fix, exit_code=CONFIGURATION)
 
 
@@ -189,11 +189,11 @@ def _limits(config: KafkaConfig) -> Iterator[CheckResult]:
     for text in wrong:
         yield failed("kafka limits", text, "change the setting", exit_code=CONFIGURATION)
     if not wrong:
-        yield ok("kafka limits", "session and transaction timeouts are within the brokers'")
+        yield ok("kafka limits", "session and transaction timeouts are within the brokers' limits")
 
 
 def _transactions(config: KafkaConfig) -> Iterator[CheckResult]:
-    """Begin as a producer of an id of our own: that disturbs no worker, and writes nothing."""
+    """Start a producer with a separate transactional id: it fences no worker and writes nothing."""
     name = transactional_id(config.group_id, "doctor")
     producer = Producer(settings.producer(config, transactional_id=name))
     try:
@@ -201,7 +201,7 @@ def _transactions(config: KafkaConfig) -> Iterator[CheckResult]:
     except KafkaException as error:
         reason = error.args[0]
         if reason.code() in DENIED:
-            fix = f"grant write, describe on transactional ids that begin with {config.group_id}-"
+            fix = f"grant write, describe on transactional ids with the prefix {config.group_id}-"
             text = f"{name}: not allowed"
             yield failed("kafka transactions", text, fix, exit_code=PERMISSION)
             return
@@ -211,7 +211,7 @@ def _transactions(config: KafkaConfig) -> Iterator[CheckResult]:
         )
         yield failed("kafka transactions", reason.str(), fix, exit_code=UNAVAILABLE)
     else:
-        yield ok("kafka transactions", "the coordinator accepts our ids")
+        yield ok("kafka transactions", "the coordinator accepts the transactional ids")
 
 
 def _group(config: KafkaConfig) -> Iterator[CheckResult]:
@@ -219,7 +219,7 @@ def _group(config: KafkaConfig) -> Iterator[CheckResult]:
     try:
         group = meter.measure()
     except KafkaUnavailableError as error:
-        yield failed("kafka group", str(error), "try again", exit_code=UNAVAILABLE)
+        yield failed("kafka group", str(error), "retry later", exit_code=UNAVAILABLE)
         return
     finally:
         meter.close()
@@ -231,10 +231,10 @@ def _group(config: KafkaConfig) -> Iterator[CheckResult]:
             "check the input's retention, then run `wootric-stream replay --to-earliest` for these "
             "partitions"
         )
-        text = f"{config.group_id}: committed offsets outside of the topic in partitions {lost}"
+        text = f"{config.group_id}: committed offsets are outside the topic in partitions {lost}"
         yield failed("kafka group", text, fix, exit_code=CONFIGURATION)
     elif len(group.members) > len(group.partitions):
-        fix = "give the input and its ledger more partitions, or run fewer workers"
+        fix = "add partitions to the input and its ledger, or run fewer workers"
         yield warning("kafka group", f"{text}; more members than partitions", fix)
     else:
         yield ok("kafka group", text)

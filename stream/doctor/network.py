@@ -1,4 +1,4 @@
-"""Names, connections and certificates, looked at without the clients that use them."""
+"""Checks of names, connections and certificates, without the clients that use them."""
 
 import socket
 import ssl
@@ -16,28 +16,28 @@ EXPIRES_SOON_DAYS = 14
 
 
 class Address(NamedTuple):
-    """Where something listens."""
+    """Host and port of a server."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
-        """Return it as people write it."""
+        """Return ``host:port``."""
         return f"{self.host}:{self.port}"
 
 
 def check_address(
     name: str, address: Address, *, tls: bool, properties: Mapping[str, Any]
 ) -> Iterator[CheckResult]:
-    """Yield what is found of a host: its name, a connection, its certificate.
+    """Yield the results for a server: its name, a connection, its certificate.
 
-    ``properties`` are librdkafka's, for its names of certificate files.
+    ``properties`` are librdkafka's; those that name certificate files apply.
     """
     try:
         found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
     except OSError as error:
         text = f"{address.host} has no address: {error.strerror}"
-        fix = "check the name, and the resolver of this machine or pod"
+        fix = "check the name, and the DNS resolver of this machine or pod"
         yield failed(f"{name} dns", text, fix, exit_code=UNAVAILABLE)
         return
     addresses = sorted({str(entry[4][0]) for entry in found})
@@ -45,12 +45,12 @@ def check_address(
     try:
         plain = socket.create_connection(address, timeout=CONNECT_S)
     except OSError as error:
-        text = f"{address} takes no connection: {error.strerror or 'no answer'}"
+        text = f"{address} accepts no connection: {error.strerror or 'no answer'}"
         fix = "check port, firewall and network policy"
         yield failed(f"{name} tcp", text, fix, exit_code=UNAVAILABLE)
         return
     with plain:
-        yield ok(f"{name} tcp", f"{address} takes connections")
+        yield ok(f"{name} tcp", f"{address} accepts connections")
         if tls:
             yield _certificate(f"{name} tls", plain, address, properties)
 
@@ -59,10 +59,10 @@ def check_address(
 def connect(
     address: Address, *, tls: bool, properties: Mapping[str, Any]
 ) -> Iterator[socket.socket]:
-    """Open a connection, for a question of our own.
+    """Open a connection, with TLS if ``tls``, and close it at the end.
 
     Raises:
-        OSError: there is none.
+        OSError: the connection fails.
     """
     with socket.create_connection(address, timeout=CONNECT_S) as plain:
         if not tls:
@@ -82,7 +82,7 @@ def _certificate(
     except (OSError, ValueError) as error:
         reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
         fix = f"check {trusted}, the name in the certificate, and that the port speaks TLS"
-        text = f"{address} gives no trusted certificate: {reason}"
+        text = f"the certificate of {address} is not trusted: {reason}"
         return failed(check, text, fix, exit_code=UNAVAILABLE)
     with secure:
         certificate = secure.getpeercert() or {}
@@ -90,10 +90,10 @@ def _certificate(
     ends = certificate.get("notAfter")
     days = (ssl.cert_time_to_seconds(str(ends)) - time.time()) / DAY_S if ends else None
     if days is not None and days < EXPIRES_SOON_DAYS:
-        text = f"{address}'s certificate ends in {days:.0f} days"
-        return warning(check, text, "have it renewed")
-    lasting = "" if days is None else f", its certificate lasts {days:.0f} days"
-    return ok(check, f"{address} speaks {version}{lasting}")
+        text = f"the certificate of {address} expires in {days:.0f} days"
+        return warning(check, text, "renew it")
+    expiry = "" if days is None else f", its certificate expires in {days:.0f} days"
+    return ok(check, f"{address} speaks {version}{expiry}")
 
 
 def _context(properties: Mapping[str, Any]) -> ssl.SSLContext:
@@ -111,26 +111,26 @@ def _context(properties: Mapping[str, Any]) -> ssl.SSLContext:
     return context
 
 
-# The broker's version, as far as its protocol tells: the one question that needs no login
+# The broker's version, from ApiVersions: the only request that needs no login
 
 
 FETCH, OFFSET_FETCH, API_VERSIONS, TXN_OFFSET_COMMIT = 1, 9, 18, 28
 # Source: KIP-447, in 2.5: offsets in transactions are fenced by the group's generation from
-# TxnOffsetCommit 3 on, and stable offsets can be asked for from OffsetFetch 7 on. KIP-896: 4.0
-# took Fetch 0 to 3 away.
+# TxnOffsetCommit 3 on, and stable offsets can be requested from OffsetFetch 7 on. KIP-896: 4.0
+# removed Fetch 0 to 3.
 NEEDED = {TXN_OFFSET_COMMIT: 3, OFFSET_FETCH: 7}
 
 
 def check_version(
     address: Address, *, tls: bool, properties: Mapping[str, Any]
 ) -> Iterator[CheckResult]:
-    """Yield whether the broker has what exactly-once needs."""
+    """Yield whether the broker is new enough for exactly-once."""
     check = "kafka version"
     try:
         found = _api_versions(address, tls=tls, properties=properties)
     except (OSError, struct.error):
         fix = "check that the port is a Kafka listener, and security.protocol in KAFKA__PROPERTIES"
-        yield warning(check, f"{address} does not tell its protocol's versions", fix)
+        yield warning(check, f"{address} does not report its API versions", fix)
         return
     if any(found.get(key, (0, -1))[1] < least for key, least in NEEDED.items()):
         fix = "use Apache Kafka 2.5 or newer: offsets in transactions must be fenced (KIP-447)"
@@ -143,7 +143,7 @@ def check_version(
 def _api_versions(
     address: Address, *, tls: bool, properties: Mapping[str, Any]
 ) -> dict[int, tuple[int, int]]:
-    """Return the lowest and highest version of every request that the broker knows."""
+    """Return the lowest and highest supported version by API key."""
     with connect(address, tls=tls, properties=properties) as connection:
         request = struct.pack(">hhih", API_VERSIONS, 0, 1, -1)
         connection.sendall(struct.pack(">i", len(request)) + request)

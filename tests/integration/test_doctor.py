@@ -83,7 +83,7 @@ async def test_all_is_well(stack: Stack) -> None:
     [
         ({"KAFKA__GRUOP_ID": "x"}, 78, "settings", "did you mean KAFKA__GROUP_ID?"),
         ({"KAFKA__BOOTSTRAP_SERVERS": "kafka.invalid:9"}, 69, "kafka dns", "has no address"),
-        ({"KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}, 69, "kafka tcp", "takes no connection"),
+        ({"KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}, 69, "kafka tcp", "accepts no connection"),
         ({"KAFKA__TOPIC": "nowhere"}, 78, "kafka topics", "missing"),
         ({"KAFKA__PROPERTIES": '{"sasl.mecanism":"PLAIN"}'}, 78, "kafka client", "sasl.mecanism"),
         ({"KAFKA__SESSION_TIMEOUT_S": "2"}, 78, "kafka limits", "KAFKA__SESSION_TIMEOUT_S"),
@@ -218,7 +218,7 @@ def test_a_certificate_that_ends_soon_or_is_not_trusted_is_told_of(
     trusted = {"ssl.ca.location": str(certificate)}
     *_, soon = check_address("kafka", address, tls=True, properties=trusted)
     assert (soon.state, soon.check) == (CheckStatus.WARN, "kafka tls")
-    assert "ends in 5 days" in soon.text
+    assert "expires in 5 days" in soon.text
     *_, unknown = check_address("kafka", address, tls=True, properties={})
     assert (unknown.state, unknown.exit_code) == (CheckStatus.FAIL, 69)
     assert "self-signed" in unknown.text

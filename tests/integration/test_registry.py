@@ -255,12 +255,12 @@ async def test_the_doctor_looks_at_the_registry_too(
     subject, secret = f"{stack.config.topic}-value", {"BRIDGE__SHARED_SECRET": "a"}
     assert await in_thread(look) == (0, [("ok", f"{subject} has no version yet")])
     code, found = await in_thread(partial(look, "--bridge", **secret))
-    assert (code, "will be registered" in found[1][1]) == (0, True)
+    assert (code, "will register" in found[1][1]) == (0, True)
     kept = {**secret, "SCHEMA_REGISTRY__REGISTER_SCHEMA": "false"}
     assert (await in_thread(partial(look, "--bridge", **kept)))[0] == 78
     register(registry, subject, OURS)
     code, found = await in_thread(partial(look, "--bridge", **kept))
-    assert (code, "ours is there" in found[1][1]) == (0, True)
+    assert (code, "schema is registered" in found[1][1]) == (0, True)
     assert (await in_thread(partial(look, SCHEMA_REGISTRY__PASSWORD="wrong")))[0] == 77
     unreadable = f"{stack.config.topic}-other"
     register(registry, unreadable, {"type": "record", "name": "Other", "fields": []})
