@@ -1,5 +1,5 @@
-"""What an operator asks of a running stream, and does to it.
+"""Operator commands, one module per command.
 
-One module per command. What they conclude is decided in ``analysis``, which is pure; the rest asks
-Kafka through ``stream.kafka`` and talks to the terminal.
+Conclusions are in ``analysis``, which is pure; the rest reads Kafka through ``stream.kafka`` and
+prints.
 """

@@ -1,4 +1,4 @@
-"""dlq list, show, replay and dismiss: what was refused and why, and its way back."""
+"""dlq list, show, replay and dismiss: dead letters, their reasons and their resolution."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,16 +29,16 @@ from stream.operations.session import OperatorSession, now_ms, with_progress
 from stream.state.ledger import EventEntry
 from stream.transform import Deliver, Skip
 
-# dlq show: all that is known of one dead letter
+# dlq show
 
 
 def show_letter(
     session: OperatorSession, place: RecordPosition, *, raw: Path | None, as_json: bool
 ) -> None:
-    """Print a letter: its headers, its event where it can be read, what a replay would do.
+    """Print a dead letter: its headers, its event if decodable, the outcome of a replay.
 
     Raises:
-        StartupError: there is no such letter, or the file cannot be written.
+        StartupError: there is no dead letter at the place, or the file cannot be written.
     """
     letter = _letter(session, place)
     selection = LetterFilter(places={place})
@@ -52,24 +52,24 @@ def show_letter(
         **letter_document(letter, state),
         "headers": headers,
         "event": event,
-        "replay_now": _verdict(session, letter),
+        "replay_now": _replay_outcome(session, letter),
     }
     parts: list[Table | str] = [
         Table(f"dead letter {place}: {state}", ("", ""), list(headers.items())),
         Table(
-            "its event",
+            "event",
             ("", ""),
             [
                 (name, value if isinstance(value, str) else dump(value))
                 for name, value in (event or {}).items()
             ],
         ),
-        *([] if event else ["its bytes cannot be read as an event"]),
-        f"a replay would now be {document['replay_now']}",
+        *([] if event else ["its bytes cannot be decoded as an event"]),
+        f"outcome of a replay now: {document['replay_now']}",
     ]
     if raw is not None:
         _write(raw, letter.letter.value or b"")
-        parts.append(f"{letter.size or 0} bytes were written to {raw}")
+        parts.append(f"wrote {letter.size or 0} bytes to {raw}")
     show(document, parts, as_json=as_json)
 
 
@@ -81,12 +81,12 @@ def _letter(session: OperatorSession, place: RecordPosition) -> ListedDeadLetter
         raise StartupError(f"{topic} has no record at {place}: see `dlq list`", exit_code=1)
     letter = next(iter(letters_at(session, LetterStatus.DEAD, {place})), None)
     if letter is None:
-        raise StartupError(f"the record at {place} of {topic} is no dead letter", exit_code=1)
+        raise StartupError(f"the record at {place} of {topic} is not a dead letter", exit_code=1)
     return letter
 
 
 def _event(session: OperatorSession, letter: ListedDeadLetter) -> dict[str, Any] | None:
-    """Return the event's fields that say something; None if the bytes are no event."""
+    """Return the event's fields that are not empty; None if the bytes cannot be decoded."""
     try:
         event = session.decoder.decode(letter.letter.value or b"")
     except RecordError:
@@ -98,11 +98,11 @@ def _event(session: OperatorSession, letter: ListedDeadLetter) -> dict[str, Any]
     }
 
 
-def _verdict(session: OperatorSession, letter: ListedDeadLetter) -> str:
+def _replay_outcome(session: OperatorSession, letter: ListedDeadLetter) -> str:
     if letter.letter.value is None:
-        return "impossible: its bytes are gone"
-    verdict = session.prepare(letter.replay()).result
-    match verdict:
+        return "impossible: its bytes were not kept"
+    result = session.prepare(letter.replay()).result
+    match result:
         case Deliver(operation=operation):
             return f"sent to Wootric: {operation.type}"
         case Skip(reason):
@@ -110,7 +110,7 @@ def _verdict(session: OperatorSession, letter: ListedDeadLetter) -> str:
         case Invalid(reason, detail):
             return f"rejected again: {reason}, {detail}"
         case _:
-            assert_never(verdict)
+            assert_never(result)
 
 
 def _write(file: Path, value: bytes) -> None:
@@ -120,21 +120,21 @@ def _write(file: Path, value: bytes) -> None:
         raise StartupError(f"{file} cannot be written: {error.strerror}", exit_code=66) from error
 
 
-# Letters read from their topic, and sent back: the parts that several commands share.
+# Reading and replaying dead letters and parked records, shared by several commands.
 #
-# The bytes of letters are read again when they are sent, and not kept: there may be many.
+# Values are read again when they are replayed instead of held in memory: there may be many.
 
 
 ALL = LetterFilter()
 NOTED_RECORDS_MAX = 100
-"""How many letters may have been sent without a note of it."""
+"""Records sent before their notes are written: the most that a kill leaves without a note."""
 
 
 @dataclass(slots=True)
 class DeadLetterListing:
-    """The letters of one topic that are meant, and what was done about letters there.
+    """The selected dead letters or parked records of one topic, and all notes of that topic.
 
-    ``foreign`` is how many records were written by somebody else, or came from another input.
+    ``foreign`` counts records that another program wrote or that come from another input.
     """
 
     letters: list[ListedDeadLetter] = field(default_factory=list)
@@ -142,13 +142,13 @@ class DeadLetterListing:
     foreign: int = 0
 
     def open(self) -> list[ListedDeadLetter]:
-        """Return the letters about which nothing was done."""
+        """Return the selected letters that have no note."""
         return [one for one in self.letters if one.place not in self.notes]
 
     def state(
         self, letter: ListedDeadLetter, receipts: Mapping[str, EventEntry] | None = None
     ) -> str:
-        """Return what was done about a letter, and how that ended if the ledger was asked."""
+        """Return how a letter was resolved; with ``receipts``, also how its replay ended."""
         done = self.notes.get(letter.place)
         known = receipts or {}
         ended = outcome(known[name] for name in letter.names if name in known)
@@ -157,7 +157,7 @@ class DeadLetterListing:
 
 
 def topic_of(config: KafkaConfig, kind: LetterStatus) -> str:
-    """Return the topic in which letters of a kind lie."""
+    """Return the topic of a kind of letters."""
     return config.dead_letter_topic if kind is LetterStatus.DEAD else config.parked_topic
 
 
@@ -169,9 +169,9 @@ def read_dead_letters(
     partition: int | None = None,
     named: bool = False,
 ) -> DeadLetterListing:
-    """Return the letters that are meant, of one partition of their topic or of all.
+    """Return the letters that match the selection, in one partition of their topic or in all.
 
-    ``named`` lets them have the names of their replays, to ask the ledger for.
+    ``named`` fills in ``names``, the event ids of their replays in the ledger.
 
     Raises:
         StartupError: the topic has no such partition.
@@ -200,7 +200,7 @@ def read_dead_letters(
 def letters_at(
     session: OperatorSession, kind: LetterStatus, places: Collection[RecordPosition]
 ) -> Iterator[ListedDeadLetter]:
-    """Yield the letters at these places with their bytes, in the order of their topic."""
+    """Yield the letters at these places with their values, in the order of their topic."""
     begins: dict[int, int] = {}
     stops: dict[int, int] = {}
     for number, offset in places:
@@ -222,12 +222,13 @@ def replay_letters(
     rate: float | None = None,
     force: bool = False,
 ) -> int:
-    """Send letters back into the input, and note each; return how many.
+    """Send letters back to the input, and write a note for each; return the number sent.
 
-    Killed in between, a few are sent and not noted: sent again, they are known by the ledger.
+    If the command is killed, at most ``NOTED_RECORDS_MAX`` are sent without a note. The ledger
+    recognises them as duplicates when they are sent again.
 
     Raises:
-        StartupError: Kafka did not take them all.
+        StartupError: Kafka did not accept all of them.
     """
     config, done = session.config, Resolution.FORCED if force else Resolution.REPLAYED
     sender = BulkProducer(config, rate=rate, say=print_message)
@@ -245,7 +246,11 @@ def note(
     done: Resolution,
     text: str = "",
 ) -> int:
-    """Note what was done about letters; return how many notes there are."""
+    """Write a note for each letter; return the number of notes.
+
+    Raises:
+        StartupError: Kafka did not accept all of them.
+    """
     at_ms = now_ms()
     notes = (one.note(done, at_ms=at_ms, text=text) for one in letters)
     sender = BulkProducer(session.config)
@@ -254,7 +259,7 @@ def note(
 
 
 def names(session: OperatorSession, letter: ListedDeadLetter) -> tuple[str, ...]:
-    """Return what a replay of a letter is known by in the ledger, without and with force."""
+    """Return the event ids of a letter's replays, without and with force."""
     if letter.size is None:
         return ()
     plain, forced = (
@@ -268,7 +273,7 @@ STALE = "skipped: stale"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterQuery:
-    """Which letters are meant: of one partition of the dead-letter topic, or of all."""
+    """Selects dead letters, in one partition of the dead-letter topic or in all."""
 
     selection: LetterFilter
     partition: int | None = None
@@ -277,7 +282,7 @@ class DeadLetterQuery:
 def list_letters(
     session: OperatorSession, query: DeadLetterQuery, *, limit: int, outcomes: bool, as_json: bool
 ) -> None:
-    """Print how many letters there are by reason, and the newest of them."""
+    """Print the number of dead letters by reason, and the newest of them."""
     listing = _read(session, query, named=outcomes)
     receipts = session.receipts(n for one in listing.letters for n in one.names) if outcomes else {}
     newest = sorted(listing.letters, key=lambda one: -one.letter.failed_at_ms)[:limit]
@@ -303,8 +308,8 @@ def list_letters(
     ]
     parts: list[Table | str] = [
         _by_reason(listing.letters, f"dead letters: {len(listing.letters)}"),
-        Table(f"the newest {len(newest)}", columns, rows),
-        f"{document['open']} wait for somebody; `dlq show PLACE` says more of one"
+        Table(f"newest {len(newest)}", columns, rows),
+        f"{document['open']} are open; `dlq show PLACE` shows the details of one"
         if listing.letters
         else "no dead letters",
         *_foreign(listing),
@@ -314,7 +319,7 @@ def list_letters(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayOptions:
-    """How letters go back: at most ``limit`` of them, ``rate`` a second."""
+    """Replay at most ``limit`` letters, ``rate`` per second; None: no limit."""
 
     limit: int | None = None
     rate: float | None = None
@@ -329,7 +334,7 @@ def replay(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Send letters back into the input; without ``yes``, show which."""
+    """Send dead letters back to the input; without ``yes``, show which."""
     listing = _read(session, query, named=options.force)
     meant = _stale(session, listing) if options.force else listing.open()
     lost = [one for one in meant if one.size is None]
@@ -352,18 +357,18 @@ def replay(
     }
     parts: list[Table | str] = [_by_reason(meant, f"to replay: {len(meant)}")]
     if done_before:
-        parts.append(f"{done_before} more were replayed or dismissed before, and are left alone")
+        parts.append(f"{done_before} more are replayed or dismissed already, and are left alone")
     if lost:
-        parts.append(f"{len(lost)} more have no bytes: send their events anew")
+        parts.append(f"{len(lost)} more have no bytes: publish their events again")
     parts += _foreign(listing)
-    parts.append(f"sent: {sent}" if yes else "nothing was sent; send with --yes")
+    parts.append(f"sent: {sent}" if yes else "nothing was sent; repeat with --yes to send")
     show(document, parts, as_json=as_json)
 
 
 def dismiss(
     session: OperatorSession, query: DeadLetterQuery, *, text: str, yes: bool, as_json: bool
 ) -> None:
-    """Note that nothing is to be done about letters; without ``yes``, show which."""
+    """Note that dead letters need no replay; without ``yes``, show which."""
     listing = _read(session, query)
     meant = listing.open()
     count = note(session, LetterStatus.DEAD, meant, Resolution.DISMISSED, text) if yes else 0
@@ -374,7 +379,7 @@ def dismiss(
     }
     parts: list[Table | str] = [
         _by_reason(meant, f"to dismiss: {len(meant)}"),
-        f"dismissed: {count}" if yes else "nothing was noted; do it with --yes",
+        f"dismissed: {count}" if yes else "nothing was dismissed; repeat with --yes to dismiss",
     ]
     show(document, parts, as_json=as_json)
 
@@ -388,9 +393,9 @@ def _read(
 
 
 def _stale(session: OperatorSession, listing: DeadLetterListing) -> list[ListedDeadLetter]:
-    """Return the letters that force is for: never replayed, or stale when they were.
+    """Return the letters to replay with force: not replayed yet, or stale when they were.
 
-    With force they are other events: what was delivered must not be sent once more.
+    A forced replay has another event id, so the ledger does not recognise one that was delivered.
     """
     receipts = session.receipts(name for one in listing.letters for name in one.names)
 
@@ -411,5 +416,5 @@ def _by_reason(letters: Collection[ListedDeadLetter], title: str) -> Table:
 
 
 def _foreign(listing: DeadLetterListing) -> Sequence[str]:
-    text = "records were written by somebody else or come from another input, and are left alone"
+    text = "records are of another program or from another input, and are left alone"
     return [f"{listing.foreign} {text}"] if listing.foreign else []

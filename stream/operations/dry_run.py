@@ -1,7 +1,7 @@
-"""`run --dry-run`: what the service would send for the real records that wait, sending nothing.
+"""`run --dry-run`: show what the service would send for the waiting records, and send nothing.
 
-The real tasks and the real sink, in front of a Wootric that only writes down what it is asked
-(``sink.wootric.dry_run``). Kafka is read as a member of no group.
+Runs the service's task manager and sink with a transport that records requests
+(``sink.wootric.dry_run``). Reads Kafka without joining a group.
 """
 
 import asyncio
@@ -40,20 +40,20 @@ PIXEL = "page_view"
 
 @dataclass(slots=True)
 class Summary:
-    """What a dry run came to."""
+    """Counts of a dry run."""
 
     events: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
 
     def lines(self) -> Iterator[str]:
-        """Yield it as text."""
+        """Yield the summary as lines of text."""
         yield f"{self.events} events; nothing was sent, nothing was committed"
         for outcome, count in sorted(self.outcomes.items()):
             yield f"  {count:>8}  {outcome}"
         api = self.requests.total() - self.requests[PIXEL]
         per_event = f"{api / self.events:.2f}" if self.events else "0"
-        yield f"{api} API requests at most, {per_event} an event, and {self.requests[PIXEL]} pixels"
+        yield f"{api} API requests at most, {per_event} per event; {self.requests[PIXEL]} pixels"
         for name, count in sorted(self.requests.items()):
             yield f"  {count:>8}  {name}"
 
@@ -62,16 +62,16 @@ def dry_run(settings: Settings, *, limit: int | None, write: Callable[[Line], No
     """Show what would be sent for the records between the committed offsets and the end.
 
     Raises:
-        StartupError: there is nothing to begin with.
-        KafkaUnavailableError: Kafka gives no answer.
+        StartupError: offsets or ledger cannot be used.
+        KafkaUnavailableError: Kafka does not answer.
     """
-    with CommittedReader(kafka_config(settings.kafka)) as peek:
+    with CommittedReader(kafka_config(settings.kafka)) as reader:
         try:
-            starts = peek.starts()
+            starts = reader.starts()
             run = DryRun(settings, write)
-            for partition, state in peek.states(starts).items():
+            for partition, state in reader.states(starts).items():
                 run.open(partition, state, starts[partition])
-            asyncio.run(run.run(peek.records(starts), limit))
+            asyncio.run(run.run(reader.records(starts), limit))
         except DecodeError as error:
             text = f"the ledger cannot be read: {error.detail}"
             raise StartupError(text, exit_code=78) from error
@@ -79,7 +79,7 @@ def dry_run(settings: Settings, *, limit: int | None, write: Callable[[Line], No
 
 
 class DryRun:
-    """Feeds records to the tasks, and delivers what it releases to the rehearsal."""
+    """Feeds records to a task manager, and passes the requests it releases to a recording sink."""
 
     def __init__(self, settings: Settings, write: Callable[[Line], None]) -> None:
         self.summary = Summary()
@@ -99,11 +99,11 @@ class DryRun:
         )
 
     def open(self, partition: Partition, state: Any, offset: int) -> None:
-        """Begin with a partition as its ledger leaves it."""
+        """Open a partition with the state restored from its ledger."""
         self._tasks.open(partition, state, offset, self._now, opening=1)
 
     async def run(self, records: Iterator[Record], limit: int | None) -> None:
-        """Take the records over, as many as would be in memory, and deliver; again to the end."""
+        """Process the records in batches as large as a worker holds in memory."""
         for record in records:
             if limit is not None and self.summary.events >= limit:
                 break
@@ -128,7 +128,7 @@ class DryRun:
         self._tasks.admit([event], _now_ms())
 
     async def _deliver(self) -> None:
-        """Release until nothing is left, passing the time that doubts have to wait."""
+        """Release requests until none is left; skip the time that requests in doubt must wait."""
         while True:
             self._tasks.due(self._now)
             checkpoint = self._tasks.checkpoint(_now_ms(), ROOM)
@@ -191,14 +191,11 @@ def _now_ms() -> int:
     return int(time.time() * 1000)
 
 
-# What would become of Segment events: the lines that `wootric-stream transform` prints
+# `wootric-stream transform`
 
 
 def preview_lines(lines: Iterable[bytes], *, explained: bool = False) -> Iterator[bytes]:
-    """Yield one JSON line for every line that is not empty.
-
-    ``explained`` adds where each field comes from.
-    """
+    """Yield one JSON line per line that is not empty; ``explained`` adds the fields' sources."""
     settings = load_transform()
     rules = Rules(amount_suffix=settings.amount_suffix, delete_users=settings.delete_users)
     token = settings.account_token

@@ -1,8 +1,8 @@
-"""in-doubt: what may or may not have been executed, and a person's word on it.
+"""in-doubt: requests that may or may not have been executed, and decisions about parked events.
 
-Open requests are their workers' to resolve; what these could not find out lies in the parked
-topic, and is in doubt until somebody decides. The decision acts through the input topic or
-is noted beside the parked event: only the owner of a partition writes its ledger.
+Workers resolve open requests. Events whose outcome they could not determine are in the parked
+topic until an operator decides. A decision is a record in the input or in the parked topic, never
+in the ledger: only the owner of a partition writes its ledger.
 """
 
 from collections.abc import Collection
@@ -27,7 +27,7 @@ from stream.operations.session import OperatorSession, now_ms
 
 
 class Decision(StrEnum):
-    """What a person decides about a parked event."""
+    """What to do about a parked event."""
 
     RESEND = "resend"
     DISMISS = "dismiss"
@@ -35,7 +35,7 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolveRequest:
-    """What a person decides, and about which parked events: these, or all that are open."""
+    """A decision about the parked events at these places, or about all open ones."""
 
     decision: Decision
     selection: LetterFilter
@@ -64,12 +64,12 @@ def list_open(session: OperatorSession, *, show_personal: bool, as_json: bool) -
     columns = ("partition", "lane", "class", "operation", "request", "events", "age", "worker")
     classes = {one.entry.effect for one in found if one.entry is not None}
     parts: list[Table | str] = [
-        Table(f"requests under way or in doubt: {len(found)}", columns, rows),
+        Table(f"requests in flight or in doubt: {len(found)}", columns, rows),
         *(f"class {effect}: {next_action(effect)}" for effect in sorted(classes)),
-        "nothing has to be done about these while a worker runs"
+        "a running worker resolves these; no action is needed"
         if found
-        else "nothing is under way or in doubt",
-        "`in-doubt list --parked` shows what waits for a person",
+        else "no request is in flight or in doubt",
+        "`in-doubt list --parked` lists the events that wait for a decision",
     ]
     show({"open": documents}, parts, as_json=as_json)
 
@@ -122,8 +122,8 @@ def list_parked(session: OperatorSession, *, everything: bool, as_json: bool) ->
     ]
     if waiting:
         parts.append(
-            "decide with `in-doubt resolve PLACE --as resend` (its effect may then be there "
-            "twice) or `--as dismiss`"
+            "decide with `in-doubt resolve PLACE --as resend` (the effect may then exist twice) "
+            "or `--as dismiss`"
         )
     show(document, parts, as_json=as_json)
 
@@ -132,7 +132,7 @@ def resolve(session: OperatorSession, request: ResolveRequest, *, yes: bool, as_
     """Resend or dismiss parked events; without ``yes``, show what would be done.
 
     Raises:
-        StartupError: one of the places holds no parked event, or one whose bytes are gone.
+        StartupError: a place holds no parked event, or one to resend has no bytes.
     """
     listing = read_dead_letters(session, LetterStatus.PARKED, request.selection)
     there = {one.place for one in listing.letters}
@@ -140,15 +140,15 @@ def resolve(session: OperatorSession, request: ResolveRequest, *, yes: bool, as_
     if missing:
         raise StartupError(
             f"{session.config.parked_topic} holds no parked event at {', '.join(missing)}: see "
-            "`in-doubt list --parked`; an open request is its worker's to resolve",
+            "`in-doubt list --parked`; workers resolve open requests",
             exit_code=1,
         )
     meant = listing.letters if request.places else listing.open()
     lost = [str(one.place) for one in meant if one.size is None]
     if request.decision is Decision.RESEND and lost:
         raise StartupError(
-            f"the bytes of {', '.join(lost[:5])} were gone from the input before they could be "
-            "kept: dismiss them, or let their events be sent anew",
+            f"the bytes of {', '.join(lost[:5])} were removed from the input before they could be "
+            "kept: dismiss them, or publish their events again",
             exit_code=1,
         )
     count = _act(session, request, meant) if yes else 0
@@ -165,7 +165,7 @@ def resolve(session: OperatorSession, request: ResolveRequest, *, yes: bool, as_
         Table(
             f"to {request.decision}: {len(meant)}", ("place", "reason", "message", "state"), rows
         ),
-        f"done: {count}" if yes else "nothing was done; do it with --yes",
+        f"done: {count}" if yes else "nothing was done; repeat with --yes to execute",
     ]
     show(document, parts, as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""What commands print: JSON or tables on stdout, talk on stderr, and exit codes."""
+"""Output of commands: JSON or tables on stdout, messages on stderr, exit codes."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from stream.operations.analysis.time_text import format_time
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with a title; empty tables are not shown."""
+    """A table with a title; a table without rows is not printed."""
 
     title: str
     columns: Sequence[str]
@@ -24,7 +24,7 @@ class Table:
 
 
 def show(document: Any, parts: Sequence[Table | str], *, as_json: bool) -> None:
-    """Print the document, or its parts for people."""
+    """Print the document as JSON, or the parts as text."""
     if as_json:
         text = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
         sys.stdout.buffer.write(text + b"\n")
@@ -40,7 +40,7 @@ def show(document: Any, parts: Sequence[Table | str], *, as_json: bool) -> None:
 
 
 def _show_on_terminal(table: Table) -> None:
-    from rich.console import Console  # noqa: PLC0415  only a terminal pays for it
+    from rich.console import Console  # noqa: PLC0415  slow to import
     from rich.table import Table as Rich  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -53,7 +53,7 @@ def _show_on_terminal(table: Table) -> None:
 
 
 def _show_plain(table: Table) -> None:
-    """Print columns of equal width, nothing cut off: others may read it line by line."""
+    """Print aligned columns without truncation, so that scripts can parse the lines."""
     lines = [list(table.columns), *([str(cell) for cell in row] for row in table.rows)]
     widths = [max(len(line[n]) for line in lines) for n in range(len(table.columns))]
     typer.echo(table.title)
@@ -63,7 +63,7 @@ def _show_plain(table: Table) -> None:
 
 
 def letter_document(one: ListedDeadLetter, state: str) -> dict[str, Any]:
-    """Return a letter without its key and bytes, which are a person's."""
+    """Return a dead letter without its key and value, which are personal data."""
     letter = one.letter
     return {
         "place": str(one.place),
@@ -81,7 +81,7 @@ def letter_document(one: ListedDeadLetter, state: str) -> dict[str, Any]:
     }
 
 
-# How commands talk: stdout is data, stderr is talk, and every end has its exit code
+# Messages and exit codes
 
 
 EXIT_FAILED = 1
@@ -89,13 +89,18 @@ EXIT_TEMPORARY = 75
 
 
 def print_message(line: str) -> None:
-    """Tell the person at the terminal."""
+    """Print a line to stderr."""
     typer.echo(line, err=True)
 
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """Turn what stops a command into a message and an exit code."""
+    """Turn errors into a message and an exit code.
+
+    Raises:
+        typer.Exit: after a known error.
+        Exception: any other, unchanged.
+    """
     try:
         yield
     except StartupError as error:
@@ -107,7 +112,7 @@ def exit_on_error() -> Iterator[None]:
     except typer.Exit:
         raise
     except Exception as error:
-        from stream.kafka.errors import startup_error_for  # noqa: PLC0415  only who has trouble pays
+        from stream.kafka.errors import startup_error_for  # noqa: PLC0415  needed on errors only
 
         known = startup_error_for(error)
         if known is None:
@@ -116,6 +121,6 @@ def exit_on_error() -> Iterator[None]:
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """End the command with a message."""
+    """Print a message and end the command with this exit code."""
     print_message(f"wootric-stream: {message}")
     raise typer.Exit(code)

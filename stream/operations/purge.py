@@ -1,9 +1,8 @@
-"""purge: what can be erased of a person is erased, and the rest is named with its end.
+"""purge: erase what can be erased of a person, and show when the rest expires.
 
-User entries get tombstones. The ledger is its workers' to write, so that this happens only
-while the group has no members: it belongs to nobody then. Whoever was in the group is fenced
-before, so that no late transaction of theirs can put an entry back, and the ledger is read
-again afterwards.
+User entries get tombstones. Only the owner of a partition writes its ledger, so this requires a
+group without members. Former members are fenced first, so that no late transaction of theirs can
+write an entry back, and the ledger is read again afterwards.
 """
 
 from collections.abc import Collection, Iterator
@@ -44,11 +43,11 @@ from stream.state.ledger import INTENT, USER, UserEntry, bounded
 
 @dataclass(slots=True)
 class Traces:
-    """Where a person is in the four topics.
+    """Data of a person in the four topics.
 
-    ``entries`` is what is current, by partition and key; ``ledger_count`` are all records
-    about them, replaced ones included. ``input_count`` of their events lie in the input, and
-    ``unsettled`` of these behind the committed offsets.
+    ``entries`` are the current user entries by partition and key; ``ledger_count`` counts all
+    ledger records about the person, including replaced ones. ``input_count`` counts their events in
+    the input, and ``unsettled`` those of them at or after the committed offsets.
     """
 
     user: str
@@ -66,7 +65,7 @@ class Traces:
 
 
 def find(session: OperatorSession, user: str) -> Traces:
-    """Return where a person is in the four topics."""
+    """Return the data of a person in the four topics."""
     traces = Traces(user, frozenset({user}))
     _read_ledger(session, traces)
     _read_input(session, traces)
@@ -83,19 +82,19 @@ def find(session: OperatorSession, user: str) -> Traces:
 
 
 def erase(session: OperatorSession, traces: Traces) -> None:
-    """Write tombstones for a person's entries, as the only one who writes the ledger.
+    """Write tombstones for a person's user entries.
 
     Raises:
-        StartupError: the group has members, a request of theirs is open, or an entry came
-            back meanwhile.
+        StartupError: the group has members, a request about the person is open, or an entry was
+            written back meanwhile.
     """
     config, group = session.config, session.reader.group
     wait_until_group_empty(session)
     if traces.intents:
         raise StartupError(
-            "a request about them is open, and its body is needed "
-            "until a worker has resolved it. Start a worker, wait until `in-doubt list` no longer "
-            "names it, stop the worker, and run this again",
+            "a request about them is open, and its body is needed until a worker has resolved it. "
+            "Start a worker, wait until `in-doubt list` no longer shows the request, stop the "
+            "worker, and repeat the command",
             exit_code=75,
         )
     fence_instances(config, session.reader.metadata().values())
@@ -109,14 +108,14 @@ def erase(session: OperatorSession, traces: Traces) -> None:
     members = group.members()
     if remaining.entries or members:
         raise StartupError(
-            "a worker has joined meanwhile, and may have put back what it knew: stop all workers "
-            "and run this again",
+            "a worker has joined meanwhile and may have written entries back: stop all workers and "
+            "repeat the command",
             exit_code=75,
         )
 
 
 def delete_letters(session: OperatorSession, chosen: Collection[DeletionPoint]) -> None:
-    """Delete letters up to the last one of a person, in each partition."""
+    """Delete the records of each partition up to the person's last letter."""
     by_kind: dict[LetterStatus, dict[int, int]] = {}
     for one in chosen:
         by_kind.setdefault(one.kind, {})[one.partition] = one.before
@@ -125,7 +124,7 @@ def delete_letters(session: OperatorSession, chosen: Collection[DeletionPoint]) 
 
 
 def _read_ledger(session: OperatorSession, traces: Traces) -> None:
-    """Find a person's entries, those under their other name too, and their open requests."""
+    """Find a person's user entries, under all of their identifiers, and their open requests."""
     known: frozenset[str] = frozenset()
     while known != traces.names:
         known = traces.names
@@ -143,7 +142,7 @@ def _read_ledger(session: OperatorSession, traces: Traces) -> None:
 
 
 def _take(traces: Traces, record: Record, keys: Collection[bytes]) -> bool:
-    """Take over a record of the ledger if it is about the person; return whether it is."""
+    """Apply a ledger record to ``entries``; return whether it is about the person."""
     key = record.key or b""
     entry = None
     if record.value is not None and key.startswith(USER.encode()):
@@ -171,7 +170,7 @@ def _read_input(session: OperatorSession, traces: Traces) -> None:
 
 
 def _read_letters(session: OperatorSession, traces: Traces, kind: LetterStatus) -> None:
-    """Find a person's letters, and what deleting them would take along."""
+    """Find a person's letters, and plan their deletion."""
     topic = topic_of(session.config, kind)
     theirs: set[RecordPosition] = set()
     for record in with_progress(session.reader.read(topic), f"records of {topic} searched"):
@@ -187,12 +186,12 @@ def _read_letters(session: OperatorSession, traces: Traces, kind: LetterStatus) 
     )
 
 
-# purge: what is shown before and after, and the command itself
+# The command and its output
 
 
 AT_WOOTRIC = (
-    "at Wootric they stay: that is for Segment's delete call with WOOTRIC__DELETE_USERS=true, "
-    "before this"
+    "data at Wootric is not changed: before the purge, send Segment's delete call with "
+    "WOOTRIC__DELETE_USERS=true"
 )
 
 
@@ -202,7 +201,7 @@ def command(
     """Erase what can be erased of a person; without ``yes``, show it.
 
     Raises:
-        StartupError: it cannot be done now; the message says what to do first.
+        StartupError: a precondition is not met; the message says what to do first.
     """
     if yes:
         wait_until_group_empty(session)
@@ -214,7 +213,7 @@ def command(
     document = _document(session, traces, possible, done=yes)
     parts: list[Table | str] = [
         Table(
-            "what is there of them",
+            "data of this person",
             ("topic", "records", "gone at the latest"),
             list(_rows(document)),
         ),
@@ -224,7 +223,7 @@ def command(
         AT_WOOTRIC,
     ]
     if not yes:
-        parts.append("nothing was erased; do it with --yes, while no worker runs")
+        parts.append("nothing was erased; repeat with --yes while no worker runs")
     show(document, parts, as_json=as_json)
 
 
@@ -292,24 +291,24 @@ def _ledger_lines(document: dict[str, Any], *, done: bool) -> Iterator[str]:
         yield f"ledger: {part['entries']} current entries {verb} erased"
     if part["records"]:
         yield (
-            "ledger: profiles and request bodies of before, and the names in their keys, go when "
-            "the log is compacted; set max.compaction.lag.ms on the topic to bound that"
+            "ledger: compaction removes earlier profiles, request bodies and the ids in their "
+            "keys; set max.compaction.lag.ms on the topic to bound the time"
         )
     if part["open_requests"]:
-        yield "ledger: a request about them is open: a worker has to resolve it first"
+        yield "ledger: a request about them is open: a worker must resolve it first"
     yield (
-        "ledger: receipts stay until the dedupe window is over. They name events by messageId, and "
-        "hold nothing of a person; without them a replay would have a second effect"
+        "ledger: receipts stay until the dedupe window ends. They name events by messageId and "
+        "hold no personal data; without them a replay would take effect twice"
     )
 
 
 def _input_lines(traces: Traces) -> Iterator[str]:
     if traces.input_count:
-        yield "input: only retention removes records there"
+        yield "input: only retention removes its records"
     if traces.unsettled:
         yield (
-            f"input: {traces.unsettled} of their events are not settled: they would be delivered, "
-            "and remembered anew; let the workers finish before"
+            f"input: {traces.unsettled} of their events are not settled. They would be delivered "
+            "and write new entries: let the workers finish first"
         )
 
 
@@ -319,9 +318,8 @@ def _cut_lines(all_cuts: list[DeletionPoint], *, delete_records: bool, done: boo
         if one.blockers:
             listed = ", ".join(str(place) for place in one.blockers[:5])
             yield (
-                f"{where}: Kafka deletes from the beginning only, and {len(one.blockers)} letters "
-                f"of others wait there for somebody ({listed}): replay or dismiss them first, or "
-                "wait for retention"
+                f"{where}: Kafka deletes from the beginning only, and {len(one.blockers)} open "
+                f"ones of others come first ({listed}): replay or dismiss them, or await retention"
             )
         elif delete_records:
             verb = "was" if done else "would be"
@@ -331,4 +329,6 @@ def _cut_lines(all_cuts: list[DeletionPoint], *, delete_records: bool, done: boo
 
 
 def _moment(time_ms: float) -> str:
-    return "never: the topic keeps them for ever" if time_ms == NEVER else format_time(time_ms)
+    return (
+        "never: the topic keeps records without limit" if time_ms == NEVER else format_time(time_ms)
+    )

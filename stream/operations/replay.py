@@ -1,4 +1,4 @@
-"""replay: the group's offsets set back, so that events are read and judged again."""
+"""replay: reset the group's offsets, so that events are read and evaluated again."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from stream.operations.session import OperatorSession, wait_until_group_empty
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where to: a time, an offset, or the earliest record, of these partitions or of all.
+    """Where to reset: a time, an offset or else the earliest record; no partitions: all of them.
 
-    With ``accept_ledger_loss`` nowhere: workers are to go on with what the ledger still has.
+    With ``accept_ledger_loss`` the offsets stay, and workers continue with the remaining ledger.
     """
 
     time_ms: int | None = None
@@ -24,7 +24,7 @@ class Target:
 
 
 def replay(session: OperatorSession, target: Target, *, yes: bool, as_json: bool) -> None:
-    """Set the offsets back; without ``yes``, show where to.
+    """Reset the offsets; without ``yes``, show the plan.
 
     Raises:
         StartupError: the group has members, a partition does not exist, or the ledger does
@@ -81,7 +81,10 @@ def _safe_from(
     begins: Mapping[int, int],
     ends: Mapping[int, int],
 ) -> dict[int, int]:
-    """Return from which offset on the ledger must have receipts: all, unless it was cut."""
+    """Return by partition the first offset whose receipt the ledger must still have.
+
+    That is the first of the input, unless the ledger itself has lost its beginning.
+    """
     ledger = session.config.ledger_topic
     safe = {number: begins[number] for number in chosen}
     oldest: dict[int, int] = {}
@@ -118,18 +121,20 @@ def _show(
         (
             one.partition,
             "none" if one.committed is None else one.committed,
-            "stays" if one.target is None else one.target,
+            "unchanged" if one.target is None else one.target,
             one.text,
         )
         for one in moves
     ]
-    parts: list[Table | str] = [Table("offsets", ("partition", "committed", "to", "that is"), rows)]
+    parts: list[Table | str] = [
+        Table("offsets", ("partition", "committed", "target", "effect"), rows)
+    ]
     if done:
-        parts.append("the offsets are set; start the workers")
+        parts.append("the offsets are reset; start the workers")
     else:
         if members:
             parts.append(f"first stop the workers: {', '.join(members)} are in the group")
         if any(one.unsafe for one in moves):
-            parts.append("this would be refused: the ledger does not reach back to it")
-        parts.append("nothing was changed; do it with --yes")
+            parts.append("this would be refused: the ledger does not reach back that far")
+        parts.append("nothing was changed; repeat with --yes to reset")
     show(document, parts, as_json=as_json)

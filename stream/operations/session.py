@@ -1,4 +1,4 @@
-"""What every command of an operator has: topics, decoder, progress, an empty group."""
+"""Session of one operator command: topic reader, record preparation, progress, empty group."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,13 +19,12 @@ from stream.schema_registry.setup import schema_fetcher
 from stream.settings_loader import load_kafka, load_registry, load_transform
 from stream.state.ledger import EVENT, EventEntry, decode
 
-SAY_EVERY_S = 2.0
-"""Of Kafka's client, which else prints each broken connection; what matters we say ourselves."""
+PROGRESS_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorSession:
-    """The operator's session: ``judge`` says what should become of a record."""
+    """Clients of one command. ``prepare`` decodes and transforms a record as a worker does."""
 
     reader: TopicReader
     decoder: Decoder
@@ -33,13 +32,13 @@ class OperatorSession:
 
     @property
     def config(self) -> KafkaConfig:
-        """The names of the topics and of the group."""
+        """Configuration of the clients, with the names of topics and group."""
         return self.reader.config
 
     def ledger_gone(self, metadata: Mapping[int, str]) -> dict[int, int]:
-        """Return how many records each partition of the ledger has lost, at the least.
+        """Return the minimum number of records lost, for each partition that lost any.
 
-        The committed offsets' metadata, which is read before, says how far it reached.
+        ``metadata`` is that of the committed offsets, read before: it holds the ledger's end then.
         """
         ends = self.reader.ends(self.config.ledger_topic)
         stamps = {number: CommitMetadata.read(text) for number, text in metadata.items()}
@@ -50,13 +49,13 @@ class OperatorSession:
         }
 
     def ledger(self) -> Iterator[Record]:
-        """Yield all records of the ledger, and say now and then how far that is."""
+        """Yield all records of the ledger, and print progress."""
         return with_progress(self.reader.read(self.config.ledger_topic), "ledger records read")
 
     def receipts(self, wanted: Iterable[str]) -> dict[str, EventEntry]:
-        """Return the receipts of these events, by event id, from the whole ledger.
+        """Read the whole ledger; return the receipts of these events by event id.
 
-        One that cannot be read, as a newer version wrote it, is left out.
+        Receipts written by a newer version are left out.
         """
         keys = {(EVENT + name).encode() for name in wanted}
         found: dict[str, EventEntry] = {}
@@ -70,7 +69,7 @@ class OperatorSession:
     def since(
         self, time_ms: int, begins: Mapping[int, int], ends: Mapping[int, int]
     ) -> dict[int, int]:
-        """Return where in the input to begin for what was published from a time on."""
+        """Return by partition the first offset of the input published at ``time_ms`` or later."""
         found = offsets_at(self.config, dict.fromkeys(begins, time_ms))
         return {
             number: ends[number] if (at := found[number]) is None else max(begin, at)
@@ -80,10 +79,10 @@ class OperatorSession:
 
 @contextmanager
 def open_session() -> Iterator[OperatorSession]:
-    """Yield a session for the settings of this environment; say which group it is about.
+    """Yield a session with the settings of this environment; print cluster, group and topic.
 
     Raises:
-        StartupError: the settings are not right, or Kafka does not answer.
+        StartupError: the settings are invalid, or Kafka does not answer.
     """
     config = kafka_config(load_kafka())
     by_id = schema_fetcher(load_registry())
@@ -98,19 +97,19 @@ def open_session() -> Iterator[OperatorSession]:
 def with_progress(
     records: Iterable[Record], what: str, total: int | None = None
 ) -> Iterator[Record]:
-    """Yield records, and say now and then how many it were."""
-    said_at = time.monotonic()
+    """Yield records, and print their count every few seconds."""
+    printed_at = time.monotonic()
     for count, record in enumerate(records, start=1):
         yield record
-        if count % 1_000 == 0 and time.monotonic() - said_at > SAY_EVERY_S:
-            said_at = time.monotonic()
+        if count % 1_000 == 0 and time.monotonic() - printed_at > PROGRESS_EVERY_S:
+            printed_at = time.monotonic()
             print_message(
                 f"{count:,} {what}" if total is None else f"{count:,} of {total:,} {what}"
             )
 
 
 def try_decode(value: bytes) -> object | None:
-    """Return the ledger entry that a value holds; None where a newer version wrote it."""
+    """Return the ledger entry of a value; None if a newer version wrote it."""
     try:
         return decode(value)
     except DecodeError:
@@ -118,32 +117,32 @@ def try_decode(value: bytes) -> object | None:
 
 
 def now_ms() -> int:
-    """Return the time as records have it."""
+    """Return the current time in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
-# Waiting until nobody is in the group: its offsets and its ledger are nobody's then
+# Waiting for an empty group, whose offsets and ledger no worker owns
 
 
-LOOK_EVERY_S = 0.5
-PATIENCE_S = 1.0
-"""Beyond the session of a worker that has just ended: a static member is missed that late."""
+POLL_EVERY_S = 0.5
+GRACE_S = 1.0
+"""Added to the session timeout, after which the group drops a static member that has stopped."""
 
 
 def wait_until_group_empty(session: OperatorSession) -> None:
-    """Return once the group has no members; those that have just ended are waited for.
+    """Return once the group has no members; wait for those that have just stopped.
 
     Raises:
-        StartupError: it still has some, for longer than a session lasts.
+        StartupError: members remain after the session timeout.
     """
     members = session.reader.group.members()
     if not members:
         return
-    wait_s = session.config.session_timeout_s + PATIENCE_S
-    print_message(f"in the group: {', '.join(members)}; waiting {wait_s:.0f} s for them to leave")
+    wait_s = session.config.session_timeout_s + GRACE_S
+    print_message(f"waiting up to {wait_s:.0f} s for {', '.join(members)} to leave the group")
     deadline = time.monotonic() + wait_s
     while members:
         if time.monotonic() > deadline:
             raise group_not_empty(session.config, members)
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_EVERY_S)
         members = session.reader.group.members()

@@ -1,4 +1,4 @@
-"""The group at a glance: its offsets from Kafka, and what its workers say of themselves."""
+"""status: lag and rates of the group from Kafka, and the status reported by its workers."""
 
 import itertools
 import time
@@ -25,18 +25,18 @@ HISTORY = 60
 
 @dataclass(slots=True)
 class GroupStatus:
-    """Measures again and again; rates are those between the last two measurements."""
+    """Measures the group repeatedly; rates are those between the last two measurements."""
 
     config: KafkaConfig
     meter: LagMeter
     urls: Sequence[str]
     guessed: bool = False
-    """Whether the address is only a guess: then silence there says nothing."""
+    """Whether the URL is only a guess: then an unreachable worker is not reported."""
     history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
     _last: tuple[float, int, int] | None = None
 
-    def take(self) -> dict[str, Any]:
-        """Return how things are now.
+    def measure(self) -> dict[str, Any]:
+        """Return the current status of the group, as printed with ``--json``.
 
         Raises:
             KafkaUnavailableError: Kafka did not answer.
@@ -49,12 +49,12 @@ class GroupStatus:
             if not (self.guessed and "error" in worker)
         ]
         answered = [worker["status"] for worker in workers if "status" in worker]
-        level, says = verdict(group, answered)
+        level, summary = verdict(group, answered)
         ages = [one.lag_s for one in group.partitions if one.lag_s is not None]
         headroom = headroom_s(group.retention_ms, max(ages, default=0.0))
         return {
             "verdict": level,
-            "says": says,
+            "says": summary,
             "group": self.config.group_id,
             "topic": self.config.topic,
             "state": group.state,
@@ -96,23 +96,20 @@ class GroupStatus:
 
 
 def verdict(group: GroupLag, workers: Iterable[dict[str, Any]]) -> tuple[str, str]:
-    """Return ``bad``, ``warn`` or ``ok``, and the most urgent thing to say."""
+    """Return ``bad``, ``warn`` or ``ok``, and a summary of the most urgent problem."""
     lag = sum(one.lag for one in group.partitions)
     lag_s = max((one.lag_s or 0.0 for one in group.partitions), default=0.0)
     lost = [str(one.number) for one in group.partitions if one.is_lost]
     if not group.members:
         return (
-            ("bad", f"No worker lives; {counted(lag, 'event')} to go")
+            ("bad", f"No worker is running; {counted(lag, 'event')} waiting")
             if lag
-            else (
-                "warn",
-                "No worker lives; nothing is to be done",
-            )
+            else ("warn", "No worker is running; no event is waiting")
         )
     if lost:
         return (
             "bad",
-            f"Committed offsets are not in the topic any more: partition {', '.join(lost)}",
+            f"Committed offsets are outside the topic: partition {', '.join(lost)}",
         )
     urgent = [one for one in workers if one["verdict"] != "ok"]
     for level in ("bad", "warn"):
@@ -120,12 +117,12 @@ def verdict(group: GroupLag, workers: Iterable[dict[str, Any]]) -> tuple[str, st
             if one["verdict"] == level:
                 return level, f"{one['instance']}: {one['says']}"
     if lag_s > BEHIND_S:
-        return "warn", f"{lasting(lag_s)} behind: {counted(lag, 'event')} to go"
-    return "ok", f"Flowing, {counted(lag, 'event')} under way" if lag else "Caught up"
+        return "warn", f"{lasting(lag_s)} behind: {counted(lag, 'event')} waiting"
+    return "ok", f"Processing, {counted(lag, 'event')} not settled" if lag else "Caught up"
 
 
 def _worker(url: str) -> dict[str, Any]:
-    """Return a worker's own status, or why there is none."""
+    """Return the URL with the worker's status, or with the error."""
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/status", timeout=ANSWER_S) as reply:  # noqa: S310  the operator's own address
             return {"url": url, "status": orjson.loads(reply.read())}
@@ -136,51 +133,51 @@ def _worker(url: str) -> dict[str, Any]:
 def overview(
     config: KafkaConfig, *, urls: Sequence[str], guessed: bool
 ) -> Iterator[dict[str, Any]]:
-    """Yield how things are, once a second.
+    """Yield a measurement per second.
 
     Raises:
         KafkaUnavailableError: Kafka did not answer.
     """
-    seen = GroupStatus(config, LagMeter(config), urls, guessed=guessed)
+    group = GroupStatus(config, LagMeter(config), urls, guessed=guessed)
     while True:
-        began_at = time.monotonic()
-        yield seen.take()
-        time.sleep(max(0.0, EVERY_S - (time.monotonic() - began_at)))
+        started_at = time.monotonic()
+        yield group.measure()
+        time.sleep(max(0.0, EVERY_S - (time.monotonic() - started_at)))
 
 
-# The overview, drawn for a terminal
+# Output
 
 
 TONES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def watch_status(looks: Iterator[dict[str, Any]], *, watch: bool, as_json: bool) -> None:
-    """Print the second look, which knows the rates; or every look."""
+def watch_status(measurements: Iterator[dict[str, Any]], *, watch: bool, as_json: bool) -> None:
+    """Print every measurement with ``watch``; else only the second, the first that has rates."""
     console = Console()
     if not watch:
-        looks = itertools.islice(looks, 1, 2)
+        measurements = itertools.islice(measurements, 1, 2)
     if as_json:
-        for found in looks:
+        for found in measurements:
             console.file.write(orjson.dumps(found).decode() + "\n")
             console.file.flush()
     elif watch and console.is_terminal:
         with Live(console=console, screen=True) as live:
-            for found in looks:
+            for found in measurements:
                 live.update(render(found), refresh=True)
     else:
-        for found in looks:
+        for found in measurements:
             console.print(render(found))
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Return the values as bars; the highest is full."""
+    """Return one bar per value; the highest value is a full bar."""
     top = max(values, default=0.0)
     return "".join(BARS[round(value / top * (len(BARS) - 1)) if top else 0] for value in values)
 
 
 def render(found: dict[str, Any]) -> RenderableType:
-    """Return the overview as a drawing."""
+    """Return the measurement for the terminal."""
     head = Text(found["says"], style=TONES[found["verdict"]])
     facts = Table.grid(padding=(0, 2))
     for name, value in _facts(found):
@@ -193,7 +190,11 @@ def render(found: dict[str, Any]) -> RenderableType:
 
 def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
     members = ", ".join(found["members"]) or "none"
-    doubt = "ask a worker with --url" if found["in_doubt"] is None else f"{found['in_doubt']:,}"
+    in_doubt = (
+        "unknown; name a worker with --url"
+        if found["in_doubt"] is None
+        else f"{found['in_doubt']:,}"
+    )
     return [
         ("group", f"{found['group']} on {found['topic']}: {found['state']}, members {members}"),
         ("behind", f"{found['lag_records']:,} records, {lasting(found['lag_seconds'])}"),
@@ -202,13 +203,14 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
             "settling",
             f"{_rate(found['settling_per_s'])}  {sparkline(found['settling_per_s_history'])}",
         ),
-        ("in doubt", doubt),
-        ("letters", f"dead about {found['dead_letters']:,}, parked about {found['parked']:,}"),
+        ("in doubt", in_doubt),
+        ("dead letters", f"about {found['dead_letters']:,}"),
+        ("parked", f"about {found['parked']:,}"),
     ]
 
 
 def _rate(per_s: float | None) -> str:
-    return "not known yet" if per_s is None else f"{per_s:,.0f}/s"
+    return "unknown yet" if per_s is None else f"{per_s:,.0f}/s"
 
 
 def _partitions(partitions: Sequence[dict[str, Any]]) -> Table:
@@ -225,16 +227,19 @@ def _partitions(partitions: Sequence[dict[str, Any]]) -> Table:
 
 
 def _workers(workers: Sequence[dict[str, Any]]) -> Table:
-    table = Table("worker", "says", "in flight", "settles", box=None, header_style="dim")
+    table = Table("worker", "status", "in flight", "settling", box=None, header_style="dim")
     table.pad_edge = False
     for worker in workers:
         if "error" in worker:
             table.add_row(worker["url"], Text(f"no answer: {worker['error']}", style="red"), "", "")
             continue
         one = worker["status"]
-        said = Text(one["says"], style=TONES[one["verdict"]])
+        summary = Text(one["says"], style=TONES[one["verdict"]])
         line = sparkline(one["settled_per_s_history"])
         table.add_row(
-            one["instance"], said, f"{one['in_flight']:,}", f"{_rate(one['settled_per_s'])} {line}"
+            one["instance"],
+            summary,
+            f"{one['in_flight']:,}",
+            f"{_rate(one['settled_per_s'])} {line}",
         )
     return table

@@ -1,4 +1,4 @@
-"""trace: where an event is and why, or what is known of an end user."""
+"""trace: where an event is and why, or what is known about an end user."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from stream.state.ledger import EVENT, USER, EventEntry, UserEntry, bounded
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """How far the input is searched: from a time on, and past what the ledger names."""
+    """How the input is searched: from a time on, and ``everywhere`` or as the ledger directs."""
 
     since_ms: int | None = None
     everywhere: bool = False
@@ -53,8 +53,8 @@ def trace_event(
     if not found:
         lines.append(
             f"no event {message_id} in {session.config.topic}, its ledger, dead letters or parked "
-            "events: it was never published here, retention has removed it, or it has another "
-            "messageId"
+            "events: it was never published here, retention has removed it, or its messageId is "
+            "different"
         )
     document = {"message_id": message_id, "found": found, **_document(facts), "story": lines}
     show(document, lines, as_json=as_json)
@@ -62,7 +62,7 @@ def trace_event(
 
 
 def trace_place(session: OperatorSession, place: RecordPosition, *, as_json: bool) -> bool:
-    """Print what has become of one record of the input.
+    """Print the outcome of one record of the input; return whether it is an event.
 
     Raises:
         StartupError: there is no such record.
@@ -85,13 +85,13 @@ def trace_place(session: OperatorSession, place: RecordPosition, *, as_json: boo
                 for one in listing.letters
                 if (one.letter.origin.number, one.letter.offset) == place
             ]
-    lines = list(explain_event(facts)) or [f"{place} is a mark of a transaction, and no event"]
+    lines = list(explain_event(facts)) or [f"{place} is a transaction marker, not an event"]
     show({"found": bool(facts.events), **_document(facts), "story": lines}, lines, as_json=as_json)
     return bool(facts.events)
 
 
 def _read_ledger(session: OperatorSession, facts: TraceFacts, name: str) -> None:
-    """Take over receipts of an event and of its replays, and all open requests."""
+    """Add the receipts of an event and of its replays, and all open requests, to the facts."""
     whole, replays = (EVENT + bounded(name)).encode(), f"{EVENT}{name}#".encode()
     open_intents = OpenIntents()
     for record in session.ledger():
@@ -108,7 +108,10 @@ def _read_ledger(session: OperatorSession, facts: TraceFacts, name: str) -> None
 def _search(
     session: OperatorSession, facts: TraceFacts, message_id: str, search: Search
 ) -> Iterator[PreparedRecord]:
-    """Yield events whose bytes name a messageId: where the ledger says, else everywhere."""
+    """Yield events whose bytes contain a messageId.
+
+    Reads the positions of the receipts and what is not settled; everything if there are none.
+    """
     ends, begins = (
         session.reader.ends(session.config.topic),
         session.reader.begins(session.config.topic),
@@ -178,12 +181,12 @@ def _document(facts: TraceFacts) -> dict[str, Any]:
     }
 
 
-# trace --user: what is known of an end user, and the last of their events
+# trace --user
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Which end user, and how much of their events: since when, and how many at most."""
+    """An end user, and the bounds of the search: events since when, and at most how many."""
 
     user: str
     since_ms: int
@@ -191,7 +194,7 @@ class Person:
 
 
 def trace_user(session: OperatorSession, person: Person, *, as_json: bool) -> bool:
-    """Print what is known of an end user; return whether anything is."""
+    """Print what is known about an end user; return whether anything is."""
     facts = TraceFacts(now_ms(), session.reader.committed())
     facts.events = _last_events(session, person)
     entry, intents = _read_user_ledger(session, facts, person.user)
@@ -202,7 +205,7 @@ def trace_user(session: OperatorSession, person: Person, *, as_json: bool) -> bo
         *(
             []
             if facts.events
-            else [f"no event of theirs was published since {format_time(person.since_ms)}"]
+            else [f"no event of this user was published since {format_time(person.since_ms)}"]
         ),
     ]
     rows = [
@@ -227,13 +230,13 @@ def trace_user(session: OperatorSession, person: Person, *, as_json: bool) -> bo
         ],
     }
     columns = ("place", "published at", "message", "state")
-    parts: list[Table | str] = [Table(f"the last {len(rows)} events", columns, rows), *lines]
+    parts: list[Table | str] = [Table(f"last {len(rows)} events", columns, rows), *lines]
     show(document, parts, as_json=as_json)
     return found
 
 
 def _last_events(session: OperatorSession, person: Person) -> list[PreparedRecord]:
-    """Return the last events of a person, by when they were published."""
+    """Return the last events of an end user in the order of publication."""
     topic, names = session.config.topic, {person.user}
     ends, begins = session.reader.ends(topic), session.reader.begins(topic)
     begins = session.since(person.since_ms, begins, ends)
@@ -249,7 +252,7 @@ def _last_events(session: OperatorSession, person: Person) -> list[PreparedRecor
 def _read_user_ledger(
     session: OperatorSession, facts: TraceFacts, user: str
 ) -> tuple[UserEntry | None, list[OpenIntent]]:
-    """Return what the ledger holds of a user; take over the receipts of their events."""
+    """Return the user entry and open requests; add receipts of the user's events to the facts."""
     wanted = {(EVENT + one.event_id).encode() for one in facts.events}
     key, open_intents = (USER + bounded(user)).encode(), OpenIntents()
     known: UserEntry | None = None
@@ -267,7 +270,7 @@ def _read_user_ledger(
 
 
 def _entry(entry: UserEntry | None) -> dict[str, Any] | None:
-    """Return what is known of a user, with nothing by which a stranger would know them."""
+    """Return the user entry with e-mail and phone masked, and no values of properties."""
     if entry is None:
         return None
     return {
@@ -285,32 +288,32 @@ def _entry(entry: UserEntry | None) -> dict[str, Any] | None:
 
 def _known(entry: UserEntry | None, now: int) -> list[str]:
     if entry is None:
-        return ["the ledger holds no entry of theirs: the next event looks them up at Wootric"]
+        return ["the ledger has no entry of this user: the next event looks it up at Wootric"]
     if not entry.sent_at_ms:
         return [
-            "nothing is certain of them: the next event looks them up at Wootric",
+            "the user's entry is not confirmed: the next event looks it up at Wootric",
             *_newest(entry),
         ]
-    who = "nobody at Wootric" if entry.id is None else f"Wootric's end user {entry.id}"
+    user = "no end user at Wootric" if entry.id is None else f"Wootric's end user {entry.id}"
     email = mask(entry.email) or "no e-mail"
     names = "unknown" if entry.properties is None else ", ".join(sorted(entry.properties)) or "none"
     confirmed = f"confirmed {format_age(now - entry.sent_at_ms)} ago"
-    return [f"they are {who}, {email}, {confirmed}; properties: {names}", *_newest(entry)]
+    return [f"{user}, {email}, {confirmed}; properties: {names}", *_newest(entry)]
 
 
 def _newest(entry: UserEntry) -> list[str]:
     if entry.newest_event_at_ms is None:
         return []
     at = format_time(entry.newest_event_at_ms)
-    return [f"their newest event happened at {at}: a replayed identify of before is stale"]
+    return [f"newest event at {at}: a replayed identify that is older is stale"]
 
 
 def _open(one: OpenIntent, now: int) -> str:
     if one.entry is None:
-        return "their lane has an open request that a newer version wrote"
+        return "the lane has an open request that a newer version wrote"
     age = format_age(now - one.entry.first_attempt_at_ms)
     return (
-        f"their lane is closed by request {one.entry.request_id} ({one.operation or 'large'}), "
-        f"released {age} ago by {one.entry.instance}: if no answer came, "
+        f"the lane is blocked by request {one.entry.request_id} ({one.operation or 'large'}), "
+        f"released {age} ago by {one.entry.instance}: if no reply came, "
         f"{next_action(one.entry.effect)}"
     )

@@ -1,7 +1,7 @@
-"""verify: whether every event before the committed offsets has ended, and only once.
+"""verify: check that every event before the committed offsets is settled exactly once.
 
-It may be run while workers run: the committed offsets are read first, and every topic is
-then read further than the transactions reach that committed them.
+Safe while workers run: the committed offsets are read first, and then every topic beyond the
+transactions that committed them.
 """
 
 from collections import defaultdict
@@ -26,28 +26,30 @@ from stream.operations.output import Table, show
 from stream.operations.session import OperatorSession, with_progress
 from stream.state.ledger import EventOutcome
 
-# What verify has found, as a document and as tables and sentences
+# The report
 
 
 ADVICE: Mapping[DiscrepancyKind, str] = {
-    DiscrepancyKind.MISSING: "see what `wootric-stream trace` says of it; `wootric-stream "
-    "replay` lets it be "
-    "read again",
-    DiscrepancyKind.DUPLICATE: (
-        "look in Wootric, and for who writes to the ledger or the letters by hand"
+    DiscrepancyKind.MISSING: (
+        "inspect it with `wootric-stream trace`; read it again with `wootric-stream replay`"
     ),
-    DiscrepancyKind.UNSETTLED: "a worker settles it when it resolves the request; if none does, "
-    "set the "
-    "offset back with `wootric-stream replay`",
-    DiscrepancyKind.TORN: "part of a transaction is gone: look for who deletes or writes "
-    "records by hand, "
-    "and for unclean leader elections",
+    DiscrepancyKind.DUPLICATE: (
+        "check Wootric, and whether another program writes to the ledger or the dead letters"
+    ),
+    DiscrepancyKind.UNSETTLED: (
+        "a worker settles it when it resolves the request; if none does, reset the offset with "
+        "`wootric-stream replay`"
+    ),
+    DiscrepancyKind.TORN: (
+        "part of a transaction is gone: check for records that were deleted or written manually, "
+        "and for unclean leader elections"
+    ),
 }
 
 
 @dataclass(slots=True)
 class VerifyReport:
-    """What verify has found. ``notes`` says what was not compared, and why."""
+    """Result of a verification. ``notes`` name what was not compared, and why."""
 
     findings: AuditResult = field(default_factory=AuditResult)
     spans: list[OffsetRange] = field(default_factory=list)
@@ -56,14 +58,14 @@ class VerifyReport:
 
     @property
     def agrees(self) -> bool:
-        """Whether all that was compared agrees."""
+        """Whether nothing disagrees and everything was readable."""
         return not self.findings.counts.total() and not self.findings.unreadable
 
 
 def to_document(
     report: VerifyReport, config: KafkaConfig, limit: int
 ) -> tuple[dict[str, Any], list[Table | str]]:
-    """Return the report as a document, and as tables and sentences."""
+    """Return the report as a document, and as tables and lines of text."""
     findings = report.findings
     outcomes: dict[str, int] = defaultdict(int)
     for (outcome, _), count in findings.settled.items():
@@ -93,7 +95,7 @@ def to_document(
     ]
     parts: list[Table | str] = [
         Table(f"{findings.events} events compared", ("outcome", "reason", "events"), settled),
-        Table(f"what is wrong in {config.topic}", ("", "place", "event", "how"), examples),
+        Table(f"discrepancies in {config.topic}", ("kind", "place", "event", "text"), examples),
         *report.notes,
         *_verdict(report),
     ]
@@ -114,7 +116,7 @@ def _flaw(flaw: Discrepancy, topic: str) -> dict[str, Any]:
 
 def _verdict(report: VerifyReport) -> Iterator[str]:
     if report.agrees:
-        yield f"all agrees: {report.findings.events} events, each ended once"
+        yield f"all agrees: {report.findings.events} events, each settled once"
         return
     for kind, count in sorted(report.findings.counts.items()):
         yield f"{count} {kind}: {ADVICE[kind]}"
@@ -126,9 +128,9 @@ FOREVER = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class TopicLetters:
-    """The letters of a topic by the partition and offset of their events.
+    """Records of a dead-letter or parked topic by partition and offset of their events.
 
-    Those written before ``from_ms`` may have been removed by retention.
+    Retention may have removed those written before ``from_ms``.
     """
 
     letters: Mapping[int, Mapping[int, list[ListedDeadLetter]]]
@@ -136,7 +138,7 @@ class TopicLetters:
 
 
 def verify(session: OperatorSession) -> VerifyReport:
-    """Compare all partitions, one after the other.
+    """Compare all partitions, one at a time.
 
     Raises:
         StartupError: the group has committed nothing.
@@ -175,7 +177,7 @@ def verify(session: OperatorSession) -> VerifyReport:
         if number in ledger_begins:
             _audit(session, report.findings, span, letters, ledger_begins[number])
         else:
-            report.notes.append(f"partition {number}: it has no ledger, and stands still")
+            report.notes.append(f"partition {number}: it has no ledger, and is paused")
     _note_rest(report)
     return report
 
@@ -187,7 +189,7 @@ def _audit(
     letters: Letters,
     ledger_begin: int,
 ) -> None:
-    """Compare one partition."""
+    """Compare one partition, and add the result to the findings."""
     number = span.partition
     entries = session.reader.read(session.config.ledger_topic, begins={number: ledger_begin})
     first = next(entries, None)
@@ -208,7 +210,7 @@ def _audit(
 
 
 def _read_letters(session: OperatorSession, topic: str, kind: LetterKind) -> TopicLetters:
-    """Return the letters of a topic, without their bytes."""
+    """Return the records of a dead-letter or parked topic, without their values."""
     begins = session.reader.begins(topic)
     oldest = {number: FOREVER for number, begin in begins.items() if begin > 0}
     letters: dict[int, dict[int, list[ListedDeadLetter]]] = defaultdict(lambda: defaultdict(list))
@@ -225,48 +227,46 @@ def _read_letters(session: OperatorSession, topic: str, kind: LetterKind) -> Top
 
 
 def _note_bounds(report: VerifyReport, number: int, *, begin: int, upto: int, end: int) -> None:
-    """Note what of a partition cannot be compared."""
+    """Add notes and discrepancies for what is outside the topic's bounds."""
     if upto < begin:
-        text = f"retention removed {begin - upto} records from here on before they were read"
+        text = f"retention removed {begin - upto} records from this offset on before they were read"
         report.findings.add(
             Discrepancy(kind=DiscrepancyKind.MISSING, partition=number, offset=upto, text=text),
             begin - upto,
         )
     elif upto > end:
-        text = "the committed offset lies behind the end: was the topic made anew?"
+        text = "the committed offset is beyond the end: was the topic recreated?"
         report.findings.add(
             Discrepancy(kind=DiscrepancyKind.TORN, partition=number, offset=upto, text=text)
         )
     if begin > 0:
-        text = f"partition {number}: retention has removed what lies before offset {begin}"
-        report.notes.append(f"{text}; compared from there on")
+        text = f"partition {number}: retention has removed the records before offset {begin}"
+        report.notes.append(f"{text}; only the rest is compared")
 
 
 def _note_rest(report: VerifyReport) -> None:
     findings = report.findings
     if report.behind:
-        report.notes.append(
-            f"behind the committed offsets, and not compared: {report.behind} records"
-        )
+        report.notes.append(f"not compared, after the committed offsets: {report.behind} records")
     if findings.in_doubt:
         report.notes.append(
-            f"requests under way or in doubt: {findings.in_doubt} (`wootric-stream in-doubt list` "
-            "names them)"
+            f"requests in flight or in doubt: {findings.in_doubt} (`wootric-stream in-doubt list` "
+            "lists them)"
         )
     if findings.expired:
         report.notes.append(
-            f"without a receipt, and older than what the ledger still holds: {findings.expired} "
-            "events; nobody can say how they ended"
+            f"without a receipt, and older than the ledger's oldest entries: {findings.expired} "
+            "events; their outcome is unknown"
         )
     if findings.unreadable:
         report.notes.append(
-            f"ledger entries of a newer version: {findings.unreadable}; the figures are not right, "
-            "run verify of that version"
+            f"ledger entries of a newer version: {findings.unreadable}; the numbers are wrong, run "
+            "verify of that version"
         )
 
 
 def command(session: OperatorSession, *, limit: int, as_json: bool) -> bool:
-    """Verify, print, and return whether all agrees."""
+    """Print the report; return whether all agrees."""
     report = verify(session)
     document, parts = to_document(report, session.config, limit)
     show(document, parts, as_json=as_json)

@@ -157,4 +157,4 @@ async def test_a_dry_run_ends_where_it_is_told_to(stack: Stack) -> None:
     assert [event["message_id"] for event in lines[-1]["events"]] == ["m0", "m1", "m2"]
     assert [line["request"]["name"] for line in lines] == ["find_end_user", "create_end_user"]
     assert "3 events" in told
-    assert "2 API requests at most, 0.67 an event" in told
+    assert "2 API requests at most, 0.67 per event" in told

@@ -28,7 +28,7 @@ async def test_the_status_says_how_the_group_is(stack: Stack) -> None:
     await asyncio.to_thread(stack.publish, [identify(n, f"m{n}") for n in range(9)])
     alone = await status(stack)
     assert (alone["verdict"], alone["lag_records"], alone["members"]) == ("bad", 9, [])
-    assert alone["says"] == "No worker lives; 9 events to go"
+    assert alone["says"] == "No worker is running; 9 events waiting"
     worker = stack.worker("w1")
     worker.start()
     stack.publish([response(1, "bad", 11)])
@@ -73,7 +73,7 @@ def test_watching_goes_on_until_it_is_interrupted(stack: Stack, tmp_path: Path) 
             process.wait(STILL_S)
         finally:
             process.kill()
-    assert sum("No worker lives" in line for line in lines) >= 2
+    assert sum("No worker is running" in line for line in lines) >= 2
     assert any(line.split()[:2] == ["arriving", "0/s"] for line in lines)
 
 

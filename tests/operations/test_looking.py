@@ -54,7 +54,7 @@ async def test_verify_agrees(ended: Stack) -> None:
     assert found["not_compared"] == {"behind": 2, "expired": 0}
     assert found["in_doubt"] == 1
     ran = await run(ended, "verify")
-    assert ran.out.splitlines()[-1] == "all agrees: 11 events, each ended once"
+    assert ran.out.splitlines()[-1] == "all agrees: 11 events, each settled once"
 
 
 async def test_verify_of_a_group_that_was_never_there_says_so(ended: Stack) -> None:
@@ -137,7 +137,7 @@ STORIES = {
     "view": ("parked", "in-doubt resolve"),
     "refused": ("rejected", "dlq replay --reason validation"),
     "eleven": ("rejected", "score must be a whole number"),
-    "doubtful": ("in doubt", "is under way or in doubt"),
+    "doubtful": ("in doubt", "is in flight or in doubt"),
     "behind it": ("not settled", "it waits for request"),
 }
 
@@ -179,7 +179,7 @@ async def test_trace_tells_of_a_person_without_naming_them(ended: Stack) -> None
     ]
     assert "ann@example.com" not in json.dumps(found)
     busy = await ask(ended, "trace", "--user", "dee")
-    assert "their lane is closed by request" not in json.dumps(busy["events"])
+    assert "the lane is blocked by request" not in json.dumps(busy["events"])
     assert "create_response" in busy["open"][0]["text"]
 
 

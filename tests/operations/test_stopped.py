@@ -157,7 +157,7 @@ async def test_where_retention_removed_the_beginning_only_the_rest_is_compared(
     survey.group.delete_before(topic, {0: 1})
     found = await ask(stack, "verify")
     assert (found["agrees"], found["events"]) == (True, events - 1)
-    assert "retention has removed what lies before offset 1" in " ".join(found["notes"])
+    assert "retention has removed the records before offset 1" in " ".join(found["notes"])
 
     survey.group.delete_before(ledger, survey.ends(ledger))
     survey.close()

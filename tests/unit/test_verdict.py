@@ -82,13 +82,13 @@ def group(*members: str, lag: int = 0, lag_s: float = 0.0, committed: int = 5) -
     ("found", "workers", "expected"),
     [
         (group("w1"), [], ("ok", "Caught up")),
-        (group(lag=4), [], ("bad", "No worker lives; 4 events to go")),
-        (group(), [], ("warn", "No worker lives; nothing is to be done")),
-        (group("w1", lag=4, lag_s=180), [], ("warn", "3 min behind: 4 events to go")),
+        (group(lag=4), [], ("bad", "No worker is running; 4 events waiting")),
+        (group(), [], ("warn", "No worker is running; no event is waiting")),
+        (group("w1", lag=4, lag_s=180), [], ("warn", "3 min behind: 4 events waiting")),
         (
             group("w1", committed=1),
             [],
-            ("bad", "Committed offsets are not in the topic any more: partition 0"),
+            ("bad", "Committed offsets are outside the topic: partition 0"),
         ),
         (
             group("w1", "w2"),

@@ -1,1 +1,1 @@
-"""Core: what an operator's commands conclude, without a clock, a socket and Kafka."""
+"""Core: conclusions of the operator commands, without clock, sockets and Kafka."""

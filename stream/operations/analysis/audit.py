@@ -1,7 +1,7 @@
-"""Whether the events of one partition are settled as they have to be. Pure.
+"""Check that the events of one partition are settled correctly. Pure.
 
-Told are first the dead letters and parked records, then the partition's ledger, then its
-input; each of them holds at least what was committed before the offset that is judged up to.
+Feed records in this order: dead letters and parked records, the partition's ledger, its input.
+Each must be read at least up to what was committed at the audited offset.
 """
 
 from collections import Counter
@@ -18,16 +18,16 @@ from stream.record import Record
 from stream.state.ledger import EVENT, INTENT, EventEntry, EventOutcome, decode
 from stream.transform import Skip
 
-# What can be wrong with an event, and what an audit has found
+# Findings
 
 
 FLAWS_KEPT = 1_000
-"""How many flaws are named; all are counted."""
+"""Maximum number of discrepancies that are listed; all are counted."""
 NEVER_MS = -(2**63)
 
 
 class DiscrepancyKind(StrEnum):
-    """How an event can be wrong."""
+    """missing: no receipt. duplicate: settled twice. unsettled: request open. torn: incomplete."""
 
     MISSING = "missing"
     DUPLICATE = "duplicate"
@@ -37,7 +37,7 @@ class DiscrepancyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discrepancy:
-    """An event that is not as it has to be; the text says how."""
+    """An event that is settled incorrectly; ``text`` describes how."""
 
     kind: DiscrepancyKind
     partition: int
@@ -49,10 +49,10 @@ class Discrepancy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OffsetRange:
-    """What is judged of a partition: the offsets from ``begin`` up to ``committed``.
+    """The audited offsets of a partition: from ``begin`` up to ``committed``, exclusive.
 
-    Receipts of before ``ledger_from_ms`` and letters of before ``letters_from_ms`` (of
-    either topic) may have been removed by retention.
+    Retention may have removed receipts from before ``ledger_from_ms``, and letters of either topic
+    from before ``letters_from_ms``. Times are in milliseconds since 1970.
     """
 
     partition: int
@@ -62,17 +62,17 @@ class OffsetRange:
     letters_from_ms: Mapping[EventOutcome, float] = field(default_factory=dict)
 
     def __contains__(self, offset: int) -> bool:
-        """Whether an offset is judged."""
+        """Whether an offset is audited."""
         return self.begin <= offset < self.committed
 
 
 Letters = Mapping[EventOutcome, Mapping[int, Sequence[ListedDeadLetter]]]
-"""By REJECTED and PARKED: the letters of a partition's events, by the events' offsets."""
+"""Dead letters (REJECTED) and parked records (PARKED) of a partition by their events' offsets."""
 
 
 @dataclass(slots=True)
 class AuditResult:
-    """What was found: how the events ended, by outcome and reason, and what is wrong."""
+    """Number of events by outcome and reason, and the discrepancies."""
 
     events: int = 0
     settled: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -83,7 +83,7 @@ class AuditResult:
     in_doubt: int = 0
 
     def add(self, flaw: Discrepancy, events: int = 1) -> None:
-        """Note a flaw of one event, or of as many from there on."""
+        """Add a discrepancy that affects ``events`` events from its offset on."""
         self.counts[flaw.kind] += events
         if len(self.flaws) < FLAWS_KEPT:
             self.flaws.append(flaw)
@@ -91,10 +91,11 @@ class AuditResult:
 
 _CODES_MAX = 255
 _OTHER = "other"
+_RECORDS = {EventOutcome.REJECTED: "dead letter", EventOutcome.PARKED: "parked event"}
 
 
 class Audit:
-    """The audit of one partition. It keeps one byte an offset, and one number a receipt."""
+    """Audits one partition. Needs one byte per offset, and one number per receipt."""
 
     def __init__(self, span: OffsetRange, letters: Letters, findings: AuditResult) -> None:
         self._span = span
@@ -109,7 +110,7 @@ class Audit:
         self._unreadable = 0
 
     def entry(self, record: Record) -> None:
-        """Take the next record of the partition's ledger."""
+        """Process the next record of the partition's ledger."""
         key = record.key or b""
         if key.startswith(INTENT.encode()):
             if record.value is None:
@@ -119,31 +120,33 @@ class Audit:
         elif key.startswith(EVENT.encode()):
             self._receipt(key.decode().removeprefix(EVENT), record.value)
 
-    def event(self, judged: PreparedRecord) -> None:
-        """Take the next event of the partition's input."""
-        findings, offset = self._findings, judged.record.offset
+    def event(self, prepared: PreparedRecord) -> None:
+        """Process the next event of the partition's input."""
+        findings, offset = self._findings, prepared.record.offset
         findings.events += 1
         mark = self._marks[offset - self._span.begin]
-        if mark and hash(judged.event_id) not in self._erased:
+        if mark and hash(prepared.event_id) not in self._erased:
             findings.settled[self._names[mark]] += 1
-        elif hash(judged.event_id) in self._receipts:
+        elif hash(prepared.event_id) in self._receipts:
             findings.settled["duplicate", ""] += 1
-        elif isinstance(judged.result, Skip):
-            findings.settled["skipped", judged.result.reason] += 1
-        elif judged.record.timestamp_ms < self._span.ledger_from_ms:
+        elif isinstance(prepared.result, Skip):
+            findings.settled["skipped", prepared.result.reason] += 1
+        elif prepared.record.timestamp_ms < self._span.ledger_from_ms:
             findings.expired += 1
-        elif judged.event_id not in self._members:
-            text = "it lies before the committed offset and has no receipt"
-            self._flaw(DiscrepancyKind.MISSING, offset, text, judged.event_id, judged.message_id)
+        elif prepared.event_id not in self._members:
+            text = "it is before the committed offset and has no receipt"
+            self._flaw(
+                DiscrepancyKind.MISSING, offset, text, prepared.event_id, prepared.message_id
+            )
 
     @cached_property
     def _members(self) -> frozenset[str]:
-        """The events of open intents, once all of the ledger was told."""
+        """Event ids of the open intents; valid once the whole ledger is processed."""
         intents = (read(value) for value in self._intents.values())
         return frozenset(name for intent in intents if intent for name, _ in intent.members)
 
     def close(self) -> None:
-        """Look at what no event of the input has asked about."""
+        """Check letters and open intents after the last event, and add the counts."""
         for outcome in self._letters:
             self._check_letters(outcome)
         for value in self._intents.values():
@@ -154,12 +157,12 @@ class Audit:
 
     def _receipt(self, event_id: str, value: bytes | None) -> None:
         name = hash(event_id)
-        if value is None:  # no worker takes a receipt back: somebody did
+        if value is None:  # a tombstone; workers never write one for a receipt
             self._receipts.discard(name)
             self._erased.add(name)
             return
         self._erased.discard(name)
-        again = name in self._receipts
+        repeated = name in self._receipts
         self._receipts.add(name)
         try:
             entry = decode(value)
@@ -168,7 +171,7 @@ class Audit:
         if not isinstance(entry, EventEntry):
             self._unreadable += 1
         elif entry.offset in self._span:
-            if again or self._marks[entry.offset - self._span.begin]:
+            if repeated or self._marks[entry.offset - self._span.begin]:
                 text = "it was settled twice: there are two receipts"
                 self._flaw(DiscrepancyKind.DUPLICATE, entry.offset, text, event_id)
             self._mark(entry)
@@ -185,16 +188,18 @@ class Audit:
         self._marks[entry.offset - self._span.begin] = self._codes[name]
 
     def _check_receipt(self, entry: EventEntry, event_id: str) -> None:
-        """Hold a receipt against the letters of its event."""
+        """Compare a receipt with the letters of its event."""
         for outcome, topic in self._letters.items():
-            there = bool(topic.get(entry.offset))
+            exists = bool(topic.get(entry.offset))
             if entry.outcome is outcome:
-                gone = entry.at_ms < self._span.letters_from_ms.get(outcome, NEVER_MS)
-                if not there and not gone:
-                    text = f"its receipt says {outcome.lower()}, and there is no letter"
+                expired = entry.at_ms < self._span.letters_from_ms.get(outcome, NEVER_MS)
+                if not exists and not expired:
+                    text = (
+                        f"its receipt is {outcome.lower()}, but its {_RECORDS[outcome]} is missing"
+                    )
                     self._flaw(DiscrepancyKind.TORN, entry.offset, text, event_id)
-            elif there:
-                text = f"its receipt says {entry.outcome.lower()}, and it was {outcome.lower()} too"
+            elif exists:
+                text = f"its receipt is {entry.outcome.lower()}, but it was {outcome.lower()} too"
                 self._flaw(DiscrepancyKind.TORN, entry.offset, text, event_id)
 
     # Letters and intents
@@ -208,9 +213,9 @@ class Audit:
             if len(letters) > 1:
                 text = f"it was {outcome.lower()} {len(letters)} times: {places}"
                 self._flaw(DiscrepancyKind.DUPLICATE, offset, text, None, letter.message_id)
-            gone = letter.failed_at_ms < self._span.ledger_from_ms or self._unreadable
-            if not self._marks[offset - self._span.begin] and not gone:
-                text = f"it was {outcome.lower()} ({places}), and there is no receipt"
+            expired = letter.failed_at_ms < self._span.ledger_from_ms or self._unreadable
+            if not self._marks[offset - self._span.begin] and not expired:
+                text = f"it was {outcome.lower()} ({places}), but has no receipt"
                 self._flaw(DiscrepancyKind.TORN, offset, text, None, letter.message_id)
 
     def _check_intent(self, value: bytes) -> None:
@@ -221,10 +226,10 @@ class Audit:
         self._findings.in_doubt += 1
         for name, offset in intent.members:
             if hash(name) in self._receipts:
-                text = f"it has a receipt, and its request {intent.request_id} is still open"
+                text = f"it has a receipt, but its request {intent.request_id} is still open"
                 self._flaw(DiscrepancyKind.TORN, offset, text, name)
             elif offset in self._span:
-                text = f"its request {intent.request_id} is open, and the offset has passed it"
+                text = f"its request {intent.request_id} is open, but the offset has passed it"
                 self._flaw(DiscrepancyKind.UNSETTLED, offset, text, name)
 
     def _flaw(

@@ -1,6 +1,4 @@
-"""Dead letters and parked records as an operator sees them: where they lie, which of them are
-meant, what was done about them, and how each goes back into the input. Pure.
-"""
+"""Letters: dead letters and parked records. Position, selection, resolution, replay. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,25 +13,25 @@ from stream.state.ledger import EventEntry, EventOutcome
 
 PARKED_PREFIX = "parked-"
 OPEN = "open"
-"""The state of a letter about which nothing was done."""
+"""State of a letter without a note."""
 
 
 class RecordPosition(NamedTuple):
-    """Where a record lies in its topic."""
+    """Partition and offset of a record."""
 
     partition: int
     offset: int
 
     def __str__(self) -> str:
-        """Return it as people type it."""
+        """Return ``PARTITION-OFFSET``."""
         return f"{self.partition}-{self.offset}"
 
     @classmethod
     def of(cls, text: str) -> "RecordPosition":
-        """Return the place that a text names.
+        """Return the position of a text such as ``3-17``.
 
         Raises:
-            ValueError: it names none.
+            ValueError: the text has another form.
         """
         partition, _, offset = text.partition("-")
         if not (text.isascii() and partition.isdigit() and offset.isdigit()):
@@ -42,14 +40,14 @@ class RecordPosition(NamedTuple):
 
 
 class LetterStatus(StrEnum):
-    """Which of the two topics a letter lies in."""
+    """Which of the two topics a letter is in."""
 
     DEAD = "dead letter"
     PARKED = "parked event"
 
 
 class Resolution(StrEnum):
-    """What a person has done about a letter."""
+    """How an operator resolved a letter."""
 
     REPLAYED = "replayed"
     FORCED = "replayed with force"
@@ -58,10 +56,9 @@ class Resolution(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ResolutionRecord:
-    """A record of a letter's own topic that says what was done about the letter.
+    """A note: record in a letter's own topic of how the letter was resolved.
 
-    The ledger knows of a replay for the dedupe window only; the note lies there as long
-    as the letter does.
+    The ledger knows a replay for the dedupe window only; the note is kept as long as the letter.
     """
 
     place: RecordPosition
@@ -70,12 +67,11 @@ class ResolutionRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedDeadLetter:
-    """A dead letter or a parked record, and where it lies.
+    """A dead letter or a parked record with its position.
 
-    ``written_ms`` is the record's own time: what retention goes by. ``size`` is that of its
-    value in bytes, None where the record was gone from the input before it could be read
-    again, or too large for a letter. ``names`` is what its replays are known by in the ledger,
-    where somebody asked.
+    ``written_ms`` is the timestamp of the letter's record, which retention uses. ``size`` is the
+    length of its value in bytes; None if the record was gone from the input before it could be read
+    again, or too large for a letter. ``names`` are the event ids of its replays, if requested.
     """
 
     kind: LetterStatus
@@ -86,15 +82,15 @@ class ListedDeadLetter:
     names: tuple[str, ...] = ()
 
     def bare(self, names: tuple[str, ...] = ()) -> "ListedDeadLetter":
-        """Return the letter without key and value: there may be many."""
+        """Return the letter without key and value, to save memory."""
         return replace(self, letter=replace(self.letter, key=None, value=None), names=names)
 
     def replay(self, *, force: bool = False) -> Record:
-        """Return what has to be produced to the input, with its partition, for a replay.
+        """Return the record to produce to the input for a replay.
 
-        The partition is the one that the event came from, whatever its key: only there
-        does the ledger know of an earlier replay. A parked record's place has a prefix, as
-        a dead letter may lie at the same place of its own topic.
+        Its partition is the event's original one, regardless of the key: only there does the ledger
+        know an earlier replay. A parked record's place gets a prefix, since a dead letter may have
+        the same place in its own topic.
         """
         prefix = PARKED_PREFIX if self.kind is LetterStatus.PARKED else ""
         headers = [(REPLAY_HEADER, f"{prefix}{self.place}".encode())]
@@ -110,7 +106,7 @@ class ListedDeadLetter:
         )
 
     def note(self, done: Resolution, *, at_ms: int, text: str = "") -> Record:
-        """Return what has to be produced to the letter's topic, with its partition."""
+        """Return the note to produce to the letter's topic and partition."""
         headers = {NOTE_HEADER: str(self.place), "x-note": done, "x-noted-at": str(at_ms)}
         if text:
             headers["x-note-text"] = text
@@ -118,14 +114,14 @@ class ListedDeadLetter:
             partition=Partition("", self.place.partition),
             offset=-1,
             timestamp_ms=at_ms,
-            key=None,  # the letter's is a person's
+            key=None,  # the letter's key is personal data
             value=None,
             headers=tuple((name, value.encode()) for name, value in headers.items()),
         )
 
 
 def read_letter(record: Record, kind: LetterStatus) -> ListedDeadLetter | None:
-    """Return the letter that a record is; None for a note, and for what somebody else wrote."""
+    """Return a record as a letter; None for a note and for records of other programs."""
     try:
         letter = DeadLetter.from_headers(record.key, record.value, record.headers)
     except DecodeError:
@@ -140,7 +136,7 @@ def read_letter(record: Record, kind: LetterStatus) -> ListedDeadLetter | None:
 
 
 def read_note(record: Record) -> ResolutionRecord | None:
-    """Return the note that a record is, or None."""
+    """Return a record as a note; None if it is none."""
     place = noted(record)
     done = dict(record.headers).get("x-note")
     try:
@@ -151,7 +147,7 @@ def read_note(record: Record) -> ResolutionRecord | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterFilter:
-    """Which letters are meant; times in milliseconds since 1970, None for no bound."""
+    """Selects letters; empty or None: no bound. Times in milliseconds since 1970."""
 
     reasons: Collection[str] = ()
     since_ms: int | None = None
@@ -159,7 +155,7 @@ class LetterFilter:
     places: Collection[RecordPosition] = ()
 
     def takes(self, letter: ListedDeadLetter) -> bool:
-        """Whether a letter is meant."""
+        """Whether a letter is selected."""
         at_ms = letter.letter.failed_at_ms
         return (
             (not self.reasons or letter.letter.reason in self.reasons)
@@ -170,7 +166,7 @@ class LetterFilter:
 
 
 def counted(letters: Iterable[ListedDeadLetter]) -> Mapping[str, tuple[int, int, int]]:
-    """Return by reason how many letters there are, and when the oldest and newest failed."""
+    """Return by reason the number of letters, and the times of the oldest and newest failure."""
     counts: dict[str, tuple[int, int, int]] = {}
     for one in letters:
         at_ms = one.letter.failed_at_ms
@@ -180,7 +176,7 @@ def counted(letters: Iterable[ListedDeadLetter]) -> Mapping[str, tuple[int, int,
 
 
 def outcome(receipts: Iterable[EventEntry]) -> str:
-    """Return how the last replay of a letter ended, by its receipts; empty without one."""
+    """Return how the last replay of a letter ended, from its receipts; empty without one."""
     last = max(receipts, key=lambda receipt: receipt.at_ms, default=None)
     if last is None:
         return ""
@@ -190,7 +186,7 @@ def outcome(receipts: Iterable[EventEntry]) -> str:
         case EventOutcome.SKIPPED:
             return f"skipped: {last.reason}"
         case EventOutcome.REJECTED:
-            return "rejected again, as a new letter"
+            return "rejected again, as a new dead letter"
         case EventOutcome.PARKED:
             return "parked"
         case _:

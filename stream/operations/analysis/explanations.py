@@ -1,4 +1,4 @@
-"""Where an event is and why, in words. Pure."""
+"""Sentences about where an event is and why. Pure."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,25 +14,25 @@ from stream.transform import Deliver, Skip
 
 SKIPS: Mapping[str, str] = MappingProxyType(
     {
-        "unchanged": "Wootric already holds the profile",
-        "disabled": "the `integrations` object switches Wootric (or all) off",
-        "unsupported_type": "screen, group, alias, or a track that asks for no response or decline",
-        "no_identity": "neither user id nor e-mail (identify: nor phone)",
+        "unchanged": "Wootric already has the profile",
+        "disabled": "the `integrations` object disables Wootric or all integrations",
+        "unsupported_type": "screen, group, alias, or a track that is no response or decline",
+        "no_identity": "no user id or e-mail (identify: or phone)",
         "no_url": "a page without `properties.url` and `context.page.url`",
-        "no_email": "a page view of somebody whose e-mail neither the event nor Wootric knows",
-        "identity_taken": "all that was new is an e-mail, phone number or user id that another "
-        "end user holds",
+        "no_email": "a page view whose e-mail is neither in the event nor known from Wootric",
+        "identity_taken": "the only change is an e-mail, phone number or user id that another "
+        "end user has",
         "delete_disabled": "a delete call while `WOOTRIC__DELETE_USERS` is false",
         "tombstone": "a record without a value",
-        "stale": "a replayed identify that is older than what is known of its user",
+        "stale": "a replayed identify that is older than the known state of its user",
     }
 )
-"""What the reasons for skipping mean; docs/reference/reasons.md shows them."""
+"""Meaning of the reasons for skipping; source of docs/reference/reasons.md."""
 
 
 @dataclass(slots=True)
 class TraceFacts:
-    """What the topics hold about some events.
+    """Data about some events from all topics.
 
     ``receipts`` and ``members`` are by partition and event id, ``lanes`` by partition and lane.
     """
@@ -46,7 +46,7 @@ class TraceFacts:
     letters: list[tuple[ListedDeadLetter, str]] = field(default_factory=list)
 
     def take_intents(self, intents: Collection[OpenIntent]) -> None:
-        """Take over all open intents."""
+        """Add open intents, by lane and by event."""
         for one in intents:
             self.lanes[one.partition, one.lane] = one
             for name, _ in one.entry.members if one.entry is not None else ():
@@ -54,27 +54,27 @@ class TraceFacts:
 
 
 def explain_event(facts: TraceFacts) -> Iterator[str]:
-    """Yield sentences: one an input record, one a receipt without its record, one a letter."""
+    """Yield one sentence per input record, per receipt without its record, and per letter."""
     places = {(one.record.partition.number, one.record.offset) for one in facts.events}
     for event in facts.events:
         record = event.record
         place = f"{record.partition.number}-{record.offset}"
-        back = " as a replay" if event.replayed else ""
+        suffix = " as a replay" if event.replayed else ""
         yield (
             f"{record.partition.topic} has it at {place}, published "
             f"{format_time(record.timestamp_ms)}"
-            f"{back}: {_ending(event, facts)}"
+            f"{suffix}: {_ending(event, facts)}"
         )
     for (number, name), receipt in facts.receipts.items():
         if (number, receipt.offset) not in places:
             place = f"{number}-{receipt.offset}"
-            yield f"the ledger knows {name}, which lay at {place}: {_receipt(receipt)}"
+            yield f"the ledger has {name}, which was at {place}: {_receipt(receipt)}"
     for letter, state in facts.letters:
         yield f"it is a {letter.kind} at {letter.place}, {state}: {_why(letter, state)}"
 
 
 def explain_outcome(event: PreparedRecord, facts: TraceFacts) -> str:
-    """Return in a few words how an event ended, or where it stands."""
+    """Return the state of an event in a word or two."""
     number, offset = event.record.partition.number, event.record.offset
     receipt = facts.receipts.get((number, event.event_id))
     if receipt is not None:
@@ -99,11 +99,11 @@ def _ending(event: PreparedRecord, facts: TraceFacts) -> str:
     committed = facts.committed.get(number, 0)
     if isinstance(event.result, Skip):
         reason = event.result.reason
-        tense = "skipped" if offset < committed else "to be skipped when its turn comes"
+        tense = "skipped" if offset < committed else "will be skipped"
         return f"{tense}, {reason}: {SKIPS.get(reason, reason)}"
     if offset < committed:
         return (
-            "MISSING: the committed offset has passed it, and it has no receipt. Run "
+            "MISSING: the committed offset has passed it, but it has no receipt. Run "
             "`wootric-stream verify`"
         )
     return _waiting(event, facts, offset - committed)
@@ -116,7 +116,7 @@ def _waiting(event: PreparedRecord, facts: TraceFacts, behind: int) -> str:
         name = intent.entry.request_id if intent.entry is not None else "of a newer version"
         return f"it waits for request {name} of the same end user: {_open(intent, facts)}"
     return (
-        f"not settled yet, {behind} records behind the committed offset: see "
+        f"not settled yet, {behind} records after the committed offset: see "
         "`wootric_consumer_lag_seconds` and /status of the workers"
     )
 
@@ -127,8 +127,8 @@ def _open(intent: OpenIntent, facts: TraceFacts) -> str:
         return "its request is open, and was written by a newer version"
     age = format_age(facts.now_ms - entry.first_attempt_at_ms)
     return (
-        f"its request {entry.request_id} is under way or in doubt, released {age} ago by "
-        f"{entry.instance}; if no answer came, {next_action(entry.effect)}"
+        f"its request {entry.request_id} is in flight or in doubt, released {age} ago by "
+        f"{entry.instance}; if no reply came, {next_action(entry.effect)}"
     )
 
 
@@ -138,28 +138,28 @@ def _receipt(receipt: EventEntry) -> str:
     status = "" if receipt.status is None else f", status {receipt.status}"
     match receipt.outcome:
         case EventOutcome.DELIVERED:
-            made = "" if receipt.remote_id is None else f", as Wootric's {receipt.remote_id}"
+            remote = "" if receipt.remote_id is None else f", Wootric id {receipt.remote_id}"
             tries = "" if receipt.attempts < 2 else f", after {receipt.attempts} attempts"
-            return f"delivered at {at}{request}{status}{made}{tries}"
+            return f"delivered at {at}{request}{status}{remote}{tries}"
         case EventOutcome.SKIPPED:
             reason = receipt.reason or ""
             return f"skipped at {at}, {reason}: {SKIPS.get(reason, reason)}"
         case EventOutcome.REJECTED:
             return f"rejected at {at}{request}{status}: {receipt.reason}; it is a dead letter"
         case EventOutcome.PARKED:
-            return f"parked at {at}{request}: {receipt.reason}; nobody knows whether it counts"
+            return f"parked at {at}{request}: {receipt.reason}; its effect is unknown"
         case _:
             assert_never(receipt.outcome)
 
 
 def _why(letter: ListedDeadLetter, state: str) -> str:
-    why = f"{letter.letter.reason}, {letter.letter.detail or 'without detail'}"
+    reason = f"{letter.letter.reason}, {letter.letter.detail or 'without detail'}"
     if state != OPEN:
-        return why
+        return reason
     match letter.kind:
         case LetterStatus.DEAD:
-            return f"{why}. After a fix: `dlq replay --reason {letter.letter.reason}`"
+            return f"{reason}. After a fix: `dlq replay --reason {letter.letter.reason}`"
         case LetterStatus.PARKED:
-            return f"{why}. Decide: `in-doubt resolve {letter.place} --as resend` or `dismiss`"
+            return f"{reason}. Decide: `in-doubt resolve {letter.place} --as resend` or `dismiss`"
         case _:
             assert_never(letter.kind)

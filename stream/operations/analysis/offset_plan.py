@@ -1,4 +1,4 @@
-"""Which offsets a group is set back to, and whether that repeats anything. Pure."""
+"""Plan of an offset reset: targets, and whether events could take effect twice. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRange:
-    """What is known of one partition: its bounds, and where the group is in it.
+    """Bounds of one partition, and the group's position in it.
 
     ``safe_from`` is the first offset whose receipt the ledger must still have;
-    ``ledger_gone`` is how many records the ledger has lost that it had before.
+    ``ledger_gone`` is the number of records that the ledger has lost.
     """
 
     begin: int
@@ -21,7 +21,7 @@ class LedgerRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OffsetReset:
-    """What becomes of a partition's offset: nothing where there is no ``target``."""
+    """Planned change of a partition's offset; ``target`` None: no change."""
 
     partition: int
     committed: int | None
@@ -31,21 +31,22 @@ class OffsetReset:
 
     @property
     def records(self) -> int:
-        """How many records are read again, or were deleted before they were read (negative)."""
+        """Number of records that are read again; negative: that were deleted unread."""
         return 0 if self.target is None else (self.committed or 0) - self.target
 
 
 def plan_reset(wanted: Mapping[int, int], known: Mapping[int, LedgerRange]) -> list[OffsetReset]:
-    """Return the moves to the wanted offsets, partition by partition.
+    """Return the reset of each partition to its wanted offset.
 
-    An offset goes forward only where what lies before the target does not exist any more.
+    An offset moves forward only if the records before the target no longer exist.
     """
     return [_move(number, at, known[number]) for number, at in sorted(wanted.items())]
 
 
 def accept_loss(known: Mapping[int, LedgerRange]) -> list[OffsetReset]:
-    """Return the moves that let workers go on with ledgers that have lost records: none goes
-    anywhere, but the offset does not say any more how far its ledger reached.
+    """Return the resets that let workers continue with ledgers that have lost records.
+
+    No offset moves, but its metadata no longer records how far the ledger reached.
     """
     return [_stay(number, one) for number, one in sorted(known.items())]
 
@@ -56,8 +57,8 @@ def _stay(number: int, known: LedgerRange) -> OffsetReset:
         return OffsetReset(partition=number, committed=known.committed, target=None, text=text)
     target = min(max(known.committed, known.begin), known.end)
     text = (
-        f"it stays, and a worker goes on without the {known.ledger_gone} records that its ledger "
-        "lost: what they stood for may have a second effect"
+        f"the offset stays, and a worker continues without the {known.ledger_gone} records that "
+        "its ledger lost: their events may take effect twice"
     )
     return OffsetReset(partition=number, committed=known.committed, target=target, text=text)
 
@@ -66,12 +67,12 @@ def _move(number: int, wanted: int, known: LedgerRange) -> OffsetReset:
     committed = known.committed
     target = min(max(wanted, known.begin), known.end)
     if committed is None:
-        text = "nothing is committed: a worker begins at the earliest record anyway"
+        text = "nothing is committed: a worker starts at the earliest record anyway"
         return OffsetReset(partition=number, committed=None, target=None, text=text)
     if known.ledger_gone:
         text = (
-            f"its ledger has lost {known.ledger_gone} records: restore it, or go on without them "
-            "by --accept-ledger-loss"
+            f"its ledger has lost {known.ledger_gone} records: restore it, or continue without "
+            "them by --accept-ledger-loss"
         )
         return OffsetReset(
             partition=number, committed=committed, target=None, text=text, unsafe=True
@@ -82,18 +83,18 @@ def _move(number: int, wanted: int, known: LedgerRange) -> OffsetReset:
             f"{known.begin - committed} records were deleted before they were read: they are lost"
         )
     elif committed > known.end:
-        text = "the committed offset lies behind the end: the topic was made anew"
+        text = "the committed offset is beyond the end: the topic was recreated"
     elif target >= committed:
-        text = f"it is at {committed} already; offsets are only set back"
+        text = f"the offset is {committed} already; offsets only move back"
         return OffsetReset(partition=number, committed=committed, target=None, text=text)
     elif target < known.safe_from:
         text = (
-            "the receipts of what lies before "
-            f"offset {known.safe_from} may be gone: it could have a second effect"
+            f"the receipts of events before offset {known.safe_from} may be gone: these events "
+            "could take effect twice"
         )
         return OffsetReset(
             partition=number, committed=committed, target=target, text=text, unsafe=True
         )
     else:
-        text = f"{committed - target} records are read again; what has a receipt has no effect"
+        text = f"{committed - target} records are read again; those with a receipt have no effect"
     return OffsetReset(partition=number, committed=committed, target=target, text=text)

@@ -1,4 +1,4 @@
-"""Requests that may be under way, as the ledger names them. Pure."""
+"""Open requests, from the intents in the ledger. Pure."""
 
 import hashlib
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from stream.state.ledger import INTENT, IntentEntry, decode
 
 @dataclass(frozen=True, slots=True)
 class OpenIntent:
-    """The open intent of a lane; no entry where a newer version wrote it."""
+    """The open intent of a lane; ``entry`` is None if a newer version wrote it."""
 
     partition: int
     lane: str
@@ -22,7 +22,7 @@ class OpenIntent:
 
     @property
     def operation(self) -> str:
-        """What is asked of Wootric, by its type; empty where that is not kept."""
+        """Type of the operation; empty if the intent does not hold it."""
         if self.entry is None or self.entry.operation is None:
             return ""
         document = orjson.loads(self.entry.operation)
@@ -36,7 +36,7 @@ class OpenIntents:
         self._values: dict[tuple[int, str], bytes] = {}
 
     def take(self, record: Record) -> None:
-        """Take the next record of the ledger; those of other kinds are ignored."""
+        """Apply the next record of the ledger; records other than intents are ignored."""
         if record.key is None or not record.key.startswith(INTENT.encode()):
             return
         name = (record.partition.number, record.key.decode().removeprefix(INTENT))
@@ -46,7 +46,7 @@ class OpenIntents:
             self._values[name] = record.value
 
     def open(self) -> list[OpenIntent]:
-        """Return what is open, the oldest first."""
+        """Return the open intents, oldest first."""
         found = [
             OpenIntent(number, lane, read(value)) for (number, lane), value in self._values.items()
         ]
@@ -54,7 +54,7 @@ class OpenIntents:
 
 
 def open_intents(records: Iterable[Record]) -> list[OpenIntent]:
-    """Return the open intents of ledger records, the oldest first."""
+    """Return the open intents of ledger records, oldest first."""
     intents = OpenIntents()
     for record in records:
         intents.take(record)
@@ -62,7 +62,7 @@ def open_intents(records: Iterable[Record]) -> list[OpenIntent]:
 
 
 def read(value: bytes) -> IntentEntry | None:
-    """Return the intent that a value holds; None where a newer version wrote it."""
+    """Return the intent of a value; None if a newer version wrote it."""
     try:
         entry = decode(value)
     except DecodeError:
@@ -71,12 +71,12 @@ def read(value: bytes) -> IntentEntry | None:
 
 
 def hashed(lane: str) -> str:
-    """Return a name for a lane that is no person's: lanes are external ids and e-mails."""
+    """Return a hash to print instead of a lane, which is an external id or e-mail."""
     return "lane-" + hashlib.blake2b(lane.encode(), digest_size=6).hexdigest()
 
 
 def next_action(effect: EffectClass) -> str:
-    """Return what a worker does about a request of this class whose reply never came."""
+    """Return what a worker does with a request of this class that got no reply."""
     match effect:
         case EffectClass.OBSERVABLE:
             return "a worker looks for its effect after the quiet period, and sends it if absent"

@@ -1,4 +1,4 @@
-"""What of a person can be erased, how, and when the rest is gone. Pure."""
+"""Plan of a purge: which records can be deleted, and when the rest expires. Pure."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ NEVER = float("inf")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionInfo:
-    """How long a topic keeps records, in milliseconds; infinite where that is not bounded."""
+    """How long a topic keeps records, in milliseconds; infinite if unbounded."""
 
     retention_ms: float
     segment_ms: float
@@ -26,7 +26,7 @@ class RetentionInfo:
 
     @classmethod
     def of(cls, config: Mapping[str, str]) -> "RetentionInfo":
-        """Return what a topic's configuration says."""
+        """Return the retention from a topic's configuration."""
         policy = config.get("cleanup.policy", "delete")
         kept = float(config.get("retention.ms", "-1")) if "delete" in policy else -1.0
         lag = float(config.get("max.compaction.lag.ms", str(2**63 - 1)))
@@ -38,7 +38,7 @@ class RetentionInfo:
         )
 
     def gone_by(self, written_ms: float) -> float:
-        """Return when a record is gone at the latest, as far as time decides.
+        """Return the latest time at which time-based retention removes a record.
 
         Its segment is closed ``segment_ms`` after its first record, and deleted once its
         newest record is older than the retention.
@@ -46,16 +46,16 @@ class RetentionInfo:
         return written_ms + self.segment_ms + self.retention_ms
 
     def compacted_by(self, replaced_ms: float) -> float:
-        """Return when a value that was replaced is gone at the latest."""
+        """Return the latest time at which a replaced value is removed."""
         lag = self.segment_ms + self.compaction_lag_ms if self.compacts else NEVER
         return min(replaced_ms + lag, self.gone_by(replaced_ms))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletionPoint:
-    """Deleting the records of a partition up to the last one about a person.
+    """Deletion of the records of a partition before ``before``, after a person's last letter.
 
-    ``blockers`` are letters of others among them that are not past use.
+    ``theirs`` and ``others`` count letters in that range; ``blockers`` are the open ones of others.
     """
 
     kind: LetterStatus
@@ -69,19 +69,20 @@ class DeletionPoint:
 def plan_deletions(
     kind: LetterStatus,
     theirs: Collection[RecordPosition],
-    there: Collection[RecordPosition],
-    used: Collection[RecordPosition],
+    existing: Collection[RecordPosition],
+    resolved: Collection[RecordPosition],
 ) -> list[DeletionPoint]:
-    """Return what deleting a person's letters of one topic would take along.
+    """Return the deletions, one per partition, that remove a person's letters of one topic.
 
-    ``there`` are all letters, ``used`` those about which something was done: they are past use.
+    ``existing`` are all letters of the topic, ``resolved`` those with a note, ``theirs`` the
+    person's.
     """
     ends: dict[int, int] = {}
     for number, offset in theirs:
         ends[number] = max(ends.get(number, 0), offset + 1)
     found = []
     for number, before in sorted(ends.items()):
-        among = {place for place in there if place.partition == number and place.offset < before}
+        among = {place for place in existing if place.partition == number and place.offset < before}
         others = among - set(theirs)
         found.append(
             DeletionPoint(
@@ -90,21 +91,21 @@ def plan_deletions(
                 before=before,
                 theirs=len(among) - len(others),
                 others=len(others),
-                blockers=sorted(others - set(used)),
+                blockers=sorted(others - set(resolved)),
             )
         )
     return found
 
 
-# Whose an event is, and how little of a person is shown
+# Identification and masking
 
 
 RAW_NAME_LENGTH_MIN = 6
-"""A shorter name would be found in any bytes by chance."""
+"""A shorter name would occur in arbitrary bytes by chance."""
 
 
 def identifiers_of(user: str, entries: Collection[UserEntry]) -> frozenset[str]:
-    """Return what a person is known by: the name that was given, and what their entries add."""
+    """Return a person's identifiers: the given one, and those in their user entries."""
     found = {user}
     for entry in entries:
         found |= {name for name in (entry.external_id, entry.email, entry.phone_number) if name}
@@ -112,9 +113,10 @@ def identifiers_of(user: str, entries: Collection[UserEntry]) -> frozenset[str]:
 
 
 def matches_user(record: Record, names: Collection[str], decoder: Decoder) -> bool:
-    """Whether a record is about somebody who goes by one of these names.
+    """Whether a record is about a person with one of these identifiers.
 
-    Bytes that nobody can read are about them if a name that is long enough is among them.
+    Bytes that cannot be decoded match if they contain an identifier of at least
+    ``RAW_NAME_LENGTH_MIN`` characters.
     """
     if record.key is not None and record.key.decode("utf-8", "replace") in names:
         return True
@@ -141,7 +143,7 @@ def _named(event: Event) -> Iterator[str]:
 
 
 def mask(text: str | None) -> str | None:
-    """Return an e-mail or a number that can be recognised by who knows it, and by nobody else."""
+    """Return an e-mail or phone number masked: ``a***@example.com``, ``***56``."""
     if not text:
         return text
     name, at, host = text.partition("@")

@@ -1,4 +1,4 @@
-"""Moments as operators type and read them: an ISO time, or how long ago. Pure."""
+"""Times in options and output: ISO times and ages. Pure."""
 
 import re
 from datetime import UTC, datetime
@@ -8,10 +8,10 @@ _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 
 
 def parse_time(text: str, now_ms: int) -> int:
-    """Return the moment in milliseconds since 1970; a time without an offset is UTC.
+    """Return a time in milliseconds since 1970; a time without an offset is UTC.
 
     Raises:
-        ValueError: it is no moment.
+        ValueError: the text is neither a time nor an age.
     """
     ago = _AGO.fullmatch(text.strip())
     if ago:
@@ -29,7 +29,7 @@ def parse_time(text: str, now_ms: int) -> int:
 
 
 def format_time(time_ms: float) -> str:
-    """Return a moment in UTC, as it can be typed again."""
+    """Return a time in UTC, in a form that ``parse_time`` reads."""
     try:
         return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (OverflowError, ValueError, OSError):
@@ -37,7 +37,7 @@ def format_time(time_ms: float) -> str:
 
 
 def format_age(age_ms: float) -> str:
-    """Return an age in its largest unit."""
+    """Return an age in the largest unit of which it has at least two."""
     seconds = max(0.0, age_ms / 1000)
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * size:

@@ -57,11 +57,11 @@ def intent(lane: str = "ann") -> OpenIntent:
         (
             receipt("DELIVERED", request_id="r1", status=201, remote_id=7, attempts=2),
             "delivered",
-            "in request r1, status 201, as Wootric's 7, after 2 attempts",
+            "in request r1, status 201, Wootric id 7, after 2 attempts",
         ),
         (receipt("SKIPPED", reason="stale"), "skipped", "stale: a replayed identify"),
         (receipt("REJECTED", reason="locked", status=423), "rejected", "status 423: locked"),
-        (receipt("PARKED", reason="ambiguous"), "parked", "nobody knows whether it counts"),
+        (receipt("PARKED", reason="ambiguous"), "parked", "its effect is unknown"),
         (receipt("DELIVERED", offset=1), "duplicate", "a duplicate of 0-1"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -81,15 +81,15 @@ def test_an_event_that_the_offset_has_passed_without_a_receipt_is_missing() -> N
 def test_an_event_behind_the_offset_waits_for_its_turn() -> None:
     given = facts(event(12), event(13, "m2", Skip("no_url"), replayed=True))
     assert explain_outcome(given.events[0], given) == "not settled"
-    assert "2 records behind the committed offset" in told(given)
-    assert "as a replay: to be skipped when its turn comes, no_url" in told(given)
+    assert "2 records after the committed offset" in told(given)
+    assert "as a replay: will be skipped, no_url" in told(given)
 
 
 def test_an_event_whose_request_is_open_is_in_doubt_and_what_is_behind_it_waits() -> None:
     given = facts(event(12), event(13, "m2"))
     given.take_intents([intent()])
     assert [explain_outcome(one, given) for one in given.events] == ["in doubt", "not settled"]
-    assert "request r1 is under way or in doubt, released 60.0 s ago by w1" in told(given)
+    assert "request r1 is in flight or in doubt, released 60.0 s ago by w1" in told(given)
     assert "it waits for request r1 of the same end user" in told(given)
 
 
@@ -101,7 +101,7 @@ def test_a_request_of_a_newer_version_is_told_of_as_such() -> None:
 
 def test_a_receipt_is_told_of_though_its_record_is_gone() -> None:
     given = facts(receipts={(0, "m1"): receipt("DELIVERED", offset=1)})
-    assert told(given).startswith("the ledger knows m1, which lay at 0-1: delivered")
+    assert told(given).startswith("the ledger has m1, which was at 0-1: delivered")
 
 
 @pytest.mark.parametrize("effect", EffectClass)
