@@ -20,16 +20,16 @@ Yes: TypeAlias = Annotated[
     bool, typer.Option("--yes", help="Execute. Without this, only show what would be done.")
 ]
 Reasons: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--reason", help="Only with this reason; may be repeated.")
+    list[str] | None, typer.Option("--reason", help="Select only this reason; may be repeated.")
 ]
 Since: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        metavar="TIME", help="Only from this time on: 2026-03-02T08:00:00Z, or an age: 15m, 2h, 3d."
+        metavar="TIME", help="Start at this time: 2026-03-02T08:00:00Z, or an age: 15m, 2h, 3d."
     ),
 ]
 Until: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="TIME", help="Only before this time, in the same formats.")
+    str | None, typer.Option(metavar="TIME", help="End before this time, in the same formats.")
 ]
 Rate: TypeAlias = Annotated[
     float | None,
@@ -68,7 +68,7 @@ dlq_app = typer.Typer(
     rich_markup_mode=None,
 )
 Partition: TypeAlias = Annotated[
-    int | None, typer.Option(min=0, help="Only in this partition of the dead-letter topic.")
+    int | None, typer.Option(min=0, help="Select only this partition of the dead-letter topic.")
 ]
 
 
@@ -104,7 +104,7 @@ def dlq_show(
     ],
     *,
     raw: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the record's original bytes to it.")
+        Path | None, typer.Option(metavar="FILE", help="Write the original bytes to this file.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -242,7 +242,12 @@ def in_doubt_resolve(
         ),
     ] = None,
     *,
-    decision: Annotated[str, typer.Option("--as", metavar="resend|dismiss", help="The decision.")],
+    decision: Annotated[
+        str,
+        typer.Option(
+            "--as", metavar="resend|dismiss", help="Send the events again, or close them."
+        ),
+    ],
     everything: Annotated[
         bool, typer.Option("--all", help="Select all that wait for a decision, instead of places.")
     ] = False,
@@ -365,7 +370,7 @@ def replay(
     to_time: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", help="Reset to the first record published from this time on: ISO, 2h."
+            metavar="TIME", help="Reset to the first record published at this time or later."
         ),
     ] = None,
     to_offset: Annotated[
@@ -380,7 +385,7 @@ def replay(
         ),
     ] = False,
     partition: Annotated[
-        list[int] | None, typer.Option(min=0, help="Only this partition; may be repeated.")
+        list[int] | None, typer.Option(min=0, help="Reset only this partition; may be repeated.")
     ] = None,
     yes: Yes = False,
     as_json: AsJson = False,

@@ -336,26 +336,26 @@ def replay(
 ) -> None:
     """Send dead letters back to the input; without ``yes``, show which."""
     listing = _read(session, query, named=options.force)
-    meant = _stale(session, listing) if options.force else listing.open()
-    lost = [one for one in meant if one.size is None]
-    meant = [one for one in meant if one.size is not None]
-    done_before = len(listing.letters) - len(meant) - len(lost)
-    meant = meant[: options.limit]
-    places = {one.place for one in meant}
+    selected = _stale(session, listing) if options.force else listing.open()
+    lost = [one for one in selected if one.size is None]
+    selected = [one for one in selected if one.size is not None]
+    done_before = len(listing.letters) - len(selected) - len(lost)
+    selected = selected[: options.limit]
+    places = {one.place for one in selected}
     sent = (
         replay_letters(session, LetterStatus.DEAD, places, rate=options.rate, force=options.force)
         if yes
         else 0
     )
     document = {
-        "counts": {reason: count for reason, (count, _, _) in counted(meant).items()},
-        "meant": len(meant),
+        "counts": {reason: count for reason, (count, _, _) in counted(selected).items()},
+        "meant": len(selected),
         "sent": sent,
         "done_before": done_before,
         "without_bytes": len(lost),
         "force": options.force,
     }
-    parts: list[Table | str] = [_by_reason(meant, f"to replay: {len(meant)}")]
+    parts: list[Table | str] = [_by_reason(selected, f"to replay: {len(selected)}")]
     if done_before:
         parts.append(f"{done_before} more are replayed or dismissed already, and are left alone")
     if lost:
@@ -370,15 +370,15 @@ def dismiss(
 ) -> None:
     """Note that dead letters need no replay; without ``yes``, show which."""
     listing = _read(session, query)
-    meant = listing.open()
-    count = note(session, LetterStatus.DEAD, meant, Resolution.DISMISSED, text) if yes else 0
+    selected = listing.open()
+    count = note(session, LetterStatus.DEAD, selected, Resolution.DISMISSED, text) if yes else 0
     document = {
-        "counts": {reason: count for reason, (count, _, _) in counted(meant).items()},
-        "meant": len(meant),
+        "counts": {reason: count for reason, (count, _, _) in counted(selected).items()},
+        "meant": len(selected),
         "dismissed": count,
     }
     parts: list[Table | str] = [
-        _by_reason(meant, f"to dismiss: {len(meant)}"),
+        _by_reason(selected, f"to dismiss: {len(selected)}"),
         f"dismissed: {count}" if yes else "nothing was dismissed; repeat with --yes to dismiss",
     ]
     show(document, parts, as_json=as_json)
@@ -399,12 +399,12 @@ def _stale(session: OperatorSession, listing: DeadLetterListing) -> list[ListedD
     """
     receipts = session.receipts(name for one in listing.letters for name in one.names)
 
-    def meant(one: ListedDeadLetter) -> bool:
+    def selected(one: ListedDeadLetter) -> bool:
         done = listing.notes.get(one.place, set())
         ended = outcome(receipts[name] for name in one.names if name in receipts)
         return ended == STALE and Resolution.FORCED not in done if ended else not done
 
-    return [one for one in listing.letters if meant(one)]
+    return [one for one in listing.letters if selected(one)]
 
 
 def _by_reason(letters: Collection[ListedDeadLetter], title: str) -> Table:

@@ -135,35 +135,35 @@ def resolve(session: OperatorSession, request: ResolveRequest, *, yes: bool, as_
         StartupError: a place holds no parked event, or one to resend has no bytes.
     """
     listing = read_dead_letters(session, LetterStatus.PARKED, request.selection)
-    there = {one.place for one in listing.letters}
-    missing = [str(place) for place in request.places if place not in there]
+    found = {one.place for one in listing.letters}
+    missing = [str(place) for place in request.places if place not in found]
     if missing:
         raise StartupError(
             f"{session.config.parked_topic} holds no parked event at {', '.join(missing)}: see "
             "`in-doubt list --parked`; workers resolve open requests",
             exit_code=1,
         )
-    meant = listing.letters if request.places else listing.open()
-    lost = [str(one.place) for one in meant if one.size is None]
+    selected = listing.letters if request.places else listing.open()
+    lost = [str(one.place) for one in selected if one.size is None]
     if request.decision is Decision.RESEND and lost:
         raise StartupError(
             f"the bytes of {', '.join(lost[:5])} were removed from the input before they could be "
             "kept: dismiss them, or publish their events again",
             exit_code=1,
         )
-    count = _act(session, request, meant) if yes else 0
+    count = _act(session, request, selected) if yes else 0
     document = {
         "decision": request.decision,
-        "events": [letter_document(one, listing.state(one)) for one in meant],
+        "events": [letter_document(one, listing.state(one)) for one in selected],
         "done": count,
     }
     rows = [
         (one.place, one.letter.reason, one.letter.message_id or "", listing.state(one))
-        for one in meant
+        for one in selected
     ]
     parts: list[Table | str] = [
         Table(
-            f"to {request.decision}: {len(meant)}", ("place", "reason", "message", "state"), rows
+            f"to {request.decision}: {len(selected)}", ("place", "reason", "message", "state"), rows
         ),
         f"done: {count}" if yes else "nothing was done; repeat with --yes to execute",
     ]

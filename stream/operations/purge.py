@@ -214,7 +214,7 @@ def command(
     parts: list[Table | str] = [
         Table(
             "data of this person",
-            ("topic", "records", "gone at the latest"),
+            ("topic", "records", "removed at the latest"),
             list(_rows(document)),
         ),
         *_ledger_lines(document, done=yes),

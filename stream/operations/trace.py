@@ -120,8 +120,8 @@ def _search(
         RecordPosition(number, receipt.offset) for (number, _), receipt in facts.receipts.items()
     }
     if places and not search.everywhere:
-        there = {one for one in places if begins[one.partition] <= one.offset}
-        yield from (session.prepare(record) for record in _at(session, there))
+        readable = {one for one in places if begins[one.partition] <= one.offset}
+        yield from (session.prepare(record) for record in _at(session, readable))
         begins = {n: max(begin, facts.committed.get(n, begin)) for n, begin in begins.items()}
     begins = {number: min(begin, ends[number]) for number, begin in begins.items()}
     needle = message_id.encode()
