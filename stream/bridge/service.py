@@ -38,7 +38,7 @@ async def serve_webhook(settings: BridgeOnly) -> None:
         KafkaUnavailableError: the producer is beyond repair.
     """
     ended = _until_signalled()
-    bridge, config = settings.bridge, kafka_config(settings.kafka, stays=True)
+    bridge, config = settings.bridge, kafka_config(settings.kafka, long_lived=True)
     secrets = lasting(lambda: shared_secrets(load_bridge().bridge), first=shared_secrets(bridge))
     verifier = Verifier(secrets, bridge.unsigned_batch_items)
     record_bytes_max = await asyncio.to_thread(preflight_bridge, config)
@@ -47,11 +47,11 @@ async def serve_webhook(settings: BridgeOnly) -> None:
     producer = AsyncProducer(
         config,
         record_bytes_max=record_bytes_max,
-        ack_s=bridge.ack_timeout_s,
-        failed=partial(_end, ended),
+        ack_timeout_s=bridge.ack_timeout_s,
+        on_failure=partial(_end, ended),
     )
     metrics.bytes_in_flight.set_function(lambda: budget.used)
-    metrics.kafka_up.set_function(lambda: float(not producer.away))
+    metrics.kafka_up.set_function(lambda: float(not producer.unavailable))
     webhook = Webhook(
         verifier=verifier,
         header=header,
@@ -87,7 +87,7 @@ async def serve_topic(settings: BridgeOnly, source: str) -> None:
     ended = _until_signalled()
     kafka = settings.kafka
     group_id = settings.bridge.group_id or f"{kafka.group_id}-bridge"
-    config = replace(kafka_config(kafka, stays=True), group_id=group_id)
+    config = replace(kafka_config(kafka, long_lived=True), group_id=group_id)
     record_bytes_max = await asyncio.to_thread(preflight_bridge, config, source=source)
     header = await header_for(settings.schema_registry, config.topic)
     metrics = BridgeMetrics()
@@ -98,7 +98,7 @@ async def serve_topic(settings: BridgeOnly, source: str) -> None:
         record_bytes_max=record_bytes_max,
         convert=partial(convert, header=header, bytes_max=record_bytes_max),
         observer=Forwarding(metrics, standing),
-        ended=partial(asyncio.get_running_loop().call_soon_threadsafe, _end, ended),
+        on_end=partial(asyncio.get_running_loop().call_soon_threadsafe, _end, ended),
     )
     health = health_server(metrics, standing)
     await health.start(settings.http.host, settings.http.port)

@@ -117,7 +117,7 @@ def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, Non
     import structlog  # noqa: PLC0415
     import uvloop  # noqa: PLC0415
 
-    from stream.runtime.worker import keep_little  # noqa: PLC0415
+    from stream.runtime.worker import tune_memory  # noqa: PLC0415
     from stream.settings import LogFormat  # noqa: PLC0415
     from stream.telemetry.log import configure  # noqa: PLC0415
 
@@ -130,7 +130,7 @@ def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, Non
                 as_json=settings.log.format is LogFormat.JSON,
                 instance=settings.kafka.instance_id,
             )
-            keep_little()
+            tune_memory()
             with suppress(asyncio.CancelledError):  # SIGTERM before it started
                 uvloop.run(serve(settings))
     except typer.Exit as end:
@@ -247,7 +247,7 @@ def publish(
     with exit_on_error(), _open(file) as lines:
         config = kafka_config(load_kafka())
         header = asyncio.run(header_for(load_registry(), config.topic))
-        report = publish_lines(config, lines, header=header, say=print_message)
+        report = publish_lines(config, lines, header=header, on_progress=print_message)
     if as_json:
         _write(asdict(report))
     else:
@@ -293,9 +293,9 @@ def emulator(
     and the faults to inject are under /_emulator/.
     """
     from stream.devtools.wootric_emulator import serve  # noqa: PLC0415
-    from stream.runtime.worker import keep_little  # noqa: PLC0415
+    from stream.runtime.worker import tune_memory  # noqa: PLC0415
 
-    keep_little()
+    tune_memory()
     serve(port)
 
 
@@ -414,7 +414,7 @@ def lag_exporter(
             kafka, http = settings.kafka, settings.http
             as_json = settings.log.format is LogFormat.JSON
             configure(level=settings.log.level, as_json=as_json, instance="lag-exporter")
-            exporter = LagExporter(kafka_config(kafka, stays=True), every_s=every)
+            exporter = LagExporter(kafka_config(kafka, long_lived=True), every_s=every)
             asyncio.run(until_signal(exporter.run(http.host, http.port)))
     except typer.Exit as end:
         code = end.exit_code

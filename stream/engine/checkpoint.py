@@ -51,7 +51,7 @@ class Checkpoint:
     """
 
     sequence: int
-    shares: Mapping[Partition, PartitionCheckpoint]
+    partitions: Mapping[Partition, PartitionCheckpoint]
 
 
 # What is decided in a partition and not yet committed
@@ -62,11 +62,11 @@ class ClaimedIds:
     """The ids that receipts name, committed or about to be."""
 
     state: StateStore
-    unsaved: frozenset[int]
+    uncommitted: frozenset[int]
 
     def __contains__(self, remote_id: object) -> bool:
         return isinstance(remote_id, int) and (
-            remote_id in self.unsaved or self.state.claims(remote_id)
+            remote_id in self.uncommitted or self.state.claims(remote_id)
         )
 
 
@@ -100,8 +100,8 @@ class UncommittedChanges:
 
     def get(self, key: str) -> bytes | None:
         """Return a key's value as it will be after the next commit."""
-        unsaved = self._ledger.get(key)
-        return self.state.get(key) if unsaved is None else unsaved.value
+        uncommitted = self._ledger.get(key)
+        return self.state.get(key) if uncommitted is None else uncommitted.value
 
     def put(self, key: str, value: bytes | None, remote_id: int | None = None) -> None:
         """Let a ledger record be in the next transaction; None is a tombstone."""
@@ -113,15 +113,17 @@ class UncommittedChanges:
         self._events += 1
         self._bytes += size
 
-    def claimed(self) -> Container[int]:
+    def claimed_ids(self) -> Container[int]:
         """Return the ids of responses and declines that receipts name: to be asked, not counted."""
-        unsaved = (record.remote_id for record in self._ledger.values())
-        return ClaimedIds(self.state, frozenset(one for one in unsaved if one is not None))
+        uncommitted = (record.remote_id for record in self._ledger.values())
+        return ClaimedIds(
+            self.state, frozenset(remote_id for remote_id in uncommitted if remote_id is not None)
+        )
 
-    def share(self, offset: int, opening: int) -> PartitionCheckpoint:
+    def checkpoint(self, offset: int, assignment_epoch: int) -> PartitionCheckpoint:
         """Return all of it, with the offset to commit."""
         return PartitionCheckpoint(
-            assignment_epoch=opening,
+            assignment_epoch=assignment_epoch,
             offset=offset,
             ledger=tuple(self._ledger.values()),
             dead_letters=tuple(self.dead_letters),
@@ -131,19 +133,19 @@ class UncommittedChanges:
             settled_bytes=self._bytes,
         )
 
-    def committed(self, share: PartitionCheckpoint, covered: int | None = None) -> None:
+    def on_committed(self, checkpoint: PartitionCheckpoint, covered: int | None = None) -> None:
         """Hand what the share held over to the state; what came since stays.
 
         ``covered`` is where the ledger ended at the least when that was committed.
         """
-        for record in share.ledger:
+        for record in checkpoint.ledger:
             self.state.put(record.key, record.value, record.remote_id)
             if self._ledger.get(record.key) is record:
                 del self._ledger[record.key]
         self.state.save(covered)
-        del self.dead_letters[: len(share.dead_letters)]
-        del self.parked[: len(share.parked)]
-        del self.releases[: len(share.releases)]
-        self.counts -= Counter(share.settled)
-        self._events -= sum(share.settled.values())
-        self._bytes -= share.settled_bytes
+        del self.dead_letters[: len(checkpoint.dead_letters)]
+        del self.parked[: len(checkpoint.parked)]
+        del self.releases[: len(checkpoint.releases)]
+        self.counts -= Counter(checkpoint.settled)
+        self._events -= sum(checkpoint.settled.values())
+        self._bytes -= checkpoint.settled_bytes

@@ -24,15 +24,15 @@ STALE = "stale"
 class EndUserCache:
     """The user entries of one partition. A lost entry costs a look-up, never correctness."""
 
-    def __init__(self, unsaved: UncommittedChanges, *, unchanged_resend_after_s: float) -> None:
-        self._unsaved = unsaved
+    def __init__(self, uncommitted: UncommittedChanges, *, unchanged_resend_after_s: float) -> None:
+        self._uncommitted = uncommitted
         self._resend_after_s = unchanged_resend_after_s
-        self._last: tuple[Operation, bytes | None, UserEntry | None] | None = None
+        self._last_read: tuple[Operation, bytes | None, UserEntry | None] | None = None
 
-    def present(self, operation: Operation) -> bool:
+    def contains(self, operation: Operation) -> bool:
         """Whether anything is kept of the operation's user; cheaper than to read it."""
         key = user_key(operation)
-        return key is not None and self._unsaved.get(key) is not None
+        return key is not None and self._uncommitted.get(key) is not None
 
     def get(self, operation: Operation, now_ms: int) -> EndUser | None:
         """Return the operation's user as the last settled operation left it, or None.
@@ -40,56 +40,56 @@ class EndUserCache:
         A profile that was sent long ago is not known any more: it is looked up, and what
         differs is sent again. Nor is an absence that was found long ago.
         """
-        entry = self._entry(operation)
+        entry = self._read_entry(operation)
         if entry is None or not entry.sent_at_ms:
             return None
-        fades = isinstance(operation, UpsertEndUser) or entry.id is None
-        if fades and self._old(entry, now_ms):
+        expires = isinstance(operation, UpsertEndUser) or entry.id is None
+        if expires and self._is_stale(entry, now_ms):
             return None
-        return _end_user(entry)
+        return _to_end_user(entry)
 
     def skip_reason(self, operation: Operation, event: PendingEvent, now_ms: int) -> str | None:
         """Return why nothing has to be sent for an operation, or None."""
         if not isinstance(operation, UpsertEndUser):
             return None
-        entry = self._entry(operation)
+        entry = self._read_entry(operation)
         if entry is None:
             return None
         newest_ms = entry.newest_event_at_ms
-        old = newest_ms is not None and event.time_ms < newest_ms
-        if old and event.replayed and not event.forced:
+        outdated = newest_ms is not None and event.time_ms < newest_ms
+        if outdated and event.replayed and not event.forced:
             return STALE
-        unchanged = not self._old(entry, now_ms) and changes_nothing(operation, entry)
+        unchanged = not self._is_stale(entry, now_ms) and changes_nothing(operation, entry)
         return UNCHANGED if unchanged else None
 
     def unaffected_by(self, page: PageView, earlier: Iterable[Operation | None]) -> bool:
         """Whether a page view's person is known, and the same after what comes before it."""
-        entry = self._entry(page)
+        entry = self._read_entry(page)
         return (
             entry is not None
             and entry.sent_at_ms > 0
             and bool(entry.email)
-            and all(_keeps_person(operation, entry) for operation in earlier)
+            and all(_keeps_pixel_fields(operation, entry) for operation in earlier)
         )
 
-    def store(self, work: PendingRequest, end_user: EndUser | None, now_ms: int) -> None:
+    def store(self, request: PendingRequest, end_user: EndUser | None, now_ms: int) -> None:
         """Keep what is known of the work's user after its outcome."""
-        operation = work.operation
+        operation = request.operation
         if operation is None:
             return
-        if end_user == work.known and not isinstance(operation, UpsertEndUser):
+        if end_user == request.known and not isinstance(operation, UpsertEndUser):
             return
         if end_user is None:
             if not isinstance(operation, PageView):
-                self.invalidate(operation, work.members)
+                self.invalidate(operation, request.events)
             return
         key = user_key(operation)
         if key is None:
             return
-        times_ms = [member.time_ms for member in work.members]
-        before = self._entry(operation)
-        if before is not None and before.newest_event_at_ms is not None:
-            times_ms.append(before.newest_event_at_ms)
+        times_ms = [event.time_ms for event in request.events]
+        previous = self._read_entry(operation)
+        if previous is not None and previous.newest_event_at_ms is not None:
+            times_ms.append(previous.newest_event_at_ms)
         entry = UserEntry(
             id=end_user.id,
             email=end_user.email,
@@ -103,17 +103,17 @@ class EndUserCache:
         value = encode(entry)
         if len(value) > ENTRY_BYTES_MAX:
             value = encode(replace(entry, properties=None))
-        self._unsaved.put(key, value)
+        self._uncommitted.put(key, value)
 
     def touch(self, operation: Operation, event: PendingEvent) -> None:
         """Note an event that changed nothing: a replay of an older one is stale from now on."""
-        key, entry = user_key(operation), self._entry(operation)
+        key, entry = user_key(operation), self._read_entry(operation)
         if key is None or entry is None:
             return
         if entry.newest_event_at_ms is None or entry.newest_event_at_ms < event.time_ms:
-            self._unsaved.put(key, encode(replace(entry, newest_event_at_ms=event.time_ms)))
+            self._uncommitted.put(key, encode(replace(entry, newest_event_at_ms=event.time_ms)))
 
-    def invalidate(self, operation: Operation | None, members: Iterable[PendingEvent] = ()) -> None:
+    def invalidate(self, operation: Operation | None, events: Iterable[PendingEvent] = ()) -> None:
         """Know nothing of the user, so that the next operation looks.
 
         Except for the time of their newest event, these ``members`` included: a replay of an
@@ -122,34 +122,40 @@ class EndUserCache:
         key = None if operation is None else user_key(operation)
         if operation is None or key is None:
             return
-        entry = self._entry(operation)
+        entry = self._read_entry(operation)
         newest_ms = None if entry is None else entry.newest_event_at_ms
-        times_ms = [newest_ms or 0, *(member.time_ms for member in members)]
+        times_ms = [newest_ms or 0, *(event.time_ms for event in events)]
         if any(times_ms):
             # Found by e-mail, an entry counts only with that e-mail.
             email = operation.email if operation.external_id is None else None
             newest_ms = max(times_ms)
-            bare = UserEntry(id=None, email=email, sent_at_ms=0, newest_event_at_ms=newest_ms)
-            self._unsaved.put(key, encode(bare))
-        elif self._unsaved.get(key) is not None:
-            self._unsaved.put(key, None)
+            placeholder = UserEntry(
+                id=None, email=email, sent_at_ms=0, newest_event_at_ms=newest_ms
+            )
+            self._uncommitted.put(key, encode(placeholder))
+        elif self._uncommitted.get(key) is not None:
+            self._uncommitted.put(key, None)
 
-    def _old(self, entry: UserEntry, now_ms: int) -> bool:
+    def _is_stale(self, entry: UserEntry, now_ms: int) -> bool:
         # As long ahead of now, it was written by a clock that was wrong: it would never age.
         return abs(now_ms - entry.sent_at_ms) >= self._resend_after_s * 1000
 
-    def _entry(self, operation: Operation) -> UserEntry | None:
+    def _read_entry(self, operation: Operation) -> UserEntry | None:
         """Return the entry of the operation's user; asked again, it is not decoded again."""
         key = user_key(operation)
         if key is None:
             return None
-        value = self._unsaved.get(key)
-        if self._last is None or self._last[0] is not operation or self._last[1] != value:
-            self._last = (operation, value, read_user(value, operation))
-        return self._last[2]
+        value = self._uncommitted.get(key)
+        if (
+            self._last_read is None
+            or self._last_read[0] is not operation
+            or self._last_read[1] != value
+        ):
+            self._last_read = (operation, value, read_user(value, operation))
+        return self._last_read[2]
 
 
-def _keeps_person(operation: Operation | None, entry: UserEntry) -> bool:
+def _keeps_pixel_fields(operation: Operation | None, entry: UserEntry) -> bool:
     """Whether the pixel says the same after an operation as before it."""
     if isinstance(operation, UpsertEndUser):
         return operation.email in (None, entry.email) and operation.external_created_at in (
@@ -159,7 +165,7 @@ def _keeps_person(operation: Operation | None, entry: UserEntry) -> bool:
     return isinstance(operation, CreateResponse | CreateDecline | PageView)
 
 
-def _end_user(entry: UserEntry) -> EndUser:
+def _to_end_user(entry: UserEntry) -> EndUser:
     return EndUser(
         id=entry.id,
         email=entry.email,

@@ -22,7 +22,7 @@ from stream.errors import DecodeError
 from stream.record import Partition, Record
 from stream.state.ledger import IntentEntry, Member, decode, encode
 
-MEMBERS_MAX = 1_000
+EVENTS_MAX = 1_000
 """Bounds an intent, which names them all, well below what a record may hold."""
 PROPERTIES_MERGED_MAX = 5_000
 """Each merge copies what there is: without a bound the time for them grew by its square."""
@@ -60,7 +60,7 @@ class PendingRequest:
 
     lane: "Lane"
     operation: Operation | None
-    members: list[PendingEvent] = field(default_factory=list)
+    events: list[PendingEvent] = field(default_factory=list)
     expected: dict[str, int] = field(default_factory=dict)
     request_id: str = ""
     known: EndUser | None = None
@@ -71,16 +71,15 @@ class PendingRequest:
     no_merge: bool = False
     forbidden_count: int = 0
     not_before: float = float("-inf")
-    requests: int = 0
-    turn: QueueClass | None = None
+    api_requests: int = 0
+    queue_class: QueueClass | None = None
 
     @property
     def arrival(self) -> int:
         """The number of its oldest event; 0 for what was found in the ledger."""
-        return self.members[0].arrival if self.members else 0
+        return self.events[0].arrival if self.events else 0
 
-    @property
-    def planned(self) -> Operation:
+    def require_operation(self) -> Operation:
         """The operation of a work whose events have been read."""
         if self.operation is None:
             raise ValueError("the operation has to be made from its events first")
@@ -93,10 +92,10 @@ class PendingRequest:
 
     def assign_request_id(self) -> None:
         """Give the request the id that it keeps on every attempt, worker and deploy."""
-        self.effect = self.planned.effect
+        self.effect = self.require_operation().effect
         digest = hashlib.blake2b(digest_size=15)
-        for member in self.members:
-            digest.update(member.event_id.encode())
+        for event in self.events:
+            digest.update(event.event_id.encode())
             digest.update(b"\0")
         self.request_id = digest.hexdigest()
 
@@ -108,12 +107,12 @@ class PendingRequest:
         return [
             PendingRequest(
                 lane=self.lane,
-                operation=member.operation,
-                members=[member],
+                operation=event.operation,
+                events=[event],
                 no_merge=True,
                 forbidden_count=self.forbidden_count,
             )
-            for member in self.members
+            for event in self.events
         ]
 
 
@@ -125,9 +124,9 @@ class Lane:
     partition: Partition
     waiting: deque[PendingRequest] = field(default_factory=deque)
     current: PendingRequest | None = None
-    place: QueueEntry[Any] | None = None
+    queue_entry: QueueEntry[Any] | None = None
     """Where the lane waits for its turn, and for which work."""
-    queued: PendingRequest | None = None
+    queued_request: PendingRequest | None = None
 
     def add(self, event: PendingEvent) -> None:
         """Let the event's operation wait, merged into an identify of the same identity.
@@ -137,73 +136,75 @@ class Lane:
         whether it is stale is known only when its turn has come.
         """
         if isinstance(event.operation, UpsertEndUser) and not event.replayed:
-            for work in reversed(self.waiting):
-                if isinstance(work.operation, PageView):
+            for request in reversed(self.waiting):
+                if isinstance(request.operation, PageView):
                     continue
-                if merges(work, event.operation):
-                    work.operation = merged(work.operation, event.operation)
-                    work.members.append(event)
+                if can_merge(request, event.operation):
+                    request.operation = merge(request.operation, event.operation)
+                    request.events.append(event)
                     return
                 break
-        work = PendingRequest(
-            lane=self, operation=event.operation, members=[event], no_merge=event.replayed
+        request = PendingRequest(
+            lane=self, operation=event.operation, events=[event], no_merge=event.replayed
         )
-        self.waiting.append(work)
+        self.waiting.append(request)
 
     @property
     def head(self) -> PendingRequest:
         """What the lane would release next."""
         return self.waiting[0] if self.current is None else self.current
 
-    def passing(self) -> int:
+    def find_page_view(self) -> int:
         """Return where the first page view waits that may go before others; 0 for none."""
         if self.current is not None or self.waiting[0].is_page:
             return 0
-        return next((at for at, work in enumerate(self.waiting) if work.is_page), 0)
+        return next(
+            (position for position, request in enumerate(self.waiting) if request.is_page), 0
+        )
 
-    def bring_forward(self, position: int) -> None:
+    def promote(self, position: int) -> None:
         """Let the work at a position go before all others."""
-        work = self.waiting[position]
+        request = self.waiting[position]
         del self.waiting[position]
-        self.waiting.appendleft(work)
+        self.waiting.appendleft(request)
 
-    def put_back(self, works: Sequence[PendingRequest]) -> None:
+    def requeue(self, requests: Sequence[PendingRequest]) -> None:
         """Let works that were not executed wait again, before everything else.
 
         What came in the meantime rides along if it may merge.
         """
-        behind = self.waiting
-        self.waiting = deque(works)
-        while behind:
-            later = behind.popleft()
+        rest = self.waiting
+        self.waiting = deque(requests)
+        while rest:
+            later = rest.popleft()
             if isinstance(later.operation, UpsertEndUser) and not later.no_merge:
-                for event in later.members:
+                for event in later.events:
                     self.add(event)
             else:
                 self.waiting.append(later)
 
 
-def rebuild_operation(members: Sequence[PendingEvent]) -> Operation | None:
+def rebuild_operation(events: Sequence[PendingEvent]) -> Operation | None:
     """Return the operation of an intent, made anew from its events in their order.
 
     None says that none of them asks for anything (any more).
     """
     operation: Operation | None = None
-    for member in sorted(members, key=lambda member: member.record.offset):
-        if isinstance(member.operation, UpsertEndUser):
-            operation = merged(operation, member.operation)
+    for event in sorted(events, key=lambda event: event.record.offset):
+        if isinstance(event.operation, UpsertEndUser):
+            operation = merge(operation, event.operation)
         else:
-            operation = member.operation
+            operation = event.operation
     return operation
 
 
-def merges(work: PendingRequest, later: UpsertEndUser) -> bool:
+def can_merge(request: PendingRequest, later: UpsertEndUser) -> bool:
     """Whether a later identify may ride in the request of a waiting one."""
-    earlier = work.operation
+    earlier = request.operation
     return (
         isinstance(earlier, UpsertEndUser)
-        and not work.no_merge
-        and len(work.members) < MEMBERS_MAX
+        and not request.no_merge
+        and len(request.events) < EVENTS_MAX
         and len(earlier.properties) < PROPERTIES_MERGED_MAX
         and earlier.external_id == later.external_id
         and earlier.email == later.email
@@ -211,7 +212,7 @@ def merges(work: PendingRequest, later: UpsertEndUser) -> bool:
     )
 
 
-def merged(earlier: Operation | None, later: UpsertEndUser) -> UpsertEndUser:
+def merge(earlier: Operation | None, later: UpsertEndUser) -> UpsertEndUser:
     """Return both identifies as one: the last value wins, field by field."""
     if not isinstance(earlier, UpsertEndUser):
         return later
@@ -231,14 +232,14 @@ OPERATION_BYTES_MAX = 256 * 1024
 read again in any case."""
 
 
-def write_intent(work: PendingRequest, *, instance: str, now_ms: int) -> bytes:
+def write_intent(request: PendingRequest, *, instance: str, now_ms: int) -> bytes:
     """Return the ledger value of a frozen work."""
-    body = orjson.dumps(to_fields(work.planned), option=orjson.OPT_SORT_KEYS)
+    body = orjson.dumps(to_fields(request.require_operation()), option=orjson.OPT_SORT_KEYS)
     return encode(
         IntentEntry(
-            request_id=work.request_id,
-            effect=work.planned.effect,
-            members=tuple(Member(m.event_id, m.record.offset) for m in work.members),
+            request_id=request.request_id,
+            effect=request.require_operation().effect,
+            members=tuple(Member(event.event_id, event.record.offset) for event in request.events),
             operation=body.decode() if len(body) <= OPERATION_BYTES_MAX else None,
             operation_hash=hashlib.sha256(body).hexdigest(),
             first_attempt_at_ms=now_ms,

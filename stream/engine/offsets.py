@@ -26,7 +26,7 @@ class OffsetTracker:
             self._order.popleft()
         return True
 
-    def reached(self, offset: int) -> None:
+    def advance_to(self, offset: int) -> None:
         """Note that everything before ``offset`` was read, control records included."""
         self.next_offset = max(self.next_offset, offset)
 
@@ -60,26 +60,26 @@ class DeadLetterLimit:
     dead letters, in a row or not.
     """
 
-    def __init__(self, letters_max: int) -> None:
-        self._letters_max = letters_max
-        self._refused: deque[bool] = deque(maxlen=2 * letters_max)
-        self._letters = 0
+    def __init__(self, dead_letters_max: int) -> None:
+        self._dead_letters_max = dead_letters_max
+        self._rejections: deque[bool] = deque(maxlen=2 * dead_letters_max)
+        self._dead_letters = 0
 
     @property
-    def on(self) -> bool:
+    def exceeded(self) -> bool:
         """Whether so many events became dead letters that somebody should look first."""
-        return 0 < self._letters_max <= self._letters
+        return 0 < self._dead_letters_max <= self._dead_letters
 
-    def note(self, *, refused: bool) -> None:
+    def record(self, *, rejected: bool) -> None:
         """Take over whether an event became a dead letter."""
-        if not self._letters_max:
+        if not self._dead_letters_max:
             return
-        if len(self._refused) == self._refused.maxlen:
-            self._letters -= self._refused[0]
-        self._refused.append(refused)
-        self._letters += refused
+        if len(self._rejections) == self._rejections.maxlen:
+            self._dead_letters -= self._rejections[0]
+        self._rejections.append(rejected)
+        self._dead_letters += rejected
 
-    def release(self) -> None:
+    def reset(self) -> None:
         """Begin anew."""
-        self._refused.clear()
-        self._letters = 0
+        self._rejections.clear()
+        self._dead_letters = 0

@@ -31,7 +31,7 @@ from stream.engine.lanes import (
 from stream.engine.offsets import DeadLetterLimit, OffsetTracker
 from stream.engine.prepare import Invalid, PreparedRecord
 from stream.engine.scheduler import NEEDS_LOOKUP, EngineConfig, QueueClass, classify
-from stream.engine.settlement import Settled, Settlement
+from stream.engine.settlement import OnSettled, Settlement
 from stream.record import Partition, Record
 from stream.state.ledger import EVENT, intent_key, read_event
 from stream.state.store import StateStore
@@ -47,7 +47,7 @@ class FollowUp:
     """What follows: lanes that have something to release, and works that wait."""
 
     ready: Sequence[Lane] = ()
-    later: Sequence[tuple[float, PendingRequest]] = field(default=())
+    timers: Sequence[tuple[float, PendingRequest]] = field(default=())
 
 
 class PartitionTask:
@@ -58,47 +58,47 @@ class PartitionTask:
         partition: Partition,
         state: StateStore,
         next_offset: int,
-        limits: EngineConfig,
+        config: EngineConfig,
         *,
         assignment_epoch: int,
-        settled: Settled | None = None,
+        on_settled: OnSettled | None = None,
     ) -> None:
         self.partition = partition
         self.assignment_epoch = assignment_epoch
         self.offsets = OffsetTracker(next_offset)
-        self.unsaved = UncommittedChanges(state)
+        self.uncommitted = UncommittedChanges(state)
         self.in_doubt: set[PendingRequest] = set()
         self.releasing = True
         self.closed = False
         self.fenced_at = NOT_SCHEDULED
-        self.brake = DeadLetterLimit(limits.dead_letter_limit)
+        self.dead_letter_limit = DeadLetterLimit(config.dead_letter_limit)
         self.under_way = 0
         self.unsettled_bytes = 0
         """The bytes of the records that no committed transaction has settled."""
-        self._users = EndUserCache(
-            self.unsaved, unchanged_resend_after_s=limits.unchanged_resend_after_s
+        self._end_users = EndUserCache(
+            self.uncommitted, unchanged_resend_after_s=config.unchanged_resend_after_s
         )
-        self._limits = limits
+        self._config = config
         self.committed_offset: int | None = None
         self._lanes: dict[str, Lane] = {}
-        self._open: dict[str, PendingRequest | None] = {}
-        self._twins: dict[str, list[PendingEvent]] = {}
-        self._awaiting: set[PendingRequest] = set()
+        self._open_events: dict[str, PendingRequest | None] = {}
+        self._duplicates: dict[str, list[PendingEvent]] = {}
+        self._awaiting_replay: set[PendingRequest] = set()
         self._settlement = Settlement(
-            unsaved=self.unsaved,
+            uncommitted=self.uncommitted,
             offsets=self.offsets,
-            brake=self.brake,
-            users=self._users,
-            limits=limits,
-            under_way=self._open,
-            twins=self._twins,
-            settled=settled,
+            dead_letter_limit=self.dead_letter_limit,
+            end_users=self._end_users,
+            config=config,
+            open_events=self._open_events,
+            duplicates=self._duplicates,
+            on_settled=on_settled,
         )
 
     @property
     def unsettled(self) -> int:
         """How many consumed events no committed transaction has settled."""
-        return len(self.offsets) + self.unsaved.events
+        return len(self.offsets) + self.uncommitted.events
 
     @property
     def offset_gap_exceeded(self) -> bool:
@@ -106,21 +106,21 @@ class PartitionTask:
 
         An intent that still lacks one of its events lets reading go on until that is found.
         """
-        return not self._awaiting and self.offsets.span > self._limits.offset_gap_max
+        return not self._awaiting_replay and self.offsets.span > self._config.offset_gap_max
 
     @property
     def awaiting_replay(self) -> bool:
         """Whether an intent still lacks one of its events: reading has to go on."""
-        return bool(self._awaiting)
+        return bool(self._awaiting_replay)
 
-    def has_news(self) -> bool:
+    def has_changes(self) -> bool:
         """Whether a checkpoint now would say more than the last committed one."""
-        return bool(self.unsaved) or self.offsets.commit_offset != self.committed_offset
+        return bool(self.uncommitted) or self.offsets.commit_offset != self.committed_offset
 
-    def has_in_flight(self, work: PendingRequest) -> bool:
+    def has_in_flight(self, request: PendingRequest) -> bool:
         """Whether the work is under way here."""
-        lane = self._lanes.get(work.lane.key)
-        return not self.closed and lane is work.lane and lane.current is work
+        lane = self._lanes.get(request.lane.key)
+        return not self.closed and lane is request.lane and lane.current is request
 
     # From the ledger and from the input
 
@@ -129,18 +129,18 @@ class PartitionTask:
 
         Each holds its lane until then. Page views cannot be looked for: no need to wait.
         """
-        works = []
-        for lane_key, value in self.unsaved.state.intents().items():
+        requests = []
+        for lane_key, value in self.uncommitted.state.intents().items():
             lane = self._lanes[lane_key] = Lane(lane_key, self.partition)
-            work = read_intent(lane, value)
-            work.in_doubt_since = now
-            lane.current = work
-            self.in_doubt.add(work)
-            self._awaiting.add(work)
-            self._open.update(dict.fromkeys(work.expected, work))
-            observable = work.effect is not EffectClass.UNOBSERVABLE
-            works.append((now + self._limits.takeover_wait_s if observable else now, work))
-        return works
+            request = read_intent(lane, value)
+            request.in_doubt_since = now
+            lane.current = request
+            self.in_doubt.add(request)
+            self._awaiting_replay.add(request)
+            self._open_events.update(dict.fromkeys(request.expected, request))
+            observable = request.effect is not EffectClass.UNOBSERVABLE
+            requests.append((now + self._config.takeover_wait_s if observable else now, request))
+        return requests
 
     def admit(self, event: PreparedRecord, now_ms: int, *, arrival: int = 0) -> list[Lane]:
         """Take over the next event; return the lanes that have something to release.
@@ -162,18 +162,20 @@ class PartitionTask:
             operation=event.result.operation if isinstance(event.result, Deliver) else None,
             arrival=arrival,
         )
-        if event.event_id in self._open:
-            return self._admit_again(pending) + self._passed()
-        settled = self.unsaved.get(EVENT + event.event_id)
-        if settled is not None:
-            receipt = read_event(settled)
-            again = receipt is not None and receipt.offset == record.offset
-            self._settlement.done(pending, "duplicate", "redelivered" if again else "message_id")
-            return self._passed()
+        if event.event_id in self._open_events:
+            return self._admit_duplicate(pending) + self._drop_missing_events()
+        receipt_value = self.uncommitted.get(EVENT + event.event_id)
+        if receipt_value is not None:
+            receipt = read_event(receipt_value)
+            is_redelivery = receipt is not None and receipt.offset == record.offset
+            self._settlement.settle(
+                pending, "duplicate", "redelivered" if is_redelivery else "message_id"
+            )
+            return self._drop_missing_events()
         match event.result:
             case Skip(reason):
-                self.brake.note(refused=False)
-                self._settlement.done(pending, "skipped", reason)
+                self.dead_letter_limit.record(rejected=False)
+                self._settlement.settle(pending, "skipped", reason)
             case Invalid(reason, detail):
                 self._settlement.reject(
                     pending, Rejected(reason=reason, detail=detail, attempts=0), now_ms
@@ -181,26 +183,26 @@ class PartitionTask:
             case Deliver(lane=lane_key, operation=operation):
                 lane = self._lanes.get(lane_key)
                 if lane is None:
-                    needless = self._users.skip_reason(operation, pending, now_ms)
-                    if needless is not None:
-                        self._settlement.skip(pending, needless, now_ms)
-                        return self._passed()
+                    skip_reason = self._end_users.skip_reason(operation, pending, now_ms)
+                    if skip_reason is not None:
+                        self._settlement.skip(pending, skip_reason, now_ms)
+                        return self._drop_missing_events()
                     lane = self._lanes[lane_key] = Lane(lane_key, self.partition)
-                self._open[event.event_id] = None
+                self._open_events[event.event_id] = None
                 lane.add(pending)
-                return self._ready(lane) + self._passed()
+                return self._ready(lane) + self._drop_missing_events()
             case _:
                 assert_never(event.result)
-        return self._passed()
+        return self._drop_missing_events()
 
-    def _admit_again(self, pending: PendingEvent) -> list[Lane]:
+    def _admit_duplicate(self, pending: PendingEvent) -> list[Lane]:
         """Join an event to the intent that names it, or to its twin that is under way."""
-        work = self._open[pending.event_id]
-        if work is None or work.expected.pop(pending.event_id, None) is None:
-            self._twins.setdefault(pending.event_id, []).append(pending)
+        request = self._open_events[pending.event_id]
+        if request is None or request.expected.pop(pending.event_id, None) is None:
+            self._duplicates.setdefault(pending.event_id, []).append(pending)
             return []
-        work.members.append(pending)
-        return self._ready(work.lane)
+        request.events.append(pending)
+        return self._ready(request.lane)
 
     def on_partition_end(self, offset: int) -> list[Lane]:
         """Note that everything before ``offset`` was read; return the lanes that may go on.
@@ -208,44 +210,46 @@ class PartitionTask:
         A member of an intent that was not among it is gone from the input: it is settled
         all the same, without its bytes.
         """
-        self.offsets.reached(offset)
-        return self._passed()
+        self.offsets.advance_to(offset)
+        return self._drop_missing_events()
 
-    def _passed(self) -> list[Lane]:
+    def _drop_missing_events(self) -> list[Lane]:
         """Give up members of intents that reading has passed; return lanes that may go on."""
         lanes = []
-        for work in tuple(self._awaiting):
-            gone = [name for name, at in work.expected.items() if at < self.offsets.next_offset]
-            for name in gone:
-                record = Record(self.partition, work.expected.pop(name), 0, None, None)
-                work.members.append(PendingEvent(record=record, event_id=name))
-            if not work.expected:
-                self._awaiting.discard(work)
-                lanes += self._ready(work.lane)
+        for request in tuple(self._awaiting_replay):
+            missing = [
+                name for name, at in request.expected.items() if at < self.offsets.next_offset
+            ]
+            for name in missing:
+                record = Record(self.partition, request.expected.pop(name), 0, None, None)
+                request.events.append(PendingEvent(record=record, event_id=name))
+            if not request.expected:
+                self._awaiting_replay.discard(request)
+                lanes += self._ready(request.lane)
         return lanes
 
     # Releasing
 
-    def on_timer(self, work: PendingRequest) -> list[Lane]:
+    def on_timer(self, request: PendingRequest) -> list[Lane]:
         """Return the work's lane if the work's waiting is over."""
-        work.not_before = NOT_SCHEDULED
-        return self._passed() + self._ready(work.lane)
+        request.not_before = NOT_SCHEDULED
+        return self._drop_missing_events() + self._ready(request.lane)
 
     def queue_class(self, lane: Lane) -> QueueClass:
         """Return whose turn the lane's next work waits for, as far as a glance tells."""
-        work = lane.head
-        operation = work.operation
-        if work.turn is not None:
-            return work.turn
-        if operation is None or work.in_doubt:
-            return QueueClass.PIXEL_ONLY if work.is_page else QueueClass.API_UPDATE
-        turn = classify(operation, None)
-        if turn in NEEDS_LOOKUP and self._users.present(operation):
+        request = lane.head
+        operation = request.operation
+        if request.queue_class is not None:
+            return request.queue_class
+        if operation is None or request.in_doubt:
+            return QueueClass.PIXEL_ONLY if request.is_page else QueueClass.API_UPDATE
+        queue_class = classify(operation, None)
+        if queue_class in NEEDS_LOOKUP and self._end_users.contains(operation):
             return classify(operation, UNKNOWN_USER)
-        return turn
+        return queue_class
 
     def release(
-        self, lane: Lane, turn: QueueClass, now_ms: int
+        self, lane: Lane, queue_class: QueueClass, now_ms: int
     ) -> tuple[PendingRequest | None, list[Lane]]:
         """Release the lane's next work into the coming transaction, if it is its turn.
 
@@ -257,174 +261,184 @@ class PartitionTask:
         if lane.current is not None:
             return self._release_in_doubt(lane.current, now_ms)
         while lane.waiting:
-            work = lane.waiting[0]
-            if work is not lane.queued and not self._may_release(work, turn):
+            request = lane.waiting[0]
+            if request is not lane.queued_request and not self._may_release(request, queue_class):
                 return None, self._ready(lane)
-            reason = self._users.skip_reason(work.planned, work.members[0], now_ms)
+            reason = self._end_users.skip_reason(
+                request.require_operation(), request.events[0], now_ms
+            )
             if reason is None:
-                known = self._users.get(work.planned, now_ms)
-                work.turn = classify(work.planned, known)
-                if work.turn is not turn:
+                known = self._end_users.get(request.require_operation(), now_ms)
+                request.queue_class = classify(request.require_operation(), known)
+                if request.queue_class is not queue_class:
                     return None, [lane]
                 lane.waiting.popleft()
-                self._intend(work, known, now_ms)
-                return work, []
+                self._open_intent(request, known, now_ms)
+                return request, []
             lane.waiting.popleft()
-            self._settlement.skip_all(work, reason, now_ms)
-        self._forget(lane)
+            self._settlement.skip_all(request, reason, now_ms)
+        self._remove_if_empty(lane)
         return None, []
 
-    def _may_release(self, work: PendingRequest, turn: QueueClass) -> bool:
+    def _may_release(self, request: PendingRequest, queue_class: QueueClass) -> bool:
         """Whether the lane's next work may be released in the turn of the one before it."""
-        return work.not_before <= NOT_SCHEDULED and self.queue_class(work.lane) is turn
+        return request.not_before <= NOT_SCHEDULED and self.queue_class(request.lane) is queue_class
 
     def _release_in_doubt(
-        self, work: PendingRequest, now_ms: int
+        self, request: PendingRequest, now_ms: int
     ) -> tuple[PendingRequest | None, list[Lane]]:
         """Let a work look for its effect, behind a fresh fence; a page view has none."""
-        if work.operation is None:
-            work.operation = rebuild_operation(work.members)
-        if work.operation is None:
+        if request.operation is None:
+            request.operation = rebuild_operation(request.events)
+        if request.operation is None:
             parked = Parked(reason="operation_lost", detail="its events ask for nothing any more")
-            self._settlement.park(work, parked, now_ms)
-            return None, list(self._close_intent(work).ready)
-        if work.effect is EffectClass.UNOBSERVABLE and not self._limits.resend_pages:
+            self._settlement.park(request, parked, now_ms)
+            return None, list(self._close_intent(request).ready)
+        if request.effect is EffectClass.UNOBSERVABLE and not self._config.resend_pages:
             detail = "the worker that had it under way ended"
-            self._settlement.park(work, Parked(reason="ambiguous", detail=detail), now_ms)
-            return None, list(self._close_intent(work).ready)
-        work.known = None
-        self._send(work)
-        return work, []
+            self._settlement.park(request, Parked(reason="ambiguous", detail=detail), now_ms)
+            return None, list(self._close_intent(request).ready)
+        request.known = None
+        self._send(request)
+        return request, []
 
-    def _intend(self, work: PendingRequest, known: EndUser | None, now_ms: int) -> None:
+    def _open_intent(self, request: PendingRequest, known: EndUser | None, now_ms: int) -> None:
         """Freeze the work and let its intent be in the next transaction."""
-        work.assign_request_id()
-        work.known = known
-        work.lane.current = work
-        for member in work.members:
-            self._open[member.event_id] = work
-        intent = write_intent(work, instance=self._limits.instance, now_ms=now_ms)
-        self.unsaved.put(intent_key(work.lane.key), intent)
-        self._send(work)
+        request.assign_request_id()
+        request.known = known
+        request.lane.current = request
+        for event in request.events:
+            self._open_events[event.event_id] = request
+        intent = write_intent(request, instance=self._config.instance, now_ms=now_ms)
+        self.uncommitted.put(intent_key(request.lane.key), intent)
+        self._send(request)
 
-    def _send(self, work: PendingRequest) -> None:
-        work.sending = True
-        work.turn = None
-        work.requests = estimated_requests(work.planned, work.known, in_doubt=work.in_doubt)
-        self.unsaved.releases.append(work)
+    def _send(self, request: PendingRequest) -> None:
+        request.sending = True
+        request.queue_class = None
+        request.api_requests = estimated_requests(
+            request.require_operation(), request.known, in_doubt=request.in_doubt
+        )
+        self.uncommitted.releases.append(request)
         self.under_way += 1
 
-    def delivery(self, work: PendingRequest, may_send: Callable[[], bool]) -> Delivery:
+    def delivery(self, request: PendingRequest, may_send: Callable[[], bool]) -> Delivery:
         """Return the delivery of a release that was committed."""
         return Delivery(
-            request_id=work.request_id,
-            operation=work.planned,
+            request_id=request.request_id,
+            operation=request.require_operation(),
             may_send=may_send,
-            known=work.known,
-            in_doubt=work.in_doubt,
-            refused=work.forbidden_count,
-            claimed=self.unsaved.claimed() if work.in_doubt else frozenset(),
+            known=request.known,
+            in_doubt=request.in_doubt,
+            refused=request.forbidden_count,
+            claimed=self.uncommitted.claimed_ids() if request.in_doubt else frozenset(),
         )
 
     # Settling
 
-    def settle(self, work: PendingRequest, outcome: Outcome, now: float, now_ms: int) -> FollowUp:
+    def settle(
+        self, request: PendingRequest, outcome: Outcome, now: float, now_ms: int
+    ) -> FollowUp:
         """Take over how a delivery ended; return what follows."""
         self.under_way -= 1
-        work.sending = False
+        request.sending = False
         match outcome:
             case Delivered():
-                self._settlement.deliver(work, outcome, now_ms)
+                self._settlement.deliver(request, outcome, now_ms)
             case Skipped():
-                self._users.store(work, outcome.end_user, now_ms)
-                if work.in_doubt and work.effect is EffectClass.UNOBSERVABLE:
+                self._end_users.store(request, outcome.end_user, now_ms)
+                if request.in_doubt and request.effect is EffectClass.UNOBSERVABLE:
                     detail = f"sent perhaps, before it was found out: {outcome.reason}"
-                    self._settlement.park(work, Parked(reason="ambiguous", detail=detail), now_ms)
+                    self._settlement.park(
+                        request, Parked(reason="ambiguous", detail=detail), now_ms
+                    )
                 else:
-                    self._settlement.skip_all(work, outcome.reason, now_ms)
+                    self._settlement.skip_all(request, outcome.reason, now_ms)
             case Rejected():
-                if len(work.members) > 1 and all(m.operation for m in work.members):
-                    return self._requeue(work, work.split(), now)
-                self._settlement.reject_all(work, outcome, now_ms)
+                if len(request.events) > 1 and all(m.operation for m in request.events):
+                    return self._requeue(request, request.split(), now)
+                self._settlement.reject_all(request, outcome, now_ms)
             case Parked():
-                self._settlement.park(work, outcome, now_ms)
+                self._settlement.park(request, outcome, now_ms)
             case InDoubt():
-                return self._mark_in_doubt(work, outcome, now, now_ms)
+                return self._mark_in_doubt(request, outcome, now, now_ms)
             case Deferred():
-                work.forbidden_count += outcome.refused
-                if work.in_doubt:
-                    return self._keep_in_doubt(work, outcome.retry_at)
-                return self._requeue(work, [work], outcome.retry_at)
+                request.forbidden_count += outcome.refused
+                if request.in_doubt:
+                    return self._keep_in_doubt(request, outcome.retry_at)
+                return self._requeue(request, [request], outcome.retry_at)
             case _:
                 assert_never(outcome)
-        return self._close_intent(work)
+        return self._close_intent(request)
 
     def _mark_in_doubt(
-        self, work: PendingRequest, outcome: InDoubt, now: float, now_ms: int
+        self, request: PendingRequest, outcome: InDoubt, now: float, now_ms: int
     ) -> FollowUp:
         """Close the lane until a late effect can be excluded; decide at once for pages."""
-        if work.effect is EffectClass.UNOBSERVABLE:
-            if self._limits.resend_pages:
-                return self._keep_in_doubt(work, now)
+        if request.effect is EffectClass.UNOBSERVABLE:
+            if self._config.resend_pages:
+                return self._keep_in_doubt(request, now)
             parked = Parked(reason="ambiguous", detail=outcome.detail, attempts=outcome.attempts)
-            self._settlement.park(work, parked, now_ms)
-            return self._close_intent(work)
-        self._users.invalidate(work.operation)
-        if not work.in_doubt:
-            work.in_doubt_since = now
-        return self._keep_in_doubt(work, outcome.sent_at + self._limits.quiet_s)
+            self._settlement.park(request, parked, now_ms)
+            return self._close_intent(request)
+        self._end_users.invalidate(request.operation)
+        if not request.in_doubt:
+            request.in_doubt_since = now
+        return self._keep_in_doubt(request, outcome.sent_at + self._config.quiet_s)
 
-    def _keep_in_doubt(self, work: PendingRequest, until: float) -> FollowUp:
-        work.in_doubt = True
-        work.not_before = until
-        self.in_doubt.add(work)
-        return FollowUp(later=[(until, work)])
+    def _keep_in_doubt(self, request: PendingRequest, until: float) -> FollowUp:
+        request.in_doubt = True
+        request.not_before = until
+        self.in_doubt.add(request)
+        return FollowUp(timers=[(until, request)])
 
-    def _requeue(self, work: PendingRequest, works: list[PendingRequest], when: float) -> FollowUp:
+    def _requeue(
+        self, request: PendingRequest, requests: list[PendingRequest], when: float
+    ) -> FollowUp:
         """Disarm what was not executed: back into its lane, where it may merge again."""
-        lane = work.lane
+        lane = request.lane
         lane.current = None
-        self.in_doubt.discard(work)
-        self.unsaved.put(intent_key(lane.key), None)
-        for member in work.members:
-            self._open[member.event_id] = None
-        lane.put_back(works)
-        work = lane.waiting[0]
-        work.not_before = when
-        return FollowUp(ready=self._ready(lane), later=[(when, work)])
+        self.in_doubt.discard(request)
+        self.uncommitted.put(intent_key(lane.key), None)
+        for event in request.events:
+            self._open_events[event.event_id] = None
+        lane.requeue(requests)
+        request = lane.waiting[0]
+        request.not_before = when
+        return FollowUp(ready=self._ready(lane), timers=[(when, request)])
 
-    def _close_intent(self, work: PendingRequest) -> FollowUp:
-        lane = work.lane
+    def _close_intent(self, request: PendingRequest) -> FollowUp:
+        lane = request.lane
         lane.current = None
-        self.in_doubt.discard(work)
-        self.unsaved.put(intent_key(lane.key), None)
-        self._forget(lane)
+        self.in_doubt.discard(request)
+        self.uncommitted.put(intent_key(lane.key), None)
+        self._remove_if_empty(lane)
         return FollowUp(ready=self._ready(lane))
 
     # The transaction
 
-    def share(self) -> PartitionCheckpoint:
+    def checkpoint(self) -> PartitionCheckpoint:
         """Return this partition's part of the next transaction."""
-        return self.unsaved.share(self.offsets.commit_offset, self.assignment_epoch)
+        return self.uncommitted.checkpoint(self.offsets.commit_offset, self.assignment_epoch)
 
-    def committed(
-        self, share: PartitionCheckpoint, started_at: float, covered: int | None = None
+    def on_committed(
+        self, checkpoint: PartitionCheckpoint, started_at: float, covered: int | None = None
     ) -> Sequence[PendingRequest]:
         """Take the share as committed; return the works that may be sent.
 
         ``covered`` is where this partition's ledger ended at the least, if that is known.
         """
         self.fenced_at = started_at
-        self.committed_offset = share.offset
-        self.unsettled_bytes -= share.settled_bytes
-        self.unsaved.committed(share, covered)
-        return share.releases
+        self.committed_offset = checkpoint.offset
+        self.unsettled_bytes -= checkpoint.settled_bytes
+        self.uncommitted.on_committed(checkpoint, covered)
+        return checkpoint.releases
 
     def close(self) -> int:
         """Forget everything; return how many consumed events were not settled."""
         self.closed = True
         self.fenced_at = NOT_SCHEDULED
-        self.unsaved.state.close()
+        self.uncommitted.state.close()
         return self.unsettled
 
     # Small steps
@@ -434,26 +448,26 @@ class PartitionTask:
         if len(lane.waiting) > 1:
             self._promote_page_view(lane)
         if lane.current is not None:
-            work = lane.current
-            asleep = work.sending or not work.in_doubt or bool(work.expected)
+            request = lane.current
+            blocked = request.sending or not request.in_doubt or bool(request.expected)
         elif lane.waiting:
-            work = lane.waiting[0]
-            asleep = False
+            request = lane.waiting[0]
+            blocked = False
         else:
             return []
-        return [] if asleep or work.not_before > NOT_SCHEDULED else [lane]
+        return [] if blocked or request.not_before > NOT_SCHEDULED else [lane]
 
     def _promote_page_view(self, lane: Lane) -> None:
         """Let a page view go before what waits for the API, if that changes nothing of it."""
-        position = lane.passing()
+        position = lane.find_page_view()
         if position:
             page, earlier = lane.waiting[position], islice(lane.waiting, position)
-            if isinstance(page.operation, PageView) and self._users.unaffected_by(
-                page.operation, (work.operation for work in earlier)
+            if isinstance(page.operation, PageView) and self._end_users.unaffected_by(
+                page.operation, (request.operation for request in earlier)
             ):
-                lane.bring_forward(position)
+                lane.promote(position)
 
-    def _forget(self, lane: Lane) -> None:
+    def _remove_if_empty(self, lane: Lane) -> None:
         if lane.current is None and not lane.waiting:
-            lane.queued = None  # it names its lane: without this, both would be a cycle
+            lane.queued_request = None  # it names its lane: without this, both would be a cycle
             self._lanes.pop(lane.key, None)

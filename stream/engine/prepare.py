@@ -22,7 +22,7 @@ class Invalid:
     detail: str
 
 
-Verdict: TypeAlias = Deliver | Skip | Invalid
+PreparationResult: TypeAlias = Deliver | Skip | Invalid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class PreparedRecord:
 
     record: Record
     event_id: str
-    result: Verdict
+    result: PreparationResult
     message_id: str | None = None
     time_ms: int = 0
     replayed: bool = False
@@ -48,22 +48,20 @@ def prepare(record: Record, decoder: Decoder, rules: Rules) -> PreparedRecord:
         )
     replayed = replay_of(record) is not None
     event: Event | None = None
-    verdict: Verdict
+    result: PreparationResult
     try:
         event = decoder.decode(record.value)
         name = event_id(record, event)
-        verdict = transform(event, event_id=name, rules=rules)
+        result = transform(event, event_id=name, rules=rules)
     except RecordError as error:
-        verdict = Invalid(error.reason, error.detail)
+        result = Invalid(error.reason, error.detail)
         name = event_id(record, event)
-    if isinstance(verdict, Deliver):
-        verdict = Deliver(
-            operation=verdict.operation, lane=bounded(verdict.lane), notes=verdict.notes
-        )
+    if isinstance(result, Deliver):
+        result = Deliver(operation=result.operation, lane=bounded(result.lane), notes=result.notes)
     return PreparedRecord(
         record=record,
         event_id=name,
-        result=verdict,
+        result=result,
         message_id=event.message_id if event is not None else None,
         time_ms=event_time_ms(event, record, replayed=replayed),
         replayed=replayed,
@@ -88,7 +86,7 @@ def event_time_ms(event: Event | None, record: Record, *, replayed: bool) -> int
 REPLAY_HEADER = "x-replay"
 FORCE_HEADER = "x-replay-force"
 
-PLACE_LENGTH_MAX = 100
+POSITION_LENGTH_MAX = 100
 
 
 def event_id(record: Record, event: Event | None) -> str:
@@ -100,12 +98,12 @@ def event_id(record: Record, event: Event | None) -> str:
     """
     message_id = event.message_id if event is not None else None
     replay = replay_of(record)
-    place = "" if replay is not None else f"{record.offset}/"
+    position = "" if replay is not None else f"{record.offset}/"
     if message_id:
         name = message_id
     else:
         digest = hashlib.blake2b(record.value or b"", digest_size=8).hexdigest()
-        name = f"{record.partition.topic}/{record.partition.number}/{place}{digest}"
+        name = f"{record.partition.topic}/{record.partition.number}/{position}{digest}"
     if replay is not None:
         name = f"{name}#{replay}"
     if is_forced(record, event):
@@ -115,8 +113,8 @@ def event_id(record: Record, event: Event | None) -> str:
 
 def replay_of(record: Record) -> str | None:
     """Return the place of the dead letter that this record is a replay of, or None."""
-    place = _header(record, REPLAY_HEADER)
-    return place if place is None or len(place) <= PLACE_LENGTH_MAX else None
+    position = _header(record, REPLAY_HEADER)
+    return position if position is None or len(position) <= POSITION_LENGTH_MAX else None
 
 
 def is_forced(record: Record, event: Event | None) -> bool:

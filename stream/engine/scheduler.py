@@ -53,8 +53,8 @@ def classify(operation: Operation, known: EndUser | None) -> QueueClass:
 class QueueEntry(Generic[T]):
     """A place in a class; it is void once ``holder`` is None."""
 
-    turn: QueueClass
-    holder: T | None
+    queue_class: QueueClass
+    item: T | None
 
 
 @dataclass(slots=True)
@@ -62,59 +62,67 @@ class FairScheduler(Generic[T]):
     """Those who wait, by class, each with the number of its arrival."""
 
     _heaps: dict[QueueClass, list[tuple[int, int, QueueEntry[T]]]] = field(
-        default_factory=lambda: {turn: [] for turn in QueueClass}
+        default_factory=lambda: {queue_class: [] for queue_class in QueueClass}
     )
-    _order: "count[int]" = field(default_factory=count)
-    _lead: int = 0
+    _sequence: "count[int]" = field(default_factory=count)
+    _update_lead: int = 0
     """How many requests changes were given more than look-ups while both waited."""
 
-    def add(self, turn: QueueClass, arrival: int, holder: T) -> QueueEntry[T]:
+    def add(self, queue_class: QueueClass, arrival: int, item: T) -> QueueEntry[T]:
         """Let somebody wait; void the place to let them wait no more."""
-        place = QueueEntry(turn, holder)
-        heapq.heappush(self._heaps[turn], (arrival, next(self._order), place))
-        return place
+        entry = QueueEntry(queue_class, item)
+        heapq.heappush(self._heaps[queue_class], (arrival, next(self._sequence), entry))
+        return entry
 
     def next(self, *, api: bool, pixel: bool) -> QueueClass | None:
         """Return the class whose turn it is, among those that may be released."""
-        if pixel and self._first(QueueClass.PIXEL_ONLY) is not None:
+        if pixel and self._oldest_arrival(QueueClass.PIXEL_ONLY) is not None:
             return QueueClass.PIXEL_ONLY
         if not api:
             return None
-        lookup = self._older(
+        lookup = self._older_class(
             QueueClass.API_LOOKUP, QueueClass.LOOKUP_THEN_PIXEL if pixel else QueueClass.API_LOOKUP
         )
-        if self._first(QueueClass.API_UPDATE) is None:
+        if self._oldest_arrival(QueueClass.API_UPDATE) is None:
             return lookup
-        return QueueClass.API_UPDATE if lookup is None or self._lead <= 0 else lookup
+        return QueueClass.API_UPDATE if lookup is None or self._update_lead <= 0 else lookup
 
-    def pop(self, turn: QueueClass) -> T:
+    def pop(self, queue_class: QueueClass) -> T:
         """Return who has waited longest in a class that ``next`` named, and void the place."""
-        place = heapq.heappop(self._heaps[turn])[2]
-        holder, place.holder = place.holder, None
-        assert holder is not None  # noqa: S101  void places are dropped by ``next``
-        return holder
+        entry = heapq.heappop(self._heaps[queue_class])[2]
+        item, entry.item = entry.item, None
+        assert item is not None  # noqa: S101  void places are dropped by ``next``
+        return item
 
-    def consume(self, turn: QueueClass, requests: int) -> None:
+    def consume(self, queue_class: QueueClass, requests: int) -> None:
         """Note what a release costs. A lead counts only while the other side waits."""
-        if turn is QueueClass.PIXEL_ONLY:
+        if queue_class is QueueClass.PIXEL_ONLY:
             return
-        if turn is QueueClass.API_UPDATE:
-            looking = self._older(*NEEDS_LOOKUP)
-            self._lead = self._lead + requests if looking else min(self._lead + requests, 0)
+        if queue_class is QueueClass.API_UPDATE:
+            lookups_wait = self._older_class(*NEEDS_LOOKUP)
+            self._update_lead = (
+                self._update_lead + requests
+                if lookups_wait
+                else min(self._update_lead + requests, 0)
+            )
         else:
-            changing = self._first(QueueClass.API_UPDATE) is not None
-            self._lead = self._lead - requests if changing else max(self._lead - requests, 0)
+            updates_wait = self._oldest_arrival(QueueClass.API_UPDATE) is not None
+            self._update_lead = (
+                self._update_lead - requests
+                if updates_wait
+                else max(self._update_lead - requests, 0)
+            )
 
-    def _older(self, one: QueueClass, other: QueueClass) -> QueueClass | None:
-        first, second = self._first(one), self._first(other)
+    def _older_class(self, one: QueueClass, other: QueueClass) -> QueueClass | None:
+        first, second = self._oldest_arrival(one), self._oldest_arrival(other)
         if first is None:
             return None if second is None else other
         return one if second is None or first <= second else other
 
-    def _first(self, turn: QueueClass) -> int | None:
+    def _oldest_arrival(self, queue_class: QueueClass) -> int | None:
         """Return the arrival of the oldest in a class; places that are void are dropped."""
-        heap = self._heaps[turn]
-        while heap and heap[0][2].holder is None:
+        heap = self._heaps[queue_class]
+        while heap and heap[0][2].item is None:
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
@@ -127,11 +135,11 @@ class Timers(Generic[T]):
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, T]] = []
-        self._order = count()
+        self._sequence = count()
 
     def add(self, when: float, item: T) -> None:
         """Let the item be due at ``when``."""
-        heapq.heappush(self._heap, (when, next(self._order), item))
+        heapq.heappush(self._heap, (when, next(self._sequence), item))
 
     def pop(self, now: float) -> Iterator[T]:
         """Yield what is due, soonest first."""

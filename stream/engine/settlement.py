@@ -18,7 +18,7 @@ from stream.engine.prepare import replay_of
 from stream.engine.scheduler import EngineConfig
 from stream.state.ledger import EVENT, EventEntry, EventOutcome, encode
 
-Settled: TypeAlias = Callable[[PendingEvent, str, str], None]
+OnSettled: TypeAlias = Callable[[PendingEvent, str, str], None]
 """Told of an event that settles: its outcome and the reason."""
 
 
@@ -32,47 +32,47 @@ class Settlement:
     def __init__(
         self,
         *,
-        unsaved: UncommittedChanges,
+        uncommitted: UncommittedChanges,
         offsets: OffsetTracker,
-        brake: DeadLetterLimit,
-        users: EndUserCache,
-        limits: EngineConfig,
-        under_way: dict[str, PendingRequest | None],
-        twins: dict[str, list[PendingEvent]],
-        settled: Settled | None,
+        dead_letter_limit: DeadLetterLimit,
+        end_users: EndUserCache,
+        config: EngineConfig,
+        open_events: dict[str, PendingRequest | None],
+        duplicates: dict[str, list[PendingEvent]],
+        on_settled: OnSettled | None,
     ) -> None:
-        self._unsaved = unsaved
+        self._uncommitted = uncommitted
         self._offsets = offsets
-        self._brake = brake
-        self._users = users
-        self._limits = limits
-        self._open = under_way
-        self._twins = twins
-        self._settled = settled
+        self._dead_letter_limit = dead_letter_limit
+        self._end_users = end_users
+        self._config = config
+        self._open_events = open_events
+        self._duplicates = duplicates
+        self._on_settled = on_settled
 
-    def deliver(self, work: PendingRequest, outcome: Delivered, now_ms: int) -> None:
+    def deliver(self, request: PendingRequest, outcome: Delivered, now_ms: int) -> None:
         """Settle what was done at Wootric, and remember what it holds now."""
-        if isinstance(work.operation, DeleteEndUser):
-            self._users.invalidate(work.operation, work.members)
+        if isinstance(request.operation, DeleteEndUser):
+            self._end_users.invalidate(request.operation, request.events)
         else:
-            self._users.store(work, outcome.end_user, now_ms)
-        for member in work.members:
-            self._brake.note(refused=False)
+            self._end_users.store(request, outcome.end_user, now_ms)
+        for event in request.events:
+            self._dead_letter_limit.record(rejected=False)
             self._receipt(
-                member,
+                event,
                 EventOutcome.DELIVERED,
                 now_ms,
-                request_id=work.request_id,
+                request_id=request.request_id,
                 remote_id=outcome.remote_id,
                 status=outcome.status,
                 attempts=outcome.attempts,
             )
-            self.done(member, "delivered", "")
+            self.settle(event, "delivered", "")
 
-    def skip_all(self, work: PendingRequest, reason: str, now_ms: int) -> None:
+    def skip_all(self, request: PendingRequest, reason: str, now_ms: int) -> None:
         """Settle all events of a work without an effect."""
-        for member in work.members:
-            self.skip(member, reason, now_ms)
+        for event in request.events:
+            self.skip(event, reason, now_ms)
 
     def skip(self, event: PendingEvent, reason: str, now_ms: int) -> None:
         """Settle without an effect, for a reason that depends on what Wootric held then.
@@ -81,66 +81,66 @@ class Settlement:
         """
         self._receipt(event, EventOutcome.SKIPPED, now_ms, reason=reason)
         if reason == UNCHANGED and event.operation is not None:
-            self._users.touch(event.operation, event)
-        self._brake.note(refused=False)
-        self.done(event, "skipped", reason)
+            self._end_users.touch(event.operation, event)
+        self._dead_letter_limit.record(rejected=False)
+        self.settle(event, "skipped", reason)
 
-    def reject_all(self, work: PendingRequest, outcome: Rejected, now_ms: int) -> None:
+    def reject_all(self, request: PendingRequest, outcome: Rejected, now_ms: int) -> None:
         """Make a dead letter of each event of a work that Wootric refused."""
-        self._users.invalidate(work.operation)
-        for member in work.members:
-            self.reject(member, outcome, now_ms, work)
+        self._end_users.invalidate(request.operation)
+        for event in request.events:
+            self.reject(event, outcome, now_ms, request)
 
     def reject(
         self,
         event: PendingEvent,
         outcome: Rejected,
         now_ms: int,
-        work: PendingRequest | None = None,
+        request: PendingRequest | None = None,
     ) -> None:
         """Make a dead letter of an event; without a work it was never sent."""
-        self._brake.note(refused=True)
-        self._unsaved.dead_letters.append(self._letter(event, outcome, now_ms))
+        self._dead_letter_limit.record(rejected=True)
+        self._uncommitted.dead_letters.append(self._dead_letter(event, outcome, now_ms))
         self._receipt(
             event,
             EventOutcome.REJECTED,
             now_ms,
             reason=outcome.reason,
-            request_id=work.request_id if work else None,
+            request_id=request.request_id if request else None,
             status=outcome.status,
             attempts=outcome.attempts,
         )
-        self.done(event, "rejected", outcome.reason)
+        self.settle(event, "rejected", outcome.reason)
 
-    def park(self, work: PendingRequest, outcome: Parked, now_ms: int) -> None:
+    def park(self, request: PendingRequest, outcome: Parked, now_ms: int) -> None:
         """Park the events of a work whose effect is in doubt and cannot be looked for."""
-        if work.effect is not EffectClass.UNOBSERVABLE:
-            self._users.invalidate(work.operation)
-        for member in work.members:
-            self._unsaved.parked.append(self._letter(member, outcome, now_ms))
+        if request.effect is not EffectClass.UNOBSERVABLE:
+            self._end_users.invalidate(request.operation)
+        for event in request.events:
+            self._uncommitted.parked.append(self._dead_letter(event, outcome, now_ms))
             self._receipt(
-                member,
+                event,
                 EventOutcome.PARKED,
                 now_ms,
                 reason=outcome.reason,
-                request_id=work.request_id,
+                request_id=request.request_id,
                 attempts=outcome.attempts,
             )
-            self.done(member, "parked", outcome.reason)
+            self.settle(event, "parked", outcome.reason)
 
-    def done(self, event: PendingEvent, outcome: str, reason: str) -> None:
+    def settle(self, event: PendingEvent, outcome: str, reason: str) -> None:
         """Settle an event, and what came in the meantime with the same id."""
-        self._open.pop(event.event_id, None)
+        self._open_events.pop(event.event_id, None)
         if self._offsets.settle(event.record.offset):
             self._count(event, outcome, reason)
-        for twin in self._twins.pop(event.event_id, ()):
-            self._offsets.settle(twin.record.offset)
-            self._count(twin, "duplicate", "message_id")
+        for duplicate in self._duplicates.pop(event.event_id, ()):
+            self._offsets.settle(duplicate.record.offset)
+            self._count(duplicate, "duplicate", "message_id")
 
     def _count(self, event: PendingEvent, outcome: str, reason: str) -> None:
-        self._unsaved.count(outcome, reason, event.record.size)
-        if self._settled is not None:
-            self._settled(event, outcome, reason)
+        self._uncommitted.count(outcome, reason, event.record.size)
+        if self._on_settled is not None:
+            self._on_settled(event, outcome, reason)
 
     def _receipt(
         self,
@@ -164,9 +164,11 @@ class Settlement:
             status=status,
             attempts=attempts,
         )
-        self._unsaved.put(EVENT + event.event_id, encode(entry), remote_id)
+        self._uncommitted.put(EVENT + event.event_id, encode(entry), remote_id)
 
-    def _letter(self, event: PendingEvent, outcome: Rejected | Parked, now_ms: int) -> DeadLetter:
+    def _dead_letter(
+        self, event: PendingEvent, outcome: Rejected | Parked, now_ms: int
+    ) -> DeadLetter:
         return DeadLetter(
             key=event.record.key,
             value=event.record.value,
@@ -178,7 +180,7 @@ class Settlement:
             http_status=outcome.status if isinstance(outcome, Rejected) else None,
             attempts=outcome.attempts,
             failed_at_ms=now_ms,
-            app_version=self._limits.app_version,
+            app_version=self._config.app_version,
             replay=replay_of(event.record),
             trace=trace_headers(event.record.headers),
-        ).fitting(self._limits.letter_bytes_max)
+        ).fitting(self._config.letter_bytes_max)

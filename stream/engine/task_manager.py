@@ -13,24 +13,24 @@ from types import MappingProxyType
 from sink.wootric.delivery import Outcome
 from stream.engine.checkpoint import Checkpoint, PartitionCheckpoint
 from stream.engine.lanes import Lane, PendingRequest
-from stream.engine.partition_task import PartitionTask, Settled
+from stream.engine.partition_task import OnSettled, PartitionTask
 from stream.engine.prepare import PreparedRecord
 from stream.engine.scheduler import EngineConfig, FairScheduler, QueueClass, ReleaseBudget, Timers
 from stream.record import Partition
 from stream.state.store import StateStore
 
-RELEASES_PER_TURN_MAX = 2_000
+RELEASES_PER_TICK_MAX = 2_000
 """Bounds how long one turn of the loop may take."""
-NOWHERE: Mapping[Partition, int] = MappingProxyType({})
+NO_LEDGER_ENDS: Mapping[Partition, int] = MappingProxyType({})
 
 
 class TaskManager:
     """What is under way in all owned partitions."""
 
-    def __init__(self, limits: EngineConfig, *, settled: Settled | None = None) -> None:
+    def __init__(self, config: EngineConfig, *, on_settled: OnSettled | None = None) -> None:
         """``settled`` is told of each event that settles: which one, how, and why."""
-        self._limits = limits
-        self._settled = settled
+        self._config = config
+        self._on_settled = on_settled
         self._partitions: dict[Partition, PartitionTask] = {}
         self._scheduler: FairScheduler[tuple[PartitionTask, Lane]] = FairScheduler()
         self._timers: Timers[tuple[PartitionTask, PendingRequest]] = Timers()
@@ -63,32 +63,38 @@ class TaskManager:
         return sum(len(partition.in_doubt) for partition in self._partitions.values())
 
     def open(
-        self, partition: Partition, state: StateStore, next_offset: int, now: float, *, opening: int
+        self,
+        partition: Partition,
+        state: StateStore,
+        next_offset: int,
+        now: float,
+        *,
+        assignment_epoch: int,
     ) -> None:
         """Begin with a partition whose ledger was restored up to its barrier.
 
         ``opening`` is the number of its assignment: what is said of an earlier one does not
         count for this one.
         """
-        flow = PartitionTask(
+        task = PartitionTask(
             partition,
             state,
             next_offset,
-            self._limits,
-            assignment_epoch=opening,
-            settled=self._settled,
+            self._config,
+            assignment_epoch=assignment_epoch,
+            on_settled=self._on_settled,
         )
-        self._partitions[partition] = flow
-        for when, work in flow.restore(now):
-            self._timers.add(when, (flow, work))
+        self._partitions[partition] = task
+        for when, request in task.restore(now):
+            self._timers.add(when, (task, request))
 
     def close(self, partition: Partition) -> int:
         """Forget a partition that is no longer ours.
 
         Returns how many consumed events are relinquished to its next owner.
         """
-        flow = self._partitions.pop(partition, None)
-        return 0 if flow is None else flow.close()
+        task = self._partitions.pop(partition, None)
+        return 0 if task is None else task.close()
 
     def stop_releasing(self, partitions: Iterable[Partition]) -> None:
         """Release nothing more of these partitions; what is under way may finish."""
@@ -96,54 +102,56 @@ class TaskManager:
             if partition in self._partitions:
                 self._partitions[partition].releasing = False
 
-    def admit(self, judged: Sequence[PreparedRecord], now_ms: int) -> list[PreparedRecord]:
+    def admit(self, prepared: Sequence[PreparedRecord], now_ms: int) -> list[PreparedRecord]:
         """Take over events in the order of their offsets; return those that were new.
 
         After a pause records may come again that were on their way when it began.
         """
         admitted: list[PreparedRecord] = []
-        for event in judged:
-            flow = self._partitions.get(event.record.partition)
-            if flow is not None and event.record.offset >= flow.offsets.next_offset:
+        for event in prepared:
+            task = self._partitions.get(event.record.partition)
+            if task is not None and event.record.offset >= task.offsets.next_offset:
                 admitted.append(event)
                 self._arrivals += 1
-                self._queue(flow, flow.admit(event, now_ms, arrival=self._arrivals))
+                self._queue(task, task.admit(event, now_ms, arrival=self._arrivals))
         return admitted
 
-    def reached(self, partition: Partition, offset: int) -> None:
+    def on_partition_end(self, partition: Partition, offset: int) -> None:
         """Note that everything before ``offset`` was read, control records included."""
-        flow = self._partitions.get(partition)
-        if flow is not None:
-            self._queue(flow, flow.on_partition_end(offset))
+        task = self._partitions.get(partition)
+        if task is not None:
+            self._queue(task, task.on_partition_end(offset))
 
-    def due(self, now: float) -> float | None:
+    def run_timers(self, now: float) -> float | None:
         """Wake what has waited long enough; return when the next one is due, or None."""
-        for flow, work in self._timers.pop(now):
-            if not flow.closed:
-                self._queue(flow, flow.on_timer(work))
+        for task, request in self._timers.pop(now):
+            if not task.closed:
+                self._queue(task, task.on_timer(request))
         return self._timers.next()
 
-    def checkpoint(self, now_ms: int, capacity: ReleaseBudget) -> Checkpoint:
+    def checkpoint(self, now_ms: int, budget: ReleaseBudget) -> Checkpoint:
         """Release what there is room for, and return what the next transaction commits."""
-        self._release(capacity, now_ms)
+        self._release(budget, now_ms)
         self._sequence += 1
         return Checkpoint(
             sequence=self._sequence,
-            shares={partition: flow.share() for partition, flow in self._partitions.items()},
+            partitions={
+                partition: task.checkpoint() for partition, task in self._partitions.items()
+            },
         )
 
-    def has_news(self, capacity: ReleaseBudget) -> bool:
+    def has_changes(self, budget: ReleaseBudget) -> bool:
         """Whether a checkpoint now would say more than the last one."""
-        api = capacity.api > 0 and capacity.requests >= 1
-        if self._scheduler.next(api=api, pixel=capacity.pages > 0) is not None:
+        api = budget.api > 0 and budget.requests >= 1
+        if self._scheduler.next(api=api, pixel=budget.pages > 0) is not None:
             return True
-        return any(flow.has_news() for flow in self._partitions.values())
+        return any(task.has_changes() for task in self._partitions.values())
 
-    def committed(
+    def on_committed(
         self,
         checkpoint: Checkpoint,
         started_at: float,
-        ledger_ends: Mapping[Partition, int] = NOWHERE,
+        ledger_ends: Mapping[Partition, int] = NO_LEDGER_ENDS,
     ) -> list[PendingRequest]:
         """Take a checkpoint as committed; return what may be sent from now on.
 
@@ -151,71 +159,71 @@ class TaskManager:
         ``ledger_ends`` says where the ledgers ended then, at the least.
         """
         sendable: list[PendingRequest] = []
-        for partition, share in self.held(checkpoint).items():
-            flow = self._partitions[partition]
-            sendable += flow.committed(share, started_at, ledger_ends.get(partition))
+        for partition, part in self.still_owned(checkpoint).items():
+            task = self._partitions[partition]
+            sendable += task.on_committed(part, started_at, ledger_ends.get(partition))
         return sendable
 
-    def held(self, checkpoint: Checkpoint) -> dict[Partition, PartitionCheckpoint]:
+    def still_owned(self, checkpoint: Checkpoint) -> dict[Partition, PartitionCheckpoint]:
         """Return the shares of the partitions that are still open as they were then."""
         return {
-            partition: share
-            for partition, share in checkpoint.shares.items()
+            partition: part
+            for partition, part in checkpoint.partitions.items()
             if partition in self._partitions
-            and self._partitions[partition].assignment_epoch == share.assignment_epoch
+            and self._partitions[partition].assignment_epoch == part.assignment_epoch
         }
 
-    def may_send(self, work: PendingRequest, now: float) -> bool:
+    def may_send(self, request: PendingRequest, now: float) -> bool:
         """Whether bytes of this work may leave now: still ours, and within the lease."""
-        flow = self._partitions.get(work.lane.partition)
+        task = self._partitions.get(request.lane.partition)
         return (
-            flow is not None
-            and flow.has_in_flight(work)
-            and now < flow.fenced_at + self._limits.lease_s
+            task is not None
+            and task.has_in_flight(request)
+            and now < task.fenced_at + self._config.lease_s
         )
 
-    def settle(self, work: PendingRequest, outcome: Outcome, now: float, now_ms: int) -> None:
+    def settle(self, request: PendingRequest, outcome: Outcome, now: float, now_ms: int) -> None:
         """Take over how a delivery ended."""
-        flow = self._partitions.get(work.lane.partition)
-        if flow is None or not flow.has_in_flight(work):
+        task = self._partitions.get(request.lane.partition)
+        if task is None or not task.has_in_flight(request):
             return
-        step = flow.settle(work, outcome, now, now_ms)
-        self._queue(flow, step.ready)
-        for when, waiting in step.later:
-            self._timers.add(when, (flow, waiting))
+        follow_up = task.settle(request, outcome, now, now_ms)
+        self._queue(task, follow_up.ready)
+        for when, waiting in follow_up.timers:
+            self._timers.add(when, (task, waiting))
 
-    def _queue(self, flow: PartitionTask, lanes: Iterable[Lane]) -> None:
+    def _queue(self, task: PartitionTask, lanes: Iterable[Lane]) -> None:
         """Let lanes wait for their turn; one whose next work is another than before, anew."""
         for lane in lanes:
-            work = lane.head
-            turn = flow.queue_class(lane)
-            place = lane.place
-            if place is not None and place.holder is not None:
-                if lane.queued is work and place.turn is turn:
+            request = lane.head
+            queue_class = task.queue_class(lane)
+            entry = lane.queue_entry
+            if entry is not None and entry.item is not None:
+                if lane.queued_request is request and entry.queue_class is queue_class:
                     continue
-                place.holder = None
-            lane.queued = work
-            lane.place = self._scheduler.add(turn, work.arrival, (flow, lane))
+                entry.item = None
+            lane.queued_request = request
+            lane.queue_entry = self._scheduler.add(queue_class, request.arrival, (task, lane))
 
-    def _release(self, room: ReleaseBudget, now_ms: int) -> None:
+    def _release(self, budget: ReleaseBudget, now_ms: int) -> None:
         """Release the first of each ready lane, in turn, as long as there is room."""
-        api, pages, requests = room.api, room.pages, room.requests
-        for _ in range(RELEASES_PER_TURN_MAX):
-            turn = self._scheduler.next(api=api > 0 and requests >= 1, pixel=pages > 0)
-            if turn is None:
+        api, pages, requests = budget.api, budget.pages, budget.requests
+        for _ in range(RELEASES_PER_TICK_MAX):
+            queue_class = self._scheduler.next(api=api > 0 and requests >= 1, pixel=pages > 0)
+            if queue_class is None:
                 return
-            flow, lane = self._scheduler.pop(turn)
-            if flow.closed:
+            task, lane = self._scheduler.pop(queue_class)
+            if task.closed:
                 continue
-            work, lanes = flow.release(lane, turn, now_ms)
-            if work is not None:
-                self._scheduler.consume(turn, work.requests)
-                requests -= work.requests
-                if turn in (QueueClass.PIXEL_ONLY, QueueClass.LOOKUP_THEN_PIXEL):
+            request, lanes = task.release(lane, queue_class, now_ms)
+            if request is not None:
+                self._scheduler.consume(queue_class, request.api_requests)
+                requests -= request.api_requests
+                if queue_class in (QueueClass.PIXEL_ONLY, QueueClass.LOOKUP_THEN_PIXEL):
                     pages -= 1
                 else:
                     api -= 1
-            self._queue(flow, lanes)
+            self._queue(task, lanes)
 
 
 class HaltReason(StrEnum):

@@ -181,7 +181,7 @@ def plain_producer(config: KafkaConfig) -> dict[str, Any]:
 
 
 def acknowledged_producer(
-    config: KafkaConfig, *, record_bytes_max: int, ack_s: float
+    config: KafkaConfig, *, record_bytes_max: int, ack_timeout_s: float
 ) -> dict[str, Any]:
     """Return the settings of the bridge's producer: what is not acknowledged in time is given
     up, so that nothing piles up, and what is back is found at once.
@@ -193,13 +193,13 @@ def acknowledged_producer(
         "client.id": f"{config.instance_id}-bridge",
         "message.max.bytes": record_bytes_max,
         "batch.size": BATCH_BYTES_MAX,
-        "message.timeout.ms": round(ack_s * 1000),
+        "message.timeout.ms": round(ack_timeout_s * 1000),
         "linger.ms": 2,
         "reconnect.backoff.max.ms": 1000,
     }
 
 
-def rekey_producer(config: KafkaConfig, *, record_bytes_max: int) -> dict[str, Any]:
+def repartition_producer(config: KafkaConfig, *, record_bytes_max: int) -> dict[str, Any]:
     """Return the settings of the transactional producer between two topics.
 
     ``record_bytes_max`` is the target's: a batch of many records must not be larger.
@@ -216,7 +216,7 @@ def rekey_producer(config: KafkaConfig, *, record_bytes_max: int) -> dict[str, A
 
 log = structlog.get_logger()
 
-LOOK_EVERY_S = 5.0
+CHECK_EVERY_S = 5.0
 
 
 class CredentialRefresher:
@@ -229,14 +229,14 @@ class CredentialRefresher:
     def __init__(self, config: KafkaConfig) -> None:
         self._config = config
         self._known = config.login()
-        self._look_at = time.monotonic() + LOOK_EVERY_S
+        self._next_check_at = time.monotonic() + CHECK_EVERY_S
 
-    def renew(self, clients: Iterable[Any]) -> None:
+    def refresh(self, clients: Iterable[Any]) -> None:
         """Look whether they have changed, if some seconds went by since the last look."""
         now = time.monotonic()
-        if now < self._look_at:
+        if now < self._next_check_at:
             return
-        self._look_at = now + LOOK_EVERY_S
+        self._next_check_at = now + CHECK_EVERY_S
         login = self._config.login()
         if login is None or login == self._known:
             return

@@ -43,7 +43,7 @@ from stream.kafka.protocol import (
 )
 from stream.kafka.restore import ChangelogRestorer
 from stream.kafka.transactions import (
-    CommitOutcomeUnknown,
+    CommitOutcomeUnknownError,
     LedgerEndOffsets,
     StaleGenerationError,
     Transactions,
@@ -58,10 +58,10 @@ IN_TRANSIT_MAX = 500
 """What may wait for the event loop: more would only keep it from sending."""
 POLL_IDLE_S = 0.05
 COMMAND_WAIT_S = 0.005
-FULL_WAIT_S = 0.005
-JOIN_ANEW_S_MIN = 30.0
+BUFFER_FULL_WAIT_S = 0.005
+REJOIN_S_MIN = 30.0
 """A worker that is refused twice within this time has a double, and ends instead."""
-FULL_S_MAX = 1.0
+BUFFER_FULL_S_MAX = 1.0
 """How long nothing is polled while there is no room, before the partitions are paused:
 a pause throws away what was fetched ahead."""
 RESOLVE_EVERY_S = 0.5
@@ -88,37 +88,43 @@ class ConsumerThread(threading.Thread):
         config: KafkaConfig,
         *,
         epoch: int,
-        tell: Callable[[ConsumerEvent], None],
-        keeper: StateStoreProvider | None = None,
+        on_event: Callable[[ConsumerEvent], None],
+        state_store_provider: StateStoreProvider | None = None,
     ) -> None:
         """``keeper`` opens what holds a partition's fold; memory, if there is none."""
         super().__init__(name="kafka-member", daemon=True)
         self.fetch_budget = CHUNK_RECORDS_MAX
-        self.taken = 0
-        self.busy = False
+        self.accepted = 0
+        self.has_work = False
         self.polled_at = time.monotonic()
         self._config = config
-        self._tell = tell
+        self._emit = on_event
         self._commands: queue.SimpleQueue[ConsumerCommand] = queue.SimpleQueue()
         self._consumer = self._new_consumer()
         self._fetch_control = FetchControl(self._consumer)
-        self._watch = MetadataPoller(config, tell=tell, trims=keeper is not None)
-        self._ends = ends = LedgerEndOffsets()
-        self._group = Group(config)
-        self._login = CredentialRefresher(config)
-        self._restorer = ChangelogRestorer(
-            config, group=self._group, ends=ends, tell=tell, keeper=keeper
+        self._metadata_poller = MetadataPoller(
+            config, on_event=on_event, watch_ledger_start=state_store_provider is not None
         )
-        self._transactions = Transactions(config, epoch=epoch, ends=ends)
-        self._metadata: Any = None
+        self._ledger_ends = ledger_ends = LedgerEndOffsets()
+        self._group = Group(config)
+        self._credentials = CredentialRefresher(config)
+        self._restorer = ChangelogRestorer(
+            config,
+            group=self._group,
+            ends=ledger_ends,
+            on_event=on_event,
+            state_store_provider=state_store_provider,
+        )
+        self._transactions = Transactions(config, epoch=epoch, ends=ledger_ends)
+        self._group_metadata: Any = None
         self._owned: dict[Partition, int] = {}
         self._assignments = 0
-        self._moved = 0
+        self._rebalances = 0
         self._revoking = False
         self._leaving = False
-        self._refused_at = -math.inf
+        self._rejoined_at = -math.inf
         self._full_since: float | None = None
-        self._handed = 0
+        self._handed_over = 0
         self._unresolved: tuple[Checkpoint, float] | None = None
         self._resolve_at = 0.0
 
@@ -139,39 +145,39 @@ class ConsumerThread(threading.Thread):
         try:
             self._join()
             while not self._leaving:
-                self._turn()
+                self._run_once()
         except KafkaException as error:
-            self._tell(
+            self._emit(
                 Failed(KafkaUnavailableError(f"Kafka failed beyond repair: {error.args[0].str()}"))
             )
         except Exception as error:  # noqa: BLE001  the thread's entry point: nothing may vanish
-            self._tell(Failed(error))
+            self._emit(Failed(error))
         finally:
             self._close()
 
-    def _turn(self) -> None:
+    def _run_once(self) -> None:
         try:
             polled = self._poll()
-        except FatalGroupError as refused:
+        except FatalGroupError as error:
             if not self._leaving:
-                self._rejoin(str(refused))
+                self._rejoin(str(error))
             return
         self._resolve()
-        self._watch.ask(self._owned)
-        self._login.renew(self._clients())
-        command = self._next_command(COMMAND_WAIT_S if self._expects and not polled else 0.0)
+        self._metadata_poller.poll(self._owned)
+        self._credentials.refresh(self._clients())
+        command = self._next_command(COMMAND_WAIT_S if self._expects_commit and not polled else 0.0)
         while command is not None and not self._leaving:
-            self._do(command)
+            self._execute(command)
             command = self._next_command(0.0)
 
     def _clients(self) -> list[Any]:
-        watch, group = self._watch.clients, self._group.clients
-        return [self._consumer, *watch, *group, *self._transactions.clients]
+        poller, group = self._metadata_poller.clients, self._group.clients
+        return [self._consumer, *poller, *group, *self._transactions.clients]
 
     @property
-    def _expects(self) -> bool:
+    def _expects_commit(self) -> bool:
         """Whether a commit may follow: of what is under way, or of what was just handed over."""
-        return self.busy or self._handed > self.taken
+        return self.has_work or self._handed_over > self.accepted
 
     def _next_command(self, wait_s: float) -> ConsumerCommand | None:
         try:
@@ -181,25 +187,25 @@ class ConsumerThread(threading.Thread):
 
     def _poll(self) -> bool:
         """Hand over the next chunk, as far as there is room; return whether there was one."""
-        moved = self._moved
-        in_transit = self._handed - self.taken
-        room = min(self.fetch_budget - in_transit, CHUNK_RECORDS_MAX, IN_TRANSIT_MAX - in_transit)
-        if room <= 0 and not self._pause_fetching():
+        rebalances = self._rebalances
+        in_transit = self._handed_over - self.accepted
+        budget = min(self.fetch_budget - in_transit, CHUNK_RECORDS_MAX, IN_TRANSIT_MAX - in_transit)
+        if budget <= 0 and not self._pause_fetching():
             return True
-        if room > 0:
+        if budget > 0:
             self._resume_fetching()
         # While a commit may follow at any moment it is the commands that are waited for.
-        expects = self._expects and not self._fetch_control.held
-        first = self._consumer.poll(0.0 if expects else POLL_IDLE_S)
+        expects_commit = self._expects_commit and not self._fetch_control.all_paused
+        first = self._consumer.poll(0.0 if expects_commit else POLL_IDLE_S)
         self.polled_at = time.monotonic()
         if first is not None:
             messages = [first]
-            if room > 1:
-                messages += self._consumer.consume(room - 1, 0)
+            if budget > 1:
+                messages += self._consumer.consume(budget - 1, 0)
             self._hand_over(messages)
-        if self._metadata is None and self._owned and moved == self._moved:
+        if self._group_metadata is None and self._owned and rebalances == self._rebalances:
             # Nothing was revoked or lost in this poll, so what it says fits our picture.
-            self._guard_callback()
+            self._capture_group_metadata()
         return first is not None
 
     def _pause_fetching(self) -> bool:
@@ -211,10 +217,10 @@ class ConsumerThread(threading.Thread):
         now = time.monotonic()
         if self._full_since is None:
             self._full_since = now
-        if not self._fetch_control.held and now - self._full_since < FULL_S_MAX:
-            command = self._next_command(FULL_WAIT_S)
+        if not self._fetch_control.all_paused and now - self._full_since < BUFFER_FULL_S_MAX:
+            command = self._next_command(BUFFER_FULL_WAIT_S)
             if command is not None:
-                self._do(command)
+                self._execute(command)
             return False
         self._fetch_control.pause_all()
         return True
@@ -224,17 +230,17 @@ class ConsumerThread(threading.Thread):
         self._fetch_control.release()
 
     def _hand_over(self, messages: list[Any]) -> None:
-        good = []
+        accepted_messages = []
         for message in messages:
             error = message.error()
             if error is None or error.code() == KafkaError._PARTITION_EOF:
                 if Partition(message.topic(), message.partition()) in self._fetch_control:
-                    good.append(message)
+                    accepted_messages.append(message)
             else:
                 self._on_client_error(error, message)
-        if good:
-            self._handed += len(good)
-            self._tell(Records(good))
+        if accepted_messages:
+            self._handed_over += len(accepted_messages)
+            self._emit(Records(accepted_messages))
 
     def _on_client_error(self, error: KafkaError, message: Any) -> None:
         """React to what the consumer reports beside records."""
@@ -242,7 +248,7 @@ class ConsumerThread(threading.Thread):
             partition = Partition(message.topic(), message.partition())
             if partition in self._fetch_control:
                 self._fetch_control.forget(partition)
-                self._tell(PartitionHalted(partition, HaltReason.OFFSET_OUT_OF_RANGE, OUT_OF_RANGE))
+                self._emit(PartitionHalted(partition, HaltReason.OFFSET_OUT_OF_RANGE, OUT_OF_RANGE))
         elif error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID) or error.fatal():
             raise FatalGroupError(error.str())
         elif not error.retriable() and error.code() != KafkaError._MAX_POLL_EXCEEDED:
@@ -261,7 +267,7 @@ class ConsumerThread(threading.Thread):
             on_lost=self._on_lost,
         )
 
-    def _rejoin(self, why: str) -> None:
+    def _rejoin(self, reason: str) -> None:
         """Join with another client; what was ours is lost until the group gives it again.
 
         A coordinator that fails between taking a static member in and telling it so refuses it
@@ -269,15 +275,15 @@ class ConsumerThread(threading.Thread):
         (confluent-kafka 2.16.1, measured).
         """
         now = time.monotonic()
-        if now - self._refused_at < JOIN_ANEW_S_MIN:
+        if now - self._rejoined_at < REJOIN_S_MIN:
             raise FencedError(
                 f"the group refuses us as {self._config.instance_id} again and again: its "
                 "coordinator fails, or another worker has the same KAFKA__INSTANCE_ID; every "
-                f"worker needs its own ({why})"
+                f"worker needs its own ({reason})"
             )
-        self._refused_at = now
-        log.warning("rejoining_group", error=why)
-        self._lose(list(self._owned))
+        self._rejoined_at = now
+        log.warning("rejoining_group", error=reason)
+        self._lose_partitions(list(self._owned))
         self._close_clients(self._consumer.close)
         self._consumer = self._new_consumer()
         self._fetch_control = FetchControl(self._consumer)
@@ -292,13 +298,13 @@ class ConsumerThread(threading.Thread):
 
     # Commands
 
-    def _do(self, command: ConsumerCommand) -> None:
+    def _execute(self, command: ConsumerCommand) -> None:
         match command:
             case Commit(checkpoint):
                 self._commit(checkpoint)
-            case StartReading(partition, offset, assignment):
-                if self._owned.get(partition) == assignment:
-                    self._fetch_control.begin(partition, offset)
+            case StartReading(partition, offset, assignment_epoch):
+                if self._owned.get(partition) == assignment_epoch:
+                    self._fetch_control.start(partition, offset)
             case Pause(partition):
                 self._fetch_control.stop(partition)
             case FinishRevocation():
@@ -317,22 +323,23 @@ class ConsumerThread(threading.Thread):
         """
         started_at = time.monotonic()
         try:
-            shares = checkpoint.shares.items()
+            checkpoints = checkpoint.partitions.items()
             if any(
-                self._owned.get(partition) != share.assignment_epoch for partition, share in shares
+                self._owned.get(partition) != part.assignment_epoch
+                for partition, part in checkpoints
             ):
                 raise CommitAbortedError("a partition of the checkpoint is not ours any more")
-            if self._metadata is None:
+            if self._group_metadata is None:
                 raise CommitAbortedError("the group is moving")
-            self._transactions.commit(checkpoint, self._metadata)
+            self._transactions.commit(checkpoint, self._group_metadata)
         except StaleGenerationError as error:
-            self._metadata = None
-            self._tell(Aborted(checkpoint=checkpoint, reason=str(error)))
+            self._group_metadata = None
+            self._emit(Aborted(checkpoint=checkpoint, reason=str(error)))
             return
         except CommitAbortedError as error:
-            self._tell(Aborted(checkpoint=checkpoint, reason=str(error)))
+            self._emit(Aborted(checkpoint=checkpoint, reason=str(error)))
             return
-        except CommitOutcomeUnknown as error:
+        except CommitOutcomeUnknownError as error:
             log.warning("commit_unresolved", error=str(error), sequence=checkpoint.sequence)
             self._unresolved = (checkpoint, started_at)
             self._resolve_at = time.monotonic() + RESOLVE_EVERY_S
@@ -346,27 +353,32 @@ class ConsumerThread(threading.Thread):
         checkpoint, started_at = self._unresolved
         try:
             self._transactions.resolve(checkpoint)
-        except CommitOutcomeUnknown as error:
+        except CommitOutcomeUnknownError as error:
             log.warning("commit_unresolved", error=str(error), sequence=checkpoint.sequence)
             self._resolve_at = time.monotonic() + RESOLVE_EVERY_S
             return
         except CommitAbortedError as error:
-            self._tell(Aborted(checkpoint=checkpoint, reason=str(error)))
+            self._emit(Aborted(checkpoint=checkpoint, reason=str(error)))
         else:
             self._committed(checkpoint, started_at)
         self._unresolved = None
 
     def _committed(self, checkpoint: Checkpoint, started_at: float) -> None:
         took_s = time.monotonic() - started_at
-        ends = {partition: self._ends.of(partition.number) for partition in checkpoint.shares}
-        self._tell(
-            Committed(checkpoint=checkpoint, started_at=started_at, took_s=took_s, ledger_ends=ends)
+        ledger_ends = {
+            partition: self._ledger_ends.get(partition.number)
+            for partition in checkpoint.partitions
+        }
+        self._emit(
+            Committed(
+                checkpoint=checkpoint, started_at=started_at, took_s=took_s, ledger_ends=ledger_ends
+            )
         )
 
     # Rebalances: called by the client, in this thread, from within poll
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        self._guard_callback()
+        self._capture_group_metadata()
         partitions = _partitions(assigned)
         self._assignments += 1
         for partition in partitions:
@@ -376,37 +388,37 @@ class ConsumerThread(threading.Thread):
         consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in assigned])
         if assigned:
             consumer.pause(assigned)
-        self._watch.resize()
-        self._tell(Joined())
+        self._metadata_poller.request_partition_count()
+        self._emit(Joined())
         if partitions:
-            self._tell(Assigned(partitions, self._assignments))
+            self._emit(Assigned(partitions, self._assignments))
             self._restorer.restore(partitions, self._assignments)
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
-        self._guard_callback()
-        self._moved += 1
+        self._capture_group_metadata()
+        self._rebalances += 1
         partitions = _partitions(revoked)
         if partitions and not self._leaving:
             self._revoking = True
-            self._tell(RevocationStarted(partitions))
+            self._emit(RevocationStarted(partitions))
             while self._revoking:
                 command = self._next_command(0.1)
                 if command is not None:
-                    self._do(command)
+                    self._execute(command)
                 self._resolve()
         self._drop_partitions(partitions)
         consumer.incremental_unassign(revoked)
 
     def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
-        self._lose(_partitions(lost))
+        self._lose_partitions(_partitions(lost))
         consumer.incremental_unassign(lost)
 
-    def _lose(self, partitions: Sequence[Partition]) -> None:
-        self._metadata = None
-        self._moved += 1
+    def _lose_partitions(self, partitions: Sequence[Partition]) -> None:
+        self._group_metadata = None
+        self._rebalances += 1
         self._drop_partitions(partitions)
         if partitions:
-            self._tell(PartitionsLost(partitions))
+            self._emit(PartitionsLost(partitions))
 
     def _drop_partitions(self, partitions: Sequence[Partition]) -> None:
         for partition in partitions:
@@ -414,17 +426,17 @@ class ConsumerThread(threading.Thread):
             self._fetch_control.forget(partition)
         self._restorer.forget(partitions)
 
-    def _guard_callback(self) -> None:
+    def _capture_group_metadata(self) -> None:
         """Take the group's metadata as of now: only here does it fit our own picture."""
         metadata = self._consumer.consumer_group_metadata()
-        self._metadata = metadata if self._consumer.memberid() else None
+        self._group_metadata = metadata if self._consumer.memberid() else None
 
     def _close(self) -> None:
         self._leaving = True
         self._restorer.close()
         self._close_clients(self._transactions.close)
         self._close_clients(self._consumer.close)
-        self._tell(Closed())
+        self._emit(Closed())
 
 
 def _partitions(named: Iterable[TopicPartition]) -> list[Partition]:
@@ -448,18 +460,18 @@ class FetchControl:
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
         self._partitions: set[Partition] = set()
-        self.held = False
+        self.all_paused = False
 
     def __contains__(self, partition: Partition) -> bool:
         """Whether records of the partition are wanted."""
         return partition in self._partitions
 
-    def begin(self, partition: Partition, offset: int) -> None:
+    def start(self, partition: Partition, offset: int) -> None:
         """Read a partition from an offset on."""
         self._seek(TopicPartition(*partition, offset))
         self._partitions.add(partition)
-        switch = self._consumer.pause if self.held else self._consumer.resume
-        switch(_topic_partitions([partition]))
+        apply = self._consumer.pause if self.all_paused else self._consumer.resume
+        apply(_topic_partitions([partition]))
 
     def stop(self, partition: Partition) -> None:
         """Read a partition no further until it begins again."""
@@ -473,14 +485,14 @@ class FetchControl:
 
     def pause_all(self) -> None:
         """Read nothing until released."""
-        if not self.held:
-            self.held = True
+        if not self.all_paused:
+            self.all_paused = True
             self._consumer.pause(_topic_partitions(self._partitions))
 
     def release(self) -> None:
         """Go on with what was read before the hold."""
-        if self.held:
-            self.held = False
+        if self.all_paused:
+            self.all_paused = False
             self._consumer.resume(_topic_partitions(self._partitions))
 
     def _seek(self, position: TopicPartition) -> None:

@@ -20,10 +20,10 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, Resou
 from stream.errors import KafkaUnavailableError
 from stream.kafka import config as settings
 from stream.kafka.config import CredentialRefresher, KafkaConfig
-from stream.kafka.metadata import ASK_S, committed
+from stream.kafka.metadata import REQUEST_TIMEOUT_S, committed
 from stream.record import Partition
 
-LOOK_S_MAX = 5.0
+READ_TIMES_S_MAX = 5.0
 """How long is looked for the first unsettled records; those not found are found next time."""
 
 
@@ -78,16 +78,16 @@ class LagMeter:
                 "client.id": "lag-offsets",
             }
         )
-        self._looker = Consumer(
+        self._time_reader = Consumer(
             {**settings.reader(config), "client.id": "lag-times", "queued.min.messages": 1}
         )
-        self._login = CredentialRefresher(config)
+        self._credentials = CredentialRefresher(config)
         self._times: dict[int, tuple[int, float | None]] = {}
 
     def close(self) -> None:
         """Let the clients go."""
         self._reader.close()
-        self._looker.close()
+        self._time_reader.close()
         del self._admin
 
     def measure(self) -> GroupLag:
@@ -97,7 +97,7 @@ class LagMeter:
             KafkaUnavailableError: Kafka did not answer; partitions without a leader are only left
             out.
         """
-        self._login.renew((self._admin, self._reader, self._looker))
+        self._credentials.refresh((self._admin, self._reader, self._time_reader))
         try:
             return self._measure()
         except KafkaException as error:
@@ -114,48 +114,52 @@ class LagMeter:
         begins = self._offsets(config.topic, numbers, OffsetSpec.earliest())
         ends = self._offsets(config.topic, numbers, OffsetSpec.latest())
         found = committed(self._reader, [Partition(config.topic, number) for number in numbers])
-        at = {one.partition: None if one.offset < 0 else one.offset for one in found}
-        there = [
+        position = {one.partition: None if one.offset < 0 else one.offset for one in found}
+        reachable = [
             PartitionLag(
                 number=number,
                 begin=begins[number],
                 end=ends[number],
-                committed=at[number],
-                lag=max(0, ends[number] - max(at[number] or 0, begins[number])),
+                committed=position[number],
+                lag=max(0, ends[number] - max(position[number] or 0, begins[number])),
             )
             for number in numbers
             if number in begins and number in ends
         ]
-        description = self._admin.describe_consumer_groups([config.group_id], request_timeout=ASK_S)
+        description = self._admin.describe_consumer_groups(
+            [config.group_id], request_timeout=REQUEST_TIMEOUT_S
+        )
         group = description[config.group_id].result()
         return GroupLag(
             state=group.state.name.lower(),
             members=tuple(sorted(m.group_instance_id or m.member_id for m in group.members)),
-            partitions=tuple(self._timed(there)),
+            partitions=tuple(self._with_age(reachable)),
             retention_ms=self._retention_ms(),
             kept=self._kept((config.dead_letter_topic, config.parked_topic)),
         )
 
     def _numbers(self, topic: str) -> list[int]:
-        topics = self._admin.list_topics(topic, timeout=ASK_S).topics
+        topics = self._admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics
         return sorted(topics[topic].partitions) if topic in topics else []
 
     def _offsets(self, topic: str, numbers: Iterable[int], spec: Any) -> dict[int, int]:
         answers = self._admin.list_offsets(
             {TopicPartition(topic, number): spec for number in numbers},
             isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=ASK_S,
+            request_timeout=REQUEST_TIMEOUT_S,
         )
         found = {
-            asked.partition: answer.result().offset
-            for asked, answer in answers.items()
+            requested.partition: answer.result().offset
+            for requested, answer in answers.items()
             if answer.exception() is None
         }
         return {number: offset for number, offset in found.items() if offset >= 0}
 
     def _retention_ms(self) -> int | None:
-        asked = ConfigResource(ResourceType.TOPIC, self._config.topic)
-        answer = self._admin.describe_configs([asked], request_timeout=ASK_S)[asked]
+        requested = ConfigResource(ResourceType.TOPIC, self._config.topic)
+        answer = self._admin.describe_configs([requested], request_timeout=REQUEST_TIMEOUT_S)[
+            requested
+        ]
         if answer.exception() is not None:  # not allowed to: everything else is known all the same
             return None
         return int(answer.result()["retention.ms"].value or -1)
@@ -171,36 +175,38 @@ class LagMeter:
 
     # The age of what is not settled
 
-    def _timed(self, partitions: Iterable[PartitionLag]) -> list[PartitionLag]:
+    def _with_age(self, partitions: Iterable[PartitionLag]) -> list[PartitionLag]:
         """Add the age of the first record that is not settled; it is read once a position."""
         now = time.time()
         behind = {one.number: max(one.next_offset, one.begin) for one in partitions if one.lag}
         self._times = {
-            number: (at, time_s)
-            for number, (at, time_s) in self._times.items()
-            if behind.get(number) == at and time_s is not None
+            number: (position, time_s)
+            for number, (position, time_s) in self._times.items()
+            if behind.get(number) == position and time_s is not None
         }
-        self._look({n: at for n, at in behind.items() if n not in self._times})
-        timed = []
+        self._read_times({n: position for n, position in behind.items() if n not in self._times})
+        aged = []
         for one in partitions:
             lag, lag_s = one.lag, 0.0 if one.lag == 0 else None
             if one.number in self._times:
                 timestamp = self._times[one.number][1]
                 # Nothing but marks of transactions lies before the end: the group is done.
                 lag, lag_s = (0, 0.0) if timestamp is None else (lag, max(0.0, now - timestamp))
-            timed.append(replace(one, lag=lag, lag_s=lag_s))
-        return timed
+            aged.append(replace(one, lag=lag, lag_s=lag_s))
+        return aged
 
-    def _look(self, positions: dict[int, int]) -> None:
+    def _read_times(self, positions: dict[int, int]) -> None:
         """Read the first record at each position; a partition's end says that there is none."""
         if not positions:
             return
         topic = self._config.topic
-        self._looker.assign([TopicPartition(topic, n, at) for n, at in positions.items()])
-        deadline = time.monotonic() + LOOK_S_MAX
+        self._time_reader.assign(
+            [TopicPartition(topic, n, position) for n, position in positions.items()]
+        )
+        deadline = time.monotonic() + READ_TIMES_S_MAX
         left = dict(positions)
         while left and time.monotonic() < deadline:
-            for message in self._looker.consume(100, 0.1):
+            for message in self._time_reader.consume(100, 0.1):
                 number, error = message.partition(), message.error()
                 if number is None or number not in left:
                     continue
@@ -210,5 +216,5 @@ class LagMeter:
                     self._times[number] = (left.pop(number), None)
                 else:
                     continue
-                self._looker.incremental_unassign([TopicPartition(topic, number)])
-        self._looker.unassign()
+                self._time_reader.incremental_unassign([TopicPartition(topic, number)])
+        self._time_reader.unassign()

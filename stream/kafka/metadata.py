@@ -37,9 +37,9 @@ from stream.kafka.protocol import (
 )
 from stream.record import Partition
 
-ASK_S = 5.0
-AGAIN_S = 0.1
-MOVING = frozenset(
+REQUEST_TIMEOUT_S = 5.0
+RETRY_S = 0.1
+COORDINATOR_ERRORS = frozenset(
     {
         KafkaError.NOT_COORDINATOR,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -50,7 +50,7 @@ MOVING = frozenset(
 
 
 def committed(
-    consumer: Consumer, partitions: Iterable[Partition], *, timeout_s: float = ASK_S
+    consumer: Consumer, partitions: Iterable[Partition], *, timeout_s: float = REQUEST_TIMEOUT_S
 ) -> list[TopicPartition]:
     """Return the group's committed offsets with their metadata; negative where there is none.
 
@@ -65,18 +65,18 @@ def committed(
     Raises:
         KafkaException: no answer in time.
     """
-    asked = [TopicPartition(*partition) for partition in partitions]
+    requested = [TopicPartition(*partition) for partition in partitions]
     until = time.monotonic() + timeout_s
     while True:
         try:
-            found = consumer.committed(asked, timeout=timeout_s)
+            found = consumer.committed(requested, timeout=timeout_s)
             for one in found:
                 if one.error is not None:
                     raise KafkaException(one.error)
         except KafkaException as error:
-            if error.args[0].code() not in MOVING or time.monotonic() > until:
+            if error.args[0].code() not in COORDINATOR_ERRORS or time.monotonic() > until:
                 raise
-            time.sleep(AGAIN_S)
+            time.sleep(RETRY_S)
         else:
             return found
 
@@ -116,19 +116,23 @@ class Group:
 
     def _list_offsets(self, topic: str, numbers: Iterable[int], spec: Any) -> dict[int, int]:
         """Ask the leaders. The client never looks for new ones (measured): it is told to first."""
-        self._admin.list_topics(topic, timeout=ASK_S)
+        self._admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S)
         answers = self._admin.list_offsets(
             {TopicPartition(topic, number): spec for number in numbers},
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=ASK_S,
+            request_timeout=REQUEST_TIMEOUT_S,
         )
-        return {asked.partition: answer.result().offset for asked, answer in answers.items()}
+        return {
+            requested.partition: answer.result().offset for requested, answer in answers.items()
+        }
 
     def partitions(self, topic: str) -> list[int]:
         """Return the numbers of a topic's partitions."""
-        return sorted(self._admin.list_topics(topic, timeout=ASK_S).topics[topic].partitions)
+        return sorted(
+            self._admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions
+        )
 
-    def living(self) -> set[str | None]:
+    def instance_ids(self) -> set[str | None]:
         """Return the instance ids of the group's members."""
         return {member.group_instance_id for member in self._members()}
 
@@ -138,27 +142,35 @@ class Group:
 
     def cluster_id(self) -> str:
         """Return the id of the cluster."""
-        return str(self._admin.list_topics(timeout=ASK_S).cluster_id)
+        return str(self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).cluster_id)
 
     def topic_id(self, topic: str) -> str:
         """Return the id of a topic: another one with the same name has another."""
-        answers = self._admin.describe_topics(TopicCollection([topic]), request_timeout=ASK_S)
+        answers = self._admin.describe_topics(
+            TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_S
+        )
         return str(answers[topic].result().topic_id)
 
-    def settings_of(self, topic: str) -> dict[str, str]:
+    def topic_config(self, topic: str) -> dict[str, str]:
         """Return a topic's configuration."""
-        asked = ConfigResource(ResourceType.TOPIC, topic)
-        answer = self._admin.describe_configs([asked], request_timeout=ASK_S)[asked]
+        requested = ConfigResource(ResourceType.TOPIC, topic)
+        answer = self._admin.describe_configs([requested], request_timeout=REQUEST_TIMEOUT_S)[
+            requested
+        ]
         return {name: str(entry.value) for name, entry in answer.result().items()}
 
     def delete_before(self, topic: str, offsets: Mapping[int, int]) -> None:
         """Delete all records before an offset of each partition; there is no way back."""
-        asked = [TopicPartition(topic, number, offset) for number, offset in offsets.items()]
-        for answer in self._admin.delete_records(asked, request_timeout=ASK_S).values():
+        requested = [TopicPartition(topic, number, offset) for number, offset in offsets.items()]
+        for answer in self._admin.delete_records(
+            requested, request_timeout=REQUEST_TIMEOUT_S
+        ).values():
             answer.result()
 
     def _members(self) -> Sequence[MemberDescription]:
-        answers = self._admin.describe_consumer_groups([self._id], request_timeout=ASK_S)
+        answers = self._admin.describe_consumer_groups(
+            [self._id], request_timeout=REQUEST_TIMEOUT_S
+        )
         members: Sequence[MemberDescription] = answers[self._id].result().members
         return members
 
@@ -168,7 +180,7 @@ class Group:
 
 ENDS_EVERY_S = 1.0
 RETENTION_EVERY_S = 300.0
-LEADERS_S_MAX = 0.5
+REFRESH_S_MAX = 0.5
 
 
 class MetadataPoller:
@@ -178,108 +190,114 @@ class MetadataPoller:
         self,
         config: KafkaConfig,
         *,
-        tell: Callable[
+        on_event: Callable[
             [EndOffsetKnown | RetentionKnown | PartitionCountKnown | LedgerStartKnown], None
         ],
-        trims: bool = False,
+        watch_ledger_start: bool = False,
     ) -> None:
         """``trims``: whether it matters where the ledger begins."""
         self._topic = config.topic
         self._ledger_topic = config.ledger_topic
-        self._trims = trims
-        self._tell = tell
+        self._watch_ledger_start = watch_ledger_start
+        self._emit = on_event
         self._admin = AdminClient(settings.common(config))
-        self._ends_at = 0.0
-        self._retention_at = 0.0
-        self._leaders_moved = False
-        self._unsized = False
+        self._next_ends_at = 0.0
+        self._next_retention_at = 0.0
+        self._leaders_changed = False
+        self._partition_count_wanted = False
 
     @property
     def clients(self) -> tuple[AdminClient, ...]:
         """What speaks to Kafka here."""
         return (self._admin,)
 
-    def resize(self) -> None:
+    def request_partition_count(self) -> None:
         """Let the number of partitions be asked for anew."""
-        self._unsized = True
+        self._partition_count_wanted = True
 
-    def ask(self, owned: Iterable[Partition]) -> None:
+    def poll(self, owned: Iterable[Partition]) -> None:
         """Ask for what is due: last stable offsets of these partitions, retention, size."""
         now = time.monotonic()
-        if now < self._ends_at or not owned:
+        if now < self._next_ends_at or not owned:
             return
-        self._ends_at = now + ENDS_EVERY_S
-        if self._unsized:
-            self._ask_for_size()
-        if self._leaders_moved:
-            self._leaders_moved = False
-            self._find_leaders()
-        self._ask_for_ends(owned)
-        if now >= self._retention_at:
-            self._retention_at = now + RETENTION_EVERY_S
-            self._ask_for_retention()
-            if self._trims:
-                self._ask_for_begins(owned)
+        self._next_ends_at = now + ENDS_EVERY_S
+        if self._partition_count_wanted:
+            self._request_partition_count()
+        if self._leaders_changed:
+            self._leaders_changed = False
+            self._refresh_leaders()
+        self._request_ends(owned)
+        if now >= self._next_retention_at:
+            self._next_retention_at = now + RETENTION_EVERY_S
+            self._request_retention()
+            if self._watch_ledger_start:
+                self._request_ledger_starts(owned)
 
-    def _ask_for_ends(self, owned: Iterable[Partition]) -> None:
+    def _request_ends(self, owned: Iterable[Partition]) -> None:
         futures = self._admin.list_offsets(
             {TopicPartition(*partition): OffsetSpec.latest() for partition in owned},
             isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=ASK_S,
+            request_timeout=REQUEST_TIMEOUT_S,
         )
-        for asked, future in futures.items():
-            partition = Partition(asked.topic, asked.partition)
-            future.add_done_callback(partial(self._ended, partition))
+        for requested, future in futures.items():
+            partition = Partition(requested.topic, requested.partition)
+            future.add_done_callback(partial(self._on_end_offset, partition))
 
-    def _ended(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
+    def _on_end_offset(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
         if answer.exception() is None and answer.result().offset >= 0:
-            self._tell(EndOffsetKnown(partition, answer.result().offset))
+            self._emit(EndOffsetKnown(partition, answer.result().offset))
         else:
-            self._leaders_moved = True
+            self._leaders_changed = True
 
-    def _ask_for_begins(self, owned: Iterable[Partition]) -> None:
-        asked = (TopicPartition(self._ledger_topic, number) for _, number in owned)
+    def _request_ledger_starts(self, owned: Iterable[Partition]) -> None:
+        requested = (TopicPartition(self._ledger_topic, number) for _, number in owned)
         futures = self._admin.list_offsets(
-            dict.fromkeys(asked, OffsetSpec.earliest()), request_timeout=ASK_S
+            dict.fromkeys(requested, OffsetSpec.earliest()), request_timeout=REQUEST_TIMEOUT_S
         )
         for one, future in futures.items():
-            future.add_done_callback(partial(self._begun, Partition(self._topic, one.partition)))
+            future.add_done_callback(
+                partial(self._on_ledger_start, Partition(self._topic, one.partition))
+            )
 
-    def _begun(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
+    def _on_ledger_start(
+        self, partition: Partition, answer: "Future[ListOffsetsResultInfo]"
+    ) -> None:
         if answer.exception() is None and answer.result().offset >= 0:
-            self._tell(LedgerStartKnown(partition, answer.result().offset))
+            self._emit(LedgerStartKnown(partition, answer.result().offset))
 
-    def _ask_for_retention(self) -> None:
-        asked = ConfigResource(ResourceType.TOPIC, self._topic)
-        self._admin.describe_configs([asked], request_timeout=ASK_S)[asked].add_done_callback(
-            self._kept
-        )
+    def _request_retention(self) -> None:
+        requested = ConfigResource(ResourceType.TOPIC, self._topic)
+        self._admin.describe_configs([requested], request_timeout=REQUEST_TIMEOUT_S)[
+            requested
+        ].add_done_callback(self._on_retention)
 
-    def _kept(self, answer: "Future[dict[str, ConfigEntry]]") -> None:
+    def _on_retention(self, answer: "Future[dict[str, ConfigEntry]]") -> None:
         entry = None if answer.exception() else answer.result().get("retention.ms")
         if entry is not None and entry.value is not None:
-            self._tell(RetentionKnown(int(entry.value)))
+            self._emit(RetentionKnown(int(entry.value)))
 
-    def _ask_for_size(self) -> None:
+    def _request_partition_count(self) -> None:
         topic = TopicCollection([self._topic])
-        for future in self._admin.describe_topics(topic, request_timeout=ASK_S).values():
-            future.add_done_callback(self._sized)
+        for future in self._admin.describe_topics(
+            topic, request_timeout=REQUEST_TIMEOUT_S
+        ).values():
+            future.add_done_callback(self._on_partition_count)
 
-    def _sized(self, answer: "Future[TopicDescription]") -> None:
+    def _on_partition_count(self, answer: "Future[TopicDescription]") -> None:
         if answer.exception() is None and answer.result().partitions:
-            self._unsized = False
-            self._tell(PartitionCountKnown(len(answer.result().partitions)))
+            self._partition_count_wanted = False
+            self._emit(PartitionCountKnown(len(answer.result().partitions)))
 
-    def _find_leaders(self) -> None:
+    def _refresh_leaders(self) -> None:
         """Let the admin client look for new leaders, which it never does by itself."""
         with suppress(KafkaException):
-            self._admin.list_topics(self._topic, timeout=LEADERS_S_MAX)
+            self._admin.list_topics(self._topic, timeout=REFRESH_S_MAX)
 
 
 # Setting a group's offsets, which only an operator does, and only while nobody is in it
 
 
-MOVED = (
+OFFSETS_OVERWRITTEN = (
     "the group took other offsets than it was told: a worker that is gone had a transaction under "
     "way; look at the offsets and run it again"
 )
@@ -293,8 +311,8 @@ def offsets_at(config: KafkaConfig, times_ms: Mapping[int, int]) -> dict[int, in
     """
     consumer = Consumer(settings.reader(config))
     try:
-        asked = [TopicPartition(config.topic, number, at) for number, at in times_ms.items()]
-        found = consumer.offsets_for_times(asked, timeout=ASK_S)
+        requested = [TopicPartition(config.topic, number, at) for number, at in times_ms.items()]
+        found = consumer.offsets_for_times(requested, timeout=REQUEST_TIMEOUT_S)
     finally:
         consumer.close()
     for one in found:
@@ -331,7 +349,7 @@ def reset_offsets(
             }:
                 raise group_not_empty(config, ["a worker that has just joined"]) from error
             raise
-        _make_sure(consumer, config, offsets)
+        _verify_offsets(consumer, config, offsets)
     finally:
         consumer.close()
 
@@ -346,9 +364,9 @@ def group_not_empty(config: KafkaConfig, members: Iterable[str]) -> StartupError
     )
 
 
-def _make_sure(consumer: Consumer, config: KafkaConfig, offsets: Mapping[int, int]) -> None:
+def _verify_offsets(consumer: Consumer, config: KafkaConfig, offsets: Mapping[int, int]) -> None:
     """Read back: a commit marker that was late may have put other offsets over ours."""
     time.sleep(0.2)
     found = committed(consumer, [Partition(config.topic, number) for number in offsets])
     if any(one.offset != offsets[one.partition] for one in found):
-        raise StartupError(MOVED, exit_code=75)
+        raise StartupError(OFFSETS_OVERWRITTEN, exit_code=75)

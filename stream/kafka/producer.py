@@ -17,7 +17,7 @@ from stream.kafka.config import CredentialRefresher, KafkaConfig
 from stream.kafka.errors import log_client_error
 from stream.record import Record
 
-SAY_EVERY_S = 1.0
+PROGRESS_EVERY_S = 1.0
 FLUSH_S = 60
 
 
@@ -49,7 +49,7 @@ def publish(
     lines: Iterable[bytes],
     *,
     header: bytes = SEGMENT_EVENT.header,
-    say: Callable[[str], None],
+    on_progress: Callable[[str], None],
 ) -> PublishResult:
     """Publish every line that is JSON, each event's value in the framing of the header; return
     once the brokers have them all.
@@ -58,13 +58,13 @@ def publish(
         StartupError: Kafka did not take them.
     """
     producer = Producer(settings.plain_producer(config))
-    report = PublishResult()
+    result = PublishResult()
     failures: list[str] = []
-    said_at = time.monotonic()
+    reported_at = time.monotonic()
 
-    def delivered(error: object, _: object) -> None:
+    def on_delivery(error: object, _: object) -> None:
         if error is None:
-            report.published += 1
+            result.published += 1
         else:
             failures.append(str(error))
 
@@ -75,20 +75,22 @@ def publish(
         try:
             key, value = record_of(line, header)
         except ValueError:
-            report.broken += 1
-            report.first_broken = report.first_broken or number
+            result.broken += 1
+            result.first_broken = result.first_broken or number
             continue
-        _produce(producer, config.topic, key, value, delivered)
-        if time.monotonic() - said_at > SAY_EVERY_S:
-            said_at = time.monotonic()
-            say(f"{report.published} published")
+        _produce(producer, config.topic, key, value, on_delivery)
+        if time.monotonic() - reported_at > PROGRESS_EVERY_S:
+            reported_at = time.monotonic()
+            on_progress(f"{result.published} published")
         if failures:
             break
-    left = producer.flush(FLUSH_S)
-    if failures or left:
-        why = failures[0] if failures else f"{left} records were not acknowledged in {FLUSH_S} s"
-        raise StartupError(f"Kafka did not take the events: {why}", exit_code=69)
-    return report
+    remaining = producer.flush(FLUSH_S)
+    if failures or remaining:
+        reason = (
+            failures[0] if failures else f"{remaining} records were not acknowledged in {FLUSH_S} s"
+        )
+        raise StartupError(f"Kafka did not take the events: {reason}", exit_code=69)
+    return result
 
 
 def _produce(
@@ -96,11 +98,11 @@ def _produce(
     topic: str,
     key: bytes | None,
     value: bytes,
-    delivered: Callable[[object, object], None],
+    on_delivery: Callable[[object, object], None],
 ) -> None:
     while True:
         try:
-            producer.produce(topic, key=key, value=value, on_delivery=delivered)
+            producer.produce(topic, key=key, value=value, on_delivery=on_delivery)
         except BufferError:
             producer.poll(0.1)
         except KafkaException as error:
@@ -115,10 +117,10 @@ def _produce(
 # Putting records where an operator wants them: each into the partition that it names
 
 
-BULK_SAY_EVERY_S = 2.0
+BULK_PROGRESS_EVERY_S = 2.0
 
 
-def _silent(_: str) -> None:
+def _ignore_progress(_: str) -> None:
     """Say nothing."""
 
 
@@ -130,16 +132,16 @@ class BulkProducer:
         config: KafkaConfig,
         *,
         rate: float | None = None,
-        say: Callable[[str], None] = _silent,
+        on_progress: Callable[[str], None] = _ignore_progress,
     ) -> None:
-        self.taken = 0
+        self.acknowledged = 0
         """How many the brokers have."""
         self._producer = Producer(settings.plain_producer(config))
         self._rate = rate
-        self._say = say
+        self._on_progress = on_progress
         self._failures: list[str] = []
         self._sent = 0
-        self._began_at = self._said_at = time.monotonic()
+        self._started_at = self._reported_at = time.monotonic()
 
     def send(self, topic: str, records: Iterable[Record]) -> None:
         """Return once the brokers have all of these records.
@@ -148,29 +150,29 @@ class BulkProducer:
             StartupError: they did not take them; the message says how many they took.
         """
         for record in records:
-            self._keep_pace()
+            self._wait_for_rate()
             self._produce(topic, record)
             self._sent += 1
             if self._failures:
                 break
-        left = self._producer.flush(FLUSH_S)
-        if self._failures or left:
-            why = self._failures[0] if self._failures else f"no answer in {FLUSH_S} s"
-            text = f"Kafka took {self.taken} records for {topic}, and then no more: {why}"
+        remaining = self._producer.flush(FLUSH_S)
+        if self._failures or remaining:
+            reason = self._failures[0] if self._failures else f"no answer in {FLUSH_S} s"
+            text = f"Kafka took {self.acknowledged} records for {topic}, and then no more: {reason}"
             raise StartupError(text, exit_code=69)
 
-    def _keep_pace(self) -> None:
+    def _wait_for_rate(self) -> None:
         """Wait until the next record is due, and say how far it is."""
-        due_at = self._began_at + self._sent / self._rate if self._rate else 0.0
+        due_at = self._started_at + self._sent / self._rate if self._rate else 0.0
         while (left_s := due_at - time.monotonic()) > 0:
             self._producer.poll(min(left_s, 0.1))
-        if time.monotonic() - self._said_at > BULK_SAY_EVERY_S:
-            self._said_at = time.monotonic()
-            self._say(f"{self.taken} sent")
+        if time.monotonic() - self._reported_at > BULK_PROGRESS_EVERY_S:
+            self._reported_at = time.monotonic()
+            self._on_progress(f"{self.acknowledged} sent")
 
-    def _delivered(self, error: object, _: object) -> None:
+    def _on_delivery(self, error: object, _: object) -> None:
         if error is None:
-            self.taken += 1
+            self.acknowledged += 1
         else:
             self._failures.append(str(error))
 
@@ -183,7 +185,7 @@ class BulkProducer:
                     key=record.key,
                     value=record.value,
                     headers=list(record.headers),
-                    on_delivery=self._delivered,
+                    on_delivery=self._on_delivery,
                 )
             except BufferError:
                 self._producer.poll(0.1)
@@ -227,10 +229,10 @@ class _Group:
     Callbacks come in the polling thread only.
     """
 
-    __slots__ = ("error", "future", "left")
+    __slots__ = ("error", "future", "remaining")
 
     def __init__(self, count: int, future: "asyncio.Future[str]") -> None:
-        self.left = count
+        self.remaining = count
         self.error = ""
         self.future = future
 
@@ -247,22 +249,24 @@ class AsyncProducer:
         config: KafkaConfig,
         *,
         record_bytes_max: int,
-        ack_s: float,
-        failed: Callable[[KafkaUnavailableError], None],
+        ack_timeout_s: float,
+        on_failure: Callable[[KafkaUnavailableError], None],
     ) -> None:
         self.polled_at = time.monotonic()
-        self.away = False
+        self.unavailable = False
         """Whether the last group that ended was not acknowledged."""
         self._topic = config.topic
-        self._ack_s = ack_s
-        self._failed = failed
+        self._ack_timeout_s = ack_timeout_s
+        self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._waiting = 0
         self._finished: list[_Group] = []
         self._closed = threading.Event()
-        own = settings.acknowledged_producer(config, record_bytes_max=record_bytes_max, ack_s=ack_s)
-        self._producer = Producer({**own, "error_cb": self._error})
-        self._login = CredentialRefresher(config)
+        producer_config = settings.acknowledged_producer(
+            config, record_bytes_max=record_bytes_max, ack_timeout_s=ack_timeout_s
+        )
+        self._producer = Producer({**producer_config, "error_cb": self._on_error})
+        self._credentials = CredentialRefresher(config)
         self._thread = threading.Thread(target=self._poll, name="kafka-producer", daemon=True)
         self._thread.start()
 
@@ -272,38 +276,38 @@ class AsyncProducer:
         Raises:
             NotAcknowledgedError: not all were, or not in time. Those that were stay.
         """
-        if self.away and self._waiting:
+        if self.unavailable and self._waiting:
             raise NotAcknowledgedError("_AWAY")
         self._waiting += 1
         try:
             error = await self._acknowledged(records)
         finally:
             self._waiting -= 1
-        self._note(error)
+        self._update_availability(error)
         if error:
             raise NotAcknowledgedError(error)
 
-    def _note(self, error: str) -> None:
-        if error and not self.away:
+    def _update_availability(self, error: str) -> None:
+        if error and not self.unavailable:
             log.warning("kafka_unavailable", error=error)
-        elif self.away and not error:
+        elif self.unavailable and not error:
             log.info("kafka_recovered")
-        self.away = bool(error)
+        self.unavailable = bool(error)
 
     async def _acknowledged(self, records: Sequence[tuple[bytes | None, bytes]]) -> str:
         group = _Group(len(records), self._loop.create_future())
 
-        def delivered(error: KafkaError | None, _: Message) -> None:
-            group.left -= 1
+        def on_delivery(error: KafkaError | None, _: Message) -> None:
+            group.remaining -= 1
             if error is not None:
                 group.error = group.error or error.name()
-            if group.left == 0:
+            if group.remaining == 0:
                 self._finished.append(group)
 
         try:
             for key, value in records:
-                self._producer.produce(self._topic, value, key, on_delivery=delivered)
-            async with asyncio.timeout(self._ack_s):
+                self._producer.produce(self._topic, value, key, on_delivery=on_delivery)
+            async with asyncio.timeout(self._ack_timeout_s):
                 return await group.future
         except BufferError:
             return "_QUEUE_FULL"
@@ -323,20 +327,20 @@ class AsyncProducer:
         while not self._closed.is_set():
             self._producer.poll(POLL_S)
             self.polled_at = time.monotonic()
-            self._login.renew((self._producer,))
+            self._credentials.refresh((self._producer,))
             if self._finished:
-                self._loop.call_soon_threadsafe(_settle, tuple(self._finished))
+                self._loop.call_soon_threadsafe(_resolve, tuple(self._finished))
                 self._finished.clear()
 
-    def _error(self, error: KafkaError) -> None:
+    def _on_error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:
             failure = KafkaUnavailableError(f"the producer is beyond repair: {error.str()}")
-            self._loop.call_soon_threadsafe(self._failed, failure)
+            self._loop.call_soon_threadsafe(self._on_failure, failure)
         else:
             log_client_error(error)
 
 
-def _settle(groups: Sequence[_Group]) -> None:
+def _resolve(groups: Sequence[_Group]) -> None:
     for group in groups:
         if not group.future.done():
             group.future.set_result(group.error)

@@ -25,7 +25,7 @@ class Assigned:
     """
 
     partitions: Sequence[Partition]
-    number: int
+    assignment_epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Restoring:
 
     partition: Partition
     entries: int
-    left: int
+    remaining: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Restored:
     """
 
     partition: Partition
-    assignment: int
+    assignment_epoch: int
     state: StateStore
     next_offset: int
     entries: int
@@ -188,7 +188,7 @@ class StartReading:
 
     partition: Partition
     offset: int
-    assignment: int
+    assignment_epoch: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from stream.errors import KafkaUnavailableError, StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.errors import as_startup_error
-from stream.kafka.metadata import ASK_S, Group, committed
+from stream.kafka.metadata import REQUEST_TIMEOUT_S, Group, committed
 from stream.record import Partition, Record
 from stream.state.ledger import EVENT, INTENT, REMOTE_ID_HEADER, EventEntry, EventOutcome, decode
 from stream.state.store import InMemoryStateStore, RawEntry, StateStore
@@ -28,15 +28,15 @@ def open_reader(config: KafkaConfig) -> Iterator["TopicReader"]:
     Raises:
         StartupError: Kafka gave no answer, refused, or has deleted what was to be read.
     """
-    survey: TopicReader | None = None
+    reader: TopicReader | None = None
     try:
-        survey = TopicReader(config)
-        yield survey
+        reader = TopicReader(config)
+        yield reader
     except KafkaException as error:
         raise as_startup_error(error.args[0]) from error
     finally:
-        if survey is not None:
-            survey.close()
+        if reader is not None:
+            reader.close()
 
 
 class TopicReader:
@@ -60,7 +60,9 @@ class TopicReader:
         Raises:
             KafkaException: no answer.
         """
-        return {one.partition: one.offset for one in self._ask() if one.offset >= 0}
+        return {
+            one.partition: one.offset for one in self._committed_partitions() if one.offset >= 0
+        }
 
     def metadata(self) -> dict[int, str]:
         """Return what the committed offsets say beside themselves: see
@@ -69,9 +71,13 @@ class TopicReader:
         Raises:
             KafkaException: no answer.
         """
-        return {one.partition: one.metadata or "" for one in self._ask() if one.offset >= 0}
+        return {
+            one.partition: one.metadata or ""
+            for one in self._committed_partitions()
+            if one.offset >= 0
+        }
 
-    def _ask(self) -> list[TopicPartition]:
+    def _committed_partitions(self) -> list[TopicPartition]:
         numbers = self.partitions(self.config.topic)
         return committed(self._offsets, [Partition(self.config.topic, n) for n in numbers])
 
@@ -115,10 +121,10 @@ class TopicReader:
             KafkaException: no answer, or records were deleted before they were read.
         """
         begins = self.begins(topic) if begins is None else begins
-        barriers = self.group.ends(topic, begins) if stops is None else stops
+        end_offsets = self.group.ends(topic, begins) if stops is None else stops
         reader = self._idle.pop() if self._idle else Consumer(settings.reader(self.config))
         try:
-            for chunk in read_chunks(reader, topic, begins, barriers, exactly=stops is not None):
+            for chunk in read_chunks(reader, topic, begins, end_offsets, exactly=stops is not None):
                 yield from map(read_record, chunk.messages)
         finally:
             reader.unassign()
@@ -267,7 +273,7 @@ def read_chunks(
     reader: Consumer,
     topic: str,
     begins: Mapping[int, int],
-    barriers: Mapping[int, int],
+    end_offsets: Mapping[int, int],
     *,
     exactly: bool = False,
 ) -> Iterator[Chunk]:
@@ -280,32 +286,34 @@ def read_chunks(
     Raises:
         KafkaException: Kafka gives no answer, or has deleted what was to be read.
     """
-    left = {
-        number: barrier
-        for number, barrier in barriers.items()
-        if not exactly or begins[number] < barrier
+    remaining = {
+        number: end_offset
+        for number, end_offset in end_offsets.items()
+        if not exactly or begins[number] < end_offset
     }
-    reader.list_topics(topic, timeout=ASK_S)  # without a leader it would wait half a second
-    reader.assign([TopicPartition(topic, number, begins[number]) for number in left])
-    while left:
+    reader.list_topics(
+        topic, timeout=REQUEST_TIMEOUT_S
+    )  # without a leader it would wait half a second
+    reader.assign([TopicPartition(topic, number, begins[number]) for number in remaining])
+    while remaining:
         messages = []
         reached = []
         first = reader.poll(CHUNK_WAIT_S)  # consume() would wait all of it for more
-        come = [] if first is None else [first, *reader.consume(CHUNK_RECORDS_MAX - 1, 0)]
-        for message in come:
+        polled = [] if first is None else [first, *reader.consume(CHUNK_RECORDS_MAX - 1, 0)]
+        for message in polled:
             if not exactly and message.error() is None:  # most of a restore is this
-                if message.partition() in left:
+                if message.partition() in remaining:
                     messages.append(message)
                 continue
             number, position = _position(message)
-            barrier = left.get(number)
-            if barrier is None:
+            end_offset = remaining.get(number)
+            if end_offset is None:
                 continue
             ended = message.error() is not None
-            if not ended and (position <= barrier or not exactly):
+            if not ended and (position <= end_offset or not exactly):
                 messages.append(message)
-            if position >= barrier and (ended or exactly):
-                del left[number]
+            if position >= end_offset and (ended or exactly):
+                del remaining[number]
                 reached.append(number)
                 reader.incremental_unassign([TopicPartition(topic, number)])
         yield Chunk(messages, reached)
@@ -343,10 +351,10 @@ class CommittedReader:
     def __init__(self, config: KafkaConfig) -> None:
         self._config = config
         self._group = Group(config)
-        told = {**settings.reader(config), "client.id": "wootric-dry-run"}
-        self._reader = Consumer(told)
+        consumer_config = {**settings.reader(config), "client.id": "wootric-dry-run"}
+        self._reader = Consumer(consumer_config)
         # An open transaction, a dead worker's perhaps, holds back stable offsets.
-        self._offsets = Consumer({**told, "isolation.level": "read_uncommitted"})
+        self._offsets = Consumer({**consumer_config, "isolation.level": "read_uncommitted"})
 
     def __enter__(self) -> Self:
         return self
@@ -395,8 +403,8 @@ class CommittedReader:
         by_number = {partition.number: state for partition, state in states.items()}
         numbers = by_number.keys() & set(self._group.partitions(topic))
         messages = self._read(topic, self._group.ends(topic, numbers, earliest=True))
-        while some := list(islice(messages, POLL_RECORDS_MAX)):
-            apply_changelog(by_number, some, Counter())
+        while batch := list(islice(messages, POLL_RECORDS_MAX)):
+            apply_changelog(by_number, batch, Counter())
         return states
 
     def records(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
@@ -407,13 +415,13 @@ class CommittedReader:
 
     def _read(self, topic: str, begins: Mapping[int, int]) -> Iterator[Message]:
         ends = self._group.ends(topic, begins)
-        left = {number: end for number, end in ends.items() if begins[number] < end}
-        self._reader.list_topics(topic, timeout=ASK_S)
-        self._reader.assign([TopicPartition(topic, number, begins[number]) for number in left])
-        while left:
+        remaining = {number: end for number, end in ends.items() if begins[number] < end}
+        self._reader.list_topics(topic, timeout=REQUEST_TIMEOUT_S)
+        self._reader.assign([TopicPartition(topic, number, begins[number]) for number in remaining])
+        while remaining:
             for message in self._reader.consume(POLL_RECORDS_MAX, CHUNK_S_MAX):
                 number, error = message.partition() or 0, message.error()
-                if number not in left:
+                if number not in remaining:
                     continue
                 if error is None:
                     yield message
@@ -421,8 +429,8 @@ class CommittedReader:
                     _check(error)
                     continue
                 # An end is told where the last stable offset is: an open transaction is no news.
-                if error is not None or (message.offset() or 0) + 1 >= left[number]:
-                    del left[number]
+                if error is not None or (message.offset() or 0) + 1 >= remaining[number]:
+                    del remaining[number]
                     self._reader.incremental_unassign([TopicPartition(topic, number)])
 
 

@@ -36,9 +36,9 @@ log = structlog.get_logger()
 CHUNK_RECORDS_MAX = 500
 POLL_S = 0.2
 START_S = 30.0
-AGAIN_S = 0.5
-AGAIN_S_MAX = 5.0
-OURS_NO_MORE = frozenset(
+RETRY_S = 0.5
+RETRY_S_MAX = 5.0
+FENCED_ERRORS = frozenset(
     {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.FENCED_INSTANCE_ID}
 )
 
@@ -46,7 +46,7 @@ OutputRecord: TypeAlias = tuple[bytes | None, bytes] | DeadLetter | None
 """Key and value for the input, or a dead letter, or nothing."""
 
 
-class RekeyObserver(Protocol):
+class RepartitionObserver(Protocol):
     """Is told, from the thread, what has happened."""
 
     def joined(self) -> None:
@@ -76,8 +76,8 @@ class Repartitioner(threading.Thread):
         source: str,
         record_bytes_max: int,
         convert: Callable[[Record], OutputRecord],
-        observer: RekeyObserver,
-        ended: Callable[[BaseException | None], object],
+        observer: RepartitionObserver,
+        on_end: Callable[[BaseException | None], object],
     ) -> None:
         super().__init__(name="kafka-rekey", daemon=True)
         self.polled_at = time.monotonic()
@@ -86,9 +86,9 @@ class Repartitioner(threading.Thread):
         self._record_bytes_max = record_bytes_max
         self._convert = convert
         self._observer = observer
-        self._ended = ended
+        self._on_end = on_end
         self._stopping = threading.Event()
-        self._metadata: Any = None
+        self._group_metadata: Any = None
         self._positions: dict[Partition, int] = {}
 
     def stop(self) -> None:
@@ -102,23 +102,23 @@ class Repartitioner(threading.Thread):
             self._run()
         except Exception as error:  # noqa: BLE001  the thread's entry point: nothing may vanish
             failure = error
-        self._ended(failure)
+        self._on_end(failure)
 
     def _run(self) -> None:
-        wait_s = AGAIN_S
+        wait_s = RETRY_S
         while not self._stopping.is_set():
-            began_at = time.monotonic()
+            started_at = time.monotonic()
             try:
                 self._session()
             except KafkaException as error:
-                if error.args[0].code() in OURS_NO_MORE:
+                if error.args[0].code() in FENCED_ERRORS:
                     raise FencedError(
                         f"another bridge uses {self._config.transactional_id}: give each its own "
                         "KAFKA__INSTANCE_ID"
                     ) from error
                 self._observer.aborted(error.args[0].str())
-                wait_s = AGAIN_S if time.monotonic() - began_at > AGAIN_S_MAX else wait_s * 2
-                self._stopping.wait(min(wait_s, AGAIN_S_MAX))
+                wait_s = RETRY_S if time.monotonic() - started_at > RETRY_S_MAX else wait_s * 2
+                self._stopping.wait(min(wait_s, RETRY_S_MAX))
 
     def _session(self) -> None:
         """Transfer with one pair of clients.
@@ -126,15 +126,15 @@ class Repartitioner(threading.Thread):
         Raises:
             KafkaException: they are good for nothing more; nothing is half done.
         """
-        self._metadata, self._positions = None, {}
+        self._group_metadata, self._positions = None, {}
         producer = Producer(
-            settings.rekey_producer(self._config, record_bytes_max=self._record_bytes_max)
+            settings.repartition_producer(self._config, record_bytes_max=self._record_bytes_max)
         )
         # Whatever a predecessor left open is ended before its offsets are asked for.
         producer.init_transactions(START_S)
         consumer = Consumer({**settings.consumer(self._config), "error_cb": log_client_error})
         try:
-            login = CredentialRefresher(self._config)
+            credentials = CredentialRefresher(self._config)
             consumer.subscribe(
                 [self._source],
                 on_assign=self._on_assign,
@@ -144,11 +144,11 @@ class Repartitioner(threading.Thread):
             while not self._stopping.is_set():
                 messages = consumer.consume(CHUNK_RECORDS_MAX, POLL_S)
                 self.polled_at = time.monotonic()
-                login.renew((producer, consumer))
+                credentials.refresh((producer, consumer))
                 records = [r for m in messages if (r := self._record(m)) is not None]
                 if records:
                     self._transfer(producer, records)
-                self._tell_lag(consumer)
+                self._report_lag(consumer)
         finally:
             for close in (producer.close, consumer.close):
                 with suppress(KafkaException, RuntimeError):
@@ -158,7 +158,7 @@ class Repartitioner(threading.Thread):
         """Return a record that is ours to transfer; what was transferred already is none."""
         error = message.error()
         if error is not None:
-            self._trouble(error, message)
+            self._on_client_error(error, message)
             return None
         partition = Partition(message.topic() or "", message.partition() or 0)
         offset = message.offset() or 0
@@ -167,7 +167,7 @@ class Repartitioner(threading.Thread):
             return None
         return Record(partition, offset, message.timestamp()[1], message.key(), message.value())
 
-    def _trouble(self, error: KafkaError, message: Message) -> None:
+    def _on_client_error(self, error: KafkaError, message: Message) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
             partition = Partition(message.topic() or "", message.partition() or 0)
             if partition in self._positions:
@@ -179,14 +179,14 @@ class Repartitioner(threading.Thread):
                 reason="offset_out_of_range",
                 detail="records were deleted before they were read; set the group's offset by hand",
             )
-        elif error.fatal() or error.code() in OURS_NO_MORE:
+        elif error.fatal() or error.code() in FENCED_ERRORS:
             raise KafkaException(error)
         elif not error.retriable():
             log_client_error(error)
 
     def _transfer(self, producer: Producer, records: Sequence[Record]) -> None:
         """Write what the records stand for, and their offsets, in one transaction."""
-        if self._metadata is None:  # to go on without these records would be to lose them
+        if self._group_metadata is None:  # to go on without these records would be to lose them
             raise KafkaException(KafkaError(KafkaError._STATE, "the group is moving"))
         outputs = [self._convert(record) for record in records]
         offsets = {record.partition: record.next_offset for record in records}
@@ -195,7 +195,7 @@ class Repartitioner(threading.Thread):
             self._produce(producer, output)
         producer.send_offsets_to_transaction(
             [TopicPartition(*partition, offset) for partition, offset in offsets.items()],
-            self._metadata,
+            self._group_metadata,
         )
         producer.commit_transaction()
         self._positions.update(offsets)
@@ -218,26 +218,26 @@ class Repartitioner(threading.Thread):
     # Rebalances: called by the client, in this thread, from within consume
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        self._capture(consumer)
+        self._capture_group_metadata(consumer)
         partitions = [Partition(p.topic, p.partition) for p in assigned]
-        begins = []
+        starts = []
         for one in committed(consumer, partitions) if partitions else ():
             self._positions[Partition(one.topic, one.partition)] = max(0, one.offset)
-            begin = one.offset if one.offset >= 0 else OFFSET_BEGINNING
-            begins.append(TopicPartition(one.topic, one.partition, begin))
-        consumer.incremental_assign(begins)
+            start = one.offset if one.offset >= 0 else OFFSET_BEGINNING
+            starts.append(TopicPartition(one.topic, one.partition, start))
+        consumer.incremental_assign(starts)
         log.info("rebalanced", change="assigned", owned=len(self._positions))
         self._observer.joined()
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
-        self._capture(consumer)
-        self._disown(consumer, revoked)
+        self._capture_group_metadata(consumer)
+        self._drop_partitions(consumer, revoked)
 
     def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
-        self._metadata = None
-        self._disown(consumer, lost)
+        self._group_metadata = None
+        self._drop_partitions(consumer, lost)
 
-    def _disown(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _drop_partitions(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for one in partitions:
             partition = Partition(one.topic, one.partition)
             self._positions.pop(partition, None)
@@ -245,12 +245,12 @@ class Repartitioner(threading.Thread):
         consumer.incremental_unassign(partitions)
         log.info("rebalanced", change="given up", owned=len(self._positions))
 
-    def _capture(self, consumer: Consumer) -> None:
+    def _capture_group_metadata(self, consumer: Consumer) -> None:
         """Take the group's metadata as of now: only here does it fit our own picture."""
         metadata = consumer.consumer_group_metadata()
-        self._metadata = metadata if consumer.memberid() else None
+        self._group_metadata = metadata if consumer.memberid() else None
 
-    def _tell_lag(self, consumer: Consumer) -> None:
+    def _report_lag(self, consumer: Consumer) -> None:
         for partition, position in self._positions.items():
             with suppress(KafkaException):
                 _, high = consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)

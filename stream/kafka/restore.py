@@ -23,7 +23,7 @@ from confluent_kafka import (
 from stream.engine.task_manager import HaltReason
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
-from stream.kafka.metadata import ASK_S, Group, committed
+from stream.kafka.metadata import REQUEST_TIMEOUT_S, Group, committed
 from stream.kafka.protocol import Failed, PartitionHalted, Restored, Restoring
 from stream.kafka.reader import apply_changelog, read_chunks
 from stream.kafka.transactions import CommitMetadata, LedgerEndOffsets, fence
@@ -37,9 +37,9 @@ from stream.state.store import (
 
 log = structlog.get_logger()
 
-GHOST_WAIT_S = 0.5
+DEAD_INSTANCE_WAIT_S = 0.5
 """How long an open transaction may hold things up before its owner is looked for."""
-LEDGER_LOOK_S = 5.0
+RETRY_MISSING_S = 5.0
 LEDGER_MISSING = (
     "the ledger has fewer partitions than the input: give it as many; this one opens by itself then"
 )
@@ -57,7 +57,7 @@ STABLE_S = 0.3
 
 PROGRESS_S = 1.0
 
-Tell = Callable[[Restored | Restoring | PartitionHalted | Failed], None]
+OnEvent = Callable[[Restored | Restoring | PartitionHalted | Failed], None]
 
 
 class ChangelogRestorer:
@@ -69,24 +69,24 @@ class ChangelogRestorer:
         *,
         group: Group,
         ends: LedgerEndOffsets,
-        tell: Tell,
-        keeper: StateStoreProvider | None = None,
+        on_event: OnEvent,
+        state_store_provider: StateStoreProvider | None = None,
     ) -> None:
-        self._keeper = keeper
+        self._state_store_provider = state_store_provider
         self._config = config
         self._group = group
         self._ends = ends
-        self._tell = tell
+        self._emit = on_event
         self._closed = threading.Event()
         self._wanted: dict[Partition, int] = {}
 
-    def restore(self, partitions: Sequence[Partition], assignment: int) -> None:
+    def restore(self, partitions: Sequence[Partition], assignment_epoch: int) -> None:
         """Begin to restore; every partition is told of when it is ready, or halted."""
-        self._wanted.update(dict.fromkeys(partitions, assignment))
+        self._wanted.update(dict.fromkeys(partitions, assignment_epoch))
         threading.Thread(
             target=self._run,
-            args=(list(partitions), assignment),
-            name=f"restore-{assignment}",
+            args=(list(partitions), assignment_epoch),
+            name=f"restore-{assignment_epoch}",
             daemon=True,
         ).start()
 
@@ -99,30 +99,34 @@ class ChangelogRestorer:
         """Give up what is being restored."""
         self._closed.set()
 
-    def _is_wanted(self, assignment: int, partition: Partition) -> bool:
-        return self._wanted.get(partition) == assignment and not self._closed.is_set()
+    def _is_wanted(self, assignment_epoch: int, partition: Partition) -> bool:
+        return self._wanted.get(partition) == assignment_epoch and not self._closed.is_set()
 
-    def _run(self, left: list[Partition], assignment: int) -> None:
+    def _run(self, remaining: list[Partition], assignment_epoch: int) -> None:
         attempt = 0
         halted: set[Partition] = set()
         while not self._closed.is_set():
-            left = [partition for partition in left if self._wanted.get(partition) == assignment]
-            if not left:
+            remaining = [
+                partition
+                for partition in remaining
+                if self._wanted.get(partition) == assignment_epoch
+            ]
+            if not remaining:
                 return
-            wait_s = LEDGER_LOOK_S
+            wait_s = RETRY_MISSING_S
             try:
                 restore = PartitionRestore(
                     self._config,
-                    left,
-                    assignment,
+                    remaining,
+                    assignment_epoch,
                     group=self._group,
                     ends=self._ends,
-                    tell=self._tell,
-                    wanted=partial(self._is_wanted, assignment),
-                    keeper=self._keeper,
+                    on_event=self._emit,
+                    wanted=partial(self._is_wanted, assignment_epoch),
+                    state_store_provider=self._state_store_provider,
                 )
             except Exception as error:  # noqa: BLE001  settings that the client refuses
-                self._tell(Failed(error))
+                self._emit(Failed(error))
                 return
             try:
                 restore.run()
@@ -131,15 +135,15 @@ class ChangelogRestorer:
                 log.warning("restore_failed", error=error.args[0].str(), attempt=attempt)
                 wait_s = min(5.0, 0.05 * 2**attempt)
             except Exception as error:  # noqa: BLE001  the thread's entry point
-                self._tell(Failed(error))
+                self._emit(Failed(error))
                 return
             finally:
                 restore.close()
             for partition in set(restore.missing) - halted:
                 halted.add(partition)
-                self._tell(PartitionHalted(partition, HaltReason.LEDGER_MISSING, LEDGER_MISSING))
-            left = restore.left
-            self._closed.wait(wait_s if left else 0)
+                self._emit(PartitionHalted(partition, HaltReason.LEDGER_MISSING, LEDGER_MISSING))
+            remaining = restore.remaining
+            self._closed.wait(wait_s if remaining else 0)
 
 
 class PartitionRestore:
@@ -149,35 +153,35 @@ class PartitionRestore:
         self,
         config: KafkaConfig,
         partitions: Sequence[Partition],
-        assignment: int,
+        assignment_epoch: int,
         *,
         group: Group,
         ends: LedgerEndOffsets,
-        tell: Tell,
+        on_event: OnEvent,
         wanted: Callable[[Partition], bool],
-        keeper: StateStoreProvider | None = None,
+        state_store_provider: StateStoreProvider | None = None,
     ) -> None:
         self._config = config
-        self._assignment = assignment
-        self._tell = tell
+        self._assignment_epoch = assignment_epoch
+        self._emit = on_event
         self._wanted = wanted
-        self._keeper = keeper
+        self._state_store_provider = state_store_provider
         self._reader = Consumer(settings.restorer(config))
         self._group = group
         self._ends = ends
-        self._began_at = time.monotonic()
+        self._started_at = time.monotonic()
         self._partitions = {partition.number: partition for partition in partitions}
         self._starts: dict[int, int] = {}
-        self._barriers: dict[int, int] = {}
+        self._end_offsets: dict[int, int] = {}
         self._opened: dict[int, OpenedStore] = {}
         self._entries: Counter[int] = Counter()
-        self._told_at = self._began_at
-        self._ghosts_fenced = False
+        self._reported_at = self._started_at
+        self._dead_instances_fenced = False
         self.missing: list[Partition] = []
         """Partitions of the input that the ledger does not have."""
 
     @property
-    def left(self) -> list[Partition]:
+    def remaining(self) -> list[Partition]:
         """The partitions that are not restored yet."""
         return [*self._partitions.values(), *self.missing]
 
@@ -187,34 +191,34 @@ class PartitionRestore:
         Raises:
             KafkaException: Kafka could not be asked; those ``left`` have to be done again.
         """
-        self._leave_out_missing()
+        self._drop_missing()
         if not self._partitions:
             return
         offsets = self._committed()
-        barriers = self._group.ends(self._config.ledger_topic, offsets)
+        end_offsets = self._group.ends(self._config.ledger_topic, offsets)
         lows, highs = (
             self._group.ends(self._config.topic, offsets, earliest=earliest)
             for earliest in (True, False)
         )
-        for number, (offset, stamp) in offsets.items():
+        for number, (offset, commit) in offsets.items():
             start = lows[number] if offset < 0 else offset
-            barrier = barriers[number]
-            if stamp is not None and barrier < stamp.ledger_end:
-                where = f"{barrier}, but it reached {stamp.ledger_end}"
-                self._halt(number, HaltReason.LEDGER_BEHIND, LEDGER_BEHIND.format(where))
+            end_offset = end_offsets[number]
+            if commit is not None and end_offset < commit.ledger_end:
+                detail = f"{end_offset}, but it reached {commit.ledger_end}"
+                self._halt(number, HaltReason.LEDGER_BEHIND, LEDGER_BEHIND.format(detail))
             elif lows[number] <= start <= highs[number]:
                 self._starts[number] = start
-                self._barriers[number] = barrier
-                self._ends.reached(number, barrier)
+                self._end_offsets[number] = end_offset
+                self._ends.advance(number, end_offset)
             else:
-                where = f"{start}, not within {lows[number]} to {highs[number]}"
-                self._halt(number, HaltReason.OFFSET_OUT_OF_RANGE, OUT_OF_RANGE.format(where))
-        self._fold()
+                detail = f"{start}, not within {lows[number]} to {highs[number]}"
+                self._halt(number, HaltReason.OFFSET_OUT_OF_RANGE, OUT_OF_RANGE.format(detail))
+        self._restore()
 
-    def _leave_out_missing(self) -> None:
+    def _drop_missing(self) -> None:
         """Keep partitions closed whose ledger does not exist, until it does."""
-        there = set(self._group.partitions(self._config.ledger_topic))
-        for number in self._partitions.keys() - there:
+        existing = set(self._group.partitions(self._config.ledger_topic))
+        for number in self._partitions.keys() - existing:
             self.missing.append(self._partitions.pop(number))
 
     def close(self) -> None:
@@ -223,7 +227,7 @@ class PartitionRestore:
         for number in list(self._opened):
             self._opened.pop(number).state.close()
 
-    def _give_up_unwanted(self) -> None:
+    def _close_revoked(self) -> None:
         """Let go of partitions that are not ours any more: somebody may wait for their stores."""
         for number, partition in list(self._partitions.items()):
             if not self._wanted(partition):
@@ -237,118 +241,124 @@ class PartitionRestore:
 
         A dead worker's transaction that holds them up is ended.
         """
-        began_at = time.monotonic()
-        self._reader.list_topics(self._config.topic, timeout=ASK_S)
+        started_at = time.monotonic()
+        self._reader.list_topics(self._config.topic, timeout=REQUEST_TIMEOUT_S)
         while True:
             try:
                 found = committed(self._reader, self._partitions.values(), timeout_s=STABLE_S)
             except KafkaException as error:
-                gone = not any(self._wanted(partition) for partition in self._partitions.values())
-                if error.args[0].code() != KafkaError._TIMED_OUT or gone:
+                all_revoked = not any(
+                    self._wanted(partition) for partition in self._partitions.values()
+                )
+                if error.args[0].code() != KafkaError._TIMED_OUT or all_revoked:
                     raise
-                if time.monotonic() - began_at > GHOST_WAIT_S:
-                    self._fence_ghosts()
+                if time.monotonic() - started_at > DEAD_INSTANCE_WAIT_S:
+                    self._fence_dead_instances()
             else:
                 return {
-                    one.partition: (one.offset, CommitMetadata.read(one.metadata)) for one in found
+                    one.partition: (one.offset, CommitMetadata.parse(one.metadata)) for one in found
                 }
 
     def _halt(self, number: int, reason: HaltReason, detail: str) -> None:
         """Say that a partition cannot start: to go on would be to lose or to repeat something."""
-        self._tell(PartitionHalted(self._partitions.pop(number), reason, detail))
+        self._emit(PartitionHalted(self._partitions.pop(number), reason, detail))
 
-    def _fold(self) -> None:
+    def _restore(self) -> None:
         topic = self._config.ledger_topic
-        begins = self._group.ends(topic, self._barriers, earliest=True)
-        self._open(begins)
-        places = {number: opened.covered for number, opened in self._opened.items()}
-        barriers = {number: self._barriers[number] for number in places}
+        begin_offsets = self._group.ends(topic, self._end_offsets, earliest=True)
+        self._open(begin_offsets)
+        positions = {number: opened.covered for number, opened in self._opened.items()}
+        end_offsets = {number: self._end_offsets[number] for number in positions}
         last_progress_at = time.monotonic()
-        for chunk in read_chunks(self._reader, topic, places, barriers):
-            self._give_up_unwanted()
+        for chunk in read_chunks(self._reader, topic, positions, end_offsets):
+            self._close_revoked()
             if not self._partitions:
                 return
             states = {number: opened.state for number, opened in self._opened.items()}
-            places.update(apply_changelog(states, chunk.messages, self._entries))
+            positions.update(apply_changelog(states, chunk.messages, self._entries))
             for number in chunk.reached:
-                self._reached(number)
-            self._tell_progress(places)
+                self._hand_over(number)
+            self._report_progress(positions)
             if chunk.messages or chunk.reached:
                 last_progress_at = time.monotonic()
-            elif time.monotonic() - last_progress_at > GHOST_WAIT_S:
-                self._fence_ghosts()
+            elif time.monotonic() - last_progress_at > DEAD_INSTANCE_WAIT_S:
+                self._fence_dead_instances()
                 last_progress_at = time.monotonic()
 
-    def _open(self, begins: dict[int, int]) -> None:
+    def _open(self, begin_offsets: dict[int, int]) -> None:
         """Open what holds the partitions, each with the offset from which it lacks the ledger."""
-        self._give_up_unwanted()
-        begins = {number: begin for number, begin in begins.items() if number in self._partitions}
-        if self._keeper is None:
-            for number, begin in begins.items():
-                self._opened[number] = OpenedStore(InMemoryStateStore(), begin, warm=False)
+        self._close_revoked()
+        begin_offsets = {
+            number: begin_offset
+            for number, begin_offset in begin_offsets.items()
+            if number in self._partitions
+        }
+        if self._state_store_provider is None:
+            for number, begin_offset in begin_offsets.items():
+                self._opened[number] = OpenedStore(InMemoryStateStore(), begin_offset, warm=False)
             return
         cluster_id = self._group.cluster_id()
         topic_id = self._group.topic_id(self._config.ledger_topic)
-        settings_ = self._group.settings_of(self._config.ledger_topic)
-        kept_ms = int(settings_["retention.ms"])
-        for number, begin in begins.items():
-            part = LedgerPartitionInfo(
+        topic_config = self._group.topic_config(self._config.ledger_topic)
+        retention_ms = int(topic_config["retention.ms"])
+        for number, begin_offset in begin_offsets.items():
+            ledger_partition = LedgerPartitionInfo(
                 cluster_id=cluster_id,
                 topic_id=topic_id,
                 number=number,
-                begin=begin,
-                end=self._barriers[number],
-                tombstones_kept_s=int(settings_["delete.retention.ms"]) / 1000,
-                kept_s=math.inf if kept_ms < 0 else kept_ms / 1000,
+                begin=begin_offset,
+                end=self._end_offsets[number],
+                tombstones_kept_s=int(topic_config["delete.retention.ms"]) / 1000,
+                kept_s=math.inf if retention_ms < 0 else retention_ms / 1000,
             )
-            self._opened[number] = self._keeper.open(part)
+            self._opened[number] = self._state_store_provider.open(ledger_partition)
 
-    def _reached(self, number: int) -> None:
+    def _hand_over(self, number: int) -> None:
         """Hand a partition over once its ledger was read up to the barrier."""
         partition = self._partitions.pop(number, None)
         if partition is None:
             return
         state, _, warm = self._opened[number]
-        state.save(self._barriers[number])
+        state.save(self._end_offsets[number])
         del self._opened[number]
-        self._tell(
+        self._emit(
             Restored(
                 partition=partition,
-                assignment=self._assignment,
+                assignment_epoch=self._assignment_epoch,
                 state=state,
                 next_offset=self._starts[number],
                 entries=self._entries[number],
                 warm=warm,
-                took_s=time.monotonic() - self._began_at,
+                took_s=time.monotonic() - self._started_at,
             )
         )
 
-    def _tell_progress(self, places: Mapping[int, int]) -> None:
+    def _report_progress(self, positions: Mapping[int, int]) -> None:
         now = time.monotonic()
-        if now < self._told_at + PROGRESS_S:
+        if now < self._reported_at + PROGRESS_S:
             return
-        self._told_at = now
+        self._reported_at = now
         for number, partition in self._partitions.items():
-            left = max(0, self._barriers[number] - places[number])
-            self._tell(Restoring(partition, self._entries[number], left))
+            remaining = max(0, self._end_offsets[number] - positions[number])
+            self._emit(Restoring(partition, self._entries[number], remaining))
 
-    def _fence_ghosts(self) -> None:
+    def _fence_dead_instances(self) -> None:
         """End the open transactions of instances that are not in the group any more.
 
         Without this a worker that died inside a transaction holds its successors up for the
         transaction's timeout and the coordinator's scan, 20 s together.
         """
-        if self._ghosts_fenced:
+        if self._dead_instances_fenced:
             return
         latest = Consumer({**settings.reader(self._config), "isolation.level": "read_uncommitted"})
         try:
             found = committed(latest, self._partitions.values())
         finally:
             latest.close()
-        stamps = [CommitMetadata.read(offset.metadata) for offset in found]
-        names = {stamp.instance for stamp in stamps if stamp is not None}
-        ghosts = names - self._group.living() - {self._config.instance_id}
-        for ghost in ghosts:
-            log.info("fencing_dead_instance", gone=ghost)
-            fence(self._config, ghost)
-        self._ghosts_fenced = bool(ghosts)
+        commits = [CommitMetadata.parse(offset.metadata) for offset in found]
+        instance_ids = {commit.instance for commit in commits if commit is not None}
+        dead_instances = instance_ids - self._group.instance_ids() - {self._config.instance_id}
+        for instance_id in dead_instances:
+            log.info("fencing_dead_instance", gone=instance_id)
+            fence(self._config, instance_id)
+        self._dead_instances_fenced = bool(dead_instances)

@@ -19,7 +19,7 @@ from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.errors import as_startup_error
 
-ASK_S = 10.0
+REQUEST_TIMEOUT_S = 10.0
 HEADROOM_BYTES = 64 * 1024
 """What a dead letter's headers may add to its record."""
 LEDGER_BYTES_MIN = 2 * 1024 * 1024
@@ -207,10 +207,12 @@ def _check_configs(config: KafkaConfig, configs: Configs, dedupe_window_s: int) 
     if int(ledger["max.message.bytes"]) < LEDGER_BYTES_MIN:
         text = f"ledger: max.message.bytes is below {LEDGER_BYTES_MIN}: an entry might not fit"
         findings.append(Finding(config.ledger_topic, False, text))
-    need = int(source["max.message.bytes"]) + HEADROOM_BYTES
+    required = int(source["max.message.bytes"]) + HEADROOM_BYTES
     for name in (config.dead_letter_topic, config.parked_topic):
-        if int(configs[name]["max.message.bytes"]) < need:
-            text = f"max.message.bytes is below {need}: the largest record's letter would not fit"
+        if int(configs[name]["max.message.bytes"]) < required:
+            text = (
+                f"max.message.bytes is below {required}: the largest record's letter would not fit"
+            )
             findings.append(Finding(name, False, text))
     return findings
 
@@ -222,7 +224,7 @@ def describe(admin: AdminClient) -> ClusterMetadata:
         StartupError: Kafka cannot be reached.
     """
     try:
-        return admin.list_topics(timeout=ASK_S)
+        return admin.list_topics(timeout=REQUEST_TIMEOUT_S)
     except KafkaException as error:
         raise StartupError(
             f"Kafka cannot be reached: {error.args[0].str()}; check KAFKA__BOOTSTRAP_SERVERS and, "
@@ -263,7 +265,7 @@ def _settled_configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict
 
 def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-    answers = admin.describe_configs(resources, request_timeout=ASK_S)
+    answers = admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S)
     return {
         resource.name: {key: str(entry.value) for key, entry in answer.result().items()}
         for resource, answer in answers.items()
@@ -273,7 +275,7 @@ def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, st
 def _await_leaders(admin: AdminClient, names: Sequence[str]) -> None:
     """Return once every partition has a leader: a client may start at once then."""
     for _ in range(100):
-        topics = admin.list_topics(timeout=ASK_S).topics
+        topics = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
         if all(
             name in topics
             and topics[name].partitions
@@ -298,15 +300,15 @@ def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> int:
     """
     try:
         findings, configs = inspect(config, dedupe_window_s=dedupe_window_s)
-        wrong = [f"{finding.topic}: {finding.text}" for finding in findings if not finding.ok]
-        wrong += broker_limits(config)
+        problems = [f"{finding.topic}: {finding.text}" for finding in findings if not finding.ok]
+        problems += broker_limits(config)
     except KafkaException as error:
         if error.args[0].code() == KafkaError._INVALID_ARG:
             raise as_startup_error(error.args[0]) from error
         text = f"Kafka does not say how it is configured: {error.args[0].str()}"
         raise StartupError(text, exit_code=75) from error
-    if wrong:
-        raise StartupError("Kafka is not ready for us:\n  " + "\n  ".join(wrong), exit_code=78)
+    if problems:
+        raise StartupError("Kafka is not ready for us:\n  " + "\n  ".join(problems), exit_code=78)
     letters = (config.dead_letter_topic, config.parked_topic)
     sizes = (int(configs[name]["max.message.bytes"]) for name in letters)
     return min(*sizes, settings.RECORD_BYTES_MAX) - HEADROOM_BYTES
@@ -324,12 +326,12 @@ def preflight_bridge(config: KafkaConfig, *, source: str | None = None) -> int:
     """
     admin = AdminClient(settings.common(config))
     names = [config.topic] if source is None else [config.topic, config.dead_letter_topic, source]
-    there = describe(admin).topics
-    wrong = [f"{name}: missing" for name in names if name not in there]
+    existing = describe(admin).topics
+    problems = [f"{name}: missing" for name in names if name not in existing]
     if source == config.topic:
-        wrong.append(f"{source}: is the input itself; --from-topic has to name another one")
-    if wrong:
-        raise StartupError(_cannot(wrong), exit_code=78)
+        problems.append(f"{source}: is the input itself; --from-topic has to name another one")
+    if problems:
+        raise StartupError(_bridge_problems(problems), exit_code=78)
     try:
         sizes = record_sizes(admin, names)
     except KafkaException as error:
@@ -339,43 +341,45 @@ def preflight_bridge(config: KafkaConfig, *, source: str | None = None) -> int:
         text = f"Kafka does not say how it is configured: {reason.str()}"
         raise StartupError(text, exit_code=75) from error
     if source is not None:
-        for name, need in (
+        for name, required in (
             (config.topic, sizes[source]),
             (config.dead_letter_topic, sizes[source] + HEADROOM_BYTES),
         ):
-            if sizes[name] < need:
-                wrong.append(f"{name}: max.message.bytes is below {need}, which {source} may need")
-    if wrong:
-        raise StartupError(_cannot(wrong), exit_code=78)
+            if sizes[name] < required:
+                problems.append(
+                    f"{name}: max.message.bytes is below {required}, which {source} may need"
+                )
+    if problems:
+        raise StartupError(_bridge_problems(problems), exit_code=78)
     return sizes[source or config.topic]
 
 
-def _cannot(wrong: list[str]) -> str:
-    return "Kafka is not ready for the bridge:\n  " + "\n  ".join(wrong)
+def _bridge_problems(problems: list[str]) -> str:
+    return "Kafka is not ready for the bridge:\n  " + "\n  ".join(problems)
 
 
 def broker_limits(config: KafkaConfig) -> list[str]:
     """Compare our timeouts with what the brokers allow; return what does not fit."""
     admin = AdminClient(settings.common(config))
     broker = next(iter(describe(admin).brokers))
-    asked = ConfigResource(ResourceType.BROKER, str(broker))
-    answers = admin.describe_configs([asked], request_timeout=ASK_S)
-    found = {name: entry.value for name, entry in answers[asked].result().items()}
-    wrong = []
+    requested = ConfigResource(ResourceType.BROKER, str(broker))
+    answers = admin.describe_configs([requested], request_timeout=REQUEST_TIMEOUT_S)
+    found = {name: entry.value for name, entry in answers[requested].result().items()}
+    problems = []
     session_ms = config.session_timeout_s * 1000
     low, high = (
         int(found.get(f"group.{bound}.session.timeout.ms") or default)
         for bound, default in (("min", 6_000), ("max", 1_800_000))
     )
     if not low <= session_ms <= high:
-        wrong.append(
+        problems.append(
             f"KAFKA__SESSION_TIMEOUT_S is outside of what the brokers allow: {low / 1000:g} to "
             f"{high / 1000:g} s (group.min.session.timeout.ms, group.max.session.timeout.ms)"
         )
     longest = int(found.get("transaction.max.timeout.ms") or 900_000)
     if config.transaction_timeout_s * 1000 > longest:
-        wrong.append(
+        problems.append(
             f"KAFKA__TRANSACTION_TIMEOUT_S is above the brokers' {longest / 1000:g} s "
             "(transaction.max.timeout.ms)"
         )
-    return wrong
+    return problems

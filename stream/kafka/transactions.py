@@ -49,7 +49,7 @@ class CommitMetadata:
         return f"{self.instance}:{self.epoch}:{self.sequence}@{self.ledger_end}"
 
     @classmethod
-    def read(cls, metadata: str | None) -> Self | None:
+    def parse(cls, metadata: str | None) -> Self | None:
         """Return what an offset's metadata says; None where somebody else wrote it."""
         instance, *rest = (metadata or "").rsplit(":", 2)
         if len(rest) != 2:
@@ -62,8 +62,8 @@ class CommitMetadata:
 
     def same_commit(self, other: "CommitMetadata | None") -> bool:
         """Whether both are of one transaction."""
-        mine = (self.instance, self.epoch, self.sequence)
-        return other is not None and mine == (other.instance, other.epoch, other.sequence)
+        own = (self.instance, self.epoch, self.sequence)
+        return other is not None and own == (other.instance, other.epoch, other.sequence)
 
 
 class LedgerEndOffsets:
@@ -74,15 +74,15 @@ class LedgerEndOffsets:
         self.lost: str | None = None
         """What has shown that records of the ledger are gone."""
 
-    def of(self, number: int) -> int:
+    def get(self, number: int) -> int:
         """Return where the partition ends at the least."""
         return self._ends.get(number, 0)
 
-    def reached(self, number: int, end: int) -> None:
+    def advance(self, number: int, end: int) -> None:
         """Note that the partition was seen to end here, or later."""
-        self._ends[number] = max(end, self.of(number))
+        self._ends[number] = max(end, self.get(number))
 
-    def delivered(self, error: object, message: Any) -> None:
+    def on_delivery(self, error: object, message: Any) -> None:
         """Take a delivery report over: a record below the known end means that the end was lost.
 
         The offset of a record that was sent twice may be unknown.
@@ -93,9 +93,9 @@ class LedgerEndOffsets:
         if offset is None or offset < 0:
             return
         number = message.partition()
-        if offset < self.of(number):
-            self.lost = OFFSET_BEHIND.format(number, offset, self.of(number))
-        self.reached(number, offset + 1)
+        if offset < self.get(number):
+            self.lost = OFFSET_BEHIND.format(number, offset, self.get(number))
+        self.advance(number, offset + 1)
 
 
 log = structlog.get_logger()
@@ -112,7 +112,7 @@ STALE_GROUP = frozenset(
 
 
 START_S = 30.0
-OVERDUE_S = 1.0
+CALL_MARGIN_S = 1.0
 READ_BACK_S = 5.0
 """Short, since nobody polls the group meanwhile; it is tried again."""
 
@@ -134,8 +134,8 @@ class Transactions:
         self._epoch = epoch
         self._ends = ends
         self._producer: Producer | None = None
-        self._bounded = Bounded()
-        self._given_up: list[Producer] = []  # never to be freed: a call on them is under way
+        self._caller = TimeLimitedCaller()
+        self._abandoned: list[Producer] = []  # never to be freed: a call on them is under way
 
     def start(self) -> None:
         """Take over the transactional id; whoever held it can commit nothing any more.
@@ -166,7 +166,7 @@ class Transactions:
         try:
             self._transact(checkpoint, group_metadata)
         except KafkaException as error:
-            self._settle(error.args[0], checkpoint, time.monotonic() - started)
+            self._handle_error(error.args[0], checkpoint, time.monotonic() - started)
 
     @property
     def clients(self) -> tuple[Producer, ...]:
@@ -191,26 +191,26 @@ class Transactions:
         if producer is None:
             self._producer = producer = self._new_producer()
         producer.begin_transaction()
-        for partition, share in checkpoint.shares.items():
-            self._produce_ledger(producer, partition.number, share.ledger)
-            self._produce_letters(producer, self._config.dead_letter_topic, share.dead_letters)
-            self._produce_letters(producer, self._config.parked_topic, share.parked)
+        for partition, part in checkpoint.partitions.items():
+            self._produce_ledger(producer, partition.number, part.ledger)
+            self._produce_letters(producer, self._config.dead_letter_topic, part.dead_letters)
+            self._produce_letters(producer, self._config.parked_topic, part.parked)
         offsets = [
             TopicPartition(
                 partition.topic,
                 partition.number,
-                share.offset,
-                metadata=str(self._stamp(checkpoint, partition.number)),
+                part.offset,
+                metadata=str(self._commit_metadata(checkpoint, partition.number)),
             )
-            for partition, share in checkpoint.shares.items()
+            for partition, part in checkpoint.partitions.items()
         ]
         wait_s = self._config.transaction_timeout_s
         self._send_offsets(producer, offsets, group_metadata, wait_s)
         # As the commit would do first; the reports of it say where the ledger ends.
         try:
             producer.flush(wait_s)
-        except SystemError as broken:  # the client's, when a report of a failure meets another
-            raise KafkaException(KafkaError(KafkaError._FAIL, str(broken))) from broken
+        except SystemError as defect:  # the client's, when a report of a failure meets another
+            raise KafkaException(KafkaError(KafkaError._FAIL, str(defect))) from defect
         if self._ends.lost is not None:
             raise KafkaUnavailableError(f"the ledger has lost records: {self._ends.lost}")
         # Without a bound the client asks for ever, nobody polls the group, and nobody can leave.
@@ -224,9 +224,9 @@ class Transactions:
         """
         call = partial(producer.send_offsets_to_transaction, offsets, metadata, wait_s)
         try:
-            self._bounded.call(wait_s + OVERDUE_S, call)
+            self._caller.call_with_timeout(wait_s + CALL_MARGIN_S, call)
         except CallTimeoutError:
-            self._given_up.append(producer)
+            self._abandoned.append(producer)
             self._producer = None
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None
 
@@ -248,7 +248,7 @@ class Transactions:
                 key=record.key.encode(),
                 value=record.value,
                 headers=headers,
-                **({"on_delivery": self._ends.delivered} if record is last else {}),
+                **({"on_delivery": self._ends.on_delivery} if record is last else {}),
             )
 
     def _produce_letters(
@@ -263,7 +263,7 @@ class Transactions:
                 headers=letter.headers(),
             )
 
-    def _settle(self, error: KafkaError, checkpoint: Checkpoint, took_s: float) -> None:
+    def _handle_error(self, error: KafkaError, checkpoint: Checkpoint, took_s: float) -> None:
         """Find out what became of a transaction that raised."""
         if error.fatal():
             overdue = took_s >= self._config.transaction_timeout_s
@@ -287,11 +287,11 @@ class Transactions:
         try:
             producer.flush(2)  # librdkafka #4849: no abort while the first produce is in flight
             producer.abort_transaction(self._config.transaction_timeout_s)
-        except KafkaException as failed:
-            self._read_back(failed.args[0], checkpoint)
+        except KafkaException as failure:
+            self._read_back(failure.args[0], checkpoint)
             return
-        kind = StaleGenerationError if error.code() in STALE_GROUP else CommitAbortedError
-        raise kind(error.str())
+        error_type = StaleGenerationError if error.code() in STALE_GROUP else CommitAbortedError
+        raise error_type(error.str())
 
     def _read_back(self, error: KafkaError, checkpoint: Checkpoint) -> None:
         """Decide an unknown commit: a new producer ends the old transaction, one way or the
@@ -306,12 +306,12 @@ class Transactions:
             if old is not None:
                 _discard(old)
             self._producer = self._new_producer(READ_BACK_S)
-            found = self._committed(checkpoint.shares)
-        except KafkaException as failed:
-            raise CommitOutcomeUnknown(checkpoint, failed.args[0].str()) from failed
-        stamp = self._stamp(checkpoint)
+            found = self._committed(checkpoint.partitions)
+        except KafkaException as failure:
+            raise CommitOutcomeUnknownError(checkpoint, failure.args[0].str()) from failure
+        metadata = self._commit_metadata(checkpoint)
         if not any(
-            stamp.same_commit(CommitMetadata.read(partition.metadata)) for partition in found
+            metadata.same_commit(CommitMetadata.parse(partition.metadata)) for partition in found
         ):
             raise CommitAbortedError(f"unknown commit found to be aborted: {error.str()}")
 
@@ -319,7 +319,7 @@ class Transactions:
         """Try once more to find out what became of an unresolved checkpoint.
 
         Raises:
-            CommitOutcomeUnknown: still unknown.
+            CommitOutcomeUnknownError: still unknown.
             CommitAbortedError: nothing of it was committed.
         """
         self._read_back(KafkaError(KafkaError._TIMED_OUT), checkpoint)
@@ -332,16 +332,16 @@ class Transactions:
         finally:
             _discard(reader)
 
-    def _stamp(self, checkpoint: Checkpoint, number: int | None = None) -> CommitMetadata:
-        end = 0 if number is None else self._ends.of(number)
+    def _commit_metadata(self, checkpoint: Checkpoint, number: int | None = None) -> CommitMetadata:
+        end = 0 if number is None else self._ends.get(number)
         return CommitMetadata(self._config.instance_id, self._epoch, checkpoint.sequence, end)
 
 
-class CommitOutcomeUnknown(Exception):  # noqa: N818
+class CommitOutcomeUnknownError(Exception):
     """Kafka could not be asked what became of a commit: ask again before anything else."""
 
-    def __init__(self, checkpoint: Checkpoint, why: str) -> None:
-        super().__init__(why)
+    def __init__(self, checkpoint: Checkpoint, detail: str) -> None:
+        super().__init__(detail)
         self.checkpoint = checkpoint
 
 
@@ -372,9 +372,9 @@ def fence_instances(config: KafkaConfig, metadata: Iterable[str]) -> None:
     Raises:
         KafkaException: the coordinator did not answer.
     """
-    stamps = (CommitMetadata.read(one) for one in metadata)
-    for name in sorted({stamp.instance for stamp in stamps if stamp is not None}):
-        fence(config, name)
+    parsed = (CommitMetadata.parse(text) for text in metadata)
+    for instance_id in sorted({commit.instance for commit in parsed if commit is not None}):
+        fence(config, instance_id)
 
 
 def fence(config: KafkaConfig, instance_id: str) -> None:
@@ -383,8 +383,8 @@ def fence(config: KafkaConfig, instance_id: str) -> None:
     Raises:
         KafkaException: the coordinator did not answer.
     """
-    ghost = settings.transactional_id(config.group_id, instance_id)
-    producer = Producer(settings.producer(config, transactional_id=ghost))
+    transactional_id = settings.transactional_id(config.group_id, instance_id)
+    producer = Producer(settings.producer(config, transactional_id=transactional_id))
     producer.init_transactions(10)
     producer.close()
 
@@ -400,7 +400,7 @@ class CallTimeoutError(Exception):
     """The call has not returned, and may never: let what it was made on alone from now on."""
 
 
-class Bounded:
+class TimeLimitedCaller:
     """Makes calls on a thread of its own, one at a time, for no longer than they may take.
 
     The thread lasts from call to call; one that does not come back is left behind.
@@ -419,7 +419,9 @@ class Bounded:
         if self._calls is None:
             self._calls, self._answers = queue.SimpleQueue(), queue.SimpleQueue()
             queues = (self._calls, self._answers)
-            threading.Thread(target=_make, args=queues, name="bounded-calls", daemon=True).start()
+            threading.Thread(
+                target=_run_calls, args=queues, name="bounded-calls", daemon=True
+            ).start()
         self._calls.put(call)
         try:
             error = self._answers.get(timeout=wait_s)
@@ -430,7 +432,7 @@ class Bounded:
             raise error
 
 
-def _make(calls: Calls, answers: Answers) -> None:
+def _run_calls(calls: Calls, answers: Answers) -> None:
     while True:
         try:
             calls.get()()

@@ -231,12 +231,12 @@ def replay_letters(
         StartupError: Kafka did not accept all of them.
     """
     config, done = session.config, Resolution.FORCED if force else Resolution.REPLAYED
-    sender = BulkProducer(config, rate=rate, say=print_message)
+    sender = BulkProducer(config, rate=rate, on_progress=print_message)
     letters = letters_at(session, kind, places)
     while chunk := list(islice(letters, NOTED_RECORDS_MAX)):
         sender.send(config.topic, (one.replay(force=force) for one in chunk))
         note(session, kind, chunk, done)
-    return sender.taken
+    return sender.acknowledged
 
 
 def note(
@@ -255,7 +255,7 @@ def note(
     notes = (one.note(done, at_ms=at_ms, text=text) for one in letters)
     sender = BulkProducer(session.config)
     sender.send(topic_of(session.config, kind), notes)
-    return sender.taken
+    return sender.acknowledged
 
 
 def names(session: OperatorSession, letter: ListedDeadLetter) -> tuple[str, ...]:

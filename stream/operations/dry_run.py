@@ -26,7 +26,7 @@ from stream.engine.task_manager import TaskManager
 from stream.errors import DecodeError, StartupError
 from stream.kafka.reader import CommittedReader
 from stream.record import Partition, Record
-from stream.runtime.worker import judging, kafka_config, limits, wootric_account
+from stream.runtime.worker import engine_config, kafka_config, record_preparer, wootric_account
 from stream.schema_registry.setup import schema_fetcher
 from stream.settings_loader import Settings, load_transform
 from stream.transform import Rules
@@ -89,8 +89,8 @@ class DryRun:
         self._waiting: dict[tuple[int, int], PendingEvent] = {}
         self._records_max = settings.kafka.in_flight_records_max
         self._bytes_max = settings.kafka.in_flight_bytes_max
-        self._prepare = judging(settings.wootric, schema_fetcher(settings.schema_registry))
-        self._tasks = TaskManager(limits(settings), settled=self._settled)
+        self._prepare = record_preparer(settings.wootric, schema_fetcher(settings.schema_registry))
+        self._tasks = TaskManager(engine_config(settings), on_settled=self._settled)
         self._transport = RecordingTransport()
         self._sink = WootricSink(
             wootric_account(settings.wootric.model_copy(update={"requests_per_minute": 0})),

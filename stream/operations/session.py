@@ -14,7 +14,7 @@ from stream.kafka.reader import TopicReader, open_reader
 from stream.kafka.transactions import CommitMetadata
 from stream.operations.output import print_message
 from stream.record import Record
-from stream.runtime.worker import decoder, judging, kafka_config
+from stream.runtime.worker import decoder, kafka_config, record_preparer
 from stream.schema_registry.setup import schema_fetcher
 from stream.settings_loader import load_kafka, load_registry, load_transform
 from stream.state.ledger import EVENT, EventEntry, decode
@@ -41,7 +41,7 @@ class OperatorSession:
         ``metadata`` is that of the committed offsets, read before: it holds the ledger's end then.
         """
         ends = self.reader.ends(self.config.ledger_topic)
-        stamps = {number: CommitMetadata.read(text) for number, text in metadata.items()}
+        stamps = {number: CommitMetadata.parse(text) for number, text in metadata.items()}
         return {
             number: stamp.ledger_end - ends[number]
             for number, stamp in stamps.items()
@@ -86,7 +86,7 @@ def open_session() -> Iterator[OperatorSession]:
     """
     config = kafka_config(load_kafka())
     by_id = schema_fetcher(load_registry())
-    prepare = judging(load_transform(), by_id)
+    prepare = record_preparer(load_transform(), by_id)
     with open_reader(config) as reader:
         print_message(
             f"cluster {reader.group.cluster_id()}, group {config.group_id}, topic {config.topic}"

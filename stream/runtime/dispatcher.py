@@ -16,7 +16,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        flow: TaskManager,
+        task_manager: TaskManager,
         sink: WootricSink,
         observer: Observer,
         *,
@@ -24,31 +24,31 @@ class Dispatcher:
         look_ahead_s: float,
         clock: Callable[[], float],
         now_ms: Callable[[], int],
-        settled: Callable[[], None],
-        failed: Callable[[BaseException], None],
+        on_settled: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
     ) -> None:
         """``look_ahead_s`` is how long before it can begin a request is worth a release;
         ``failed`` is told of a defect: the work that met it would never end.
         """
-        self._flow = flow
+        self._task_manager = task_manager
         self._sink = sink
         self._observer = observer
         self._in_flight_max = in_flight_max
         self._look_ahead_s = look_ahead_s
         self._clock = clock
         self._now_ms = now_ms
-        self._settled = settled
-        self._failed = failed
-        self._places = asyncio.Semaphore(in_flight_max)
+        self._on_settled = on_settled
+        self._on_failure = on_failure
+        self._semaphore = asyncio.Semaphore(in_flight_max)
         self._tasks: set[asyncio.Task[None]] = set()
         self._queued = 0
         self._queued_requests = 0
 
-    def send(self, work: PendingRequest) -> None:
+    def send(self, request: PendingRequest) -> None:
         """Deliver a work as soon as there is a place."""
         self._queued += 1
-        self._queued_requests += work.requests
-        task = asyncio.create_task(self._guarded(work))
+        self._queued_requests += request.api_requests
+        task = asyncio.create_task(self._run_guarded(request))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -58,7 +58,7 @@ class Dispatcher:
         limits them no more than may soon begin: what is not frozen yet still merges.
         """
         now = self._clock()
-        free = self._in_flight_max * 2 - self._flow.under_way
+        free = self._in_flight_max * 2 - self._task_manager.under_way
         return ReleaseBudget(
             api=min(free, self._sink.capacity(now) - self._queued),
             pages=min(free, self._sink.capacity(now, page=True) - self._queued),
@@ -71,28 +71,30 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _guarded(self, work: PendingRequest) -> None:
+    async def _run_guarded(self, request: PendingRequest) -> None:
         try:
-            await self._deliver(work)
+            await self._deliver(request)
         except Exception as error:  # noqa: BLE001  nobody awaits the task
-            self._failed(error)
+            self._on_failure(error)
 
-    async def _deliver(self, work: PendingRequest) -> None:
-        flow = self._flow.partitions.get(work.lane.partition)
-        if flow is None:
-            self._dequeue(work)
+    async def _deliver(self, request: PendingRequest) -> None:
+        partition_task = self._task_manager.partitions.get(request.lane.partition)
+        if partition_task is None:
+            self._dequeue(request)
             return
-        delivery = flow.delivery(work, lambda: self._flow.may_send(work, self._clock()))
-        async with self._places:
-            self._dequeue(work)
-            with self._observer.delivering(work):
+        delivery = partition_task.delivery(
+            request, lambda: self._task_manager.may_send(request, self._clock())
+        )
+        async with self._semaphore:
+            self._dequeue(request)
+            with self._observer.delivering(request):
                 outcome = await self._sink.deliver(delivery)
-                self._observer.delivered(work, outcome, self._now_ms())
+                self._observer.delivered(request, outcome, self._now_ms())
         if isinstance(outcome, InDoubt):
-            self._observer.on_in_doubt(work)
-        self._flow.settle(work, outcome, self._clock(), self._now_ms())
-        self._settled()
+            self._observer.on_in_doubt(request)
+        self._task_manager.settle(request, outcome, self._clock(), self._now_ms())
+        self._on_settled()
 
-    def _dequeue(self, work: PendingRequest) -> None:
+    def _dequeue(self, request: PendingRequest) -> None:
         self._queued -= 1
-        self._queued_requests -= work.requests
+        self._queued_requests -= request.api_requests

@@ -10,7 +10,7 @@ from stream.record import Partition
 from stream.schema_registry.cache import SchemaWait
 from stream.telemetry.observer import Observer
 
-AWAITING_ROOM = 100
+AWAITING_REPLAY_RECORDS = 100
 """What is read in any case while an intent lacks an event: it opens a lane that fills memory."""
 UNTIL_RELEASED = float("inf")
 
@@ -33,22 +33,22 @@ class FlowController:
 
     def __init__(
         self,
-        flow: TaskManager,
+        task_manager: TaskManager,
         observer: Observer,
         *,
         in_flight_records_max: int,
         in_flight_bytes_max: int,
         dead_letter_pause_s: float,
-        missing: MissingSchema | None,
+        missing_schema: MissingSchema | None,
         clock: Callable[[], float],
     ) -> None:
-        self._flow = flow
+        self._task_manager = task_manager
         self._observer = observer
         self._unsettled_records_max = in_flight_records_max
         self._unsettled_bytes_max = in_flight_bytes_max
         self._dead_letter_pause_s = dead_letter_pause_s
         self._clock = clock
-        self._schema_waits = SchemaWaitQueue(missing)
+        self._schema_waits = SchemaWaitQueue(missing_schema)
         self._paused: dict[Partition, float] = {}
         self.reader: Reader | None = None
 
@@ -91,33 +91,33 @@ class FlowController:
         """Say how much room there is, pause what has gone too far, let go on what may again."""
         if self.reader is None:
             return
-        room = self._room()
-        if any(flow.awaiting_replay for flow in self._flow.partitions.values()):
-            room = max(room, AWAITING_ROOM)
-        self.reader.fetch_budget = 0 if leaving else room
+        budget = self._free_records()
+        if any(task.awaiting_replay for task in self._task_manager.partitions.values()):
+            budget = max(budget, AWAITING_REPLAY_RECORDS)
+        self.reader.fetch_budget = 0 if leaving else budget
         now = self._clock()
-        for partition, flow in self._flow.partitions.items():
+        for partition, task in self._task_manager.partitions.items():
             paused_until = self._paused.get(partition)
             if paused_until is None:
-                if flow.brake.on:
+                if task.dead_letter_limit.exceeded:
                     self._observer.on_dead_letter_limit(partition, self._dead_letter_pause_s)
                     self._pause(partition, now + self._dead_letter_pause_s)
-                elif flow.offset_gap_exceeded:
-                    self._observer.on_offset_gap(partition, flow.offsets.commit_offset)
+                elif task.offset_gap_exceeded:
+                    self._observer.on_offset_gap(partition, task.offsets.commit_offset)
                     self._pause(partition, now)
-            elif now >= paused_until and not flow.offset_gap_exceeded:
+            elif now >= paused_until and not task.offset_gap_exceeded:
                 del self._paused[partition]
-                flow.brake.release()
+                task.dead_letter_limit.reset()
                 self._observer.released(partition)
                 self._resume(partition)
 
-    def _room(self) -> int:
+    def _free_records(self) -> int:
         """Return how many records more may be held, if they are as large as those that are."""
-        records, size = self._flow.unsettled, self._flow.unsettled_bytes
-        room = self._unsettled_records_max - records - len(self._schema_waits)
+        records, size = self._task_manager.unsettled, self._task_manager.unsettled_bytes
+        budget = self._unsettled_records_max - records - len(self._schema_waits)
         if size == 0:
-            return room
-        return min(room, (self._unsettled_bytes_max - size) * records // size)
+            return budget
+        return min(budget, (self._unsettled_bytes_max - size) * records // size)
 
     def _pause(self, partition: Partition, until: float) -> None:
         self._paused[partition] = until
@@ -125,8 +125,8 @@ class FlowController:
             self.reader.command(Pause(partition))
 
     def _resume(self, partition: Partition) -> None:
-        flow = self._flow.partitions[partition]
+        task = self._task_manager.partitions[partition]
         if self.reader is not None:
             self.reader.command(
-                StartReading(partition, flow.offsets.next_offset, flow.assignment_epoch)
+                StartReading(partition, task.offsets.next_offset, task.assignment_epoch)
             )

@@ -56,12 +56,12 @@ log = structlog.get_logger()
 CYCLE_MIN_S = 0.01
 """Under load a transaction carries what came together in this time: each costs the broker
 some milliseconds, however little is in it."""
-UNDER_WAY_SMALL = 16
+FEW_IN_FLIGHT = 16
 """With so little under way nothing is gained by waiting for more."""
 CYCLES_AHEAD = 2
 """How far a release looks ahead: its transaction and the turn that notices that there is room."""
-AFTER_ABORT_S = 0.05
-AFTER_ABORT_S_MAX = 1.0
+ABORT_BACKOFF_S = 0.05
+ABORT_BACKOFF_S_MAX = 1.0
 """The wait doubles: a write that is refused may be refused until somebody acts."""
 
 
@@ -84,7 +84,7 @@ class Drain:
 
     partitions: tuple[Partition, ...]
     deadline: float
-    answer: FinishRevocation | Leave
+    command: FinishRevocation | Leave
 
 
 class Processor:
@@ -93,44 +93,44 @@ class Processor:
     def __init__(
         self,
         *,
-        flow: TaskManager,
+        task_manager: TaskManager,
         sink: WootricSink,
-        judge: Callable[[Record], PreparedRecord],
-        pace: ProcessorConfig,
+        prepare: Callable[[Record], PreparedRecord],
+        config: ProcessorConfig,
         observer: Observer,
-        missing: MissingSchema | None = None,
+        missing_schema: MissingSchema | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._flow = flow
+        self._task_manager = task_manager
         self._sink = sink
-        self._judge = judge
-        self._pace = pace
+        self._prepare = prepare
+        self._config = config
         self._observer = observer
         self._clock = clock
         self._wall_clock = wall_clock
         self._loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._closed: asyncio.Future[None] = self._loop.create_future()
         self._dispatcher = Dispatcher(
-            flow,
+            task_manager,
             sink,
             observer,
-            in_flight_max=pace.in_flight_max,
-            look_ahead_s=pace.commit_interval_s * CYCLES_AHEAD,
+            in_flight_max=config.in_flight_max,
+            look_ahead_s=config.commit_interval_s * CYCLES_AHEAD,
             clock=clock,
             now_ms=self._now_ms,
-            settled=self._request_tick,
-            failed=self._fail,
+            on_settled=self._request_tick,
+            on_failure=self._fail,
         )
         self._assignments: dict[Partition, int] = {}
         self._input_partitions = 0
         self._flow_control = FlowController(
-            flow,
+            task_manager,
             observer,
-            in_flight_records_max=pace.in_flight_records_max,
-            in_flight_bytes_max=pace.in_flight_bytes_max,
-            dead_letter_pause_s=pace.dead_letter_pause_s,
-            missing=missing,
+            in_flight_records_max=config.in_flight_records_max,
+            in_flight_bytes_max=config.in_flight_bytes_max,
+            dead_letter_pause_s=config.dead_letter_pause_s,
+            missing_schema=missing_schema,
             clock=clock,
         )
         self._committing: Checkpoint | None = None
@@ -141,82 +141,82 @@ class Processor:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._failure: BaseException | None = None
-        self._member: ConsumerThread | None = None
+        self._consumer_thread: ConsumerThread | None = None
 
-    def on_event(self, notice: ConsumerEvent) -> None:
+    def on_event(self, event: ConsumerEvent) -> None:
         """Take a notice over from the member's thread."""
-        self._loop.call_soon_threadsafe(self._guarded, self._dispatch, notice)
+        self._loop.call_soon_threadsafe(self._run_guarded, self._dispatch, event)
 
     def schemas_changed(self) -> None:
         """Go on with the partitions whose first message waits no longer."""
-        self._guarded(self._flow_control.release, self._admit)
+        self._run_guarded(self._flow_control.release, self._admit)
         self._request_tick()
 
     def schema_waits(self, waiting: SchemaWait) -> None:
         """Say of the partitions that wait for a schema why they stand still."""
         self._flow_control.explain(waiting)
 
-    async def run(self, member: ConsumerThread) -> None:
+    async def run(self, consumer_thread: ConsumerThread) -> None:
         """Process until told to stop.
 
         Raises:
             StreamError: the member is beyond repair.
         """
-        self._member = self._flow_control.reader = member
-        member.start()
+        self._consumer_thread = self._flow_control.reader = consumer_thread
+        consumer_thread.start()
         try:
-            await self._ended
+            await self._closed
         finally:
             await self._dispatcher.stop()
-            for partition in tuple(self._flow.partitions):
-                self._flow.close(partition)
+            for partition in tuple(self._task_manager.partitions):
+                self._task_manager.close(partition)
         if self._failure is not None:
             raise self._failure
 
     def stop(self) -> None:
         """Finish what is under way, commit it, and leave the group."""
-        if self._drain is not None and isinstance(self._drain.answer, Leave):
+        if self._drain is not None and isinstance(self._drain.command, Leave):
             return
-        log.info("draining", under_way=self._flow.under_way)
-        partitions = tuple(self._flow.partitions)
-        self._begin_drain(partitions, self._pace.drain_wait_s, Leave())
+        log.info("draining", under_way=self._task_manager.under_way)
+        partitions = tuple(self._task_manager.partitions)
+        self._begin_drain(partitions, self._config.drain_wait_s, Leave())
 
     # What the member tells
 
-    def _dispatch(self, notice: ConsumerEvent) -> None:  # noqa: C901, PLR0912  one case a notice
-        match notice:
+    def _dispatch(self, event: ConsumerEvent) -> None:  # noqa: C901, PLR0912  one case a notice
+        match event:
             case Records(messages):
                 self._accept(messages)
             case Committed(checkpoint=checkpoint):
-                self._committed(notice, checkpoint)
+                self._committed(event, checkpoint)
             case Aborted(reason=reason):
                 self._committing = None
                 self._next_commit_at = self._clock() + min(
-                    AFTER_ABORT_S * 2 ** min(self._aborts, 10), AFTER_ABORT_S_MAX
+                    ABORT_BACKOFF_S * 2 ** min(self._aborts, 10), ABORT_BACKOFF_S_MAX
                 )
                 self._aborts += 1
                 self._observer.aborted(reason)
             case Joined():
                 self._observer.joined()
-            case Assigned(partitions, number):
-                self._assignments.update(dict.fromkeys(partitions, number))
+            case Assigned(partitions, assignment_epoch):
+                self._assignments.update(dict.fromkeys(partitions, assignment_epoch))
                 self._observer.rebalanced("assigned", len(self._assignments))
                 self._update_rate_share()
             case PartitionCountKnown(partitions=count):
                 self._input_partitions = count
                 self._update_rate_share()
-            case Restoring(partition, entries, left):
+            case Restoring(partition, entries, remaining):
                 if partition in self._assignments:
-                    self._observer.restoring(partition, entries, left)
+                    self._observer.restoring(partition, entries, remaining)
             case Restored():
-                self._open(notice)
+                self._open(event)
             case LedgerStartKnown(partition, offset):
-                if partition in self._flow.partitions:
-                    self._flow.partitions[partition].unsaved.state.trim(offset)
+                if partition in self._task_manager.partitions:
+                    self._task_manager.partitions[partition].uncommitted.state.trim(offset)
             case RevocationStarted(partitions):
                 self._observer.rebalanced("revoked", len(self._assignments) - len(partitions))
                 self._begin_drain(
-                    tuple(partitions), self._pace.revoke_timeout_s, FinishRevocation()
+                    tuple(partitions), self._config.revoke_timeout_s, FinishRevocation()
                 )
             case PartitionsLost(partitions):
                 self._close(partitions)
@@ -231,37 +231,39 @@ class Processor:
                 self._failure = error
                 self._send(Leave())  # who tells of it may not be who has to end
             case Closed():
-                if not self._ended.done():
-                    self._ended.set_result(None)
+                if not self._closed.done():
+                    self._closed.set_result(None)
             case _:
-                assert_never(notice)
+                assert_never(event)
         self._request_tick()
 
     def _accept(self, messages: list[Any]) -> None:
-        if self._member is not None:
-            self._member.busy = True  # before they count as taken, or it sleeps on them
-            self._member.taken += len(messages)
+        if self._consumer_thread is not None:
+            self._consumer_thread.has_work = (
+                True  # before they count as taken, or it sleeps on them
+            )
+            self._consumer_thread.accepted += len(messages)
         self._admit(messages)
 
     def _open(self, restored: Restored) -> None:
         partition = restored.partition
-        if self._assignments.get(partition) != restored.assignment or self._leaving:
+        if self._assignments.get(partition) != restored.assignment_epoch or self._leaving:
             restored.state.close()
             return
         try:
-            self._flow.open(
+            self._task_manager.open(
                 partition,
                 restored.state,
                 restored.next_offset,
                 self._clock(),
-                opening=restored.assignment,
+                assignment_epoch=restored.assignment_epoch,
             )
         except DecodeError as error:
-            self._flow.close(partition)
+            self._task_manager.close(partition)
             self._observer.halted(partition, HaltReason.LEDGER_UNREADABLE, error.detail)
             return
-        self._observer.restored(restored, self._flow.partitions[partition])
-        self._send(StartReading(partition, restored.next_offset, restored.assignment))
+        self._observer.restored(restored, self._task_manager.partitions[partition])
+        self._send(StartReading(partition, restored.next_offset, restored.assignment_epoch))
 
     def _admit(self, messages: list[Any]) -> None:
         """Judge and admit a chunk; an end of partition is where the reading has got to.
@@ -270,40 +272,42 @@ class Processor:
         """
         with self._observer.busy("admit"):
             now_ms = self._now_ms()
-            judged: list[PreparedRecord] = []
+            prepared: list[PreparedRecord] = []
             ends: dict[Partition, int] = {}
             for message in messages:
                 partition = partition_of(message)
-                if partition not in self._flow.partitions:
+                if partition not in self._task_manager.partitions:
                     continue
                 if self._flow_control.buffers(partition, message):
                     continue
                 if message.error() is not None:
                     ends[partition] = message.offset()
                 else:
-                    judged.append(self._judge(read_record(message, partition)))
-            admitted = self._flow.admit(judged, now_ms)
+                    prepared.append(self._prepare(read_record(message, partition)))
+            admitted = self._task_manager.admit(prepared, now_ms)
             for partition, offset in ends.items():
-                self._flow.reached(partition, offset)
+                self._task_manager.on_partition_end(partition, offset)
             self._observer.consumed(admitted)
             self._flow_control.update(leaving=self._leaving)
 
-    def _committed(self, notice: Committed, checkpoint: Checkpoint) -> None:
+    def _committed(self, event: Committed, checkpoint: Checkpoint) -> None:
         with self._observer.busy("settle"):
             self._committing = None
             self._aborts = 0
-            works = self._flow.committed(checkpoint, notice.started_at, notice.ledger_ends)
-            shares = self._flow.held(checkpoint).values()
-            self._observer.committed(checkpoint, shares, notice.took_s)
-            for work in works:
-                self._dispatcher.send(work)
+            requests = self._task_manager.on_committed(
+                checkpoint, event.started_at, event.ledger_ends
+            )
+            checkpoints = self._task_manager.still_owned(checkpoint).values()
+            self._observer.committed(checkpoint, checkpoints, event.took_s)
+            for request in requests:
+                self._dispatcher.send(request)
             self._flow_control.update(leaving=self._leaving)
 
     def _close(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
             self._assignments.pop(partition, None)
             self._flow_control.forget(partition)
-            self._observer.closed(partition, self._flow.close(partition))
+            self._observer.closed(partition, self._task_manager.close(partition))
         self._update_rate_share()
 
     def _update_rate_share(self) -> None:
@@ -326,42 +330,43 @@ class Processor:
                 self._timer.cancel()
             self._timer_at = when
             wait_s = max(0.0, when - self._clock())
-            self._timer = self._loop.call_later(wait_s, self._guarded, self._tick)
+            self._timer = self._loop.call_later(wait_s, self._run_guarded, self._tick)
 
     def _tick(self) -> None:
         """Commit if there is something to say, or a fence is due; else wait for it."""
         self._timer = None
         self._timer_at = float("inf")
-        if self._ended.done() or self._failure is not None:
+        if self._closed.done() or self._failure is not None:
             return
         now = self._clock()
         self._observer.on_tick(now)
-        due = self._flow.due(now)
+        due = self._task_manager.run_timers(now)
         drain = self._drain
         # A commit that Kafka does not answer must not keep a worker from leaving.
         may_end = drain is not None and (self._committing is None or now >= drain.deadline)
         if drain is not None and may_end and self._drained(now):
             self._end_drain(drain)
-        if self._member is not None:
-            self._member.busy = self._flow.unsettled > 0
+        if self._consumer_thread is not None:
+            self._consumer_thread.has_work = self._task_manager.unsettled > 0
         self._schedule_tick(
-            min(now + self._pace.commit_interval_s, due if due is not None else float("inf"))
+            min(now + self._config.commit_interval_s, due if due is not None else float("inf"))
         )
-        if self._committing is not None or not self._flow.partitions:
+        if self._committing is not None or not self._task_manager.partitions:
             return
-        capacity = ReleaseBudget(0, 0) if self._leaving else self._dispatcher.capacity()
+        budget = ReleaseBudget(0, 0) if self._leaving else self._dispatcher.capacity()
         fence_due = (
-            self._flow.under_way and now >= self._fenced_at + self._pace.commit_interval_s / 2
+            self._task_manager.under_way
+            and now >= self._fenced_at + self._config.commit_interval_s / 2
         )
-        if not fence_due and not self._flow.has_news(capacity):
+        if not fence_due and not self._task_manager.has_changes(budget):
             return
         if now < self._next_commit_at:
             self._schedule_tick(self._next_commit_at)
             return
         with self._observer.busy("checkpoint"):
-            self._committing = self._flow.checkpoint(self._now_ms(), capacity)
+            self._committing = self._task_manager.checkpoint(self._now_ms(), budget)
         self._fenced_at = now
-        small = self._flow.under_way <= UNDER_WAY_SMALL
+        small = self._task_manager.under_way <= FEW_IN_FLIGHT
         self._next_commit_at = now if small else now + CYCLE_MIN_S
         self._send(Commit(self._committing))
 
@@ -369,10 +374,10 @@ class Processor:
 
     @property
     def _leaving(self) -> bool:
-        return self._drain is not None and isinstance(self._drain.answer, Leave)
+        return self._drain is not None and isinstance(self._drain.command, Leave)
 
     def _begin_drain(
-        self, partitions: tuple[Partition, ...], wait_s: float, answer: FinishRevocation | Leave
+        self, partitions: tuple[Partition, ...], wait_s: float, command: FinishRevocation | Leave
     ) -> None:
         if self._leaving:
             # The answer is to leave: once these went, no commit would be taken for the others.
@@ -380,8 +385,8 @@ class Processor:
             self._drain.deadline = min(self._drain.deadline, self._clock() + wait_s)
             self._request_tick()
             return
-        self._flow.stop_releasing(partitions)
-        self._drain = Drain(partitions, self._clock() + wait_s, answer)
+        self._task_manager.stop_releasing(partitions)
+        self._drain = Drain(partitions, self._clock() + wait_s, command)
         self._flow_control.update(leaving=self._leaving)
         self._request_tick()
 
@@ -389,18 +394,20 @@ class Processor:
         assert self._drain is not None  # noqa: S101
         if now >= self._drain.deadline:
             return True
-        flows = [self._flow.partitions.get(partition) for partition in self._drain.partitions]
-        return not any(flow and (flow.under_way or flow.has_news()) for flow in flows)
+        tasks = [
+            self._task_manager.partitions.get(partition) for partition in self._drain.partitions
+        ]
+        return not any(task and (task.under_way or task.has_changes()) for task in tasks)
 
     def _end_drain(self, drain: Drain) -> None:
         self._close(drain.partitions)
-        self._send(drain.answer)
-        if isinstance(drain.answer, FinishRevocation):
+        self._send(drain.command)
+        if isinstance(drain.command, FinishRevocation):
             self._drain = None
 
     # Small steps
 
-    def _guarded(self, step: Callable[..., None], *args: Any) -> None:
+    def _run_guarded(self, step: Callable[..., None], *args: Any) -> None:
         """Take a step. A defect in it ends the worker: to go on would be to commit past what it
         left half done, records among it that nobody took over.
         """
@@ -414,8 +421,8 @@ class Processor:
         self._send(Leave())
 
     def _send(self, command: Commit | StartReading | FinishRevocation | Leave) -> None:
-        if self._member is not None:
-            self._member.command(command)
+        if self._consumer_thread is not None:
+            self._consumer_thread.command(command)
 
     def _now_ms(self) -> int:
         return int(self._wall_clock() * 1000)

@@ -58,42 +58,42 @@ async def serve(settings: Settings) -> None:
         StartupError: it cannot start.
         StreamError: Kafka or the producer is beyond repair.
     """
-    stopping = _stop_on_signals()
+    signal_handler = _stop_on_signals()
     kafka, wootric = settings.kafka, settings.wootric
-    config = kafka_config(kafka, stays=True)
+    config = kafka_config(kafka, long_lived=True)
     letter_bytes_max = await asyncio.to_thread(
         preflight, config, dedupe_window_s=kafka.dedupe_window_s
     )
     config = replace(config, letter_bytes_max=letter_bytes_max)
     account = wootric_account(wootric)
-    metrics, vitals, flow = (
+    metrics, worker_status, task_manager = (
         Metrics(),
         WorkerStatus(),
-        TaskManager(limits(settings, letter_bytes_max)),
+        TaskManager(engine_config(settings, letter_bytes_max)),
     )
     metrics.config_info.labels(fingerprint(settings)).set(1)
     gauges = StatusGauges(
         metrics,
-        vitals,
-        flow,
+        worker_status,
+        task_manager,
         records_limit=kafka.in_flight_records_max,
         bytes_limit=kafka.in_flight_bytes_max,
-        polled_at=lambda: member.polled_at,
+        polled_at=lambda: consumer_thread.polled_at,
     )
     tracer = tracing(settings)
-    observer = Observer(metrics, vitals, gauges, tracer)
+    observer = Observer(metrics, worker_status, gauges, tracer)
     logs.listen(observer.logged)
-    of_sink = SinkObserver(metrics, by_client=account.client_id is not None)
+    sink_observer = SinkObserver(metrics, by_client=account.client_id is not None)
     hooks = SinkListener(
         request_finished=observer.request_finished,
         throttled=observer.throttled,
         circuit_changed=observer.circuit_changed,
-        token_refreshed=of_sink.token_refreshed,
-        token_refused=of_sink.token_refused,
-        concurrency_changed=of_sink.concurrency_changed,
-        allowance_changed=of_sink.allowance_changed,
-        pace_changed=of_sink.pace_changed,
-        identity_conflict=of_sink.identity_conflict,
+        token_refreshed=sink_observer.token_refreshed,
+        token_refused=sink_observer.token_refused,
+        concurrency_changed=sink_observer.concurrency_changed,
+        allowance_changed=sink_observer.allowance_changed,
+        pace_changed=sink_observer.pace_changed,
+        identity_conflict=sink_observer.identity_conflict,
     )
     session = HttpSession(
         in_flight_max=wootric.in_flight_max, request_timeout_s=wootric.request_timeout_s
@@ -103,44 +103,44 @@ async def serve(settings: Settings) -> None:
             lambda: wootric_account(load().wootric).credentials, first=account.credentials
         )
         sink = WootricSink(account, session=session, hooks=hooks, credentials=credentials)
-        judge_record = judging(wootric, None if schemas is None else schemas.by_id)
+        prepare_record = record_preparer(wootric, None if schemas is None else schemas.by_id)
         processor = Processor(
-            flow=flow,
+            task_manager=task_manager,
             sink=sink,
-            judge=judge_record if tracer is None else tracer.judging(judge_record),
-            pace=pace(settings),
+            prepare=prepare_record if tracer is None else tracer.judging(prepare_record),
+            config=processor_config(settings),
             observer=observer,
-            missing=None if schemas is None else schemas.missing,
+            missing_schema=None if schemas is None else schemas.missing,
         )
         if schemas is not None:
             schemas.changed, schemas.waiting = processor.schemas_changed, processor.schema_waits
-        member = ConsumerThread(
+        consumer_thread = ConsumerThread(
             config,
             epoch=time.time_ns() // 1_000_000,
-            tell=processor.on_event,
-            keeper=stores(settings, processor),
+            on_event=processor.on_event,
+            state_store_provider=state_store_provider(settings, processor),
         )
-        await asyncio.to_thread(member.start_transactions)
+        await asyncio.to_thread(consumer_thread.start_transactions)
         status = StatusServer(
             metrics,
-            vitals,
+            worker_status,
             gauges,
             identity=Identity(config.instance_id, config.group_id, config.topic),
-            polled_at=lambda: member.polled_at,
+            polled_at=lambda: consumer_thread.polled_at,
         )
         await status.start(settings.http.host, settings.http.port)
         with suppress(TimeoutError):  # wrong credentials are said before anything is read
             await asyncio.wait_for(sink.authorize(), AUTHORIZE_S_MAX)
         await sink.start()
-        pulse = LoopLagProbe(metrics.loop_lag)
-        tidying = asyncio.create_task(tidy_regularly())
-        stopping.begin_drain = partial(_drain, processor, vitals)
+        loop_lag_probe = LoopLagProbe(metrics.loop_lag)
+        collecting = asyncio.create_task(collect_garbage_periodically())
+        signal_handler.begin_drain = partial(_drain, processor, worker_status)
         log.info("started", version=__version__, group=config.group_id, topic=config.topic)
         try:
-            await processor.run(member)
+            await processor.run(consumer_thread)
         finally:
-            pulse.close()
-            tidying.cancel()
+            loop_lag_probe.close()
+            collecting.cancel()
             await sink.close()
             await status.close()
             if tracer is not None:
@@ -148,17 +148,17 @@ async def serve(settings: Settings) -> None:
     log.info("stopped")
 
 
-async def until_signal(work: Coroutine[None, None, None]) -> None:
+async def until_signal(coroutine: Coroutine[None, None, None]) -> None:
     """Do the work until SIGTERM or SIGINT, which end it at once."""
     _stop_on_signals()
     with suppress(asyncio.CancelledError):
-        await work
+        await coroutine
 
 
-def kafka_config(kafka: KafkaSettings, *, stays: bool = False) -> KafkaConfig:
+def kafka_config(kafka: KafkaSettings, *, long_lived: bool = False) -> KafkaConfig:
     """Return what the Kafka edge is told. What ``stays`` follows credentials that change."""
     first = kafka.login
-    login = lasting(lambda: load_kafka().login, first=first) if stays else lambda: first
+    login = lasting(lambda: load_kafka().login, first=first) if long_lived else lambda: first
     return KafkaConfig(
         bootstrap_servers=kafka.bootstrap_servers,
         group_id=kafka.group_id,
@@ -198,7 +198,7 @@ def wootric_account(wootric: WootricSettings) -> WootricAccount:
     )
 
 
-def limits(settings: Settings, letter_bytes_max: int = LETTER_BYTES_DEFAULT) -> EngineConfig:
+def engine_config(settings: Settings, letter_bytes_max: int = LETTER_BYTES_DEFAULT) -> EngineConfig:
     """Return the flow's bounds."""
     wootric = settings.wootric
     return EngineConfig(
@@ -215,7 +215,7 @@ def limits(settings: Settings, letter_bytes_max: int = LETTER_BYTES_DEFAULT) -> 
     )
 
 
-def pace(settings: Settings) -> ProcessorConfig:
+def processor_config(settings: Settings) -> ProcessorConfig:
     """Return the loop's bounds."""
     return ProcessorConfig(
         commit_interval_s=settings.kafka.commit_interval_s,
@@ -228,7 +228,7 @@ def pace(settings: Settings) -> ProcessorConfig:
     )
 
 
-def judging(
+def record_preparer(
     wootric: WootricSettings | TransformSettings, by_id: ById | None = None
 ) -> Callable[[Record], PreparedRecord]:
     """Return the judge that these settings make."""
@@ -241,14 +241,14 @@ def decoder(by_id: ById | None = None) -> Decoder:
     return Decoder(all_packaged(), by_id)
 
 
-def stores(settings: Settings, processor: Processor) -> StateStoreProvider | None:
+def state_store_provider(settings: Settings, processor: Processor) -> StateStoreProvider | None:
     """Return what keeps the ledger on disk, or None: then nothing of RocksDB is loaded."""
     if not settings.state.dir:
         return None
     from stream.state.rocksdb.directory import StateDirectory  # noqa: PLC0415  it takes a moment, and not all need it
 
     return StateDirectory(
-        Path(settings.state.dir), failed=lambda failure: processor.on_event(Failed(failure))
+        Path(settings.state.dir), on_failure=lambda failure: processor.on_event(Failed(failure))
     )
 
 
@@ -272,7 +272,7 @@ def tracing(settings: Settings) -> "Tracer | None":
     )
 
 
-class Stopping:
+class SignalHandler:
     """What SIGTERM and SIGINT lead to: until the service has begun, its end at once."""
 
     def __init__(self, begin_drain: Callable[[], object]) -> None:
@@ -283,28 +283,28 @@ class Stopping:
         self.begin_drain()
 
 
-def _stop_on_signals() -> Stopping:
+def _stop_on_signals() -> SignalHandler:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101
-    stopping = Stopping(task.cancel)
+    signal_handler = SignalHandler(task.cancel)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping)
-    return stopping
+        asyncio.get_running_loop().add_signal_handler(number, signal_handler)
+    return signal_handler
 
 
-def _drain(processor: Processor, vitals: WorkerStatus) -> None:
-    vitals.draining = True
+def _drain(processor: Processor, worker_status: WorkerStatus) -> None:
+    worker_status.draining = True
     processor.stop()
 
 
 # What Python and the C library keep of memory that is not in use: little, and not for long
 
 
-YOUNG_MAX = 100_000
+GENERATION_0_MAX = 100_000
 """Allocations between two collections; at the default of 700 a fifth of the service's time
 went into looking again at what was under way (measured: 215 against 168 µs an event)."""
-OLDER_EVERY = (50, 100)
-TIDY_EVERY_S = 60.0
+GENERATION_THRESHOLDS = (50, 100)
+COLLECT_EVERY_S = 60.0
 """What failed requests leave behind is in cycles, 70 objects each (measured): with rare
 collections alone tens of megabytes of it would wait for the next."""
 M_ARENA_MAX = -8
@@ -313,7 +313,7 @@ ARENAS_MAX = 2
 have forty threads, and each would leave the most that it ever held in an arena of its own.
 Source: mallopt(3)."""
 M_MMAP_THRESHOLD = -3
-MAPPED_BYTES_MIN = 128 * 1024
+MMAP_BYTES_MIN = 128 * 1024
 """What is larger has pages of its own and gives them back when it is freed: buffers of fetched
 records, of RocksDB's tables. By itself glibc raises this bound up to 32 MB with the first such
 block that is freed, and the next ones lie between what stays. Source: mallopt(3).
@@ -322,31 +322,31 @@ block that is freed, and the next ones lie between what stays. Source: mallopt(3
 _libc = ctypes.CDLL(None)
 
 
-def keep_little() -> None:
+def tune_memory() -> None:
     """Leave what is loaded out of every collection, let those be rare; let arenas be few and small.
 
     To be called once, when everything is imported.
     """
     if hasattr(_libc, "mallopt"):
         _libc.mallopt(M_ARENA_MAX, ARENAS_MAX)
-        _libc.mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES_MIN)
+        _libc.mallopt(M_MMAP_THRESHOLD, MMAP_BYTES_MIN)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG_MAX, *OLDER_EVERY)
+    gc.set_threshold(GENERATION_0_MAX, *GENERATION_THRESHOLDS)
 
 
-def give_back() -> None:
+def release_free_memory() -> None:
     """Give free pages back to the system: 70 ms where half a million objects were freed."""
     if hasattr(_libc, "malloc_trim"):
         _libc.malloc_trim(0)
 
 
-async def tidy_regularly() -> None:
+async def collect_garbage_periodically() -> None:
     """Collect all garbage once a minute, and give back what is free; for ever.
 
     The loop goes on meanwhile, and collects by itself: finalizers belong into its thread.
     """
     while True:
-        await asyncio.sleep(TIDY_EVERY_S)
+        await asyncio.sleep(COLLECT_EVERY_S)
         gc.collect()
-        await asyncio.to_thread(give_back)
+        await asyncio.to_thread(release_free_memory)

@@ -145,13 +145,13 @@ class OpenedStore(NamedTuple):
 class StateStoreProvider(Protocol):
     """Opens states, in any thread, and never fails: what is no use is replaced."""
 
-    def open(self, part: LedgerPartitionInfo) -> OpenedStore:
+    def open(self, ledger_partition: LedgerPartitionInfo) -> OpenedStore:
         """Open what holds the fold of this partition."""
 
 
 class InMemoryProvider:
     """Keeps nothing."""
 
-    def open(self, part: LedgerPartitionInfo) -> OpenedStore:
+    def open(self, ledger_partition: LedgerPartitionInfo) -> OpenedStore:
         """Return an empty state."""
-        return OpenedStore(InMemoryStateStore(), part.begin, warm=False)
+        return OpenedStore(InMemoryStateStore(), ledger_partition.begin, warm=False)

@@ -136,7 +136,7 @@ class Observer:
             reason = getattr(outcome, "reason", None)
             self._tracer.delivered(work, RESOLUTION[type(outcome)], reason)
         if isinstance(outcome, Delivered):
-            for member in work.members:
+            for member in work.events:
                 latency_s = (now_ms - member.record.timestamp_ms) / 1000
                 self._metrics.end_to_end.observe(latency_s, exemplar)
         elif isinstance(outcome, Rejected):
@@ -144,13 +144,13 @@ class Observer:
                 "rejected",
                 reason=outcome.reason,
                 status=outcome.status,
-                operation=work.planned.type,
+                operation=work.require_operation().type,
                 request_id=work.request_id,
             )
 
     def on_in_doubt(self, work: PendingRequest) -> None:
         """Count an attempt whose effect is unknown."""
-        self._metrics.ambiguous.labels(work.planned.type).inc()
+        self._metrics.ambiguous.labels(work.require_operation().type).inc()
 
     def on_tick(self, now: float) -> None:
         """Note that the loop turns."""

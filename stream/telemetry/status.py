@@ -266,7 +266,7 @@ class StatusGauges:
             vitals.consumed - vitals.settled.total() - vitals.relinquished - vitals.in_flight
         )
         metrics.requests_in_flight.set(flow.under_way)
-        states = [part.unsaved.state for part in flow.partitions.values()]
+        states = [part.uncommitted.state for part in flow.partitions.values()]
         metrics.ledger_entries.set(sum(map(len, states)))
         metrics.state_bytes.set(sum(state.disk_bytes for state in states))
         metrics.state_unwritten.set(sum(state.unwritten for state in states))
@@ -285,7 +285,7 @@ class StatusGauges:
             work for part in self._flow.partitions.values() for work in part.in_doubt
         ]
         oldest = min((work.in_doubt_since for work in works), default=now)
-        self._vitals.in_doubt = sum(len(work.members) + len(work.expected) for work in works)
+        self._vitals.in_doubt = sum(len(work.events) + len(work.expected) for work in works)
         self._vitals.in_doubt_oldest_s = max(0.0, now - oldest)
         self._metrics.in_doubt.set(self._vitals.in_doubt)
         self._metrics.in_doubt_age.set(self._vitals.in_doubt_oldest_s)

@@ -109,16 +109,16 @@ class Tracer:
         """Span a delivery: in the trace of its first event, linked to those of the others."""
         contexts = [
             context
-            for member in work.members[:LINKS_MAX]
+            for member in work.events[:LINKS_MAX]
             if (context := self._contexts.get(_place(member.record))) is not None
         ]
         parent = _parent(contexts[0]) if contexts else Context()
         with self._tracer.start_as_current_span(
-            f"deliver {work.planned.type}",
+            f"deliver {work.require_operation().type}",
             context=parent,
             links=[Link(context) for context in contexts[1:]],
             attributes={
-                "wootric.events": len(work.members),
+                "wootric.events": len(work.events),
                 "wootric.request_id": work.request_id,
                 "wootric.in_doubt": work.in_doubt,
             },
@@ -134,7 +134,7 @@ class Tracer:
         if outcome not in GOOD:
             span.set_status(Status(StatusCode.ERROR, outcome))
         if outcome not in {"deferred", "in_doubt"}:
-            for member in work.members:
+            for member in work.events:
                 self._contexts.pop(_place(member.record), None)
 
     def request_finished(self, name: str, word: str, status: int | None, seconds: float) -> None:

@@ -34,7 +34,7 @@ from stream.kafka.protocol import (
 )
 from stream.record import Partition
 from stream.runtime.processor import Processor
-from stream.runtime.worker import judging, limits, pace, wootric_account
+from stream.runtime.worker import engine_config, processor_config, record_preparer, wootric_account
 from stream.settings_loader import Settings
 from stream.state.store import InMemoryStateStore
 from stream.telemetry.metrics import Metrics
@@ -121,8 +121,8 @@ class SimulatedMember:
         self._room = 0
         self._handed = 0
         self._pumping = False
-        self.taken = 0
-        self.busy = False
+        self.accepted = 0
+        self.has_work = False
 
     def connect(self, tell: Callable[[ConsumerEvent], None]) -> None:
         self._tell = tell
@@ -132,7 +132,7 @@ class SimulatedMember:
         for partition in PARTITIONS:
             restored = Restored(
                 partition=partition,
-                assignment=1,
+                assignment_epoch=1,
                 state=self._world.states[partition],
                 next_offset=self._world.begins[partition],
                 entries=0,
@@ -165,7 +165,7 @@ class SimulatedMember:
 
     def _pump(self) -> None:
         self._pumping = False
-        room = min(self._room - (self._handed - self.taken), CHUNK_RECORDS_MAX)
+        room = min(self._room - (self._handed - self.accepted), CHUNK_RECORDS_MAX)
         chunk: list[Message] = []
         while self._ahead and self._ahead[0].at <= self._loop.time() and len(chunk) < room:
             chunk.append(self._ahead.popleft())
@@ -270,7 +270,7 @@ class World:
             figures.requests[name, word] += 1
 
         metrics, vitals = Metrics(), WorkerStatus()
-        flow = TaskManager(limits(settings), settled=settled)
+        flow = TaskManager(engine_config(settings), on_settled=settled)
         gauges = StatusGauges(
             metrics, vitals, flow, records_limit=0, bytes_limit=0, polled_at=loop.time
         )
@@ -283,10 +283,10 @@ class World:
             hooks=SinkListener(request_finished=finished),
         )
         processor = Processor(
-            flow=flow,
+            task_manager=flow,
             sink=sink,
-            judge=judging(settings.wootric),
-            pace=pace(settings),
+            prepare=record_preparer(settings.wootric),
+            config=processor_config(settings),
             observer=Observer(metrics, vitals, gauges),
             clock=loop.time,
             wall_clock=loop.unix,

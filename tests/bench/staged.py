@@ -33,7 +33,7 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("transform", prepare, "transform"),
     ("admit: dedupe, lanes, merging", TaskManager, "admit"),
     ("release: what to send next", TaskManager, "checkpoint"),
-    ("after a commit", TaskManager, "committed"),
+    ("after a commit", TaskManager, "on_committed"),
     ("settle: receipts, user entries", TaskManager, "settle"),
     ("encode for the ledger", lanes, "encode"),
     ("encode for the ledger", settlement, "encode"),

@@ -222,7 +222,7 @@ def calls(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for name, keeper in (
         ("memory", InMemoryProvider()),
-        ("disk", StateDirectory(folder / "calls", failed=fail)),
+        ("disk", StateDirectory(folder / "calls", on_failure=fail)),
     ):
         rows.append({"state": name, **_calls(keeper.open(part))})
     return rows

@@ -34,12 +34,12 @@ class PlainCommits(transactions.Transactions):
     def _transact(self, checkpoint: Checkpoint, group_metadata: Any) -> None:  # noqa: ARG002
         producer = self._producer
         assert producer is not None
-        for partition, share in checkpoint.shares.items():
+        for partition, share in checkpoint.partitions.items():
             self._produce_ledger(producer, partition.number, share.ledger)
             self._produce_letters(producer, self._config.dead_letter_topic, share.dead_letters)
             self._produce_letters(producer, self._config.parked_topic, share.parked)
         producer.flush()
-        offsets = [TopicPartition(*p, share.offset) for p, share in checkpoint.shares.items()]
+        offsets = [TopicPartition(*p, share.offset) for p, share in checkpoint.partitions.items()]
         self.consumer().commit(offsets=offsets, asynchronous=True)
 
 

@@ -13,7 +13,7 @@ from rendering import CHART, EXAMPLES, MINIMAL, environment, helm, one, pods, re
 
 from stream import __version__
 from stream.cli import app as cli
-from stream.runtime.worker import pace
+from stream.runtime.worker import processor_config
 from stream.settings_loader import Settings, names, variables
 
 ROOT = Path(__file__).parents[2]
@@ -188,7 +188,7 @@ def test_the_grace_covers_what_draining_may_take(monkeypatch, request_s, transac
     chosen += f",settings.KAFKA__TRANSACTION_TIMEOUT_S={transaction_s}"
     flag = "--set-json" if "." in str(request_s) else "--set"
     pod = one("StatefulSet", render(flag, chosen))["spec"]["template"]["spec"]
-    needed = math.ceil(pace(Settings()).drain_wait_s) + 15
+    needed = math.ceil(processor_config(Settings()).drain_wait_s) + 15
     assert pod["terminationGracePeriodSeconds"] == needed
 
 

@@ -217,9 +217,11 @@ def name_all() -> None:
     restore.committed = named("committed offsets", metadata.committed)
     metadata.Group.ends = named("ends", metadata.Group.ends)
     restore.apply_changelog = named("fold", restore.apply_changelog)
-    restore.PartitionRestore._reached = named("ledger reached", restore.PartitionRestore._reached)
+    restore.PartitionRestore._hand_over = named(
+        "ledger reached", restore.PartitionRestore._hand_over
+    )
     state_store.InMemoryStateStore.put = named("state", state_store.InMemoryStateStore.put)
-    database.Engine.open = named("open store", database.Engine.open)
+    database.DatabaseFactory.open = named("open store", database.DatabaseFactory.open)
     database.Database.items = named("scan store", database.Database.items)
     database.Database.write = named("write store", database.Database.write)
     database.Database.flush = named("flush store", database.Database.flush)

@@ -51,7 +51,7 @@ def stand() -> None:
 
 
 def releases(checkpoint: Checkpoint) -> bool:
-    return any(share.releases for share in checkpoint.shares.values())
+    return any(share.releases for share in checkpoint.partitions.values())
 
 
 def say_what_is_given() -> None:
@@ -116,7 +116,7 @@ def commit_is_not_answered() -> None:
     transact = Transactions._transact
 
     def unanswered(self: Transactions, checkpoint: Checkpoint, metadata: Any) -> None:
-        letters = any(share.dead_letters for share in checkpoint.shares.values())
+        letters = any(share.dead_letters for share in checkpoint.partitions.values())
         if letters and first("unanswered"):
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         transact(self, checkpoint, metadata)
@@ -166,7 +166,7 @@ def no_check_of_the_assignment() -> None:
 
     def unchecked(member: ConsumerThread, checkpoint: Checkpoint) -> None:
         owned = member._owned
-        member._owned = {p: share.assignment_epoch for p, share in checkpoint.shares.items()}
+        member._owned = {p: share.assignment_epoch for p, share in checkpoint.partitions.items()}
         try:
             commit(member, checkpoint)
         finally:

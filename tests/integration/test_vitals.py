@@ -104,7 +104,7 @@ TIDY_OFTEN = """
 import sys
 from stream.runtime import worker
 from stream.cli.app import main
-worker.TIDY_EVERY_S = 0.2
+worker.COLLECT_EVERY_S = 0.2
 sys.argv = ["wootric-stream", "run"]
 main()
 """

@@ -17,7 +17,11 @@ class Consumer(confluent_kafka.Consumer):
 
     def poll(self, timeout: float) -> Any:
         for one in _members:
-            if timeout > 0 and one._handed > one.taken and not one._fetch_control.held:
+            if (
+                timeout > 0
+                and one._handed_over > one.accepted
+                and not one._fetch_control.all_paused
+            ):
                 print(SLEPT, file=sys.stderr, flush=True)
         return super().poll(timeout)
 

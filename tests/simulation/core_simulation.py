@@ -81,7 +81,7 @@ class CoreWorker:
             self._world.gone(self)
             return
         self._read()
-        self.flow.due(self._world.now)
+        self.flow.run_timers(self._world.now)
         self._commit()
         self._check()
         idle = self.committing is None and not self.flow.under_way
@@ -101,7 +101,7 @@ class CoreWorker:
                 del self._revoking[revoked]
                 continue
             part = self.flow.partitions.get(partition)
-            done = part is None or not (part.under_way or part.has_news())
+            done = part is None or not (part.under_way or part.has_changes())
             if self.committing is None and (done or now >= until):
                 owners.pop(partition, None)
                 self._give_up(partition)
@@ -129,7 +129,7 @@ class CoreWorker:
         state, offset = kafka.restored(partition), kafka.offsets[partition]
         self._world.say(self.name, "opens", partition.number, "at", offset, len(state.intents()))
         self._openings += 1
-        self.flow.open(partition, state, offset, self._world.now, opening=self._openings)
+        self.flow.open(partition, state, offset, self._world.now, assignment_epoch=self._openings)
 
     def _read(self) -> None:
         world = self._world
@@ -142,7 +142,7 @@ class CoreWorker:
             self.flow.admit(chunk, int(world.now * 1000))
             self._consumed[partition] += len(chunk)
             if len(chunk) < at_most and part.offsets.next_offset + 1 == ends[partition]:
-                self.flow.reached(partition, ends[partition])
+                self.flow.on_partition_end(partition, ends[partition])
 
     # Transactions
 
@@ -151,7 +151,7 @@ class CoreWorker:
         if self.committing is not None or not self.flow.partitions:
             return
         room = ROOMS[int(len(ROOMS) * world.dice.random())]
-        if not self.flow.has_news(room) and not self.flow.under_way:
+        if not self.flow.has_changes(room) and not self.flow.under_way:
             return
         checkpoint = self.committing = self.flow.checkpoint(int(world.now * 1000), room)
         started_at, tokens = world.now, dict(self._tokens)
@@ -182,7 +182,7 @@ class CoreWorker:
         if not committed:
             self.later(wait_s, lambda: self._aborted(checkpoint))
             return
-        for partition, share in checkpoint.shares.items():
+        for partition, share in checkpoint.partitions.items():
             if self._tokens.get(partition) is tokens.get(partition):
                 self._settled[partition] += sum(share.settled.values())
         self.later(wait_s, lambda: self._committed(checkpoint, transaction.started_at))
@@ -196,7 +196,7 @@ class CoreWorker:
 
     def _committed(self, checkpoint: Checkpoint, started_at: float) -> None:
         self.committing = None
-        for work in self.flow.committed(checkpoint, started_at):
+        for work in self.flow.on_committed(checkpoint, started_at):
             self._send(work)
         self._check()
 
@@ -208,7 +208,9 @@ class CoreWorker:
         delivery = part.delivery(work, lambda: self.flow.may_send(work, world.now))
 
         def done(outcome: Outcome) -> None:
-            world.say(self.name, "ends", work.planned.type, work.request_id[:6], outcome)
+            world.say(
+                self.name, "ends", work.require_operation().type, work.request_id[:6], outcome
+            )
             self.flow.settle(work, outcome, world.now, int(world.now * 1000))
 
         world.sink.deliver(delivery, self.name, self.later, done)
@@ -247,7 +249,7 @@ class CoreSimulation(World):
 def told(checkpoint: Checkpoint, *, committed: bool, late: bool) -> tuple[object, ...]:
     """Return what became of a checkpoint and what it settles, for a person to read."""
     settled: Counter[tuple[str, str]] = Counter()
-    for share in checkpoint.shares.values():
+    for share in checkpoint.partitions.values():
         settled.update(share.settled)
     events = ", ".join(f"{outcome} {reason}".strip() for outcome, reason in settled)
     known = ", known late" if late else ""

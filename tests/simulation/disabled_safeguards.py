@@ -14,7 +14,7 @@ from sink.circuit_breaker import CircuitBreaker
 from sink.classify import NotExecuted
 from sink.wootric.operations import UpsertEndUser
 from stream.engine.checkpoint import Checkpoint, UncommittedChanges
-from stream.engine.lanes import Lane, PendingEvent, PendingRequest, merged, merges
+from stream.engine.lanes import Lane, PendingEvent, PendingRequest, can_merge, merge
 from stream.engine.partition_task import PartitionTask
 from stream.engine.task_manager import TaskManager
 from stream.kafka.protocol import Commit
@@ -49,10 +49,10 @@ def no_lease(patch: pytest.MonkeyPatch) -> None:
 
 def no_re_emission(patch: pytest.MonkeyPatch) -> None:
     def aborted(worker: CoreWorker, checkpoint: Checkpoint) -> None:
-        for partition, share in checkpoint.shares.items():
+        for partition, share in checkpoint.partitions.items():
             flow = worker.flow.partitions.get(partition)
             if flow is not None and flow.assignment_epoch == share.assignment_epoch:
-                flow.unsaved.committed(share)
+                flow.uncommitted.on_committed(share)
 
     patch.setattr(CoreWorker, "aborted", aborted)
 
@@ -88,7 +88,7 @@ def no_look(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_claims(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(UncommittedChanges, "claimed", always(frozenset()))
+    patch.setattr(UncommittedChanges, "claimed_ids", always(frozenset()))
 
 
 def no_remembered_doubt(patch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def no_frozen_request(patch: pytest.MonkeyPatch) -> None:
     def joining(lane: Lane, event: PendingEvent) -> None:
         work, wanted = lane.current, event.operation
         late = work is not None and not lane.waiting and not event.replayed
-        if late and isinstance(wanted, UpsertEndUser) and work and merges(work, wanted):
+        if late and isinstance(wanted, UpsertEndUser) and work and can_merge(work, wanted):
             join(work, event, wanted)
         else:
             add(lane, event)
@@ -137,8 +137,8 @@ def no_frozen_request(patch: pytest.MonkeyPatch) -> None:
 
 def join(work: PendingRequest, event: PendingEvent, wanted: UpsertEndUser) -> None:
     """Let an event ride in a work."""
-    work.operation = merged(work.operation, wanted)
-    work.members.append(event)
+    work.operation = merge(work.operation, wanted)
+    work.events.append(event)
 
 
 def no_merge_barrier(patch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,7 @@ def no_merge_barrier(patch: pytest.MonkeyPatch) -> None:
     def passing(lane: Lane, event: PendingEvent) -> None:
         wanted = event.operation
         for work in lane.waiting:
-            if isinstance(wanted, UpsertEndUser) and merges(work, wanted):
+            if isinstance(wanted, UpsertEndUser) and can_merge(work, wanted):
                 join(work, event, wanted)
                 return
         add(lane, event)
@@ -162,7 +162,7 @@ def no_commit_before_sending(patch: pytest.MonkeyPatch) -> None:
     def hasty(processor: Processor, order: Any) -> None:
         command(processor, order)
         if isinstance(order, Commit):
-            for share in order.checkpoint.shares.values():
+            for share in order.checkpoint.partitions.values():
                 for work in [work for work in share.releases if work not in early]:
                     early.add(work)
                     send(processor._dispatcher, work)

@@ -15,7 +15,7 @@ from sink.wootric.operations import (
     PageView,
     UpsertEndUser,
 )
-from stream.engine.prepare import Invalid, PreparedRecord, Verdict
+from stream.engine.prepare import Invalid, PreparationResult, PreparedRecord
 from stream.record import Partition, Record
 from stream.state.ledger import EventOutcome
 from stream.transform import Deliver, Skip
@@ -169,7 +169,7 @@ def _again(twin: PreparedRecord, event: PreparedRecord) -> PreparedRecord:
     )
 
 
-def _verdict(dice: Random, user: str, number: int) -> Verdict:
+def _verdict(dice: Random, user: str, number: int) -> PreparationResult:
     """Return what should become of a random event."""
     match dice.randrange(20):
         case 0:

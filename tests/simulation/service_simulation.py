@@ -99,10 +99,10 @@ class ServiceWorker:
         )
         sink.say = partial(world.say, self.name, "ends")
         self.processor = Processor(
-            flow=self.flow,
+            task_manager=self.flow,
             sink=sink,
-            judge=world.judged,
-            pace=PACE,
+            prepare=world.judged,
+            config=PACE,
             observer=observer,
             clock=lambda: world.now,
             wall_clock=lambda: world.now,

@@ -94,7 +94,7 @@ class Kafka:
         """Whether a partition of the checkpoint belongs to somebody else by now."""
         return any(
             self.owners.get(partition) is not tokens.get(partition)
-            for partition in checkpoint.shares
+            for partition in checkpoint.partitions
         )
 
     def end(self, transaction: Transaction, *, commit: bool) -> bool:
@@ -113,7 +113,7 @@ class Kafka:
 
     def _apply(self, transaction: Transaction) -> None:
         lag_s = self._dice.choice((0.0, 0.0, 0.0, 1.0)) * self._dice.random()
-        for partition, share in transaction.checkpoint.shares.items():
+        for partition, share in transaction.checkpoint.partitions.items():
             before = self.offsets[partition]
             self.offsets[partition] = share.offset
             records = tuple(share.ledger)
@@ -127,7 +127,7 @@ class Kafka:
     def stable(self, partition: Partition) -> bool:
         """Whether a fold made now is complete: nothing open, all markers written."""
         log = self._logs[partition]
-        pending = any(partition in one.checkpoint.shares for one in self._open)
+        pending = any(partition in one.checkpoint.partitions for one in self._open)
         return not pending and log.readable(self._agenda.now) == len(log.records)
 
     def restored(self, partition: Partition) -> InMemoryStateStore:

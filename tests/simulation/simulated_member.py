@@ -85,8 +85,8 @@ class SimulatedMember:
         self._later = later
         self._tell = tell
         self.fetch_budget = CHUNK_MAX
-        self.taken = 0
-        self.busy = False
+        self.accepted = 0
+        self.has_work = False
         self._commands: deque[ConsumerCommand] = deque()
         self._tokens: dict[Partition, Token] = {}
         self._numbers: dict[Partition, int] = {}
@@ -118,7 +118,7 @@ class SimulatedMember:
             self._rebalance()
         if self._revoking is None:
             self._poll()
-        wait_s = 0.3 if self.busy else 1.0
+        wait_s = 0.3 if self.has_work else 1.0
         self._later(0.02 + wait_s * self._world.dice.random(), self._turn)
 
     # The group
@@ -168,7 +168,7 @@ class SimulatedMember:
         self._tell(
             Restored(
                 partition=partition,
-                assignment=number,
+                assignment_epoch=number,
                 state=kafka.restored(partition),
                 next_offset=kafka.offsets[partition],
                 entries=0,
@@ -242,7 +242,7 @@ class SimulatedMember:
     def _commit(self, checkpoint: Checkpoint) -> None:
         world = self._world
         started_at, tokens = world.now, dict(self._tokens)
-        shares = checkpoint.shares.items()
+        shares = checkpoint.partitions.items()
         current = all(
             self._numbers.get(partition) == share.assignment_epoch for partition, share in shares
         )

@@ -30,7 +30,9 @@ class World:
     failures: list[StateStoreError] = field(default_factory=list)
 
     def stores(self) -> StateDirectory:
-        return StateDirectory(self.directory, failed=self.failures.append, clock=lambda: self.now)
+        return StateDirectory(
+            self.directory, on_failure=self.failures.append, clock=lambda: self.now
+        )
 
     def open(self, part: LedgerPartitionInfo = PART) -> OpenedStore:
         return self.stores().open(part)

@@ -6,9 +6,9 @@ import psutil
 import pytest
 from rocksdict import DbClosedError
 
-from stream.runtime.worker import give_back
+from stream.runtime.worker import release_free_memory
 from stream.state.rocksdb import database as engine
-from stream.state.rocksdb.database import Database, Engine
+from stream.state.rocksdb.database import Database, DatabaseFactory
 
 USERS = 2_000
 
@@ -22,18 +22,18 @@ def profiles(database: Database, plan: bytes) -> None:
     assert all(database.get(b"user/%05d" % number) for number in range(USERS))
 
 
-def cached(engine: Engine) -> int:
+def cached(engine: DatabaseFactory) -> int:
     return sum(cache.get_usage() for cache in engine._caches)
 
 
 def resident() -> int:
-    give_back()
+    release_free_memory()
     return int(psutil.Process().memory_info().rss)
 
 
 def test_blocks_of_tables_that_are_gone_are_not_kept(tmp_path: Path) -> None:
     """They would stay until the cache is full: for hours, and memory would grow meanwhile."""
-    engine = Engine()
+    engine = DatabaseFactory()
     database = engine.open(tmp_path / "db")
     for plan in (b"free", b"paid"):
         profiles(database, plan)
@@ -46,7 +46,7 @@ def test_blocks_of_tables_that_are_gone_are_not_kept(tmp_path: Path) -> None:
 
 def test_blocks_of_a_database_that_is_closed_are_not_kept(tmp_path: Path) -> None:
     """Whoever has the partition next has other tables soon."""
-    engine = Engine()
+    engine = DatabaseFactory()
     stays, goes = (engine.open(tmp_path / name) for name in ("stays", "goes"))
     profiles(stays, b"free")
     profiles(goes, b"free")
@@ -63,7 +63,7 @@ def test_all_databases_together_keep_within_one_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "CACHE_BYTES", 4_000_000)
-    shared = Engine()
+    shared = DatabaseFactory()
     databases = [shared.open(tmp_path / str(number)) for number in range(4)]
     for database in databases:
         profiles(database, b"free")

@@ -311,7 +311,7 @@ def test_what_a_full_disk_refuses_is_held_in_memory_until_it_has_room(
         assert [state.claims(7), state.claims(8), state.intents()] == [True, True, {}]
         assert state.unwritten == 3
         disk.refuses = False
-        later = state._refused_at or 0
+        later = state._failed_at or 0
         monkeypatch.setattr(
             "stream.state.rocksdb.store.time.monotonic", lambda: later + RETRY_S + 1
         )
@@ -438,7 +438,7 @@ def test_what_cannot_be_flushed_at_the_end_of_a_restore_is_not_lost(
     state.save(7_010)
     assert [state.get("event/0"), state.get("event/new"), state.unwritten] == [b"x", b"y", 1]
     disk.refuses = False
-    later = state._refused_at or 0
+    later = state._failed_at or 0
     monkeypatch.setattr("stream.state.rocksdb.store.time.monotonic", lambda: later + RETRY_S + 1)
     state.save(7_020)
     assert [state.get("event/0"), state.get("event/new"), state.unwritten] == [b"x", b"y", 0]

@@ -35,7 +35,7 @@ class Watched:
             polled_at=lambda: 0.0,
         )
         self.observer = Observer(self.metrics, self.vitals, self.gauges)
-        self.flow.open(PARTITION, InMemoryStateStore(), 0, 0.0, opening=1)
+        self.flow.open(PARTITION, InMemoryStateStore(), 0, 0.0, assignment_epoch=1)
 
     def read(self, *offsets: int) -> None:
         judged = [
@@ -49,8 +49,8 @@ class Watched:
         self.observer.consumed(self.flow.admit(judged, 0))
 
     def committed(self, checkpoint: Checkpoint) -> None:
-        shares = self.flow.held(checkpoint).values()
-        self.flow.committed(checkpoint, 0.0)
+        shares = self.flow.still_owned(checkpoint).values()
+        self.flow.on_committed(checkpoint, 0.0)
         self.observer.committed(checkpoint, shares, 0.001)
 
     def scrape(self) -> dict[str, float]:
@@ -86,7 +86,7 @@ def test_a_commit_that_is_known_after_its_partition_went_is_not_counted_twice():
     """Its records were relinquished when the partition closed: the sum has them already."""
     watched = Watched()
     watched.read(0, 1)
-    for work in watched.flow.committed(watched.flow.checkpoint(0, ROOM), 0.0):
+    for work in watched.flow.on_committed(watched.flow.checkpoint(0, ROOM), 0.0):
         watched.flow.settle(work, InDoubt(detail="", sent_at=0.0), 0.0, 0)
     watched.read(2)
     late = watched.flow.checkpoint(0, ROOM)

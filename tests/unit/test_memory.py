@@ -8,9 +8,9 @@ from waiting import STILL_S
 
 ARENAS = """
 import ctypes, re, sys, threading
-from stream.runtime.worker import keep_little
+from stream.runtime.worker import tune_memory
 if sys.argv[1] == "kept":
-    keep_little()
+    tune_memory()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.fopen.restype = ctypes.c_void_p, ctypes.c_void_p
 together = threading.Barrier(12)
@@ -32,12 +32,12 @@ import asyncio, gc, weakref
 from stream.runtime import worker
 class Knot: pass
 async def main():
-    worker.keep_little()
+    worker.tune_memory()
     knot = Knot()
     knot.itself, left = knot, weakref.ref(knot)
     del knot
-    worker.TIDY_EVERY_S = 0.05
-    tidying = asyncio.create_task(worker.tidy_regularly())
+    worker.COLLECT_EVERY_S = 0.05
+    tidying = asyncio.create_task(worker.collect_garbage_periodically())
     assert left() is not None
     while left() is not None:
         await asyncio.sleep(0.01)
@@ -58,15 +58,15 @@ for block in blocks:
 for block in blocks[:-1]:  # the last one keeps the heap from shrinking by itself
     libc.free(block)
 before = resident()
-worker.give_back()
+worker.release_free_memory()
 print(before - resident())
 """
 
 LARGE = """
 import ctypes, sys
-from stream.runtime.worker import keep_little
+from stream.runtime.worker import tune_memory
 if sys.argv[1] == "kept":
-    keep_little()
+    tune_memory()
 class Info(ctypes.Structure):
     names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
     _fields_ = [(name, ctypes.c_size_t) for name in names.split()]

@@ -57,7 +57,7 @@ class Member:
     """Keeps what it is told; leaves when it is told to."""
 
     def __init__(self) -> None:
-        self.fetch_budget, self.taken, self.busy = 0, 0, False
+        self.fetch_budget, self.accepted, self.has_work = 0, 0, False
         self.commands: list[ConsumerCommand] = []
         self.tell: Callable[[Any], None] = lambda _: None
 
@@ -84,10 +84,10 @@ class Worker:
         )
         session = HttpSession(in_flight_max=4, request_timeout_s=STILL_S)
         self.processor = Processor(
-            flow=flow,
+            task_manager=flow,
             sink=WootricSink(WootricAccount(account_token="NPS-1"), session=session),
-            judge=judge,
-            pace=PACE,
+            prepare=judge,
+            config=PACE,
             observer=Observer(metrics, vitals, gauges),
         )
         self.member = Member()
@@ -99,7 +99,7 @@ class Worker:
         for partition in (PARTITION, OTHER):
             restored = Restored(
                 partition=partition,
-                assignment=1,
+                assignment_epoch=1,
                 state=InMemoryStateStore(),
                 next_offset=0,
                 entries=0,
@@ -141,7 +141,7 @@ async def test_a_defect_ends_the_worker_before_anything_is_committed_past_it() -
     worker.read(3)
     with pytest.raises(ZeroDivisionError):
         await asyncio.wait_for(worker.run, STILL_S)
-    offsets = [one.checkpoint.shares[PARTITION].offset for one in worker.member.told(Commit)]
+    offsets = [one.checkpoint.partitions[PARTITION].offset for one in worker.member.told(Commit)]
     assert max(offsets, default=0) == 0
 
 
@@ -202,5 +202,5 @@ async def test_who_leaves_commits_what_ended_before_a_partition_goes() -> None:
         return worker.run.done()
 
     await until(ended, "it has left", lambda: len(worker.member.commands))
-    assert commit.checkpoint.shares[PARTITION].offset == 2
+    assert commit.checkpoint.partitions[PARTITION].offset == 2
     assert worker.member.told(FinishRevocation) == []

@@ -9,7 +9,7 @@ from stream.engine.task_manager import TaskManager
 from stream.kafka.producer import record_of
 from stream.operations.dry_run import DryRun
 from stream.record import Partition, Record
-from stream.runtime.worker import judging, limits
+from stream.runtime.worker import engine_config, record_preparer
 from stream.settings_loader import Settings
 from stream.state.store import InMemoryStateStore
 
@@ -103,10 +103,10 @@ async def test_no_more_bytes_wait_at_once_than_the_service_keeps_in_memory() -> 
 def in_doubt(first: Record) -> InMemoryStateStore:
     """The ledger of a worker that died with a request under way."""
     state = InMemoryStateStore()
-    flow = TaskManager(limits(SETTINGS))
-    flow.open(PARTITION, state, 0, 0.0, opening=1)
-    flow.admit([judging(SETTINGS.wootric)(first)], 0)
-    flow.committed(flow.checkpoint(0, ReleaseBudget(api=1, pages=1)), 0.0)
+    flow = TaskManager(engine_config(SETTINGS))
+    flow.open(PARTITION, state, 0, 0.0, assignment_epoch=1)
+    flow.admit([record_preparer(SETTINGS.wootric)(first)], 0)
+    flow.on_committed(flow.checkpoint(0, ReleaseBudget(api=1, pages=1)), 0.0)
     return state
 
 

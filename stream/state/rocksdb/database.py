@@ -28,7 +28,7 @@ from stream.state.store import RawEntry
 
 CACHE_BYTES = 64 * 1024 * 1024
 """Blocks, indexes and filters of all partitions, an equal share each."""
-SHARE_BYTES = 4 * 1024 * 1024
+CACHE_BYTES_INITIAL = 4 * 1024 * 1024
 """What a share is laid out for: in eight parts with a lock each, whatever its size is later."""
 BUFFERS_BYTES = 64 * 1024 * 1024
 """What is not flushed yet, of all partitions; a flush begins when it is reached."""
@@ -52,7 +52,7 @@ CLAIM = b"\0claim/"
 """Our own keys; those of the ledger begin with a letter, and come behind them."""
 
 
-class Engine:
+class DatabaseFactory:
     """Opens databases that share their memory.
 
     A cache is one database's and goes with it: in a common one the blocks of a partition that is
@@ -61,37 +61,37 @@ class Engine:
 
     def __init__(self) -> None:
         self._caches: list[Cache] = []
-        self._sharing = threading.Lock()
+        self._lock = threading.Lock()
         self._buffers = WriteBufferManager(BUFFERS_BYTES, allow_stall=False)
 
-    def open(self, folder: Path, *, bulk: bool = False) -> "Database":
+    def open(self, directory: Path, *, bulk: bool = False) -> "Database":
         """Open a database, or make it; in ``bulk`` it is quick to write and slow to read.
 
         Raises:
             Exception: with RocksDB's words.
         """
-        cache = Cache(SHARE_BYTES)
+        cache = Cache(CACHE_BYTES_INITIAL)
         options = self._options(cache)
         if bulk:  # what is written is sorted by the thread that flushes it, not one by one
             options.set_memtable_factory(MemtableFactory.vector())
             options.set_allow_concurrent_memtable_write(False)
             options.set_level_zero_file_num_compaction_trigger(BULK_TABLES_MAX)
         # Without column families it would take the options that the last one was opened with.
-        rocks = Rdict(str(folder), options, column_families={"default": options})
+        rocks = Rdict(str(directory), options, column_families={"default": options})
         rocks.set_options({"uncache_aggressiveness": UNCACHE_ALWAYS})
-        with self._sharing:
+        with self._lock:
             self._caches.append(cache)
-            self._share()
-        return Database(rocks, closed=partial(self._let_go, cache))
+            self._divide_cache()
+        return Database(rocks, on_close=partial(self._release_cache, cache))
 
-    def _let_go(self, cache: Cache) -> None:
-        with self._sharing:
+    def _release_cache(self, cache: Cache) -> None:
+        with self._lock:
             if cache in self._caches:
                 self._caches.remove(cache)
                 cache.set_capacity(0)
-                self._share()
+                self._divide_cache()
 
-    def _share(self) -> None:
+    def _divide_cache(self) -> None:
         for cache in self._caches:
             cache.set_capacity(CACHE_BYTES // len(self._caches))
 
@@ -130,9 +130,9 @@ class Engine:
 class Database:
     """One open database: bytes by bytes. Every method raises ``Exception`` with RocksDB's words."""
 
-    def __init__(self, rocks: Rdict, *, closed: Callable[[], None]) -> None:
+    def __init__(self, rocks: Rdict, *, on_close: Callable[[], None]) -> None:
         self._rocks = rocks
-        self._closed = closed
+        self._on_close = on_close
         self._options = WriteOptions()
         # The stub takes this one for a method.
         self._options.disable_wal = True  # type: ignore[method-assign,assignment]
@@ -149,7 +149,7 @@ class Database:
             else:
                 put(key, prefix + value)
             if remote_id is not None:
-                put(lock(remote_id), prefix)
+                put(claim_key(remote_id), prefix)
         put(COVERED, covered)
         self._rocks.write(batch, self._options)
 
@@ -162,12 +162,12 @@ class Database:
 
     def items(self, first: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield keys and values from a key on, in their order."""
-        place = self._rocks.iter()
-        place.seek(first)
-        while place.valid():
-            yield place.key(), place.value()
-            place.next()
-        place.status()  # an end that is none raises
+        iterator = self._rocks.iter()
+        iterator.seek(first)
+        while iterator.valid():
+            yield iterator.key(), iterator.value()
+            iterator.next()
+        iterator.status()  # an end that is none raises
 
     def is_behind(self) -> bool:
         """Whether a few more full buffers would make writes wait for the disk."""
@@ -191,9 +191,9 @@ class Database:
         try:
             self._rocks.close()
         finally:
-            self._closed()
+            self._on_close()
 
 
-def lock(remote_id: int) -> bytes:
+def claim_key(remote_id: int) -> bytes:
     """Return the key that says that a receipt names this response or decline."""
     return CLAIM + str(remote_id).encode()

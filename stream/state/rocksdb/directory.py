@@ -13,13 +13,13 @@ from pathlib import Path
 import structlog
 
 from stream.errors import StateStoreError
-from stream.state.rocksdb.database import COVERED, Database, Engine
+from stream.state.rocksdb.database import COVERED, Database, DatabaseFactory
 from stream.state.rocksdb.store import (
     CoveredRange,
     RocksDbStateStore,
-    UnusableStoreError,
+    UnusableReason,
     store_identity,
-    why_not,
+    unusable_reason,
 )
 from stream.state.store import InMemoryProvider, LedgerPartitionInfo, OpenedStore
 
@@ -31,22 +31,22 @@ class DirectorySlot:
     also while the database is made anew.
     """
 
-    def __init__(self, folder: Path, lock: int, released: Callable[[Path], None]) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path, lock: int, on_release: Callable[[Path], None]) -> None:
+        self._directory = directory
         self._lock = lock
-        self._released = released
-        self.database = folder / "db"
+        self._on_release = on_release
+        self.database = directory / "db"
 
     @classmethod
-    def take(cls, folder: Path, released: Callable[[Path], None]) -> "DirectorySlot | None":
+    def acquire(cls, directory: Path, on_release: Callable[[Path], None]) -> "DirectorySlot | None":
         """Take a folder; None while another process has it.
 
         Raises:
             OSError: it cannot be made or written.
         """
-        for one in (folder.parent.parent, folder.parent, folder):
+        for one in (directory.parent.parent, directory.parent, directory):
             one.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -55,17 +55,17 @@ class DirectorySlot:
         except OSError:
             os.close(lock)
             raise
-        return cls(folder, lock, released)
+        return cls(directory, lock, on_release)
 
     @property
-    def spoilt(self) -> bool:
+    def is_unreadable(self) -> bool:
         """Whether something in it could not be read."""
-        return (self._folder / "spoilt").exists()
+        return (self._directory / "spoilt").exists()
 
-    def spoil(self) -> None:
+    def mark_unreadable(self) -> None:
         """Let nobody open it again as it is."""
         try:
-            (self._folder / "spoilt").touch()
+            (self._directory / "spoilt").touch()
         except OSError:  # the disk is full or broken: then at least it does not begin as it is
             shutil.rmtree(self.database, ignore_errors=True)
 
@@ -73,34 +73,34 @@ class DirectorySlot:
     def identity(self) -> bytes | None:
         """Whose it is; None before it was made."""
         try:
-            return (self._folder / "identity").read_bytes()
+            return (self._directory / "identity").read_bytes()
         except FileNotFoundError:
             return None
 
-    def empty(self) -> None:
+    def clear(self) -> None:
         """Remove what is in it."""
-        (self._folder / "identity").unlink(missing_ok=True)
+        (self._directory / "identity").unlink(missing_ok=True)
         shutil.rmtree(self.database, ignore_errors=True)
-        (self._folder / "spoilt").unlink(missing_ok=True)
+        (self._directory / "spoilt").unlink(missing_ok=True)
 
-    def name(self, identity: bytes) -> None:
+    def write_identity(self, identity: bytes) -> None:
         """Say whose it is, once its database is made."""
-        (self._folder / "identity").write_bytes(identity)
+        (self._directory / "identity").write_bytes(identity)
 
     def remove(self) -> None:
         """Remove the folder itself, and let it go."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._directory, ignore_errors=True)
         self.release()
 
     def release(self) -> None:
         """Let it go."""
         os.close(self._lock)
-        self._released(self._folder)
+        self._on_release(self._directory)
 
 
 log = structlog.get_logger()
 
-PLACES_MAX = 4
+SLOTS_MAX = 4
 """Where a partition's store may be: one place, and spare ones while another process has that."""
 BULK_MIN = 100_000
 """A ledger of fewer records is read before a database could be opened twice."""
@@ -115,143 +115,149 @@ class StateDirectory:
         self,
         directory: Path,
         *,
-        failed: Callable[[StateStoreError], None],
+        on_failure: Callable[[StateStoreError], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
-        self._engine = Engine()
-        self._failed = failed
+        self._database_factory = DatabaseFactory()
+        self._on_failure = on_failure
         self._clock = clock
-        self._ours: set[Path] = set()
-        self._cleared = False
+        self._acquired: set[Path] = set()
+        self._expired_removed = False
         self._released = threading.Condition()
 
-    def open(self, part: LedgerPartitionInfo) -> OpenedStore:
+    def open(self, ledger_partition: LedgerPartitionInfo) -> OpenedStore:
         """Open the store of a partition; a fresh one if there is none that fits, or memory."""
-        home = self._directory / part.cluster_id / part.topic_id
-        self._clear_old(part.kept_s)
-        for place in range(PLACES_MAX):
-            folder = home / (f"{part.number}.{place}" if place else f"{part.number}")
+        home = self._directory / ledger_partition.cluster_id / ledger_partition.topic_id
+        self._remove_expired(ledger_partition.kept_s)
+        for index in range(SLOTS_MAX):
+            directory = home / (
+                f"{ledger_partition.number}.{index}" if index else f"{ledger_partition.number}"
+            )
             try:
-                store = self._take(folder)
+                slot = self._acquire(directory)
             except OSError as error:
-                return self._in_memory(part, error)
-            if store is None:
-                log.warning("state_store_locked", partition=part.number, place=place)
+                return self._in_memory(ledger_partition, error)
+            if slot is None:
+                log.warning("state_store_locked", partition=ledger_partition.number, place=index)
                 continue
             try:
-                opened = self._open(store, part)
+                opened = self._open(slot, ledger_partition)
             except Exception as error:  # noqa: BLE001  RocksDB's errors have no class of their own
-                store.release()
-                return self._in_memory(part, error)
-            if place == 0:
-                self._clear_spares(home, part.number)
+                slot.release()
+                return self._in_memory(ledger_partition, error)
+            if index == 0:
+                self._remove_spares(home, ledger_partition.number)
             return opened
-        return self._in_memory(part, OSError("all places are taken"))
+        return self._in_memory(ledger_partition, OSError("all places are taken"))
 
-    def _in_memory(self, part: LedgerPartitionInfo, error: Exception) -> OpenedStore:
-        log.warning("state_store_unusable", partition=part.number, error=str(error))
-        return InMemoryProvider().open(part)
+    def _in_memory(self, ledger_partition: LedgerPartitionInfo, error: Exception) -> OpenedStore:
+        log.warning("state_store_unusable", partition=ledger_partition.number, error=str(error))
+        return InMemoryProvider().open(ledger_partition)
 
-    def _take(self, folder: Path) -> DirectorySlot | None:
+    def _acquire(self, directory: Path) -> DirectorySlot | None:
         """Take a folder for this process; None while another one has it."""
         with self._released:
-            self._released.wait_for(lambda: folder not in self._ours, RELEASE_S_MAX)
-            if folder in self._ours:
+            self._released.wait_for(lambda: directory not in self._acquired, RELEASE_S_MAX)
+            if directory in self._acquired:
                 return None
-            store = DirectorySlot.take(folder, self._release)
-            if store is not None:
-                self._ours.add(folder)
-            return store
+            slot = DirectorySlot.acquire(directory, self._release)
+            if slot is not None:
+                self._acquired.add(directory)
+            return slot
 
-    def _release(self, folder: Path) -> None:
+    def _release(self, directory: Path) -> None:
         with self._released:
-            self._ours.discard(folder)
+            self._acquired.discard(directory)
             self._released.notify_all()
 
-    def _open(self, store: DirectorySlot, part: LedgerPartitionInfo) -> OpenedStore:
+    def _open(self, slot: DirectorySlot, ledger_partition: LedgerPartitionInfo) -> OpenedStore:
         bulk = False
-        database, cover, reason = self._look(store, part)
+        database, covered, reason = self._inspect(slot, ledger_partition)
         if reason is not None:
-            log.warning("state_store_rebuilt", partition=part.number, reason=reason.value)
+            log.warning(
+                "state_store_rebuilt", partition=ledger_partition.number, reason=reason.value
+            )
             if database is not None:
                 database.close()
         if database is None or reason is not None:
-            store.empty()
-            bulk = part.end - part.begin >= BULK_MIN
-            database, cover = self._engine.open(store.database, bulk=bulk), None
-            store.name(store_identity(part))
-        warm = cover is not None
-        began = CoveredRange(part.begin, self._clock()) if cover is None else cover
+            slot.clear()
+            bulk = ledger_partition.end - ledger_partition.begin >= BULK_MIN
+            database, covered = self._database_factory.open(slot.database, bulk=bulk), None
+            slot.write_identity(store_identity(ledger_partition))
+        warm = covered is not None
+        initial = (
+            CoveredRange(ledger_partition.begin, self._clock()) if covered is None else covered
+        )
         state = RocksDbStateStore(
             database,
-            began,
-            partition=part.number,
-            failed=lambda failure: self._give_up(store, failure),
-            closed=store.release,
-            reopen=partial(self._engine.open, store.database) if bulk else None,
+            initial,
+            partition=ledger_partition.number,
+            on_failure=lambda failure: self._on_unreadable(slot, failure),
+            on_close=slot.release,
+            reopen=partial(self._database_factory.open, slot.database) if bulk else None,
             clock=self._clock,
         )
-        state.trim(part.begin)
-        return OpenedStore(state, began.offset, warm=warm)
+        state.trim(ledger_partition.begin)
+        return OpenedStore(state, initial.offset, warm=warm)
 
-    def _look(
-        self, store: DirectorySlot, part: LedgerPartitionInfo
-    ) -> tuple[Database | None, CoveredRange | None, UnusableStoreError | None]:
+    def _inspect(
+        self, slot: DirectorySlot, ledger_partition: LedgerPartitionInfo
+    ) -> tuple[Database | None, CoveredRange | None, UnusableReason | None]:
         """Open the database, if there is one, and judge it: what it covers, or why it is no use."""
-        if store.identity is None:
+        if slot.identity is None:
             return None, None, None
-        reason = _unfit(store, part)
+        reason = _precheck(slot, ledger_partition)
         if reason is not None:
             return None, None, reason
         database = None
         try:
-            database = self._engine.open(store.database)
+            database = self._database_factory.open(slot.database)
             covered = database.get(COVERED)
-            cover = None if covered is None else CoveredRange.unpack(covered)
+            covered = None if covered is None else CoveredRange.unpack(covered)
         except Exception:  # noqa: BLE001  RocksDB's errors have no class of their own
-            return database, None, UnusableStoreError.CORRUPT
-        if cover is None:  # killed before anything was flushed
+            return database, None, UnusableReason.CORRUPT
+        if covered is None:  # killed before anything was flushed
             database.close()
             return None, None, None
-        return database, cover, why_not(cover, part, self._clock())
+        return database, covered, unusable_reason(covered, ledger_partition, self._clock())
 
-    def _give_up(self, store: DirectorySlot, failure: StateStoreError) -> None:
-        store.spoil()
+    def _on_unreadable(self, slot: DirectorySlot, failure: StateStoreError) -> None:
+        slot.mark_unreadable()
         log.error("state_unreadable", error=str(failure))
-        self._failed(failure)
+        self._on_failure(failure)
 
-    def _clear_old(self, age_s: float) -> None:
+    def _remove_expired(self, age_s: float) -> None:
         """Remove, once, what nobody has and the ledger would not have either: it is people's."""
-        if self._cleared:
+        if self._expired_removed:
             return
-        self._cleared = True
-        for folder in self._directory.glob("*/*/*"):
+        self._expired_removed = True
+        for directory in self._directory.glob("*/*/*"):
             with suppress(OSError):
-                old = _changed_at(folder) < self._clock() - age_s
-                found = self._take(folder) if old else None
-                if found is not None:
-                    found.remove()
-                    log.info("state_store_removed", place=folder.name)
+                expired = _changed_at(directory) < self._clock() - age_s
+                slot = self._acquire(directory) if expired else None
+                if slot is not None:
+                    slot.remove()
+                    log.info("state_store_removed", place=directory.name)
 
-    def _clear_spares(self, home: Path, number: int) -> None:
+    def _remove_spares(self, home: Path, number: int) -> None:
         """Remove spare stores that nobody has: the partition is back where it belongs."""
-        for place in range(1, PLACES_MAX):
-            folder = home / f"{number}.{place}"
-            if folder.exists():
-                spare = self._take(folder)
-                if spare is not None:
-                    spare.remove()
+        for index in range(1, SLOTS_MAX):
+            directory = home / f"{number}.{index}"
+            if directory.exists():
+                slot = self._acquire(directory)
+                if slot is not None:
+                    slot.remove()
 
 
-def _unfit(store: DirectorySlot, part: LedgerPartitionInfo) -> UnusableStoreError | None:
+def _precheck(slot: DirectorySlot, ledger_partition: LedgerPartitionInfo) -> UnusableReason | None:
     """Return why a store need not even be opened."""
-    if store.identity != store_identity(part):
-        return UnusableStoreError.FOREIGN
-    fine = not store.spoilt and (store.database / "CURRENT").exists()
-    return None if fine else UnusableStoreError.CORRUPT
+    if slot.identity != store_identity(ledger_partition):
+        return UnusableReason.FOREIGN
+    intact = not slot.is_unreadable and (slot.database / "CURRENT").exists()
+    return None if intact else UnusableReason.CORRUPT
 
 
-def _changed_at(folder: Path) -> float:
+def _changed_at(directory: Path) -> float:
     """Return when a store was last written to, in seconds since 1970."""
-    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    return max(path.stat().st_mtime for path in (directory, *directory.rglob("*")))

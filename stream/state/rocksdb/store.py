@@ -19,16 +19,16 @@ import structlog
 
 from stream.errors import StateStoreError
 from stream.state.ledger import INTENT
-from stream.state.rocksdb.database import CLAIM, Database, lock
+from stream.state.rocksdb.database import CLAIM, Database, claim_key
 from stream.state.store import LedgerPartitionInfo, RawEntry
 
 # Forgetting what the ledger has forgotten, by offset: with each write a little, by no clock
 
 
 OFFSET_BYTES = 8
-FACTOR = 2
+SWEEP_FACTOR = 2
 """Entries that are looked at for each that is written: a pass is over before half as many came."""
-DUE_MIN = 500
+SWEEP_MIN = 500
 """A few would not be worth the seek."""
 
 
@@ -36,17 +36,17 @@ class ExpirySweeper:
     """A pass through a database; ``begin`` is where the ledger begins, as far as is known."""
 
     def __init__(self) -> None:
-        self.begin = 0
+        self.start_offset = 0
         self._swept_to = 0
         self._sweep_to = 0
-        self._from = b""
-        self._due = 0
+        self._next_key = b""
+        self._budget = 0
 
-    def trim(self, begin: int) -> None:
+    def trim(self, start_offset: int) -> None:
         """Note that the ledger has nothing before this offset any more."""
-        self.begin = max(self.begin, begin)
+        self.start_offset = max(self.start_offset, start_offset)
 
-    def go_on(self, database: Database, written: int) -> None:
+    def sweep(self, database: Database, written: int) -> None:
         """Go on with a pass, if there is anything to forget, for so many entries written.
 
         An open intent is kept: only its tombstone says that it is settled.
@@ -54,29 +54,29 @@ class ExpirySweeper:
         Raises:
             Exception: RocksDB cannot read, or write.
         """
-        if self.begin <= self._swept_to:
+        if self.start_offset <= self._swept_to:
             return
-        self._due += written * FACTOR
-        if self._due < DUE_MIN:
+        self._budget += written * SWEEP_FACTOR
+        if self._budget < SWEEP_MIN:
             return
-        due, self._due = self._due, 0
-        if not self._from:
-            self._sweep_to = self.begin
-        begin, intent = prefix(self._sweep_to), INTENT.encode()
-        gone = []
+        budget, self._budget = self._budget, 0
+        if not self._next_key:
+            self._sweep_to = self.start_offset
+        start_offset, intent = prefix(self._sweep_to), INTENT.encode()
+        expired = []
         last = b""
-        for key, value in database.items(self._from or CLAIM):
+        for key, value in database.items(self._next_key or CLAIM):
             last = key
-            if value[:OFFSET_BYTES] < begin and not key.startswith(intent):
-                gone.append(key)
-            due -= 1
-            if due <= 0:
+            if value[:OFFSET_BYTES] < start_offset and not key.startswith(intent):
+                expired.append(key)
+            budget -= 1
+            if budget <= 0:
                 break
-        if gone:
-            database.delete(gone)
-        if due > 0:
+        if expired:
+            database.delete(expired)
+        if budget > 0:
             self._swept_to, last = self._sweep_to, b""
-        self._from = last
+        self._next_key = last
 
 
 def prefix(offset: int) -> bytes:
@@ -91,10 +91,10 @@ FORMAT = 1
 """Of keys, values and these two; a store of another one is made anew."""
 AGE_S_MIN = -300.0
 """How far in the future a store may have been written: clocks differ a little."""
-_COVER = struct.Struct(">Qd")
+_COVERED_FORMAT = struct.Struct(">Qd")
 
 
-class UnusableStoreError(StrEnum):
+class UnusableReason(StrEnum):
     """Why a store is replaced by a fresh one."""
 
     CORRUPT = "corrupt"
@@ -115,35 +115,41 @@ class CoveredRange:
 
     def pack(self) -> bytes:
         """Return it as a value."""
-        return _COVER.pack(self.offset, self.as_of_s)
+        return _COVERED_FORMAT.pack(self.offset, self.as_of_s)
 
     @classmethod
     def unpack(cls, value: bytes) -> Self:
         """Return what a value says. Raises ``struct.error`` where it is none."""
-        return cls(*_COVER.unpack(value))
+        return cls(*_COVERED_FORMAT.unpack(value))
 
 
-def store_identity(part: LedgerPartitionInfo) -> bytes:
+def store_identity(ledger_partition: LedgerPartitionInfo) -> bytes:
     """Return what tells a store of this ledger's partition from any other."""
-    return json.dumps([FORMAT, part.cluster_id, part.topic_id, part.number]).encode()
+    identity = [
+        FORMAT,
+        ledger_partition.cluster_id,
+        ledger_partition.topic_id,
+        ledger_partition.number,
+    ]
+    return json.dumps(identity).encode()
 
 
-def why_not(
-    cover: CoveredRange, part: LedgerPartitionInfo, now_s: float
-) -> UnusableStoreError | None:
+def unusable_reason(
+    covered: CoveredRange, ledger_partition: LedgerPartitionInfo, now_s: float
+) -> UnusableReason | None:
     """Return why the ledger cannot be read on from where a store ends; None if it can.
 
     A tombstone that the store has not seen may be gone by now if it is old enough. Half of the
     time for which it is kept is a margin for clocks. Behind the last record there is one control
     record; with nothing else there is no tombstone.
     """
-    if cover.offset > part.end:
-        return UnusableStoreError.AHEAD
-    if cover.offset < part.begin:
-        return UnusableStoreError.BEHIND
-    age_s = now_s - cover.as_of_s
-    recent = AGE_S_MIN <= age_s <= part.tombstones_kept_s / 2
-    return None if recent or part.end - cover.offset <= 1 else UnusableStoreError.STALE
+    if covered.offset > ledger_partition.end:
+        return UnusableReason.AHEAD
+    if covered.offset < ledger_partition.begin:
+        return UnusableReason.BEHIND
+    age_s = now_s - covered.as_of_s
+    recent = AGE_S_MIN <= age_s <= ledger_partition.tombstones_kept_s / 2
+    return None if recent or ledger_partition.end - covered.offset <= 1 else UnusableReason.STALE
 
 
 log = structlog.get_logger()
@@ -171,21 +177,21 @@ class RocksDbStateStore:
     def __init__(
         self,
         database: Database,
-        cover: CoveredRange,
+        covered: CoveredRange,
         *,
         partition: int,
-        failed: Callable[[StateStoreError], None],
-        closed: Callable[[], None],
+        on_failure: Callable[[StateStoreError], None],
+        on_close: Callable[[], None],
         reopen: Callable[[], Database] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``reopen`` opens a database anew that was opened for the bulk of a restore."""
         self._reopen = reopen
         self._database = database
-        self._cover = cover
+        self._covered = covered
         self._partition = partition
-        self._failed = failed
-        self._on_close = closed
+        self._on_failure = on_failure
+        self._on_close = on_close
         self._clock = clock
         self._opened_at = clock()
         self._saved_at = 0.0
@@ -194,7 +200,7 @@ class RocksDbStateStore:
         self._closed = False
         self._pending: dict[bytes, bytes | None] = {}
         self._claims: set[int] = set()
-        self._refused_at: float | None = None
+        self._failed_at: float | None = None
         self._sweeper = ExpirySweeper()
 
     # What is held
@@ -207,7 +213,7 @@ class RocksDbStateStore:
         try:
             value = self._database.get(name)
         except Exception as error:
-            raise self._unreadable(error) from error
+            raise self._read_failure(error) from error
         return None if value is None else value[OFFSET_BYTES:]
 
     def claims(self, remote_id: int) -> bool:
@@ -217,9 +223,9 @@ class RocksDbStateStore:
         if self._closed:
             return False
         try:
-            return self._database.get(lock(remote_id)) is not None
+            return self._database.get(claim_key(remote_id)) is not None
         except Exception as error:
-            raise self._unreadable(error) from error
+            raise self._read_failure(error) from error
 
     def intents(self) -> dict[str, bytes]:
         """Return the open intents by lane."""
@@ -231,7 +237,7 @@ class RocksDbStateStore:
                     break
                 found[key] = value[OFFSET_BYTES:]
         except Exception as error:
-            raise self._unreadable(error) from error
+            raise self._read_failure(error) from error
         found.update((key, held) for key, held in self._pending.items() if key.startswith(first))
         return {
             key.decode().removeprefix(INTENT): value
@@ -251,25 +257,25 @@ class RocksDbStateStore:
     @property
     def unwritten(self) -> int:
         """How many keys the disk has refused and memory holds instead."""
-        return 0 if self._refused_at is None else len(self._pending)
+        return 0 if self._failed_at is None else len(self._pending)
 
     # What comes
 
     def apply_changelog(self, entries: Sequence[RawEntry], covered: int) -> None:
         """Take over committed ledger records as they are read, in order."""
-        if self._refused_at is not None:
+        if self._failed_at is not None:
             for key, value, remote_id in entries:
                 self._keep_in_memory(key, value, remote_id)
-            self._advance(covered, self._cover.as_of_s)
+            self._advance(covered, self._covered.as_of_s)
             self._retry()
             return
-        self._advance(covered, self._cover.as_of_s)
+        self._advance(covered, self._covered.as_of_s)
         try:
-            self._write_in_time(entries)
+            self._write_throttled(entries)
         except Exception as error:  # noqa: BLE001  RocksDB's errors have no class of their own
             for key, value, remote_id in entries:
                 self._keep_in_memory(key, value, remote_id)
-            self._refused(error)
+            self._on_write_failure(error)
 
     def put(self, key: str, value: bytes | None, remote_id: int | None = None) -> None:
         """Take over one committed ledger record, in order; None deletes."""
@@ -278,37 +284,37 @@ class RocksDbStateStore:
     def save(self, covered: int | None) -> None:
         """Write what was put, and that it covers the ledger up to this offset, as one batch."""
         now = self._clock()
-        before = self._cover.offset
+        previous_offset = self._covered.offset
         # Of what was written behind a restore's barrier nothing was seen since it began.
-        self._advance(before if covered is None else covered, now)
+        self._advance(previous_offset if covered is None else covered, now)
         if self._restoring:
             self._restoring = False
-            self._cover = CoveredRange(self._cover.offset, self._opened_at)
-        if self._reopen is not None and self._may_try():
+            self._covered = CoveredRange(self._covered.offset, self._opened_at)
+        if self._reopen is not None and self._may_write():
             self._end_bulk(self._reopen)
-        news = self._pending or self._claims or self._cover.offset != before
-        if self._refused_at is not None:
+        changed = self._pending or self._claims or self._covered.offset != previous_offset
+        if self._failed_at is not None:
             self._retry()
-        elif news or abs(now - self._saved_at) >= SAVE_S_MAX:
+        elif changed or abs(now - self._saved_at) >= SAVE_S_MAX:
             self._write()
 
-    def trim(self, begin: int) -> None:
+    def trim(self, start_offset: int) -> None:
         """Note that the ledger has nothing before this offset any more."""
-        self._sweeper.trim(begin)
+        self._sweeper.trim(start_offset)
 
     def close(self) -> None:
         """Bring everything to disk and let the database go; it may be opened again."""
         if self._closed:
             return
         if not self._restoring:
-            self._advance(self._cover.offset, self._clock())
-            self._refused_at = None
+            self._advance(self._covered.offset, self._clock())
+            self._failed_at = None
             with suppress(StateStoreError):
                 self._write()
         self._closed = True
-        for step in (self._database.flush, self._database.close):
+        for close_step in (self._database.flush, self._database.close):
             try:
-                step()
+                close_step()
             except Exception as error:  # noqa: BLE001  as above; what is lost is read again
                 log.warning("state_not_written", partition=self._partition, error=str(error))
         self._on_close()
@@ -321,23 +327,23 @@ class RocksDbStateStore:
             self._claims.add(remote_id)
 
     def _advance(self, covered: int, as_of_s: float) -> None:
-        self._cover = CoveredRange(max(covered, self._cover.offset), as_of_s)
+        self._covered = CoveredRange(max(covered, self._covered.offset), as_of_s)
 
     def _prefix(self) -> bytes:
         """Return what values of now begin with: an offset that is not before their records'.
 
         Where that is unknown, what the ledger does not have any more is certainly older.
         """
-        return prefix(max(self._cover.offset, self._sweeper.begin))
+        return prefix(max(self._covered.offset, self._sweeper.start_offset))
 
-    def _write_in_time(self, entries: Sequence[RawEntry]) -> None:
+    def _write_throttled(self, entries: Sequence[RawEntry]) -> None:
         """Let a restore be no faster than the disk; a disk that stands still refuses the rest."""
         until = time.monotonic() + BEHIND_S_MAX
         while True:
             while self._database.is_behind() and time.monotonic() < until:
                 time.sleep(BEHIND_WAIT_S)
             try:
-                self._database.write(entries, self._prefix(), self._cover.pack())
+                self._database.write(entries, self._prefix(), self._covered.pack())
             except Exception as error:
                 if STALLED not in str(error) or time.monotonic() >= until:
                     raise
@@ -350,62 +356,62 @@ class RocksDbStateStore:
         try:
             self._database.flush()
         except Exception as error:  # noqa: BLE001  as above
-            self._refused(error)
+            self._on_write_failure(error)
             return
         self._reopen = None
         try:
             self._database.close()
             self._database = reopen()
         except Exception as error:
-            raise self._unreadable(error) from error
+            raise self._read_failure(error) from error
 
-    def _may_try(self) -> bool:
-        return self._refused_at is None or time.monotonic() - self._refused_at >= RETRY_S
+    def _may_write(self) -> bool:
+        return self._failed_at is None or time.monotonic() - self._failed_at >= RETRY_S
 
     def _retry(self) -> None:
         """Try again to write what was refused, now and then."""
-        if self._may_try():
+        if self._may_write():
             self._write()
 
     def _write(self) -> None:
         """Write what is held in memory; what the disk refuses stays there."""
         entries = [(key, value, None) for key, value in self._pending.items()]
-        entries += [(lock(remote_id), b"", None) for remote_id in self._claims]
+        entries += [(claim_key(remote_id), b"", None) for remote_id in self._claims]
         try:
-            self._database.write(entries, self._prefix(), self._cover.pack())
-            self._flush_now_and_then()
+            self._database.write(entries, self._prefix(), self._covered.pack())
+            self._flush_if_due()
         except Exception as error:  # noqa: BLE001  as above
-            self._refused(error)
+            self._on_write_failure(error)
             return
-        if self._refused_at is not None:
-            self._refused_at = None
+        if self._failed_at is not None:
+            self._failed_at = None
             log.info("state_written_again", partition=self._partition, entries=len(entries))
         self._saved_at = self._clock()
         self._pending.clear()
         self._claims.clear()
         try:
-            self._sweeper.go_on(self._database, len(entries))
+            self._sweeper.sweep(self._database, len(entries))
         except Exception as error:
-            raise self._unreadable(error) from error
+            raise self._read_failure(error) from error
 
-    def _flush_now_and_then(self) -> None:
+    def _flush_if_due(self) -> None:
         now = time.monotonic()
         if now >= self._flush_at and not self._database.is_behind():
             self._flush_at = now + uniform(*FLUSH_S)  # noqa: S311
             self._database.flush(wait=False)
 
-    def _refused(self, error: Exception) -> None:
+    def _on_write_failure(self, error: Exception) -> None:
         """Go on in memory: the ledger has everything, and the disk may have room again."""
         if "Corruption" in str(error):
-            raise self._unreadable(error) from error
-        if self._refused_at is None:
+            raise self._read_failure(error) from error
+        if self._failed_at is None:
             log.warning("state_not_written", partition=self._partition, error=str(error))
-        self._refused_at = time.monotonic()
+        self._failed_at = time.monotonic()
 
-    def _unreadable(self, error: Exception) -> StateStoreError:
+    def _read_failure(self, error: Exception) -> StateStoreError:
         failure = StateStoreError(
             f"the state of partition {self._partition} cannot be read from disk: {error}; "
             "it is made anew from the ledger"
         )
-        self._failed(failure)
+        self._on_failure(failure)
         return failure

@@ -15,7 +15,7 @@ from sink.wootric.operations import (
 from stream.engine.checkpoint import Checkpoint
 from stream.engine.lanes import PendingRequest
 from stream.engine.partition_task import PartitionTask
-from stream.engine.prepare import PreparedRecord, Verdict
+from stream.engine.prepare import PreparationResult, PreparedRecord
 from stream.engine.scheduler import EngineConfig, ReleaseBudget
 from stream.engine.task_manager import TaskManager
 from stream.record import Partition, Record
@@ -75,7 +75,7 @@ class Driver:
 
     def __post_init__(self) -> None:
         self.flow = TaskManager(self.limits)
-        self.flow.open(PARTITION, self.state, self.next_offset, self.now, opening=1)
+        self.flow.open(PARTITION, self.state, self.next_offset, self.now, assignment_epoch=1)
 
     @property
     def part(self) -> PartitionTask:
@@ -87,7 +87,7 @@ class Driver:
 
     def feed(
         self,
-        what: Operation | Verdict,
+        what: Operation | PreparationResult,
         *,
         at: int | None = None,
         name: str | None = None,
@@ -116,16 +116,16 @@ class Driver:
         return offset
 
     def checkpoint(self, room: ReleaseBudget = ROOM) -> Checkpoint:
-        self.flow.due(self.now)
+        self.flow.run_timers(self.now)
         return self.flow.checkpoint(self.now_ms, room)
 
     def committed(self, checkpoint: Checkpoint) -> list[PendingRequest]:
-        share = checkpoint.shares[PARTITION]
+        share = checkpoint.partitions[PARTITION]
         self.letters += [str(letter.message_id) for letter in share.dead_letters]
         self.parked += [str(letter.message_id) for letter in share.parked]
         self.settled += Counter(share.settled)
         self.offset = share.offset
-        return self.flow.committed(checkpoint, self.now)
+        return self.flow.on_committed(checkpoint, self.now)
 
     def turn(self, room: ReleaseBudget = ROOM) -> list[PendingRequest]:
         """Run one cycle whose transaction commits; return what may be sent."""
@@ -141,7 +141,7 @@ class Driver:
 
     def done(self, work: PendingRequest) -> Delivered:
         """What Wootric would say: the user holds what the operation says."""
-        operation = work.planned
+        operation = work.require_operation()
         known = work.known or EndUser(id=1)
         if not isinstance(operation, UpsertEndUser):
             return Delivered(end_user=known)
@@ -181,4 +181,4 @@ class Driver:
 
 
 def names(work: PendingRequest) -> list[str]:
-    return [member.event_id for member in work.members]
+    return [member.event_id for member in work.events]

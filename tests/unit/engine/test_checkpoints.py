@@ -20,10 +20,10 @@ def test_an_abort_is_no_rewind() -> None:
     driver.feed(response("ann"))
     driver.settle(driver.one(), Rejected(reason="invalid", detail=""))
     driver.feed(response("bob"))
-    lost = driver.checkpoint().shares[PARTITION]
+    lost = driver.checkpoint().partitions[PARTITION]
     driver.feed(Invalid("undecodable", ""))
     driver.feed(response("cid"))
-    again = driver.checkpoint().shares[PARTITION]
+    again = driver.checkpoint().partitions[PARTITION]
     assert {record.key for record in lost.ledger} < {record.key for record in again.ledger}
     assert again.dead_letters[: len(lost.dead_letters)] == lost.dead_letters
     assert again.releases[: len(lost.releases)] == lost.releases
@@ -35,7 +35,7 @@ def test_nothing_may_be_sent_before_its_intent_is_committed() -> None:
     driver = Driver()
     driver.feed(response())
     checkpoint = driver.checkpoint()
-    (work,) = checkpoint.shares[PARTITION].releases
+    (work,) = checkpoint.partitions[PARTITION].releases
     assert not driver.flow.may_send(work, driver.now)
     assert driver.state.intents() == {}
     assert driver.committed(checkpoint) == [work]
@@ -58,8 +58,8 @@ def test_what_comes_during_a_commit_is_in_the_next_one() -> None:
 def test_every_partition_has_a_share_if_only_its_offset() -> None:
     driver = Driver()
     other = Partition("segment.events", 1)
-    driver.flow.open(other, driver.after_crash().state, 17, driver.now, opening=1)
-    shares = driver.checkpoint().shares
+    driver.flow.open(other, driver.after_crash().state, 17, driver.now, assignment_epoch=1)
+    shares = driver.checkpoint().partitions
     assert {partition: share.offset for partition, share in shares.items()} == {
         PARTITION: 0,
         other: 17,
@@ -68,13 +68,13 @@ def test_every_partition_has_a_share_if_only_its_offset() -> None:
 
 def test_news_ends_with_the_commit() -> None:
     driver = Driver()
-    assert driver.flow.has_news(ROOM)
+    assert driver.flow.has_changes(ROOM)
     driver.turn()
-    assert not driver.flow.has_news(ROOM)
+    assert not driver.flow.has_changes(ROOM)
     driver.feed(Skip("unsupported_type"))
-    assert driver.flow.has_news(ROOM)
+    assert driver.flow.has_changes(ROOM)
     driver.turn()
-    assert not driver.flow.has_news(ROOM)
+    assert not driver.flow.has_changes(ROOM)
 
 
 def test_the_offset_is_that_of_the_lowest_unsettled_event() -> None:
@@ -93,7 +93,7 @@ def test_the_offset_is_that_of_the_lowest_unsettled_event() -> None:
 def test_control_records_at_the_end_count_as_read() -> None:
     driver = Driver()
     driver.feed(Skip("unsupported_type"))
-    driver.flow.reached(PARTITION, 3)
+    driver.flow.on_partition_end(PARTITION, 3)
     driver.turn()
     assert driver.offset == 3
 
@@ -101,7 +101,7 @@ def test_control_records_at_the_end_count_as_read() -> None:
 def test_the_end_does_not_pass_what_is_unsettled() -> None:
     driver = Driver()
     driver.feed(response())
-    driver.flow.reached(PARTITION, 3)
+    driver.flow.on_partition_end(PARTITION, 3)
     driver.turn()
     assert driver.offset == 0
 

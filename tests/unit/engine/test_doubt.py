@@ -132,7 +132,7 @@ def test_the_lease_ends_and_a_commit_renews_it() -> None:
 def test_the_lease_counts_from_the_start_of_the_transaction() -> None:
     driver = Driver()
     driver.feed(response())
-    (work,) = driver.flow.committed(driver.checkpoint(), driver.now - 3)
+    (work,) = driver.flow.on_committed(driver.checkpoint(), driver.now - 3)
     assert not driver.flow.may_send(work, driver.now + 2)
 
 
@@ -150,7 +150,7 @@ def test_nothing_may_be_sent_for_a_closed_partition_or_a_settled_work() -> None:
 def reopened(driver: Driver) -> Driver:
     """The same worker, which lost the partition and has it back."""
     driver.flow.close(PARTITION)
-    driver.flow.open(PARTITION, driver.state, driver.offset or 0, driver.now, opening=2)
+    driver.flow.open(PARTITION, driver.state, driver.offset or 0, driver.now, assignment_epoch=2)
     return driver
 
 
@@ -182,7 +182,7 @@ def test_a_commit_of_an_earlier_ownership_releases_and_removes_nothing() -> None
     checkpoint = driver.checkpoint()
     reopened(driver)
     driver.feed(Skip("unsupported_type"))
-    assert driver.flow.committed(checkpoint, driver.now) == []
+    assert driver.flow.on_committed(checkpoint, driver.now) == []
     driver.turn()
     assert driver.settled == {("skipped", "unsupported_type"): 1}
 
@@ -282,7 +282,7 @@ def test_a_member_that_is_gone_from_the_input_is_settled_without_its_bytes() -> 
     driver.feed(identify(a=1))
     driver.now += LIMITS.takeover_wait_s
     assert driver.turn() == []
-    driver.flow.reached(PARTITION, 2)
+    driver.flow.on_partition_end(PARTITION, 2)
     driver.settle(driver.one())
     driver.turn()
     assert driver.state.get(EVENT + "e1") is not None
@@ -335,7 +335,7 @@ def test_an_operation_that_nobody_can_make_anew_is_parked(monkeypatch: pytest.Mo
     """It is in doubt, nothing is left to look by, and it must not stop the worker."""
     monkeypatch.setattr("stream.engine.lanes.OPERATION_BYTES_MAX", 10)
     driver = crashed(response())
-    driver.flow.reached(PARTITION, 1)
+    driver.flow.on_partition_end(PARTITION, 1)
     driver.now += LIMITS.takeover_wait_s
     assert driver.turn() == []
     driver.turn()

@@ -61,7 +61,7 @@ class World:
         self.totals: Counter[tuple[str, str]] = Counter()
         self.letters: list = []
         self.parked: list = []
-        self.flow.open(PARTITION, self.state, 0, self.now, opening=1)
+        self.flow.open(PARTITION, self.state, 0, self.now, assignment_epoch=1)
 
     @property
     def part(self):
@@ -81,17 +81,17 @@ class World:
         return name
 
     def checkpoint(self, capacity: ReleaseBudget = PLENTY) -> Checkpoint:
-        self.flow.due(self.now)
+        self.flow.run_timers(self.now)
         return self.flow.checkpoint(1_000, capacity)
 
     def commit(self, capacity: ReleaseBudget = PLENTY) -> list[PendingRequest]:
         """Commit a checkpoint; return what may be sent."""
         checkpoint = self.checkpoint(capacity)
-        share = checkpoint.shares[PARTITION]
+        share = checkpoint.partitions[PARTITION]
         self.totals.update(share.settled)
         self.letters += share.dead_letters
         self.parked += share.parked
-        sendable = self.flow.committed(checkpoint, self.now)
+        sendable = self.flow.on_committed(checkpoint, self.now)
         assert self.offset == sum(self.totals.values()) + self.flow.unsettled
         return sendable
 
@@ -107,7 +107,7 @@ class World:
 
 
 def operations(works: list[PendingRequest]) -> list[dict]:
-    return [to_fields(work.planned) for work in works]
+    return [to_fields(work.require_operation()) for work in works]
 
 
 def test_nothing_may_be_sent_before_its_intent_is_committed() -> None:
@@ -115,12 +115,12 @@ def test_nothing_may_be_sent_before_its_intent_is_committed() -> None:
     world = World()
     world.read(answer())
     checkpoint = world.checkpoint()
-    (record,) = checkpoint.shares[PARTITION].ledger
+    (record,) = checkpoint.partitions[PARTITION].ledger
     assert record.key == "intent/u1"
     assert isinstance(decode(record.value), IntentEntry)
-    (work,) = checkpoint.shares[PARTITION].releases
+    (work,) = checkpoint.partitions[PARTITION].releases
     assert not world.flow.may_send(work, world.now)
-    assert world.flow.committed(checkpoint, world.now) == [work]
+    assert world.flow.on_committed(checkpoint, world.now) == [work]
     assert world.flow.may_send(work, world.now)
 
 
@@ -130,9 +130,9 @@ def test_an_abort_is_no_rewind() -> None:
     world.read(answer())
     (work,) = world.commit()
     world.settle(work, Delivered(remote_id=7))
-    aborted = world.checkpoint().shares[PARTITION]
+    aborted = world.checkpoint().partitions[PARTITION]
     world.read(Skip("disabled"))
-    again = world.checkpoint().shares[PARTITION]
+    again = world.checkpoint().partitions[PARTITION]
     assert {r.key for r in aborted.ledger} == {"event/m0", "intent/u1"}
     assert list(again.ledger) == list(aborted.ledger)
     assert (aborted.offset, again.offset) == (1, 2)
@@ -151,7 +151,7 @@ def test_one_operation_of_a_lane_is_under_way_at_a_time_and_order_is_kept() -> N
     while works := world.commit():
         assert len({work.lane.key for work in works}) == len(works)
         for work in works:
-            scores.append((work.lane.key, work.planned.score))
+            scores.append((work.lane.key, work.require_operation().score))
             world.settle(work, Delivered())
     assert [score for lane, score in scores if lane == "u1"] == [1, 2, 3]
     assert world.totals["delivered", ""] == 4
@@ -186,7 +186,7 @@ def test_a_frozen_request_takes_nothing_more() -> None:
     world.read(identify(a="1"))
     (work,) = world.commit()
     world.read(identify(a="2"))
-    assert len(work.members) == 1
+    assert len(work.events) == 1
     assert world.commit() == []
 
 
@@ -246,7 +246,7 @@ def test_a_merged_request_that_is_refused_is_tried_event_by_event() -> None:
     seen = []
     while works := world.commit():
         (work,) = works
-        value = work.planned.properties["a"]
+        value = work.require_operation().properties["a"]
         seen.append(value)
         refused = Rejected(reason="validation", detail="")
         world.settle(work, refused if value == "bad" else Delivered())
@@ -273,7 +273,7 @@ def test_doubt_closes_the_lane_until_a_late_effect_is_excluded() -> None:
     assert delivery.request_id == work.request_id
     world.settle(again, Delivered())
     (following,) = world.commit()
-    assert following.planned.score == 1
+    assert following.require_operation().score == 1
 
 
 @pytest.mark.parametrize("resend", [False, True])
@@ -300,7 +300,7 @@ def test_what_was_not_executed_returns_to_its_lane_and_may_merge() -> None:
     assert world.state.intents() == {}
     world.now += 31
     (again,) = world.commit()
-    assert again.planned.properties == {"a": "1", "b": "2"}
+    assert again.require_operation().properties == {"a": "1", "b": "2"}
 
 
 def test_what_is_in_doubt_keeps_its_intent_when_looking_is_put_off() -> None:
@@ -345,7 +345,7 @@ def test_the_next_owner_holds_what_was_in_doubt_and_looks_before_it_sends() -> N
     heir.read(answer(score=1), "m1")
     (work,) = heir.commit()
     assert work.in_doubt
-    assert [member.event_id for member in work.members] == ["m0"]
+    assert [member.event_id for member in work.events] == ["m0"]
     heir.settle(work, Delivered(remote_id=3))
     (following,) = heir.commit()
     assert not following.in_doubt
@@ -372,11 +372,11 @@ def test_a_member_that_is_gone_from_the_input_is_settled_all_the_same() -> None:
     world.commit()
     heir = World(world.state)
     heir.now += 71
-    heir.flow.reached(PARTITION, 10)
+    heir.flow.on_partition_end(PARTITION, 10)
     heir.offset = 0
-    (work,) = heir.flow.committed(heir.checkpoint(), heir.now)
+    (work,) = heir.flow.on_committed(heir.checkpoint(), heir.now)
     heir.settle(work, Delivered())
-    heir.flow.committed(heir.checkpoint(), heir.now)
+    heir.flow.on_committed(heir.checkpoint(), heir.now)
     assert heir.receipt("m0").outcome is EventOutcome.DELIVERED
 
 
@@ -389,7 +389,7 @@ def test_an_operation_too_large_for_its_intent_is_made_anew() -> None:
     heir.now += 71
     heir.read(identify(text="x" * 300_000), "m0")
     (work,) = heir.commit()
-    assert work.planned.properties == {"text": "x" * 300_000}
+    assert work.require_operation().properties == {"text": "x" * 300_000}
 
 
 def test_the_offset_stays_at_the_lowest_unsettled_event() -> None:
@@ -399,9 +399,9 @@ def test_the_offset_stays_at_the_lowest_unsettled_event() -> None:
     world.read(answer("u2"))
     slow, quick = world.commit()
     world.settle(quick, Delivered())
-    assert world.checkpoint().shares[PARTITION].offset == 0
+    assert world.checkpoint().partitions[PARTITION].offset == 0
     world.settle(slow, Delivered())
-    assert world.checkpoint().shares[PARTITION].offset == 2
+    assert world.checkpoint().partitions[PARTITION].offset == 2
 
 
 def test_no_more_is_released_than_there_is_room_for() -> None:
@@ -444,13 +444,13 @@ def test_more_dead_letters_than_half_ask_for_the_brake() -> None:
         world.read(Invalid("undecodable", ""))
         world.read(Skip("disabled"))
         world.read(Skip("disabled"))
-    assert not world.part.brake.on
+    assert not world.part.dead_letter_limit.exceeded
     world.read(Invalid("undecodable", ""))
-    assert not world.part.brake.on
+    assert not world.part.dead_letter_limit.exceeded
     world.read(Invalid("undecodable", ""))
-    assert world.part.brake.on
-    world.part.brake.release()
-    assert not world.part.brake.on
+    assert world.part.dead_letter_limit.exceeded
+    world.part.dead_letter_limit.reset()
+    assert not world.part.dead_letter_limit.exceeded
 
 
 def test_what_is_unsettled_at_the_end_is_relinquished() -> None:

@@ -108,8 +108,8 @@ def test_room_bounds_what_is_released() -> None:
         driver.feed(page(user + "-page"))
     released = driver.turn(ReleaseBudget(api=2, pages=1))
     assert sorted(work.is_page for work in released) == [False, False, True]
-    assert not driver.flow.has_news(ReleaseBudget(api=0, pages=0))
-    assert driver.flow.has_news(ReleaseBudget(api=1, pages=0))
+    assert not driver.flow.has_changes(ReleaseBudget(api=0, pages=0))
+    assert driver.flow.has_changes(ReleaseBudget(api=1, pages=0))
     assert len(driver.turn()) == 3
 
 

@@ -228,13 +228,13 @@ def test_an_absence_is_remembered_for_a_day() -> None:
 def test_a_run_of_dead_letters_brakes_and_deliveries_end_it() -> None:
     driver = Driver(replace(LIMITS, dead_letter_limit=2))
     driver.feed(Invalid("undecodable", "x"))
-    assert not driver.part.brake.on
+    assert not driver.part.dead_letter_limit.exceeded
     driver.feed(Invalid("undecodable", "x"))
-    assert driver.part.brake.on
+    assert driver.part.dead_letter_limit.exceeded
     for _ in range(3):
         driver.feed(response())
         driver.settle(driver.one())
-    assert not driver.part.brake.on
+    assert not driver.part.dead_letter_limit.exceeded
 
 
 def test_an_outcome_of_a_partition_that_was_lost_is_ignored() -> None:
@@ -263,7 +263,7 @@ def test_the_letter_of_a_replay_says_whose_replay_it_was() -> None:
     refused = Invalid("undecodable", "no Avro")
     event = PreparedRecord(record=record, event_id="m#3-14", result=refused, replayed=True)
     driver.flow.admit([event], driver.now_ms)
-    (letter,) = driver.checkpoint().shares[PARTITION].dead_letters
+    (letter,) = driver.checkpoint().partitions[PARTITION].dead_letters
     assert letter.replay == "3-14"
 
 
@@ -272,7 +272,7 @@ def test_the_letter_of_a_record_that_is_too_large_names_its_place_only() -> None
     record = Record(PARTITION, 0, 0, b"key", b"v" * LIMITS.letter_bytes_max)
     refused = Invalid("undecodable", "no Avro")
     driver.flow.admit([PreparedRecord(record=record, event_id="m", result=refused)], driver.now_ms)
-    (letter,) = driver.checkpoint().shares[PARTITION].dead_letters
+    (letter,) = driver.checkpoint().partitions[PARTITION].dead_letters
     assert (letter.key, letter.value, letter.offset) == (None, None, 0)
     assert "1,003 bytes" in letter.detail
 

@@ -128,7 +128,11 @@ def test_page_views_keep_their_order_when_they_pass() -> None:
         driver.feed(page(random=str(number)))
     sent = []
     while works := driver.turn(NO_REQUESTS):
-        sent += [work.planned.random for work in works if isinstance(work.planned, PageView)]
+        sent += [
+            work.require_operation().random
+            for work in works
+            if isinstance(work.require_operation(), PageView)
+        ]
         for work in works:
             driver.settle(work)
     assert sent == ["0", "1", "2"]
@@ -165,7 +169,7 @@ def test_no_more_is_released_than_requests_may_begin() -> None:
     for user in ("ann", "bob", "cid", "dan"):
         driver.feed(identify(user, plan="pro"))
     released = driver.turn(ReleaseBudget(api=100, pages=100, requests=2.5))
-    assert sum(work.requests for work in released) == 3
+    assert sum(work.api_requests for work in released) == 3
     driver.feed(identify("dan", plan="max"))
     rest = driver.turn()
     assert ["e4", "e5"] in [names(work) for work in rest]
@@ -224,9 +228,9 @@ class Clerk:
         done = {}
         room = ReleaseBudget(api=1, pages=100, requests=1 if self.free_at <= now else 0)
         for work in self.driver.turn(room):
-            began_at = max(now, self.free_at) if work.requests else now
-            done[work] = began_at + work.requests
-            if work.requests:
+            began_at = max(now, self.free_at) if work.api_requests else now
+            done[work] = began_at + work.api_requests
+            if work.api_requests:
                 self.free_at = done[work]
         return done
 
@@ -283,7 +287,7 @@ def test_nobody_waits_longer_than_twice_what_was_there_before(
         now += 1
         assert now < 10_000
     for work, at in done.items():
-        for event in work.members:
+        for event in work.events:
             came_at = arrived[event.event_id]
             before = [
                 other
@@ -291,5 +295,5 @@ def test_nobody_waits_longer_than_twice_what_was_there_before(
                 if ended_at > came_at and other.arrival <= event.arrival
             ]
             gaps = sum(other.lane is work.lane for other in before)
-            drain = sum(other.requests for other in before)
+            drain = sum(other.api_requests for other in before)
             assert at - came_at <= 2 * (drain + gaps * COST_MAX)
