@@ -1,4 +1,4 @@
-"""What one transaction commits, and what of a partition is not committed yet."""
+"""Contents of one transaction, and the uncommitted changes of a partition."""
 
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
@@ -14,8 +14,8 @@ from stream.state.store import StateStore
 class LedgerRecord:
     """One record for the ledger; a value of None is a tombstone.
 
-    ``remote_id`` names the response or decline that a receipt stands for; it travels in
-    a header, so that a restore learns it without decoding the value.
+    ``remote_id`` is the id of the response or decline that a receipt stands for. It is written as a
+    header, so that a restore reads it without decoding the value.
     """
 
     key: str
@@ -25,11 +25,11 @@ class LedgerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionCheckpoint:
-    """A partition's part of a checkpoint. ``offset`` is the next one to read.
+    """One partition's part of a checkpoint. ``offset`` is the next one to read.
 
-    ``settled`` counts the events that it settles, ``settled_bytes`` are those of their records.
-    ``assignment_epoch`` is the number of the assignment that it speaks for: it tells this ownership
-    of the partition from earlier and later ones.
+    ``settled`` counts the events that it settles by outcome and reason, ``settled_bytes`` is the
+    size of their records. ``assignment_epoch`` is the epoch of the assignment that it was made
+    under: it distinguishes this ownership of the partition from earlier and later ones.
     """
 
     assignment_epoch: int
@@ -46,20 +46,20 @@ class PartitionCheckpoint:
 class Checkpoint:
     """Receipts, dead letters, parked events, intents and offsets of one moment.
 
-    Every owned partition has a share, if only its unchanged offset: a transaction
-    without offsets is not fenced by the group.
+    Every owned partition is included, with its unchanged offset if nothing else: the group does not
+    fence a transaction without offsets.
     """
 
     sequence: int
     partitions: Mapping[Partition, PartitionCheckpoint]
 
 
-# What is decided in a partition and not yet committed
+# Uncommitted changes
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedIds:
-    """The ids that receipts name, committed or about to be."""
+    """The ids named by receipts, committed or about to be."""
 
     state: StateStore
     uncommitted: frozenset[int]
@@ -71,10 +71,10 @@ class ClaimedIds:
 
 
 class UncommittedChanges:
-    """Outcomes in memory, laid over the committed state.
+    """Uncommitted changes of one partition, overlaid on its committed state.
 
-    They stay until a committed transaction contains them. An abort is no rewind: the
-    next checkpoint says the same again, and more.
+    A change is dropped only after a transaction that contains it has committed. After an abort, the
+    next checkpoint includes it again.
     """
 
     def __init__(self, state: StateStore) -> None:
@@ -95,33 +95,33 @@ class UncommittedChanges:
 
     @property
     def events(self) -> int:
-        """How many events are settled here and in no committed transaction."""
+        """Number of events that are settled here and in no committed transaction."""
         return self._events
 
     def get(self, key: str) -> bytes | None:
-        """Return a key's value as it will be after the next commit."""
+        """Return the value that a key will have after the next commit."""
         uncommitted = self._ledger.get(key)
         return self.state.get(key) if uncommitted is None else uncommitted.value
 
     def put(self, key: str, value: bytes | None, remote_id: int | None = None) -> None:
-        """Let a ledger record be in the next transaction; None is a tombstone."""
+        """Add a ledger record to the next transaction; None is a tombstone."""
         self._ledger[key] = LedgerRecord(key, value, remote_id)
 
     def count(self, outcome: str, reason: str, size: int) -> None:
-        """Count one settled event, whose record has so many bytes."""
+        """Count one settled event; ``size`` is the size of its record in bytes."""
         self.counts[outcome, reason] += 1
         self._events += 1
         self._bytes += size
 
     def claimed_ids(self) -> Container[int]:
-        """Return the ids of responses and declines that receipts name: to be asked, not counted."""
+        """Return the ids of responses and declines named by receipts. Supports ``in`` only."""
         uncommitted = (record.remote_id for record in self._ledger.values())
         return ClaimedIds(
             self.state, frozenset(remote_id for remote_id in uncommitted if remote_id is not None)
         )
 
     def checkpoint(self, offset: int, assignment_epoch: int) -> PartitionCheckpoint:
-        """Return all of it, with the offset to commit."""
+        """Return all uncommitted changes, with the offset to commit."""
         return PartitionCheckpoint(
             assignment_epoch=assignment_epoch,
             offset=offset,
@@ -134,9 +134,9 @@ class UncommittedChanges:
         )
 
     def on_committed(self, checkpoint: PartitionCheckpoint, covered: int | None = None) -> None:
-        """Hand what the share held over to the state; what came since stays.
+        """Move the changes in ``checkpoint`` to the committed state; later changes stay.
 
-        ``covered`` is where the ledger ended at the least when that was committed.
+        ``covered`` is a lower bound of the ledger's end offset at that commit.
         """
         for record in checkpoint.ledger:
             self.state.put(record.key, record.value, record.remote_id)

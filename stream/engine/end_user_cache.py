@@ -1,4 +1,4 @@
-"""What a partition knows of end users at Wootric."""
+"""Cache of what Wootric holds of each end user, and the rule to skip unchanged profiles."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,7 +16,8 @@ from stream.engine.lanes import PendingEvent, PendingRequest
 from stream.state.ledger import UserEntry, changes_nothing, encode, read_user, user_key
 
 ENTRY_BYTES_MAX = 256 * 1024
-"""A profile that makes a larger entry is not kept but looked up: the ledger would refuse it."""
+"""A larger entry is stored without its profile, which is looked up instead: the ledger would reject
+it."""
 UNCHANGED = "unchanged"
 STALE = "stale"
 
@@ -30,15 +31,15 @@ class EndUserCache:
         self._last_read: tuple[Operation, bytes | None, UserEntry | None] | None = None
 
     def contains(self, operation: Operation) -> bool:
-        """Whether anything is kept of the operation's user; cheaper than to read it."""
+        """Return whether the operation's user has an entry. Cheaper than reading it."""
         key = user_key(operation)
         return key is not None and self._uncommitted.get(key) is not None
 
     def get(self, operation: Operation, now_ms: int) -> EndUser | None:
-        """Return the operation's user as the last settled operation left it, or None.
+        """Return the operation's user as of the last settled operation, or None.
 
-        A profile that was sent long ago is not known any more: it is looked up, and what
-        differs is sent again. Nor is an absence that was found long ago.
+        A profile older than ``unchanged_resend_after_s`` is not returned: it is looked up, and the
+        differences are sent again. A user who was not found is not returned after that time either.
         """
         entry = self._read_entry(operation)
         if entry is None or not entry.sent_at_ms:
@@ -63,7 +64,7 @@ class EndUserCache:
         return UNCHANGED if unchanged else None
 
     def unaffected_by(self, page: PageView, earlier: Iterable[Operation | None]) -> bool:
-        """Whether a page view's person is known, and the same after what comes before it."""
+        """Return whether a page view's user is known and unaffected by ``earlier`` operations."""
         entry = self._read_entry(page)
         return (
             entry is not None
@@ -73,7 +74,7 @@ class EndUserCache:
         )
 
     def store(self, request: PendingRequest, end_user: EndUser | None, now_ms: int) -> None:
-        """Keep what is known of the work's user after its outcome."""
+        """Store what is known of the request's user after its outcome."""
         operation = request.operation
         if operation is None:
             return
@@ -106,7 +107,7 @@ class EndUserCache:
         self._uncommitted.put(key, value)
 
     def touch(self, operation: Operation, event: PendingEvent) -> None:
-        """Note an event that changed nothing: a replay of an older one is stale from now on."""
+        """Record the time of an unchanged event: from now on, replays of older events are stale."""
         key, entry = user_key(operation), self._read_entry(operation)
         if key is None or entry is None:
             return
@@ -114,10 +115,10 @@ class EndUserCache:
             self._uncommitted.put(key, encode(replace(entry, newest_event_at_ms=event.time_ms)))
 
     def invalidate(self, operation: Operation | None, events: Iterable[PendingEvent] = ()) -> None:
-        """Know nothing of the user, so that the next operation looks.
+        """Drop what is known of the user, so that the next operation looks it up.
 
-        Except for the time of their newest event, these ``members`` included: a replay of an
-        older one would win over it.
+        The time of the user's newest event is kept, including the times of ``events``: otherwise a
+        replay of an older event would win over it.
         """
         key = None if operation is None else user_key(operation)
         if operation is None or key is None:
@@ -126,7 +127,7 @@ class EndUserCache:
         newest_ms = None if entry is None else entry.newest_event_at_ms
         times_ms = [newest_ms or 0, *(event.time_ms for event in events)]
         if any(times_ms):
-            # Found by e-mail, an entry counts only with that e-mail.
+            # An entry found by e-mail is valid only if it has that e-mail.
             email = operation.email if operation.external_id is None else None
             newest_ms = max(times_ms)
             placeholder = UserEntry(
@@ -137,11 +138,11 @@ class EndUserCache:
             self._uncommitted.put(key, None)
 
     def _is_stale(self, entry: UserEntry, now_ms: int) -> bool:
-        # As long ahead of now, it was written by a clock that was wrong: it would never age.
+        # abs(): an entry from a clock that was far ahead would otherwise never become stale.
         return abs(now_ms - entry.sent_at_ms) >= self._resend_after_s * 1000
 
     def _read_entry(self, operation: Operation) -> UserEntry | None:
-        """Return the entry of the operation's user; asked again, it is not decoded again."""
+        """Return the entry of the operation's user. A repeated call does not decode it again."""
         key = user_key(operation)
         if key is None:
             return None
@@ -156,7 +157,7 @@ class EndUserCache:
 
 
 def _keeps_pixel_fields(operation: Operation | None, entry: UserEntry) -> bool:
-    """Whether the pixel says the same after an operation as before it."""
+    """Return whether an operation leaves the fields that the pixel sends unchanged."""
     if isinstance(operation, UpsertEndUser):
         return operation.email in (None, entry.email) and operation.external_created_at in (
             None,

@@ -1,4 +1,4 @@
-"""Work: an operation, the events that it speaks for, and the lane in which it waits."""
+"""Pending requests: an operation, its events, and the lane in which it waits."""
 
 import hashlib
 from collections import deque
@@ -23,19 +23,19 @@ from stream.record import Partition, Record
 from stream.state.ledger import IntentEntry, Member, decode, encode
 
 EVENTS_MAX = 1_000
-"""Bounds an intent, which names them all, well below what a record may hold."""
+"""Keeps an intent, which names all events, well below the record size limit."""
 PROPERTIES_MERGED_MAX = 5_000
-"""Each merge copies what there is: without a bound the time for them grew by its square."""
+"""Each merge copies all properties: without a limit the total time grew quadratically."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingEvent:
     """A consumed event that is not settled yet.
 
-    ``operation`` is what this event alone asks for; None where a record could not be
-    judged. ``time_ms`` is when the event happened, ``replayed`` says that it came back
-    from the dead letters, ``forced`` that it is to win over what is newer. ``arrival`` numbers
-    what was read, over all partitions.
+    ``operation`` is what this event alone requests; None for an invalid record. ``time_ms`` is when
+    the event happened. ``replayed`` marks an event that came back from the dead letters, ``forced``
+    one that wins over newer data. ``arrival`` numbers the events of all partitions in the order in
+    which they were read.
     """
 
     record: Record
@@ -50,12 +50,12 @@ class PendingEvent:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class PendingRequest:
-    """One operation under way in its lane.
+    """One operation in its lane, from its first event to its outcome.
 
-    ``expected`` maps the event ids of an intent found in the ledger to their offsets,
-    until those events have been read again. ``sending`` says that it was released and
-    has no outcome yet; ``requests`` is what it will ask of the API. ``turn`` is whose turn
-    it waits for, where that was found out.
+    ``expected`` maps the event ids of an intent found in the ledger to their offsets, until those
+    events have been read again. ``sending`` is True from the release to the outcome.
+    ``api_requests`` is the estimated number of API requests. ``queue_class`` is None until it has
+    been determined from the user's entry.
     """
 
     lane: "Lane"
@@ -76,22 +76,26 @@ class PendingRequest:
 
     @property
     def arrival(self) -> int:
-        """The number of its oldest event; 0 for what was found in the ledger."""
+        """Arrival number of its oldest event; 0 for a request found in the ledger."""
         return self.events[0].arrival if self.events else 0
 
     def require_operation(self) -> Operation:
-        """The operation of a work whose events have been read."""
+        """Return the operation.
+
+        Raises:
+            ValueError: the events of an intent have not been read again yet.
+        """
         if self.operation is None:
-            raise ValueError("the operation has to be made from its events first")
+            raise ValueError("the operation has not been rebuilt from its events yet")
         return self.operation
 
     @property
     def is_page(self) -> bool:
-        """Whether it goes to the pixel, which has its own circuit and no rate."""
+        """Whether it is sent to the pixel, which has its own circuit and no rate limit."""
         return isinstance(self.operation, PageView)
 
     def assign_request_id(self) -> None:
-        """Give the request the id that it keeps on every attempt, worker and deploy."""
+        """Derive the request id from the event ids: it is the same on every attempt."""
         self.effect = self.require_operation().effect
         digest = hashlib.blake2b(digest_size=15)
         for event in self.events:
@@ -100,9 +104,9 @@ class PendingRequest:
         self.request_id = digest.hexdigest()
 
     def split(self) -> list["PendingRequest"]:
-        """Return one work an event, none of which merges again.
+        """Return one request per event; none of them merges again.
 
-        What was forbidden together was forbidden to each: else each opened the circuit for all.
+        Each inherits the count of 403 responses: otherwise each would open the circuit for all.
         """
         return [
             PendingRequest(
@@ -118,22 +122,22 @@ class PendingRequest:
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """The operations of one end user, in input order, one of them under way at most."""
+    """The requests of one end user in input order, at most one of them in flight."""
 
     key: str
     partition: Partition
     waiting: deque[PendingRequest] = field(default_factory=deque)
     current: PendingRequest | None = None
     queue_entry: QueueEntry[Any] | None = None
-    """Where the lane waits for its turn, and for which work."""
+    """The lane's entry in the scheduler; ``queued_request`` is the request that it was made for."""
     queued_request: PendingRequest | None = None
 
     def add(self, event: PendingEvent) -> None:
-        """Let the event's operation wait, merged into an identify of the same identity.
+        """Add the event's operation; merge an identify into a waiting one of the same identity.
 
-        An identify may pass page views on its way to the one before (they follow that one
-        in any case), never a response, a decline or a delete. A replayed one stays alone:
-        whether it is stale is known only when its turn has come.
+        An identify may skip page views on its way to the previous identify (they follow that one in
+        any case), never a response, a decline or a delete. A replayed identify is not merged:
+        whether it is stale is known only when it is released.
         """
         if isinstance(event.operation, UpsertEndUser) and not event.replayed:
             for request in reversed(self.waiting):
@@ -151,11 +155,11 @@ class Lane:
 
     @property
     def head(self) -> PendingRequest:
-        """What the lane would release next."""
+        """The request that the lane releases next."""
         return self.waiting[0] if self.current is None else self.current
 
     def find_page_view(self) -> int:
-        """Return where the first page view waits that may go before others; 0 for none."""
+        """Return the position of the first page view that may be promoted; 0 for none."""
         if self.current is not None or self.waiting[0].is_page:
             return 0
         return next(
@@ -163,15 +167,15 @@ class Lane:
         )
 
     def promote(self, position: int) -> None:
-        """Let the work at a position go before all others."""
+        """Move the request at a position to the front."""
         request = self.waiting[position]
         del self.waiting[position]
         self.waiting.appendleft(request)
 
     def requeue(self, requests: Sequence[PendingRequest]) -> None:
-        """Let works that were not executed wait again, before everything else.
+        """Put requests that were not executed back to the front.
 
-        What came in the meantime rides along if it may merge.
+        Identifies that have arrived meanwhile are merged into them where possible.
         """
         rest = self.waiting
         self.waiting = deque(requests)
@@ -185,9 +189,9 @@ class Lane:
 
 
 def rebuild_operation(events: Sequence[PendingEvent]) -> Operation | None:
-    """Return the operation of an intent, made anew from its events in their order.
+    """Return the operation of an intent, rebuilt from its events in input order.
 
-    None says that none of them asks for anything (any more).
+    Returns None if none of the events requests an operation any more.
     """
     operation: Operation | None = None
     for event in sorted(events, key=lambda event: event.record.offset):
@@ -199,7 +203,7 @@ def rebuild_operation(events: Sequence[PendingEvent]) -> Operation | None:
 
 
 def can_merge(request: PendingRequest, later: UpsertEndUser) -> bool:
-    """Whether a later identify may ride in the request of a waiting one."""
+    """Return whether a later identify may be merged into a waiting request."""
     earlier = request.operation
     return (
         isinstance(earlier, UpsertEndUser)
@@ -213,7 +217,7 @@ def can_merge(request: PendingRequest, later: UpsertEndUser) -> bool:
 
 
 def merge(earlier: Operation | None, later: UpsertEndUser) -> UpsertEndUser:
-    """Return both identifies as one: the last value wins, field by field."""
+    """Merge two identifies: the later value wins, field by field."""
     if not isinstance(earlier, UpsertEndUser):
         return later
     created = later.external_created_at
@@ -224,16 +228,16 @@ def merge(earlier: Operation | None, later: UpsertEndUser) -> UpsertEndUser:
     )
 
 
-# The intent of a work: written before anything is sent, read by the next owner
+# Intents: written before anything is sent, read by the next owner
 
 
 OPERATION_BYTES_MAX = 256 * 1024
-"""A larger operation leaves only its hash: it is made anew from its events, which are
-read again in any case."""
+"""Of a larger operation only the hash is stored. It is rebuilt from its events, which are read
+again."""
 
 
 def write_intent(request: PendingRequest, *, instance: str, now_ms: int) -> bytes:
-    """Return the ledger value of a frozen work."""
+    """Return the ledger value of a request that has its id."""
     body = orjson.dumps(to_fields(request.require_operation()), option=orjson.OPT_SORT_KEYS)
     return encode(
         IntentEntry(
@@ -249,10 +253,10 @@ def write_intent(request: PendingRequest, *, instance: str, now_ms: int) -> byte
 
 
 def read_intent(lane: Lane, value: bytes) -> PendingRequest:
-    """Return the work of an intent that somebody left open, its events still to be read.
+    """Return the request of an intent that a previous owner left open, without its events.
 
     Raises:
-        DecodeError: the value is no intent.
+        DecodeError: the value is not an intent.
     """
     intent = decode(value)
     if not isinstance(intent, IntentEntry):

@@ -1,10 +1,10 @@
-"""Which offsets of a partition are not settled yet, and how many became dead letters."""
+"""Unsettled offsets of a partition, and the dead-letter limit."""
 
 from collections import deque
 
 
 class OffsetTracker:
-    """The consumed offsets of one partition between their poll and their settlement."""
+    """Tracks the offsets of one partition from poll to settlement."""
 
     def __init__(self, next_offset: int) -> None:
         self.next_offset = next_offset
@@ -13,13 +13,13 @@ class OffsetTracker:
         self._times_ms: dict[int, int] = {}
 
     def add(self, offset: int, timestamp_ms: int) -> None:
-        """Take over the next offset, with its record's timestamp."""
+        """Add the next offset, with its record's timestamp."""
         self.next_offset = offset + 1
         self._order.append(offset)
         self._times_ms[offset] = timestamp_ms
 
     def settle(self, offset: int) -> bool:
-        """Settle an offset; return whether it was under way."""
+        """Settle an offset; return False if it was not pending."""
         if self._times_ms.pop(offset, None) is None:
             return False
         while self._order and self._order[0] not in self._times_ms:
@@ -27,37 +27,37 @@ class OffsetTracker:
         return True
 
     def advance_to(self, offset: int) -> None:
-        """Note that everything before ``offset`` was read, control records included."""
+        """Record that everything before ``offset`` was read, including control records."""
         self.next_offset = max(self.next_offset, offset)
 
     @property
     def commit_offset(self) -> int:
-        """The lowest offset that is not settled: the one to commit."""
+        """The lowest unsettled offset."""
         return self._order[0] if self._order else self.next_offset
 
     @property
     def span(self) -> int:
-        """How far reading has run ahead of the watermark."""
+        """Distance between the next offset to read and the offset to commit."""
         return self.next_offset - self.commit_offset
 
     @property
     def oldest_ms(self) -> int | None:
-        """The timestamp of the record at the watermark; None when all is settled."""
+        """Timestamp of the oldest unsettled record in milliseconds; None if all are settled."""
         return self._times_ms[self._order[0]] if self._order else None
 
     def __len__(self) -> int:
-        """Return how many offsets are not settled."""
+        """Return the number of unsettled offsets."""
         return len(self._times_ms)
 
 
-# The dead-letter brake: a wrong schema must not drain a topic into the dead letters
+# A wrong schema must not turn a whole topic into dead letters
 
 
 class DeadLetterLimit:
-    """Looks back over a partition's last events; ``letters_max`` of 0 never brakes.
+    """Trips when too many of a partition's last events became dead letters; 0 disables it.
 
-    It looks twice as far back as letters are allowed, so it takes half of the events to be
-    dead letters, in a row or not.
+    The window is twice ``dead_letters_max`` events, so half of them have to be dead letters,
+    consecutive or not.
     """
 
     def __init__(self, dead_letters_max: int) -> None:
@@ -67,11 +67,11 @@ class DeadLetterLimit:
 
     @property
     def exceeded(self) -> bool:
-        """Whether so many events became dead letters that somebody should look first."""
+        """Whether the partition should be paused until somebody has checked the dead letters."""
         return 0 < self._dead_letters_max <= self._dead_letters
 
     def record(self, *, rejected: bool) -> None:
-        """Take over whether an event became a dead letter."""
+        """Record whether an event became a dead letter."""
         if not self._dead_letters_max:
             return
         if len(self._rejections) == self._rejections.maxlen:
@@ -80,6 +80,6 @@ class DeadLetterLimit:
         self._dead_letters += rejected
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Clear the window."""
         self._rejections.clear()
         self._dead_letters = 0

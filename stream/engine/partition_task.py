@@ -1,4 +1,4 @@
-"""The flow of one partition: its lanes, and what becomes of the events in them."""
+"""State machine of one partition: its lanes, releases and outcomes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -39,19 +39,19 @@ from stream.transform import Deliver, Skip
 
 NOT_SCHEDULED = float("-inf")
 UNKNOWN_USER = EndUser(id=0)
-"""Stands for a user whose entry has not been read yet."""
+"""Placeholder for a user whose entry has not been read yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """What follows: lanes that have something to release, and works that wait."""
+    """Lanes that are ready to release, and requests that wait until a time."""
 
     ready: Sequence[Lane] = ()
     timers: Sequence[tuple[float, PendingRequest]] = field(default=())
 
 
 class PartitionTask:
-    """What is under way in one partition."""
+    """State machine of one partition, from the poll of its events to their settlement."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class PartitionTask:
         self.dead_letter_limit = DeadLetterLimit(config.dead_letter_limit)
         self.under_way = 0
         self.unsettled_bytes = 0
-        """The bytes of the records that no committed transaction has settled."""
+        """Size of the records that no committed transaction has settled."""
         self._end_users = EndUserCache(
             self.uncommitted, unchanged_resend_after_s=config.unchanged_resend_after_s
         )
@@ -97,37 +97,38 @@ class PartitionTask:
 
     @property
     def unsettled(self) -> int:
-        """How many consumed events no committed transaction has settled."""
+        """Number of consumed events that no committed transaction has settled."""
         return len(self.offsets) + self.uncommitted.events
 
     @property
     def offset_gap_exceeded(self) -> bool:
-        """Whether too much has settled above the watermark to read on.
+        """Whether too much has settled above the commit offset to read on.
 
-        An intent that still lacks one of its events lets reading go on until that is found.
+        False while an intent still lacks one of its events: reading continues until it is found.
         """
         return not self._awaiting_replay and self.offsets.span > self._config.offset_gap_max
 
     @property
     def awaiting_replay(self) -> bool:
-        """Whether an intent still lacks one of its events: reading has to go on."""
+        """Whether an intent still lacks one of its events: reading must not stop."""
         return bool(self._awaiting_replay)
 
     def has_changes(self) -> bool:
-        """Whether a checkpoint now would say more than the last committed one."""
+        """Return whether a checkpoint would differ from the last committed one."""
         return bool(self.uncommitted) or self.offsets.commit_offset != self.committed_offset
 
     def has_in_flight(self, request: PendingRequest) -> bool:
-        """Whether the work is under way here."""
+        """Return whether the request is in flight here."""
         lane = self._lanes.get(request.lane.key)
         return not self.closed and lane is request.lane and lane.current is request
 
-    # From the ledger and from the input
+    # Events
 
     def restore(self, now: float) -> list[tuple[float, PendingRequest]]:
-        """Return what the last owner left in doubt, each with the time to look at it.
+        """Return the requests that the previous owner left in doubt, each with the time to check
+        it.
 
-        Each holds its lane until then. Page views cannot be looked for: no need to wait.
+        Each blocks its lane until then. Page views cannot be looked up, so they need no wait.
         """
         requests = []
         for lane_key, value in self.uncommitted.state.intents().items():
@@ -143,7 +144,7 @@ class PartitionTask:
         return requests
 
     def admit(self, event: PreparedRecord, now_ms: int, *, arrival: int = 0) -> list[Lane]:
-        """Take over the next event; return the lanes that have something to release.
+        """Take over the next event; return the lanes that are ready to release.
 
         ``arrival`` numbers it among the events of all partitions.
         """
@@ -196,7 +197,7 @@ class PartitionTask:
         return self._drop_missing_events()
 
     def _admit_duplicate(self, pending: PendingEvent) -> list[Lane]:
-        """Join an event to the intent that names it, or to its twin that is under way."""
+        """Add an event to the intent that names it, or to the pending event with the same id."""
         request = self._open_events[pending.event_id]
         if request is None or request.expected.pop(pending.event_id, None) is None:
             self._duplicates.setdefault(pending.event_id, []).append(pending)
@@ -205,16 +206,16 @@ class PartitionTask:
         return self._ready(request.lane)
 
     def on_partition_end(self, offset: int) -> list[Lane]:
-        """Note that everything before ``offset`` was read; return the lanes that may go on.
+        """Record that everything before ``offset`` was read; return the lanes that are ready.
 
-        A member of an intent that was not among it is gone from the input: it is settled
-        all the same, without its bytes.
+        An event of an intent that was not found is no longer in the input: it is settled anyway,
+        without its bytes.
         """
         self.offsets.advance_to(offset)
         return self._drop_missing_events()
 
     def _drop_missing_events(self) -> list[Lane]:
-        """Give up members of intents that reading has passed; return lanes that may go on."""
+        """Stop waiting for events of intents below the next offset; return lanes that are ready."""
         lanes = []
         for request in tuple(self._awaiting_replay):
             missing = [
@@ -228,15 +229,15 @@ class PartitionTask:
                 lanes += self._ready(request.lane)
         return lanes
 
-    # Releasing
+    # Releases
 
     def on_timer(self, request: PendingRequest) -> list[Lane]:
-        """Return the work's lane if the work's waiting is over."""
+        """End the request's wait; return its lane if it is ready."""
         request.not_before = NOT_SCHEDULED
         return self._drop_missing_events() + self._ready(request.lane)
 
     def queue_class(self, lane: Lane) -> QueueClass:
-        """Return whose turn the lane's next work waits for, as far as a glance tells."""
+        """Estimate the class of the lane's next request without decoding its user's entry."""
         request = lane.head
         operation = request.operation
         if request.queue_class is not None:
@@ -251,10 +252,10 @@ class PartitionTask:
     def release(
         self, lane: Lane, queue_class: QueueClass, now_ms: int
     ) -> tuple[PendingRequest | None, list[Lane]]:
-        """Release the lane's next work into the coming transaction, if it is its turn.
+        """Release the lane's next request into the next transaction, if it is of this class.
 
-        Returns what was released and the lanes that have more. What would change nothing
-        at Wootric is settled on the spot.
+        Returns the released request and the lanes that have more to release. A request that would
+        change nothing at Wootric is settled immediately.
         """
         if not self.releasing or not self._ready(lane):
             return None, []
@@ -281,21 +282,21 @@ class PartitionTask:
         return None, []
 
     def _may_release(self, request: PendingRequest, queue_class: QueueClass) -> bool:
-        """Whether the lane's next work may be released in the turn of the one before it."""
+        """Return whether the request may be released in the class of the one before it."""
         return request.not_before <= NOT_SCHEDULED and self.queue_class(request.lane) is queue_class
 
     def _release_in_doubt(
         self, request: PendingRequest, now_ms: int
     ) -> tuple[PendingRequest | None, list[Lane]]:
-        """Let a work look for its effect, behind a fresh fence; a page view has none."""
+        """Release a request that checks for its effect first. A page view has none to check."""
         if request.operation is None:
             request.operation = rebuild_operation(request.events)
         if request.operation is None:
-            parked = Parked(reason="operation_lost", detail="its events ask for nothing any more")
+            parked = Parked(reason="operation_lost", detail="its events no longer request anything")
             self._settlement.park(request, parked, now_ms)
             return None, list(self._close_intent(request).ready)
         if request.effect is EffectClass.UNOBSERVABLE and not self._config.resend_pages:
-            detail = "the worker that had it under way ended"
+            detail = "the worker that had it in flight ended"
             self._settlement.park(request, Parked(reason="ambiguous", detail=detail), now_ms)
             return None, list(self._close_intent(request).ready)
         request.known = None
@@ -303,7 +304,7 @@ class PartitionTask:
         return request, []
 
     def _open_intent(self, request: PendingRequest, known: EndUser | None, now_ms: int) -> None:
-        """Freeze the work and let its intent be in the next transaction."""
+        """Assign the request id and add the intent to the next transaction."""
         request.assign_request_id()
         request.known = known
         request.lane.current = request
@@ -323,7 +324,7 @@ class PartitionTask:
         self.under_way += 1
 
     def delivery(self, request: PendingRequest, may_send: Callable[[], bool]) -> Delivery:
-        """Return the delivery of a release that was committed."""
+        """Return the delivery of a committed release."""
         return Delivery(
             request_id=request.request_id,
             operation=request.require_operation(),
@@ -334,12 +335,12 @@ class PartitionTask:
             claimed=self.uncommitted.claimed_ids() if request.in_doubt else frozenset(),
         )
 
-    # Settling
+    # Outcomes
 
     def settle(
         self, request: PendingRequest, outcome: Outcome, now: float, now_ms: int
     ) -> FollowUp:
-        """Take over how a delivery ended; return what follows."""
+        """Apply the outcome of a delivery; return what follows."""
         self.under_way -= 1
         request.sending = False
         match outcome:
@@ -348,7 +349,7 @@ class PartitionTask:
             case Skipped():
                 self._end_users.store(request, outcome.end_user, now_ms)
                 if request.in_doubt and request.effect is EffectClass.UNOBSERVABLE:
-                    detail = f"sent perhaps, before it was found out: {outcome.reason}"
+                    detail = f"perhaps sent before this was known: {outcome.reason}"
                     self._settlement.park(
                         request, Parked(reason="ambiguous", detail=detail), now_ms
                     )
@@ -374,7 +375,7 @@ class PartitionTask:
     def _mark_in_doubt(
         self, request: PendingRequest, outcome: InDoubt, now: float, now_ms: int
     ) -> FollowUp:
-        """Close the lane until a late effect can be excluded; decide at once for pages."""
+        """Block the lane until a late effect can be excluded; decide immediately for page views."""
         if request.effect is EffectClass.UNOBSERVABLE:
             if self._config.resend_pages:
                 return self._keep_in_doubt(request, now)
@@ -395,7 +396,7 @@ class PartitionTask:
     def _requeue(
         self, request: PendingRequest, requests: list[PendingRequest], when: float
     ) -> FollowUp:
-        """Disarm what was not executed: back into its lane, where it may merge again."""
+        """Close the intent of a request that was not executed and put it back into its lane."""
         lane = request.lane
         lane.current = None
         self.in_doubt.discard(request)
@@ -415,7 +416,7 @@ class PartitionTask:
         self._remove_if_empty(lane)
         return FollowUp(ready=self._ready(lane))
 
-    # The transaction
+    # Transactions
 
     def checkpoint(self) -> PartitionCheckpoint:
         """Return this partition's part of the next transaction."""
@@ -424,9 +425,9 @@ class PartitionTask:
     def on_committed(
         self, checkpoint: PartitionCheckpoint, started_at: float, covered: int | None = None
     ) -> Sequence[PendingRequest]:
-        """Take the share as committed; return the works that may be sent.
+        """Apply a committed checkpoint; return the requests that may be sent.
 
-        ``covered`` is where this partition's ledger ended at the least, if that is known.
+        ``covered`` is a lower bound of the ledger's end offset, if known.
         """
         self.fenced_at = started_at
         self.committed_offset = checkpoint.offset
@@ -435,16 +436,16 @@ class PartitionTask:
         return checkpoint.releases
 
     def close(self) -> int:
-        """Forget everything; return how many consumed events were not settled."""
+        """Close the state store; return the number of consumed events that were not settled."""
         self.closed = True
         self.fenced_at = NOT_SCHEDULED
         self.uncommitted.state.close()
         return self.unsettled
 
-    # Small steps
+    # Lanes
 
     def _ready(self, lane: Lane) -> list[Lane]:
-        """Return the lane if its next work may be released."""
+        """Return the lane if its next request may be released."""
         if len(lane.waiting) > 1:
             self._promote_page_view(lane)
         if lane.current is not None:
@@ -458,7 +459,7 @@ class PartitionTask:
         return [] if blocked or request.not_before > NOT_SCHEDULED else [lane]
 
     def _promote_page_view(self, lane: Lane) -> None:
-        """Let a page view go before what waits for the API, if that changes nothing of it."""
+        """Move a page view ahead of requests that wait for the API and do not affect it."""
         position = lane.find_page_view()
         if position:
             page, earlier = lane.waiting[position], islice(lane.waiting, position)
@@ -469,5 +470,5 @@ class PartitionTask:
 
     def _remove_if_empty(self, lane: Lane) -> None:
         if lane.current is None and not lane.waiting:
-            lane.queued_request = None  # it names its lane: without this, both would be a cycle
+            lane.queued_request = None  # avoids a reference cycle
             self._lanes.pop(lane.key, None)

@@ -1,4 +1,4 @@
-"""From a record to what should become of it: decode, then transform. Pure."""
+"""Decode and transform a record. Pure."""
 
 import hashlib
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ TOMBSTONE = "tombstone"
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """The record can never be delivered, for this reason."""
+    """The record can never be delivered."""
 
     reason: str
     detail: str
@@ -27,8 +27,10 @@ PreparationResult: TypeAlias = Deliver | Skip | Invalid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedRecord:
-    """A record with its verdict. ``time_ms`` is when the event happened; ``forced`` lets a
-    replayed identify win over what is newer.
+    """A record with the result of its transform.
+
+    ``time_ms`` is when the event happened; ``forced`` marks a replayed identify that wins over
+    newer data.
     """
 
     record: Record
@@ -41,7 +43,7 @@ class PreparedRecord:
 
 
 def prepare(record: Record, decoder: Decoder, rules: Rules) -> PreparedRecord:
-    """Return what should become of a record; every record has a verdict."""
+    """Decode and transform a record. Never raises for bad input: the result is then ``Invalid``."""
     if record.value is None:
         return PreparedRecord(
             record=record, event_id=event_id(record, None), result=Skip(TOMBSTONE)
@@ -70,10 +72,10 @@ def prepare(record: Record, decoder: Decoder, rules: Rules) -> PreparedRecord:
 
 
 def event_time_ms(event: Event | None, record: Record, *, replayed: bool) -> int:
-    """Return when the event happened; the record's own time where it does not say.
+    """Return when the event happened; the record's timestamp if the event has no usable time.
 
-    A replay's own time is that of the replay: an event that does not say when it happened
-    counts as older than anything that is known. Nothing happens after it was written down: a
+    A replayed record's timestamp is that of the replay, so a replayed event without a time counts
+    as older than anything known (0). An event time after the record's timestamp is ignored: a
     device whose clock is years ahead would make everything else stale.
     """
     if event is not None and event.timestamp_ms is not None:
@@ -90,11 +92,11 @@ POSITION_LENGTH_MAX = 100
 
 
 def event_id(record: Record, event: Event | None) -> str:
-    """Return what an event is known by: its messageId, else where its bytes lie.
+    """Return the id of an event: its messageId, else its partition, offset and hash.
 
-    A replayed dead letter carries the letter's own place in the header ``x-replay``,
-    which makes it another event than the one that was refused, and the same event however
-    often that letter is replayed: where the replays lie does not matter then.
+    A replayed dead letter carries the dead letter's own position in the header ``x-replay``. This
+    makes it a different event from the rejected one, and the same event for every replay of that
+    dead letter, wherever the replays are stored.
     """
     message_id = event.message_id if event is not None else None
     replay = replay_of(record)
@@ -112,16 +114,16 @@ def event_id(record: Record, event: Event | None) -> str:
 
 
 def replay_of(record: Record) -> str | None:
-    """Return the place of the dead letter that this record is a replay of, or None."""
+    """Return the position of the dead letter that this record replays, or None."""
     position = _header(record, REPLAY_HEADER)
     return position if position is None or len(position) <= POSITION_LENGTH_MAX else None
 
 
 def is_forced(record: Record, event: Event | None) -> bool:
-    """Whether this is a replayed identify that is to win over what is newer.
+    """Return whether this is a replayed identify that wins over newer data.
 
-    It is another event than the replay without force, which may have been settled as
-    stale. Any other event has nothing to win over: force must not make it a second one.
+    It is a different event from the replay without force, which may have been settled as stale.
+    Other events have nothing to win over: the header does not make them a second event.
     """
     return (
         event is not None

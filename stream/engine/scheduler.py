@@ -1,9 +1,9 @@
-"""Whose turn it is to be released: lanes in classes by what they need, the oldest event first.
+"""Fair scheduler for lanes that are ready to send, timers, and the engine's limits.
 
-Page views of people we know need the pixel and nothing of the API. All else shares the API's
-rate: changes on one side, on the other what begins with a look-up of somebody unknown. While
-both sides wait each gets half of the requests, so neither a wave of new people nor one of
-updates makes anybody wait longer than twice what was there before.
+Lanes are queued by what they need, oldest event first. Page views of known users need only the
+pixel. Everything else shares the API's rate limit: updates on one side, requests that begin with a
+look-up on the other. While both wait, each gets half of the requests, so a burst of one kind at
+most doubles the delay of the other.
 """
 
 import heapq
@@ -23,9 +23,9 @@ class QueueClass(Enum):
     """What a release needs."""
 
     PIXEL_ONLY = "pixel"
-    """A page view of somebody known: the pixel only."""
+    """A page view of a known user: only the pixel."""
     API_UPDATE = "change"
-    """An update, response, decline or delete, and whatever is in doubt."""
+    """An update, response, decline or delete, and every request in doubt."""
     API_LOOKUP = "newcomer"
     """An identify that begins with a look-up."""
     LOOKUP_THEN_PIXEL = "visit"
@@ -33,11 +33,11 @@ class QueueClass(Enum):
 
 
 NEEDS_LOOKUP = (QueueClass.API_LOOKUP, QueueClass.LOOKUP_THEN_PIXEL)
-"""Those that begin with a look-up."""
+"""Classes that begin with a look-up."""
 
 
 def classify(operation: Operation, known: EndUser | None) -> QueueClass:
-    """Return what an operation needs that is not in doubt."""
+    """Return the class of an operation that is not in doubt."""
     if isinstance(operation, PageView):
         return (
             QueueClass.LOOKUP_THEN_PIXEL
@@ -51,7 +51,7 @@ def classify(operation: Operation, known: EndUser | None) -> QueueClass:
 
 @dataclass(slots=True, eq=False)
 class QueueEntry(Generic[T]):
-    """A place in a class; it is void once ``holder`` is None."""
+    """An entry in the queue of a class; void once ``item`` is None."""
 
     queue_class: QueueClass
     item: T | None
@@ -59,23 +59,25 @@ class QueueEntry(Generic[T]):
 
 @dataclass(slots=True)
 class FairScheduler(Generic[T]):
-    """Those who wait, by class, each with the number of its arrival."""
+    """Items by class and arrival number."""
 
     _heaps: dict[QueueClass, list[tuple[int, int, QueueEntry[T]]]] = field(
         default_factory=lambda: {queue_class: [] for queue_class in QueueClass}
     )
     _sequence: "count[int]" = field(default_factory=count)
     _update_lead: int = 0
-    """How many requests changes were given more than look-ups while both waited."""
+    """Requests that updates were given in excess of look-ups while both waited."""
 
     def add(self, queue_class: QueueClass, arrival: int, item: T) -> QueueEntry[T]:
-        """Let somebody wait; void the place to let them wait no more."""
+        """Queue an item and return its entry. To cancel it, set the entry's item to None."""
         entry = QueueEntry(queue_class, item)
         heapq.heappush(self._heaps[queue_class], (arrival, next(self._sequence), entry))
         return entry
 
     def next(self, *, api: bool, pixel: bool) -> QueueClass | None:
-        """Return the class whose turn it is, among those that may be released."""
+        """Return the class to release next, among those that may be released; None if there is
+        none.
+        """
         if pixel and self._oldest_arrival(QueueClass.PIXEL_ONLY) is not None:
             return QueueClass.PIXEL_ONLY
         if not api:
@@ -88,14 +90,14 @@ class FairScheduler(Generic[T]):
         return QueueClass.API_UPDATE if lookup is None or self._update_lead <= 0 else lookup
 
     def pop(self, queue_class: QueueClass) -> T:
-        """Return who has waited longest in a class that ``next`` named, and void the place."""
+        """Remove and return the oldest item of a class returned by ``next``."""
         entry = heapq.heappop(self._heaps[queue_class])[2]
         item, entry.item = entry.item, None
-        assert item is not None  # noqa: S101  void places are dropped by ``next``
+        assert item is not None  # noqa: S101  void entries are dropped by ``next``
         return item
 
     def consume(self, queue_class: QueueClass, requests: int) -> None:
-        """Note what a release costs. A lead counts only while the other side waits."""
+        """Account the requests of a release. A lead builds up only while the other side waits."""
         if queue_class is QueueClass.PIXEL_ONLY:
             return
         if queue_class is QueueClass.API_UPDATE:
@@ -120,29 +122,29 @@ class FairScheduler(Generic[T]):
         return one if second is None or first <= second else other
 
     def _oldest_arrival(self, queue_class: QueueClass) -> int | None:
-        """Return the arrival of the oldest in a class; places that are void are dropped."""
+        """Return the oldest arrival in a class; void entries are dropped."""
         heap = self._heaps[queue_class]
         while heap and heap[0][2].item is None:
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
 
-# Things that wait for a moment
+# Timers
 
 
 class Timers(Generic[T]):
-    """Items by the time (monotonic seconds) at which they are due, equal times in order."""
+    """Items by due time (monotonic seconds); equal times in order of insertion."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, T]] = []
         self._sequence = count()
 
     def add(self, when: float, item: T) -> None:
-        """Let the item be due at ``when``."""
+        """Schedule an item."""
         heapq.heappush(self._heap, (when, next(self._sequence), item))
 
     def pop(self, now: float) -> Iterator[T]:
-        """Yield what is due, soonest first."""
+        """Yield the items that are due, earliest first."""
         while self._heap and self._heap[0][0] <= now:
             yield heapq.heappop(self._heap)[2]
 
@@ -151,19 +153,19 @@ class Timers(Generic[T]):
         return self._heap[0][0] if self._heap else None
 
 
-# The bounds of the flow
+# Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """Bounds and waits; times in seconds.
+    """Limits and waits; times in seconds.
 
-    ``lease_s``: an attempt starts within this time of its last committed fence.
-    ``takeover_wait_s``: how long a lane that another worker left in doubt stays closed.
-    ``quiet_s``: the same after an attempt of our own, from the last moment it was sent.
-    ``offset_gap_max``: how far offsets may run ahead of the lowest unsettled one.
-    ``dead_letter_limit``: how many dead letters, among the last twice as many events, stop a
-    partition; 0 is never. ``letter_bytes_max``: what a dead letter may hold of its record.
+    ``lease_s``: maximum age of the last committed transaction at which an attempt may start.
+    ``takeover_wait_s``: how long a lane that another worker left in doubt stays blocked.
+    ``quiet_s``: the same after an attempt of this worker, from its last byte. ``offset_gap_max``:
+    how far offsets may run ahead of the lowest unsettled one. ``dead_letter_limit``: a partition
+    pauses when this many of its last 2 * N events became dead letters; 0 disables it.
+    ``letter_bytes_max``: how many bytes of its record a dead letter may hold.
     """
 
     lease_s: float
@@ -180,10 +182,10 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseBudget:
-    """How many operations may be released now: what writes to the API, and page views.
+    """How many operations may be released now: API operations and page views.
 
-    ``requests`` is how many API requests may begin soon, look-ups included; without a limit
-    in force only the number of operations counts.
+    ``requests`` is the number of API requests that may begin soon, including look-ups; infinite
+    while no rate limit is in force.
     """
 
     api: int

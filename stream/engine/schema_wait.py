@@ -1,7 +1,7 @@
-"""Messages that wait for a schema, by partition: nothing of a partition overtakes them.
+"""Messages that wait for a schema, by partition; later messages of the partition wait too.
 
-Ends of partitions wait in their place as well: one that went ahead would let the watermark
-pass what is held.
+Partition ends are queued as well: one that overtook them would let the commit offset pass the
+waiting messages.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from typing import Any
 from stream.record import Partition
 
 MissingSchema = Callable[[bytes | None], int | None]
-"""Gives the id of the schema that a value waits for, None if it waits for nothing."""
+"""Returns the id of the schema that a value waits for, or None."""
 
 
 class SchemaWaitQueue:
-    """What was read and can not be judged yet; messages are as the client gave them."""
+    """Messages, as the client returned them, that cannot be prepared yet."""
 
     def __init__(self, missing: MissingSchema | None) -> None:
         self._missing = missing
@@ -22,22 +22,22 @@ class SchemaWaitQueue:
         self._first: dict[Partition, int] = {}
 
     def __len__(self) -> int:
-        """Return how many messages are held."""
+        """Return the number of waiting messages."""
         return sum(map(len, self._held.values()))
 
     def __contains__(self, partition: Partition) -> bool:
-        """Whether a partition waits."""
+        """Return whether a partition waits."""
         return partition in self._held
 
     @property
     def waiting(self) -> dict[Partition, int]:
-        """The partitions that wait, each with the id of the schema that is the first it needs."""
+        """The waiting partitions, each with the id of the first schema it needs."""
         return dict(self._first)
 
     def add(self, partition: Partition, message: Any) -> bool:
-        """Take a message over if it has to wait, or comes after one that does.
+        """Queue a message if it has to wait or follows one that does; return whether it was queued.
 
-        Every id is asked for at once, so that many of them are waited for no longer than one.
+        Every schema id is requested as soon as it is seen, so many schemas take no longer than one.
         """
         if self._missing is None:
             return False
@@ -53,13 +53,13 @@ class SchemaWaitQueue:
         return True
 
     def release(self, partition: Partition) -> list[Any]:
-        """Return what a partition held, in order; nothing if its first message still waits."""
+        """Remove and return a partition's messages in order; empty if the first still waits."""
         held = self._held.get(partition, [])
         if self._missing is None or not held or self._missing(held[0].value()) is not None:
             return []
         return self.drop(partition)
 
     def drop(self, partition: Partition) -> list[Any]:
-        """Forget a partition; return what it held."""
+        """Remove a partition and return its messages."""
         self._first.pop(partition, None)
         return self._held.pop(partition, [])

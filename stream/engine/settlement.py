@@ -1,4 +1,4 @@
-"""What is left of an event when it is settled: a receipt, a dead letter, a count, its offset."""
+"""What a settled event leaves behind: a receipt, a dead letter, a count, its offset."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -19,14 +19,15 @@ from stream.engine.scheduler import EngineConfig
 from stream.state.ledger import EVENT, EventEntry, EventOutcome, encode
 
 OnSettled: TypeAlias = Callable[[PendingEvent, str, str], None]
-"""Told of an event that settles: its outcome and the reason."""
+"""Called with each settled event, its outcome and the reason."""
 
 
 class Settlement:
     """Settles the events of one partition.
 
-    ``under_way`` holds the works by the ids of their events, None for one that waits in its lane;
-    ``twins`` what came meanwhile under the same id. Both are the task's as well.
+    ``open_events`` maps event ids to their request in flight, None while the event waits in its
+    lane. ``duplicates`` holds later events with the same id. Both are shared with the partition's
+    task.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Settlement:
         self._on_settled = on_settled
 
     def deliver(self, request: PendingRequest, outcome: Delivered, now_ms: int) -> None:
-        """Settle what was done at Wootric, and remember what it holds now."""
+        """Settle the events of a delivered request and store the user as Wootric holds it now."""
         if isinstance(request.operation, DeleteEndUser):
             self._end_users.invalidate(request.operation, request.events)
         else:
@@ -70,14 +71,14 @@ class Settlement:
             self.settle(event, "delivered", "")
 
     def skip_all(self, request: PendingRequest, reason: str, now_ms: int) -> None:
-        """Settle all events of a work without an effect."""
+        """Settle the events of a request without an effect."""
         for event in request.events:
             self.skip(event, reason, now_ms)
 
     def skip(self, event: PendingEvent, reason: str, now_ms: int) -> None:
-        """Settle without an effect, for a reason that depends on what Wootric held then.
+        """Settle an event without an effect, for a reason that depends on what Wootric held.
 
-        What the transform skips needs no receipt: it is skipped again when it is read again.
+        Events skipped by the transform need no receipt: they are skipped again when read again.
         """
         self._receipt(event, EventOutcome.SKIPPED, now_ms, reason=reason)
         if reason == UNCHANGED and event.operation is not None:
@@ -86,7 +87,7 @@ class Settlement:
         self.settle(event, "skipped", reason)
 
     def reject_all(self, request: PendingRequest, outcome: Rejected, now_ms: int) -> None:
-        """Make a dead letter of each event of a work that Wootric refused."""
+        """Make a dead letter of each event of a request that Wootric rejected."""
         self._end_users.invalidate(request.operation)
         for event in request.events:
             self.reject(event, outcome, now_ms, request)
@@ -98,7 +99,7 @@ class Settlement:
         now_ms: int,
         request: PendingRequest | None = None,
     ) -> None:
-        """Make a dead letter of an event; without a work it was never sent."""
+        """Make a dead letter of an event. Without a request it was never sent."""
         self._dead_letter_limit.record(rejected=True)
         self._uncommitted.dead_letters.append(self._dead_letter(event, outcome, now_ms))
         self._receipt(
@@ -113,7 +114,7 @@ class Settlement:
         self.settle(event, "rejected", outcome.reason)
 
     def park(self, request: PendingRequest, outcome: Parked, now_ms: int) -> None:
-        """Park the events of a work whose effect is in doubt and cannot be looked for."""
+        """Park the events of a request whose effect is in doubt and cannot be looked up."""
         if request.effect is not EffectClass.UNOBSERVABLE:
             self._end_users.invalidate(request.operation)
         for event in request.events:
@@ -129,7 +130,7 @@ class Settlement:
             self.settle(event, "parked", outcome.reason)
 
     def settle(self, event: PendingEvent, outcome: str, reason: str) -> None:
-        """Settle an event, and what came in the meantime with the same id."""
+        """Settle an event and its duplicates."""
         self._open_events.pop(event.event_id, None)
         if self._offsets.settle(event.record.offset):
             self._count(event, outcome, reason)

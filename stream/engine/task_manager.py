@@ -1,9 +1,9 @@
-"""The flow: every event that is under way, from its poll to its settlement.
+"""All partition tasks of a worker: every event in flight, from its poll to its settlement.
 
-A pure state machine. It is told what was read, what was committed and how deliveries
-ended, each with the time; it answers with the next checkpoint and with what may be sent.
-It knows no clock, socket or Kafka. One object holds what is under way: there is no
-second buffer to flush when a partition moves.
+A pure state machine without clock, socket or Kafka. It receives what was read, what was committed
+and how deliveries ended, each with the time, and returns the next checkpoint and the requests that
+may be sent. All events in flight are held here: there is no second buffer to flush when a partition
+moves.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,15 +20,15 @@ from stream.record import Partition
 from stream.state.store import StateStore
 
 RELEASES_PER_TICK_MAX = 2_000
-"""Bounds how long one turn of the loop may take."""
+"""Limits the duration of one tick of the event loop."""
 NO_LEDGER_ENDS: Mapping[Partition, int] = MappingProxyType({})
 
 
 class TaskManager:
-    """What is under way in all owned partitions."""
+    """The tasks of all owned partitions."""
 
     def __init__(self, config: EngineConfig, *, on_settled: OnSettled | None = None) -> None:
-        """``settled`` is told of each event that settles: which one, how, and why."""
+        """``on_settled`` is called with each event that settles, its outcome and the reason."""
         self._config = config
         self._on_settled = on_settled
         self._partitions: dict[Partition, PartitionTask] = {}
@@ -44,22 +44,22 @@ class TaskManager:
 
     @property
     def unsettled(self) -> int:
-        """How many consumed events no committed transaction has settled."""
+        """Number of consumed events that no committed transaction has settled."""
         return sum(partition.unsettled for partition in self._partitions.values())
 
     @property
     def unsettled_bytes(self) -> int:
-        """How many bytes their records have."""
+        """Size of their records in bytes."""
         return sum(partition.unsettled_bytes for partition in self._partitions.values())
 
     @property
     def under_way(self) -> int:
-        """How many operations were released and have no outcome yet."""
+        """Number of released operations without an outcome."""
         return sum(partition.under_way for partition in self._partitions.values())
 
     @property
     def in_doubt(self) -> int:
-        """How many operations may have been executed, and nobody knows yet."""
+        """Number of operations that may have been executed."""
         return sum(len(partition.in_doubt) for partition in self._partitions.values())
 
     def open(
@@ -71,10 +71,9 @@ class TaskManager:
         *,
         assignment_epoch: int,
     ) -> None:
-        """Begin with a partition whose ledger was restored up to its barrier.
+        """Open a partition whose ledger has been restored.
 
-        ``opening`` is the number of its assignment: what is said of an earlier one does not
-        count for this one.
+        ``assignment_epoch`` numbers its assignment: results of an earlier assignment are ignored.
         """
         task = PartitionTask(
             partition,
@@ -89,23 +88,20 @@ class TaskManager:
             self._timers.add(when, (task, request))
 
     def close(self, partition: Partition) -> int:
-        """Forget a partition that is no longer ours.
-
-        Returns how many consumed events are relinquished to its next owner.
-        """
+        """Close a revoked partition; return the number of events left to its next owner."""
         task = self._partitions.pop(partition, None)
         return 0 if task is None else task.close()
 
     def stop_releasing(self, partitions: Iterable[Partition]) -> None:
-        """Release nothing more of these partitions; what is under way may finish."""
+        """Release no further requests of these partitions; requests in flight may finish."""
         for partition in partitions:
             if partition in self._partitions:
                 self._partitions[partition].releasing = False
 
     def admit(self, prepared: Sequence[PreparedRecord], now_ms: int) -> list[PreparedRecord]:
-        """Take over events in the order of their offsets; return those that were new.
+        """Take over events in offset order; return those that were new.
 
-        After a pause records may come again that were on their way when it began.
+        After a pause, records that were in transit when it began may be read a second time.
         """
         admitted: list[PreparedRecord] = []
         for event in prepared:
@@ -117,20 +113,20 @@ class TaskManager:
         return admitted
 
     def on_partition_end(self, partition: Partition, offset: int) -> None:
-        """Note that everything before ``offset`` was read, control records included."""
+        """Record that everything before ``offset`` was read, including control records."""
         task = self._partitions.get(partition)
         if task is not None:
             self._queue(task, task.on_partition_end(offset))
 
     def run_timers(self, now: float) -> float | None:
-        """Wake what has waited long enough; return when the next one is due, or None."""
+        """Fire the timers that are due; return when the next one is due, or None."""
         for task, request in self._timers.pop(now):
             if not task.closed:
                 self._queue(task, task.on_timer(request))
         return self._timers.next()
 
     def checkpoint(self, now_ms: int, budget: ReleaseBudget) -> Checkpoint:
-        """Release what there is room for, and return what the next transaction commits."""
+        """Release requests within the budget; return the contents of the next transaction."""
         self._release(budget, now_ms)
         self._sequence += 1
         return Checkpoint(
@@ -141,7 +137,7 @@ class TaskManager:
         )
 
     def has_changes(self, budget: ReleaseBudget) -> bool:
-        """Whether a checkpoint now would say more than the last one."""
+        """Return whether a checkpoint would differ from the last one."""
         api = budget.api > 0 and budget.requests >= 1
         if self._scheduler.next(api=api, pixel=budget.pages > 0) is not None:
             return True
@@ -153,10 +149,10 @@ class TaskManager:
         started_at: float,
         ledger_ends: Mapping[Partition, int] = NO_LEDGER_ENDS,
     ) -> list[PendingRequest]:
-        """Take a checkpoint as committed; return what may be sent from now on.
+        """Apply a committed checkpoint; return the requests that may be sent now.
 
-        ``started_at`` is when its transaction began: the lease counts from then.
-        ``ledger_ends`` says where the ledgers ended then, at the least.
+        ``started_at`` is when its transaction began: the lease counts from then. ``ledger_ends``
+        holds lower bounds of the ledgers' end offsets at that time.
         """
         sendable: list[PendingRequest] = []
         for partition, part in self.still_owned(checkpoint).items():
@@ -165,7 +161,7 @@ class TaskManager:
         return sendable
 
     def still_owned(self, checkpoint: Checkpoint) -> dict[Partition, PartitionCheckpoint]:
-        """Return the shares of the partitions that are still open as they were then."""
+        """Return the parts of a checkpoint that are still open under the same assignment."""
         return {
             partition: part
             for partition, part in checkpoint.partitions.items()
@@ -174,7 +170,9 @@ class TaskManager:
         }
 
     def may_send(self, request: PendingRequest, now: float) -> bool:
-        """Whether bytes of this work may leave now: still ours, and within the lease."""
+        """Return whether bytes may be sent now: the partition is owned and the lease has not
+        expired.
+        """
         task = self._partitions.get(request.lane.partition)
         return (
             task is not None
@@ -183,7 +181,7 @@ class TaskManager:
         )
 
     def settle(self, request: PendingRequest, outcome: Outcome, now: float, now_ms: int) -> None:
-        """Take over how a delivery ended."""
+        """Apply the outcome of a delivery. Outcomes of closed partitions are ignored."""
         task = self._partitions.get(request.lane.partition)
         if task is None or not task.has_in_flight(request):
             return
@@ -193,7 +191,7 @@ class TaskManager:
             self._timers.add(when, (task, waiting))
 
     def _queue(self, task: PartitionTask, lanes: Iterable[Lane]) -> None:
-        """Let lanes wait for their turn; one whose next work is another than before, anew."""
+        """Queue lanes for release; requeue a lane whose next request or class has changed."""
         for lane in lanes:
             request = lane.head
             queue_class = task.queue_class(lane)
@@ -206,7 +204,7 @@ class TaskManager:
             lane.queue_entry = self._scheduler.add(queue_class, request.arrival, (task, lane))
 
     def _release(self, budget: ReleaseBudget, now_ms: int) -> None:
-        """Release the first of each ready lane, in turn, as long as there is room."""
+        """Release the first request of each ready lane in scheduler order, within the budget."""
         api, pages, requests = budget.api, budget.pages, budget.requests
         for _ in range(RELEASES_PER_TICK_MAX):
             queue_class = self._scheduler.next(api=api > 0 and requests >= 1, pixel=pages > 0)
@@ -227,7 +225,7 @@ class TaskManager:
 
 
 class HaltReason(StrEnum):
-    """Why a partition stands still."""
+    """Why a partition is halted."""
 
     OFFSET_OUT_OF_RANGE = "offset_out_of_range"
     LEDGER_MISSING = "ledger_missing"

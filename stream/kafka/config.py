@@ -1,4 +1,4 @@
-"""What our clients are told, and nothing about what they do."""
+"""Configuration of Kafka clients."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -8,26 +8,26 @@ from typing import Any
 import structlog
 
 RECORD_BYTES_MAX = 10 * 1024 * 1024
-"""The client's own limit; the topic's governs. A dead letter is its record and a little more."""
+"""The client's own limit; the topic's applies. A dead letter is slightly larger than its record."""
 LETTER_BYTES_DEFAULT = 1024 * 1024
 BATCH_BYTES_MAX = 1_000_000
-"""A topic bounds whole batches: one of many small letters must not be larger than the largest."""
+"""A topic limits whole batches: a batch of small records must not exceed its record limit."""
 SMALL_BATCH_BYTES_MAX = 64 * 1024
-"""For who does not know what the topic takes."""
+"""For producers that do not know the topic's limit."""
 
 CLIENT_LOG_LEVEL = 2
-"""Critical lines only: while the brokers are away the client writes twenty others a second, each
-client of a process its own. What they say, ``noted`` says in our log, and not as often."""
+"""Critical only: while the brokers are unavailable, each client of a process logs twenty lines per
+second below that. ``log_client_error`` logs the same errors, less often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaConfig:
-    """Where the topics are and who we are there; times in seconds.
+    """Topics, group and instance; times in seconds.
 
-    ``letter_bytes_max`` is how many bytes of a record a dead letter may hold: what is larger may
-    not be taken, and would hold up everything. ``properties`` goes to librdkafka as it is, behind
-    our own choices. ``login`` gives name and password for SASL as they are now, if there are any;
-    it is asked for each client anew.
+    ``letter_bytes_max`` is how many bytes of a record a dead letter may hold: a larger one may be
+    rejected and would block everything. ``properties`` is passed to librdkafka unchanged; this
+    module's own settings override it. ``login`` returns the current SASL user name and password, if
+    any; it is called for each new client.
     """
 
     bootstrap_servers: str
@@ -47,17 +47,17 @@ class KafkaConfig:
 
     @property
     def transactional_id(self) -> str:
-        """One id a worker: a restart silences its predecessor."""
+        """One id per worker: a restart fences its predecessor."""
         return transactional_id(self.group_id, self.instance_id)
 
 
 def transactional_id(group_id: str, instance_id: str) -> str:
-    """Return the transactional id of a group's instance."""
+    """Return the transactional id of an instance."""
     return f"{group_id}-{instance_id}"
 
 
 def common(config: KafkaConfig) -> dict[str, Any]:
-    """Return what every client is told."""
+    """Return the settings of every client."""
     login = config.login()
     names = ("sasl.username", "sasl.password")
     credentials = {} if login is None else dict(zip(names, login, strict=True))
@@ -70,12 +70,12 @@ def common(config: KafkaConfig) -> dict[str, Any]:
 
 
 def consumer(config: KafkaConfig) -> dict[str, Any]:
-    """Return the settings of the group member.
+    """Return the settings of the group consumer.
 
-    The classic protocol, because a static member that was killed has its partitions back
-    in half a second; under ``group.protocol=consumer`` it waits for its own ghost.
-    Measured on Apache Kafka 4.1.1. That protocol can be chosen by a property all the same;
-    assignment and session are the broker's business then.
+    The classic protocol is the default because a static member that was killed gets its partitions
+    back in half a second; with ``group.protocol=consumer`` it waits for its previous session to
+    expire (measured on Apache Kafka 4.1.1). A property can still choose that protocol; the broker
+    then controls assignment and session.
     """
     strategy = {"partition.assignment.strategy": "cooperative-sticky"}
     session = _session(config)
@@ -98,7 +98,7 @@ def consumer(config: KafkaConfig) -> dict[str, Any]:
 
 
 def _session(config: KafkaConfig) -> dict[str, Any]:
-    """Return the session's settings under the classic protocol, which alone takes them."""
+    """Return the session settings, which only the classic protocol accepts."""
     if config.properties.get("group.protocol") == "consumer":
         return {}
     return {
@@ -108,10 +108,10 @@ def _session(config: KafkaConfig) -> dict[str, Any]:
 
 
 def reader(config: KafkaConfig) -> dict[str, Any]:
-    """Return the settings of a consumer that reads the ledger by itself and joins no group.
+    """Return the settings of a consumer that joins no group.
 
-    It has a session all the same: the client refuses one that is longer than the given
-    ``max.poll.interval.ms``, and 45 s is what it would take by itself.
+    It needs session settings anyway: the client rejects a session that is longer than the given
+    ``max.poll.interval.ms``, and its default is 45 s.
     """
     return {
         **common(config),
@@ -128,11 +128,11 @@ def reader(config: KafkaConfig) -> dict[str, Any]:
 
 
 def restorer(config: KafkaConfig) -> dict[str, Any]:
-    """Return the settings of a reader that is in a hurry.
+    """Return the settings of a reader with high throughput.
 
-    By itself the client takes a second off whenever its queue is full: 167,000 records a second,
-    and 600,000 without that (measured, 2 cores, confluent-kafka 2.16.1). The queue is bounded,
-    because it lies beside the state.
+    By default the client backs off for a second whenever its queue is full: 167,000 records per
+    second, 600,000 without the backoff (measured, 2 cores, confluent-kafka 2.16.1). The queue is
+    limited because it takes memory in addition to the state.
     """
     return {
         **reader(config),
@@ -144,9 +144,9 @@ def restorer(config: KafkaConfig) -> dict[str, Any]:
 def producer(config: KafkaConfig, *, transactional_id: str) -> dict[str, Any]:
     """Return the settings of a transactional producer.
 
-    ``retry.backoff.ms``: the coordinator answers CONCURRENT_TRANSACTIONS until the markers
-    of the transaction before are written, and the client waits the whole backoff: 94 ms a
-    transaction with the default, 5 ms with 5. Measured on Apache Kafka 4.1.1.
+    ``retry.backoff.ms``: the coordinator returns CONCURRENT_TRANSACTIONS until the markers of the
+    previous transaction are written, and the client waits the whole backoff: 94 ms per transaction
+    with the default, 5 ms with 5 (measured on Apache Kafka 4.1.1).
     """
     return {
         **common(config),
@@ -183,10 +183,11 @@ def plain_producer(config: KafkaConfig) -> dict[str, Any]:
 def acknowledged_producer(
     config: KafkaConfig, *, record_bytes_max: int, ack_timeout_s: float
 ) -> dict[str, Any]:
-    """Return the settings of the bridge's producer: what is not acknowledged in time is given
-    up, so that nothing piles up, and what is back is found at once.
+    """Return the settings of the bridge's producer.
 
-    ``record_bytes_max`` is the topic's: a batch of many records must not be larger either.
+    Records that are not acknowledged in time fail, so that nothing piles up; a broker that is
+    available again is found quickly. ``record_bytes_max`` is the topic's limit: a batch must not
+    exceed it either.
     """
     return {
         **plain_producer(config),
@@ -202,7 +203,7 @@ def acknowledged_producer(
 def repartition_producer(config: KafkaConfig, *, record_bytes_max: int) -> dict[str, Any]:
     """Return the settings of the transactional producer between two topics.
 
-    ``record_bytes_max`` is the target's: a batch of many records must not be larger.
+    ``record_bytes_max`` is the target topic's limit: a batch must not exceed it.
     """
     return {
         **producer(config, transactional_id=config.transactional_id),
@@ -211,7 +212,7 @@ def repartition_producer(config: KafkaConfig, *, record_bytes_max: int) -> dict[
     }
 
 
-# Name and password for SASL that change while clients live
+# SASL credentials that change while clients are running
 
 
 log = structlog.get_logger()
@@ -220,10 +221,9 @@ CHECK_EVERY_S = 5.0
 
 
 class CredentialRefresher:
-    """Gives clients that stay the credentials that have changed since they were made.
+    """Passes changed credentials to running clients.
 
-    Connections that are open stay open, as the brokers have it; the next one that is made, or
-    that has to say again who it is, says it with the new ones.
+    Open connections are kept. The next connection or re-authentication uses the new credentials.
     """
 
     def __init__(self, config: KafkaConfig) -> None:
@@ -232,7 +232,7 @@ class CredentialRefresher:
         self._next_check_at = time.monotonic() + CHECK_EVERY_S
 
     def refresh(self, clients: Iterable[Any]) -> None:
-        """Look whether they have changed, if some seconds went by since the last look."""
+        """Pass changed credentials to the clients. Checks at most every ``CHECK_EVERY_S`` seconds."""
         now = time.monotonic()
         if now < self._next_check_at:
             return

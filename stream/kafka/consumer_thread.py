@@ -1,8 +1,8 @@
-"""One member of the consumer group: the thread that owns consumer and producer.
+"""Consumer thread: owns the consumer and the transactional producer.
 
-Every call on the two clients happens here, because group metadata, ownership and the
-transaction must be seen at one moment. The thread hands chunks over and does nothing
-else with records, so that the event loop never waits for Kafka.
+Every call on the two clients is made on this thread, because group metadata, ownership and the
+transaction have to be consistent. The thread only passes records on, so that the event loop never
+waits for Kafka.
 """
 
 import math
@@ -55,32 +55,32 @@ log = structlog.get_logger()
 
 CHUNK_RECORDS_MAX = 250
 IN_TRANSIT_MAX = 500
-"""What may wait for the event loop: more would only keep it from sending."""
+"""Maximum number of messages that wait for the event loop: more would delay its sending."""
 POLL_IDLE_S = 0.05
 COMMAND_WAIT_S = 0.005
 BUFFER_FULL_WAIT_S = 0.005
 REJOIN_S_MIN = 30.0
-"""A worker that is refused twice within this time has a double, and ends instead."""
+"""A worker that the group rejects twice within this time has a duplicate, and ends instead."""
 BUFFER_FULL_S_MAX = 1.0
-"""How long nothing is polled while there is no room, before the partitions are paused:
-a pause throws away what was fetched ahead."""
+"""How long polling is skipped while the buffer is full, before all partitions are paused: a pause
+discards prefetched records."""
 RESOLVE_EVERY_S = 0.5
 OUT_OF_RANGE = (
-    "the next offset is not in the topic any more: records were deleted before they were read; "
-    "check the topic's retention, then run `wootric-stream replay --to-earliest` for this one"
+    "the next offset is no longer in the topic: records were deleted before they were read; "
+    "check the topic's retention, then run `wootric-stream replay --to-earliest` for this partition"
 )
 
 
 class FatalGroupError(Exception):
-    """The group will not have this client any more; another one may join."""
+    """The group rejects this client permanently; a new client may join."""
 
 
 class ConsumerThread(threading.Thread):
-    """Reads the input, commits checkpoints, and tells the event loop what happens.
+    """Reads the input, commits checkpoints and reports to the event loop.
 
-    ``tell`` is called from this thread and must only hand over. The event loop sets three
-    numbers: ``fetch_budget`` is how many records may be under way more than now, ``taken`` how many
-    messages it has taken over in all, and ``busy`` says that a commit is likely to follow soon.
+    ``on_event`` is called on this thread and must not block. The event loop sets three attributes:
+    ``fetch_budget`` is how many more records may be in flight, ``accepted`` the number of messages
+    it has taken over so far, and ``has_work`` whether a commit is likely to follow soon.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class ConsumerThread(threading.Thread):
         on_event: Callable[[ConsumerEvent], None],
         state_store_provider: StateStoreProvider | None = None,
     ) -> None:
-        """``keeper`` opens what holds a partition's fold; memory, if there is none."""
+        """Without a ``state_store_provider``, partitions are restored into memory."""
         super().__init__(name="kafka-member", daemon=True)
         self.fetch_budget = CHUNK_RECORDS_MAX
         self.accepted = 0
@@ -129,26 +129,26 @@ class ConsumerThread(threading.Thread):
         self._resolve_at = 0.0
 
     def command(self, command: ConsumerCommand) -> None:
-        """Let the thread do something, in order. Safe to call from any thread."""
+        """Queue a command. Thread-safe."""
         self._commands.put(command)
 
     def start_transactions(self) -> None:
-        """Silence a predecessor; to be called before the thread starts.
+        """Fence a previous owner of the transactional id. Call it before the thread starts.
 
         Raises:
-            StartupError: the coordinator did not accept us.
+            StartupError: the coordinator did not accept the producer.
         """
         self._transactions.start()
 
     def run(self) -> None:
-        """Take part in the group until told to leave, or until that cannot go on."""
+        """Take part in the group until ``Leave`` or a fatal error."""
         try:
             self._join()
             while not self._leaving:
                 self._run_once()
         except KafkaException as error:
             self._emit(
-                Failed(KafkaUnavailableError(f"Kafka failed beyond repair: {error.args[0].str()}"))
+                Failed(KafkaUnavailableError(f"Kafka failed permanently: {error.args[0].str()}"))
             )
         except Exception as error:  # noqa: BLE001  the thread's entry point: nothing may vanish
             self._emit(Failed(error))
@@ -176,7 +176,7 @@ class ConsumerThread(threading.Thread):
 
     @property
     def _expects_commit(self) -> bool:
-        """Whether a commit may follow: of what is under way, or of what was just handed over."""
+        """Whether a commit may follow: of records in flight or of those just handed over."""
         return self.has_work or self._handed_over > self.accepted
 
     def _next_command(self, wait_s: float) -> ConsumerCommand | None:
@@ -186,7 +186,7 @@ class ConsumerThread(threading.Thread):
             return None
 
     def _poll(self) -> bool:
-        """Hand over the next chunk, as far as there is room; return whether there was one."""
+        """Hand over the next chunk within the budget; return whether a message was received."""
         rebalances = self._rebalances
         in_transit = self._handed_over - self.accepted
         budget = min(self.fetch_budget - in_transit, CHUNK_RECORDS_MAX, IN_TRANSIT_MAX - in_transit)
@@ -194,7 +194,7 @@ class ConsumerThread(threading.Thread):
             return True
         if budget > 0:
             self._resume_fetching()
-        # While a commit may follow at any moment it is the commands that are waited for.
+        # While a commit may follow at any moment, wait for commands instead of records.
         expects_commit = self._expects_commit and not self._fetch_control.all_paused
         first = self._consumer.poll(0.0 if expects_commit else POLL_IDLE_S)
         self.polled_at = time.monotonic()
@@ -204,15 +204,15 @@ class ConsumerThread(threading.Thread):
                 messages += self._consumer.consume(budget - 1, 0)
             self._hand_over(messages)
         if self._group_metadata is None and self._owned and rebalances == self._rebalances:
-            # Nothing was revoked or lost in this poll, so what it says fits our picture.
+            # Nothing was revoked or lost in this poll: the metadata matches the assignment.
             self._capture_group_metadata()
         return first is not None
 
     def _pause_fetching(self) -> bool:
-        """Wait while there is no room; return whether to poll all the same.
+        """Wait for buffer space. Return True if the consumer must be polled anyway.
 
-        The group is polled in any case before long: with the partitions paused, polling
-        serves the rebalances and brings no records.
+        Polling keeps the group membership. All partitions are paused first, so the poll returns no
+        records.
         """
         now = time.monotonic()
         if self._full_since is None:
@@ -243,7 +243,7 @@ class ConsumerThread(threading.Thread):
             self._emit(Records(accepted_messages))
 
     def _on_client_error(self, error: KafkaError, message: Any) -> None:
-        """React to what the consumer reports beside records."""
+        """Handle an error that the consumer returns in place of a record."""
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             partition = Partition(message.topic(), message.partition())
             if partition in self._fetch_control:
@@ -254,7 +254,7 @@ class ConsumerThread(threading.Thread):
         elif not error.retriable() and error.code() != KafkaError._MAX_POLL_EXCEEDED:
             log_client_error(error)
 
-    # The client
+    # Client
 
     def _new_consumer(self) -> Consumer:
         return Consumer({**settings.consumer(self._config), "error_cb": log_client_error})
@@ -268,16 +268,16 @@ class ConsumerThread(threading.Thread):
         )
 
     def _rejoin(self, reason: str) -> None:
-        """Join with another client; what was ours is lost until the group gives it again.
+        """Join with a new client; the owned partitions are lost until the group assigns them again.
 
-        A coordinator that fails between taking a static member in and telling it so refuses it
-        from then on, and the client cannot get over that. When it is closed it tells of no loss
-        (confluent-kafka 2.16.1, measured).
+        A coordinator that fails between accepting a static member and responding rejects it from
+        then on, and the client cannot recover. The client reports no lost partitions when it is
+        closed (confluent-kafka 2.16.1, measured).
         """
         now = time.monotonic()
         if now - self._rejoined_at < REJOIN_S_MIN:
             raise FencedError(
-                f"the group refuses us as {self._config.instance_id} again and again: its "
+                f"the group keeps rejecting {self._config.instance_id}: its "
                 "coordinator fails, or another worker has the same KAFKA__INSTANCE_ID; every "
                 f"worker needs its own ({reason})"
             )
@@ -316,9 +316,9 @@ class ConsumerThread(threading.Thread):
                 assert_never(command)
 
     def _commit(self, checkpoint: Checkpoint) -> None:
-        """Commit, if what the checkpoint speaks of is still ours; tell how it went.
+        """Commit a checkpoint if all its partitions are still assigned; report the result.
 
-        A partition that went and came back is another assignment: what was decided in the
+        A partition that was revoked and assigned again has a new assignment: decisions made in the
         earlier one may be behind what has been committed since.
         """
         started_at = time.monotonic()
@@ -328,9 +328,9 @@ class ConsumerThread(threading.Thread):
                 self._owned.get(partition) != part.assignment_epoch
                 for partition, part in checkpoints
             ):
-                raise CommitAbortedError("a partition of the checkpoint is not ours any more")
+                raise CommitAbortedError("a partition of the checkpoint is no longer assigned")
             if self._group_metadata is None:
-                raise CommitAbortedError("the group is moving")
+                raise CommitAbortedError("the group is rebalancing")
             self._transactions.commit(checkpoint, self._group_metadata)
         except StaleGenerationError as error:
             self._group_metadata = None
@@ -347,7 +347,9 @@ class ConsumerThread(threading.Thread):
         self._committed(checkpoint, started_at)
 
     def _resolve(self) -> None:
-        """Ask again what became of a commit, until Kafka says; the flow waits for that."""
+        """Ask for the outcome of an unknown commit until Kafka responds. The engine waits
+        meanwhile.
+        """
         if self._unresolved is None or time.monotonic() < self._resolve_at:
             return
         checkpoint, started_at = self._unresolved
@@ -383,8 +385,8 @@ class ConsumerThread(threading.Thread):
         self._assignments += 1
         for partition in partitions:
             self._owned[partition] = self._assignments
-        # Where reading begins is the restorer's to find out: the offset here is never read from.
-        # A logical one would be no better: the answer to it may come after the seek, and win.
+        # The restorer determines where reading starts; this offset is never read from. A logical
+        # offset could be resolved after the seek and override it.
         consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in assigned])
         if assigned:
             consumer.pause(assigned)
@@ -427,7 +429,7 @@ class ConsumerThread(threading.Thread):
         self._restorer.forget(partitions)
 
     def _capture_group_metadata(self) -> None:
-        """Take the group's metadata as of now: only here does it fit our own picture."""
+        """Store the group metadata. Only valid when it matches the known assignment."""
         metadata = self._consumer.consumer_group_metadata()
         self._group_metadata = metadata if self._consumer.memberid() else None
 
@@ -443,7 +445,7 @@ def _partitions(named: Iterable[TopicPartition]) -> list[Partition]:
     return [Partition(one.topic, one.partition) for one in named]
 
 
-# Which of the owned partitions are read, from where, and whether at all just now
+# Fetch control
 
 
 SEEK_TRIES = 25
@@ -451,10 +453,10 @@ SEEK_WAIT_S = 0.02
 
 
 class FetchControl:
-    """Seeks, pauses and resumes a consumer's partitions; on that consumer's thread only.
+    """Controls which assigned partitions are fetched. Call it on the consumer's thread only.
 
-    A partition that was assigned is paused until ``begin``. While all are held, polling
-    serves the group and brings no records; what was fetched ahead is thrown away.
+    Partitions start paused and are resumed by ``start()``. After ``pause_all()``, polling only
+    maintains group membership, and prefetched records are discarded.
     """
 
     def __init__(self, consumer: Consumer) -> None:
@@ -463,43 +465,43 @@ class FetchControl:
         self.all_paused = False
 
     def __contains__(self, partition: Partition) -> bool:
-        """Whether records of the partition are wanted."""
+        """Return whether the partition is being read."""
         return partition in self._partitions
 
     def start(self, partition: Partition, offset: int) -> None:
-        """Read a partition from an offset on."""
+        """Read a partition from an offset."""
         self._seek(TopicPartition(*partition, offset))
         self._partitions.add(partition)
         apply = self._consumer.pause if self.all_paused else self._consumer.resume
         apply(_topic_partitions([partition]))
 
     def stop(self, partition: Partition) -> None:
-        """Read a partition no further until it begins again."""
+        """Pause a partition until it is started again."""
         if partition in self._partitions:
             self._partitions.discard(partition)
             self._consumer.pause(_topic_partitions([partition]))
 
     def forget(self, partition: Partition) -> None:
-        """Take nothing of a partition any more that the client reads no longer."""
+        """Ignore further messages of a partition that the client no longer reads."""
         self._partitions.discard(partition)
 
     def pause_all(self) -> None:
-        """Read nothing until released."""
+        """Pause all partitions until ``release()``."""
         if not self.all_paused:
             self.all_paused = True
             self._consumer.pause(_topic_partitions(self._partitions))
 
     def release(self) -> None:
-        """Go on with what was read before the hold."""
+        """Resume the partitions that were being read."""
         if self.all_paused:
             self.all_paused = False
             self._consumer.resume(_topic_partitions(self._partitions))
 
     def _seek(self, position: TopicPartition) -> None:
-        """Seek as soon as the client has begun with the partition, which takes it a moment.
+        """Seek, once the client has started with the partition, which takes a moment.
 
-        A fetch between assignment and pause, from where records have expired, makes the client
-        stop the partition for good, and no seek revives it: then it is assigned anew.
+        A fetch of expired records between assignment and pause makes the client stop the partition
+        permanently, and a seek does not resume it: it is assigned again.
         """
         for _ in range(SEEK_TRIES):
             try:

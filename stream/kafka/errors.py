@@ -1,4 +1,4 @@
-"""What Kafka refuses, as a message that says what to do."""
+"""Errors of Kafka's client as log events and startup errors."""
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException
@@ -21,17 +21,17 @@ OFFSET_ERRORS = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_
 
 
 def log_client_error(error: KafkaError) -> None:
-    """Log what a client reports of connections and logins. It is a client's ``error_cb``."""
+    """Log a connection or login error of a client. Used as ``error_cb``."""
     log.warning("kafka_client_error", error=error.name(), detail=error.str())
 
 
 def startup_error_for(error: Exception) -> StartupError | None:
-    """Return what a person is to do about an exception of Kafka's client; None for others."""
+    """Return the startup error for an exception of Kafka's client; None for other exceptions."""
     return as_startup_error(error.args[0]) if isinstance(error, KafkaException) else None
 
 
 def as_startup_error(error: KafkaError) -> StartupError:
-    """Return what a person is to do about an error, with its exit code."""
+    """Return an error that says what to do, with its exit code."""
     if error.code() in AUTH_ERRORS:
         return StartupError(
             f"Kafka forbids it: {error.str()}; see docs/reference/access.md for the rights, and "

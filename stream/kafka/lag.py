@@ -1,6 +1,6 @@
-"""How far the group is behind, asked from outside: it also answers when no worker lives.
+"""Consumer lag of the group, measured from outside: available without any live worker.
 
-Lag counts up to the last stable offset, since nobody reads further than that.
+Lag counts up to the last stable offset, because nobody can read further.
 """
 
 import time
@@ -24,13 +24,15 @@ from stream.kafka.metadata import REQUEST_TIMEOUT_S, committed
 from stream.record import Partition
 
 READ_TIMES_S_MAX = 5.0
-"""How long is looked for the first unsettled records; those not found are found next time."""
+"""Time limit for reading the oldest unsettled records; the rest follows in the next measurement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionLag:
-    """Where the group stands in a partition. ``committed`` is None before the first commit;
-    ``lag_s`` is None while the oldest record's time is not known.
+    """Position of the group in one partition.
+
+    ``committed`` is None before the first commit; ``lag_s`` is None while the time of the oldest
+    unsettled record is unknown.
     """
 
     number: int
@@ -42,19 +44,21 @@ class PartitionLag:
 
     @property
     def next_offset(self) -> int:
-        """Where the group goes on: at the beginning if it never committed."""
+        """Where the group continues: the first offset if it never committed."""
         return self.begin if self.committed is None else self.committed
 
     @property
     def is_lost(self) -> bool:
-        """Whether records were deleted before the group read them, or the topic was made anew."""
+        """Whether records were deleted before the group read them, or the topic was recreated."""
         return self.committed is not None and not self.begin <= self.committed <= self.end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupLag:
-    """The group as a whole. ``kept`` has how many offsets each topic of letters spans: a few
-    more than there are letters, since every transaction ends with a mark.
+    """State and lag of the group.
+
+    ``kept`` maps each dead-letter topic to the number of offsets that it spans. This is slightly
+    more than the number of dead letters, because every transaction ends with a control record.
     """
 
     state: str
@@ -65,12 +69,12 @@ class GroupLag:
 
 
 class LagMeter:
-    """Measures again and again. Every method may block; one thread at a time."""
+    """Measures repeatedly. Every method may block; use it from one thread at a time."""
 
     def __init__(self, config: KafkaConfig) -> None:
         self._config = config
         self._admin = AdminClient(settings.common(config))
-        # Asked without regard to open transactions: a dead worker's must not hide the lag.
+        # read_uncommitted: an open transaction of a dead worker must not hide the lag.
         self._reader = Consumer(
             {
                 **settings.reader(config),
@@ -85,25 +89,22 @@ class LagMeter:
         self._times: dict[int, tuple[int, float | None]] = {}
 
     def close(self) -> None:
-        """Let the clients go."""
+        """Close the clients."""
         self._reader.close()
         self._time_reader.close()
         del self._admin
 
     def measure(self) -> GroupLag:
-        """Return how far the group is.
+        """Return the group's lag. Partitions without a leader are left out.
 
         Raises:
-            KafkaUnavailableError: Kafka did not answer; partitions without a leader are only left
-            out.
+            KafkaUnavailableError: Kafka did not respond.
         """
         self._credentials.refresh((self._admin, self._reader, self._time_reader))
         try:
             return self._measure()
         except KafkaException as error:
-            text = (
-                f"Kafka does not say: {error.args[0].str()}; `wootric-stream doctor` looks closer"
-            )
+            text = f"Kafka does not respond: {error.args[0].str()}; run `wootric-stream doctor`"
             raise KafkaUnavailableError(text) from error
 
     def _measure(self) -> GroupLag:
@@ -160,7 +161,7 @@ class LagMeter:
         answer = self._admin.describe_configs([requested], request_timeout=REQUEST_TIMEOUT_S)[
             requested
         ]
-        if answer.exception() is not None:  # not allowed to: everything else is known all the same
+        if answer.exception() is not None:  # not authorized: report the rest anyway
             return None
         return int(answer.result()["retention.ms"].value or -1)
 
@@ -173,10 +174,10 @@ class LagMeter:
             kept[topic] = sum(ends[number] - begins[number] for number in begins.keys() & ends)
         return kept
 
-    # The age of what is not settled
+    # Age of unsettled records
 
     def _with_age(self, partitions: Iterable[PartitionLag]) -> list[PartitionLag]:
-        """Add the age of the first record that is not settled; it is read once a position."""
+        """Add the age of the oldest unsettled record; it is read once per position."""
         now = time.time()
         behind = {one.number: max(one.next_offset, one.begin) for one in partitions if one.lag}
         self._times = {
@@ -190,13 +191,13 @@ class LagMeter:
             lag, lag_s = one.lag, 0.0 if one.lag == 0 else None
             if one.number in self._times:
                 timestamp = self._times[one.number][1]
-                # Nothing but marks of transactions lies before the end: the group is done.
+                # Only control records lie before the end: the group has caught up.
                 lag, lag_s = (0, 0.0) if timestamp is None else (lag, max(0.0, now - timestamp))
             aged.append(replace(one, lag=lag, lag_s=lag_s))
         return aged
 
     def _read_times(self, positions: dict[int, int]) -> None:
-        """Read the first record at each position; a partition's end says that there is none."""
+        """Read the record at each position; a partition end means that there is none."""
         if not positions:
             return
         topic = self._config.topic

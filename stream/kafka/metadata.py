@@ -1,4 +1,4 @@
-"""What the brokers say of the group and its topics, and setting the group's offsets."""
+"""Metadata of the group and its topics, and resetting the group's offsets."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -46,7 +46,7 @@ COORDINATOR_ERRORS = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     }
 )
-"""Answers of a broker that does not coordinate the group, or not yet."""
+"""Responses of a broker that is not, or not yet, the group's coordinator."""
 
 
 def committed(
@@ -54,16 +54,16 @@ def committed(
 ) -> list[TopicPartition]:
     """Return the group's committed offsets with their metadata; negative where there is none.
 
-    A consumer that reads committed records only gets no answer while an open transaction
-    holds one of the offsets; the lag exporter asks by one that reads all, and always gets one.
-    The admin client could be asked too, but then the process ends when the coordinator does
-    (librdkafka #5397): a worker, and an exporter that is there to report just that.
+    With ``read_committed``, the consumer gets no response while an open transaction blocks one of
+    the offsets; the lag exporter uses ``read_uncommitted`` and always gets one. The admin client
+    would work too, but the process ends if the coordinator fails meanwhile (librdkafka #5397): not
+    acceptable for a worker, nor for an exporter that has to report exactly that.
 
-    The first group of a cluster is asked for before its coordinator is ready; so is every group
-    whose coordinator has just moved. Such an answer is none, and is asked for again.
+    The first request for a group arrives before its coordinator is ready, and so does every request
+    after the coordinator has moved. Such responses are retried.
 
     Raises:
-        KafkaException: no answer in time.
+        KafkaException: no response in time.
     """
     requested = [TopicPartition(*partition) for partition in partitions]
     until = time.monotonic() + timeout_s
@@ -82,11 +82,11 @@ def committed(
 
 
 class Group:
-    """Asks through the admin protocol; every method raises ``KafkaException`` without answer.
+    """Requests through the admin protocol. Every method raises ``KafkaException`` on no response.
 
-    An admin client that is freed while the brokers are away may wait for ever for its own
-    thread, with the interpreter's lock in its hand (confluent-kafka 2.16.1). So there is one
-    a process, and ``close`` lets it go while the brokers are there.
+    An admin client that is freed while the brokers are unavailable may wait forever for its own
+    thread while it holds the interpreter lock (confluent-kafka 2.16.1). There is therefore one per
+    process, and ``close`` has to be called while the brokers are available.
     """
 
     def __init__(self, config: KafkaConfig) -> None:
@@ -95,17 +95,18 @@ class Group:
 
     @property
     def clients(self) -> tuple[AdminClient, ...]:
-        """What speaks to Kafka here."""
+        """The admin client."""
         return (self._admin,)
 
     def close(self) -> None:
-        """Let the client go; nothing can be asked after this."""
+        """Free the client."""
         del self._admin
 
     def ends(self, topic: str, numbers: Iterable[int], *, earliest: bool = False) -> dict[int, int]:
-        """Return where partitions end, open transactions included, or where they begin.
+        """Return the end offsets of partitions, including open transactions, or their first
+        offsets.
 
-        A partition whose leader did not answer has an offset of -1001, and no exception
+        If a partition's leader did not respond, the client returns offset -1001 and no exception
         (measured, confluent-kafka 2.16.1).
         """
         spec: Any = OffsetSpec.earliest() if earliest else OffsetSpec.latest()
@@ -115,7 +116,7 @@ class Group:
         return ends
 
     def _list_offsets(self, topic: str, numbers: Iterable[int], spec: Any) -> dict[int, int]:
-        """Ask the leaders. The client never looks for new ones (measured): it is told to first."""
+        """Request offsets from the leaders. The client does not refresh leaders itself (measured)."""
         self._admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S)
         answers = self._admin.list_offsets(
             {TopicPartition(topic, number): spec for number in numbers},
@@ -127,7 +128,7 @@ class Group:
         }
 
     def partitions(self, topic: str) -> list[int]:
-        """Return the numbers of a topic's partitions."""
+        """Return the partition numbers of a topic."""
         return sorted(
             self._admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions
         )
@@ -137,22 +138,22 @@ class Group:
         return {member.group_instance_id for member in self._members()}
 
     def members(self) -> list[str]:
-        """Return the names of the group's members: their instance ids, else their clients'."""
+        """Return the instance ids of the group's members, or the client ids of those without one."""
         return sorted(one.group_instance_id or one.client_id for one in self._members())
 
     def cluster_id(self) -> str:
-        """Return the id of the cluster."""
+        """Return the cluster id."""
         return str(self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).cluster_id)
 
     def topic_id(self, topic: str) -> str:
-        """Return the id of a topic: another one with the same name has another."""
+        """Return the topic id, which changes when a topic is recreated with the same name."""
         answers = self._admin.describe_topics(
             TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_S
         )
         return str(answers[topic].result().topic_id)
 
     def topic_config(self, topic: str) -> dict[str, str]:
-        """Return a topic's configuration."""
+        """Return the topic's configuration."""
         requested = ConfigResource(ResourceType.TOPIC, topic)
         answer = self._admin.describe_configs([requested], request_timeout=REQUEST_TIMEOUT_S)[
             requested
@@ -160,7 +161,7 @@ class Group:
         return {name: str(entry.value) for name, entry in answer.result().items()}
 
     def delete_before(self, topic: str, offsets: Mapping[int, int]) -> None:
-        """Delete all records before an offset of each partition; there is no way back."""
+        """Delete all records before an offset of each partition. This cannot be undone."""
         requested = [TopicPartition(topic, number, offset) for number, offset in offsets.items()]
         for answer in self._admin.delete_records(
             requested, request_timeout=REQUEST_TIMEOUT_S
@@ -175,7 +176,7 @@ class Group:
         return members
 
 
-# What Kafka says beside records: the input's ends, retention and size, the ledger's beginning
+# Polling of metadata: end offsets, retention and partition count of the input, ledger start
 
 
 ENDS_EVERY_S = 1.0
@@ -184,7 +185,7 @@ REFRESH_S_MAX = 0.5
 
 
 class MetadataPoller:
-    """Asks without waiting: ``tell`` gets the answers, from a thread of the client's."""
+    """Requests metadata without blocking. ``on_event`` is called on a thread of the client."""
 
     def __init__(
         self,
@@ -195,7 +196,7 @@ class MetadataPoller:
         ],
         watch_ledger_start: bool = False,
     ) -> None:
-        """``trims``: whether it matters where the ledger begins."""
+        """``watch_ledger_start``: also report the first offsets of the ledger."""
         self._topic = config.topic
         self._ledger_topic = config.ledger_topic
         self._watch_ledger_start = watch_ledger_start
@@ -208,15 +209,15 @@ class MetadataPoller:
 
     @property
     def clients(self) -> tuple[AdminClient, ...]:
-        """What speaks to Kafka here."""
+        """The admin client."""
         return (self._admin,)
 
     def request_partition_count(self) -> None:
-        """Let the number of partitions be asked for anew."""
+        """Request the partition count with the next ``poll``."""
         self._partition_count_wanted = True
 
     def poll(self, owned: Iterable[Partition]) -> None:
-        """Ask for what is due: last stable offsets of these partitions, retention, size."""
+        """Send the requests that are due: end offsets, partition count, retention, ledger start."""
         now = time.monotonic()
         if now < self._next_ends_at or not owned:
             return
@@ -289,17 +290,17 @@ class MetadataPoller:
             self._emit(PartitionCountKnown(len(answer.result().partitions)))
 
     def _refresh_leaders(self) -> None:
-        """Let the admin client look for new leaders, which it never does by itself."""
+        """Refresh the leaders in the admin client, which it does not do itself."""
         with suppress(KafkaException):
             self._admin.list_topics(self._topic, timeout=REFRESH_S_MAX)
 
 
-# Setting a group's offsets, which only an operator does, and only while nobody is in it
+# Resetting the offsets of an empty group, for operator commands
 
 
 OFFSETS_OVERWRITTEN = (
-    "the group took other offsets than it was told: a worker that is gone had a transaction under "
-    "way; look at the offsets and run it again"
+    "the group's offsets were overwritten: a worker that has ended had an open transaction; check "
+    "the offsets and run this again"
 )
 
 
@@ -307,7 +308,7 @@ def offsets_at(config: KafkaConfig, times_ms: Mapping[int, int]) -> dict[int, in
     """Return the first offset of each partition at or after a time; None where there is none.
 
     Raises:
-        KafkaException: no answer.
+        KafkaException: no response.
     """
     consumer = Consumer(settings.reader(config))
     try:
@@ -324,14 +325,14 @@ def offsets_at(config: KafkaConfig, times_ms: Mapping[int, int]) -> dict[int, in
 def reset_offsets(
     config: KafkaConfig, offsets: Mapping[int, int], metadata: Mapping[int, str]
 ) -> None:
-    """Commit offsets for the group from outside, and make sure that it has them.
+    """Commit offsets for an empty group, and verify them.
 
-    The metadata says how far the ledger reaches: what is there has to be kept, unless a
-    worker is to go on with a ledger that does not reach so far any more.
+    The metadata holds the ledger's end offsets: keep it, unless a worker is to continue with a
+    ledger that has lost records.
 
     Raises:
-        StartupError: the group has members, which Kafka refuses then.
-        KafkaException: no answer.
+        StartupError: the group has members, or its offsets were overwritten.
+        KafkaException: no response.
     """
     consumer = Consumer(settings.reader(config))
     try:
@@ -365,7 +366,7 @@ def group_not_empty(config: KafkaConfig, members: Iterable[str]) -> StartupError
 
 
 def _verify_offsets(consumer: Consumer, config: KafkaConfig, offsets: Mapping[int, int]) -> None:
-    """Read back: a commit marker that was late may have put other offsets over ours."""
+    """Read the offsets back: a late commit marker may have overwritten them."""
     time.sleep(0.2)
     found = committed(consumer, [Partition(config.topic, number) for number in offsets])
     if any(one.offset != offsets[one.partition] for one in found):

@@ -1,4 +1,4 @@
-"""What the member's thread and the event loop tell each other."""
+"""Events and commands between the consumer thread and the event loop."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,19 +9,19 @@ from stream.engine.task_manager import HaltReason
 from stream.record import Partition
 from stream.state.store import StateStore
 
-# To the loop
+# Events, to the event loop
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The group has given this member its first assignment, perhaps an empty one."""
+    """The group has assigned partitions to this member for the first time, perhaps none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """These partitions are ours, and are restored before anything of them is read.
+    """These partitions are assigned and are restored before they are read.
 
-    ``number`` tells this assignment from earlier ones of the same partitions.
+    ``assignment_epoch`` distinguishes this assignment from earlier ones of the same partitions.
     """
 
     partitions: Sequence[Partition]
@@ -30,14 +30,16 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True)
 class PartitionCountKnown:
-    """The input has so many partitions, ours and others'; told after each assignment."""
+    """Number of partitions of the input, sent after each assignment."""
 
     partitions: int
 
 
 @dataclass(frozen=True, slots=True)
 class Restoring:
-    """So many records of a partition's ledger are folded, and about so many are left."""
+    """Restore progress of one partition: ``entries`` ledger records applied, about ``remaining``
+    left.
+    """
 
     partition: Partition
     entries: int
@@ -46,9 +48,9 @@ class Restoring:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """The ledger of a partition is folded up to its barrier; reading may begin.
+    """The ledger of a partition is restored; reading may begin.
 
-    ``entries`` records of it were read; ``warm`` says that a store had the others.
+    ``entries`` is the number of ledger records read; ``warm`` means that a store had the others.
     """
 
     partition: Partition
@@ -62,7 +64,7 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class LedgerStartKnown:
-    """Where the ledger of a partition begins: what lay before is forgotten."""
+    """First offset of a partition's ledger: everything before it has expired."""
 
     partition: Partition
     offset: int
@@ -70,21 +72,21 @@ class LedgerStartKnown:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Messages as the client gave them, in order, ends of partitions among them."""
+    """Messages as the client returned them, in order, including partition ends."""
 
     messages: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class RevocationStarted:
-    """These partitions are to be given away: finish, commit, then answer ``FinishRevocation``."""
+    """These partitions are being revoked: finish, commit, then send ``FinishRevocation``."""
 
     partitions: Sequence[Partition]
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionsLost:
-    """These partitions are somebody else's already."""
+    """These partitions already belong to other members."""
 
     partitions: Sequence[Partition]
 
@@ -93,7 +95,7 @@ class PartitionsLost:
 class Committed:
     """The checkpoint is committed; its transaction began at ``started_at`` (monotonic).
 
-    ``ledger_ends`` says behind which record of ours each partition's ledger ended then.
+    ``ledger_ends`` holds a lower bound of each partition's ledger end offset at that time.
     """
 
     checkpoint: Checkpoint
@@ -112,7 +114,7 @@ class Aborted:
 
 @dataclass(frozen=True, slots=True)
 class PartitionHalted:
-    """A partition stands still until somebody acts; the detail says on what."""
+    """A partition is paused until somebody acts; ``detail`` says what to do."""
 
     partition: Partition
     reason: HaltReason
@@ -121,7 +123,7 @@ class PartitionHalted:
 
 @dataclass(frozen=True, slots=True)
 class EndOffsetKnown:
-    """Where a partition ends: its last stable offset."""
+    """Last stable offset of a partition."""
 
     partition: Partition
     offset: int
@@ -129,21 +131,21 @@ class EndOffsetKnown:
 
 @dataclass(frozen=True, slots=True)
 class RetentionKnown:
-    """For how long the input is kept, in milliseconds; negative: for ever."""
+    """Retention of the input in milliseconds; negative if unlimited."""
 
     retention_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The member is beyond repair: the process has to end."""
+    """The consumer thread cannot recover: the process has to end."""
 
     error: BaseException
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The member has closed its clients; nothing comes after this."""
+    """The clients are closed; no event follows."""
 
 
 ConsumerEvent: TypeAlias = (
@@ -165,12 +167,12 @@ ConsumerEvent: TypeAlias = (
     | Closed
 )
 
-# To the member
+# Commands, to the consumer thread
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Commit this in one transaction."""
+    """Commit this checkpoint in one transaction."""
 
     checkpoint: Checkpoint
 
@@ -184,7 +186,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class StartReading:
-    """Read this partition from this offset on, if this is still its assignment."""
+    """Read this partition from an offset, if its assignment is still current."""
 
     partition: Partition
     offset: int
@@ -193,7 +195,7 @@ class StartReading:
 
 @dataclass(frozen=True, slots=True)
 class FinishRevocation:
-    """What there was to do for the partitions that are being revoked is done."""
+    """The partitions that are being revoked are finished."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""Restoring partitions: the ledger is folded before anything of the input is read.
+"""Restore of partitions: the ledger is applied before the input is read.
 
-The order matters. First the stable committed offset, then the ledger's end with open
-transactions included, then the ledger up to that end with aborted records left out: so
-every intent and receipt that was committed before the offset is in the fold, and so is
-every intent that a predecessor may still send for.
+The order matters: first the stable committed offset, then the ledger's end offset with open
+transactions included, then the ledger up to that offset without aborted records. The restored state
+then contains every intent and receipt committed before the offset, and every intent for which a
+predecessor may still send a request.
 """
 
 import math
@@ -38,22 +38,24 @@ from stream.state.store import (
 log = structlog.get_logger()
 
 DEAD_INSTANCE_WAIT_S = 0.5
-"""How long an open transaction may hold things up before its owner is looked for."""
+"""How long an open transaction may block a restore before dead instances are fenced."""
 RETRY_MISSING_S = 5.0
 LEDGER_MISSING = (
-    "the ledger has fewer partitions than the input: give it as many; this one opens by itself then"
+    "the ledger has fewer partitions than the input: add the missing ones; this one then opens "
+    "automatically"
 )
 OUT_OF_RANGE = (
     "the committed offset is outside of the topic ({}): records were deleted before they were "
-    "read; check the topic's retention, then run `wootric-stream replay --to-earliest` for this one"
+    "read; check the topic's retention, then run `wootric-stream replay --to-earliest` for this "
+    "partition"
 )
 LEDGER_BEHIND = (
     "the ledger ends at {} when the offset was committed: records of it are gone, and with them "
-    "what is known of requests and duplicates; restore the topic, or go on without them by "
+    "what is known of requests and duplicates; restore the topic, or continue without them with "
     "`wootric-stream replay --accept-ledger-loss`"
 )
 STABLE_S = 0.3
-"""How long an offset may stay unstable before anything else is tried."""
+"""Timeout of one request for stable offsets."""
 
 PROGRESS_S = 1.0
 
@@ -61,7 +63,7 @@ OnEvent = Callable[[Restored | Restoring | PartitionHalted | Failed], None]
 
 
 class ChangelogRestorer:
-    """Restores assignments, each in a thread of its own; other partitions flow meanwhile."""
+    """Restores assignments, each on its own thread; other partitions continue meanwhile."""
 
     def __init__(
         self,
@@ -81,7 +83,7 @@ class ChangelogRestorer:
         self._wanted: dict[Partition, int] = {}
 
     def restore(self, partitions: Sequence[Partition], assignment_epoch: int) -> None:
-        """Begin to restore; every partition is told of when it is ready, or halted."""
+        """Start a restore. For each partition, ``Restored`` or ``PartitionHalted`` is emitted."""
         self._wanted.update(dict.fromkeys(partitions, assignment_epoch))
         threading.Thread(
             target=self._run,
@@ -91,12 +93,12 @@ class ChangelogRestorer:
         ).start()
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """Give up partitions that are not ours any more."""
+        """Stop restoring revoked partitions."""
         for partition in partitions:
             self._wanted.pop(partition, None)
 
     def close(self) -> None:
-        """Give up what is being restored."""
+        """Stop all restores."""
         self._closed.set()
 
     def _is_wanted(self, assignment_epoch: int, partition: Partition) -> bool:
@@ -125,7 +127,7 @@ class ChangelogRestorer:
                     wanted=partial(self._is_wanted, assignment_epoch),
                     state_store_provider=self._state_store_provider,
                 )
-            except Exception as error:  # noqa: BLE001  settings that the client refuses
+            except Exception as error:  # noqa: BLE001  settings that the client rejects
                 self._emit(Failed(error))
                 return
             try:
@@ -178,7 +180,7 @@ class PartitionRestore:
         self._reported_at = self._started_at
         self._dead_instances_fenced = False
         self.missing: list[Partition] = []
-        """Partitions of the input that the ledger does not have."""
+        """Input partitions without a ledger partition."""
 
     @property
     def remaining(self) -> list[Partition]:
@@ -186,10 +188,10 @@ class PartitionRestore:
         return [*self._partitions.values(), *self.missing]
 
     def run(self) -> None:
-        """Restore them all.
+        """Restore all partitions.
 
         Raises:
-            KafkaException: Kafka could not be asked; those ``left`` have to be done again.
+            KafkaException: Kafka did not respond; the ``remaining`` partitions have to be retried.
         """
         self._drop_missing()
         if not self._partitions:
@@ -216,19 +218,19 @@ class PartitionRestore:
         self._restore()
 
     def _drop_missing(self) -> None:
-        """Keep partitions closed whose ledger does not exist, until it does."""
+        """Leave out partitions without a ledger partition, until it exists."""
         existing = set(self._group.partitions(self._config.ledger_topic))
         for number in self._partitions.keys() - existing:
             self.missing.append(self._partitions.pop(number))
 
     def close(self) -> None:
-        """Close the client, and what was not handed over."""
+        """Close the client and the stores that were not handed over."""
         self._reader.close()
         for number in list(self._opened):
             self._opened.pop(number).state.close()
 
     def _close_revoked(self) -> None:
-        """Let go of partitions that are not ours any more: somebody may wait for their stores."""
+        """Close stores of revoked partitions: another thread may wait for them."""
         for number, partition in list(self._partitions.items()):
             if not self._wanted(partition):
                 del self._partitions[number]
@@ -237,9 +239,9 @@ class PartitionRestore:
                     opened.state.close()
 
     def _committed(self) -> dict[int, tuple[int, CommitMetadata | None]]:
-        """Return the stable committed offsets with their stamps.
+        """Return the stable committed offsets with their metadata.
 
-        A dead worker's transaction that holds them up is ended.
+        Fences dead instances if an open transaction blocks the offsets.
         """
         started_at = time.monotonic()
         self._reader.list_topics(self._config.topic, timeout=REQUEST_TIMEOUT_S)
@@ -260,7 +262,7 @@ class PartitionRestore:
                 }
 
     def _halt(self, number: int, reason: HaltReason, detail: str) -> None:
-        """Say that a partition cannot start: to go on would be to lose or to repeat something."""
+        """Report that a partition cannot start: continuing would lose or repeat something."""
         self._emit(PartitionHalted(self._partitions.pop(number), reason, detail))
 
     def _restore(self) -> None:
@@ -286,7 +288,7 @@ class PartitionRestore:
                 last_progress_at = time.monotonic()
 
     def _open(self, begin_offsets: dict[int, int]) -> None:
-        """Open what holds the partitions, each with the offset from which it lacks the ledger."""
+        """Open the stores, each with the offset from which the ledger has to be read."""
         self._close_revoked()
         begin_offsets = {
             number: begin_offset
@@ -314,7 +316,7 @@ class PartitionRestore:
             self._opened[number] = self._state_store_provider.open(ledger_partition)
 
     def _hand_over(self, number: int) -> None:
-        """Hand a partition over once its ledger was read up to the barrier."""
+        """Hand over a partition whose ledger was read up to its end offset."""
         partition = self._partitions.pop(number, None)
         if partition is None:
             return
@@ -343,10 +345,10 @@ class PartitionRestore:
             self._emit(Restoring(partition, self._entries[number], remaining))
 
     def _fence_dead_instances(self) -> None:
-        """End the open transactions of instances that are not in the group any more.
+        """Abort open transactions of instances that are no longer in the group.
 
-        Without this a worker that died inside a transaction holds its successors up for the
-        transaction's timeout and the coordinator's scan, 20 s together.
+        Otherwise a worker that died inside a transaction blocks its successors for the transaction
+        timeout plus the coordinator's scan, together 20 s.
         """
         if self._dead_instances_fenced:
             return

@@ -1,7 +1,7 @@
-"""The transactional producer: a checkpoint is committed as a whole, or not at all.
+"""The transactional producer: a checkpoint is committed completely or not at all.
 
-Source of the reactions: librdkafka's INTRODUCTION.md, section on transactional producers;
-the broker's behaviour was measured on Apache Kafka 4.1.1.
+Error handling follows librdkafka's INTRODUCTION.md, section on transactional producers. The
+broker's behaviour was measured on Apache Kafka 4.1.1.
 """
 
 import queue
@@ -25,19 +25,19 @@ from stream.kafka.metadata import committed
 from stream.record import Partition
 from stream.state.ledger import REMOTE_ID_HEADER
 
-# What the metadata of a committed offset says, and how far the ledger is known to reach.
+# Metadata of committed offsets, and end offsets of the ledger.
 #
-# ``instance:epoch:sequence@end``: the worker, its life, its transaction, and where the partition's
-# ledger ended at the least when that was committed. A ledger that ends before this has lost
-# records, receipts and intents among them: whoever restores it would repeat what they stand for.
+# The metadata is ``instance:epoch:sequence@end``: the worker, its start, its transaction, and a
+# lower bound of the ledger partition's end offset at that commit. A ledger that ends below it has
+# lost records, including receipts and intents: a worker that restores it would repeat requests.
 
 
-OFFSET_BEHIND = "the ledger's partition {} took a record at offset {}, but it reached {} before"
+OFFSET_BEHIND = "ledger partition {} wrote a record at offset {}, but its end was {} before"
 
 
 @dataclass(frozen=True, slots=True)
 class CommitMetadata:
-    """Who committed an offset, in which transaction, and where the ledger ended."""
+    """Metadata of a committed offset: the worker, the transaction, and the ledger's end offset."""
 
     instance: str
     epoch: int
@@ -45,12 +45,12 @@ class CommitMetadata:
     ledger_end: int = 0
 
     def __str__(self) -> str:
-        """Return it as an offset's metadata."""
+        """Return it in the form stored with the offset."""
         return f"{self.instance}:{self.epoch}:{self.sequence}@{self.ledger_end}"
 
     @classmethod
     def parse(cls, metadata: str | None) -> Self | None:
-        """Return what an offset's metadata says; None where somebody else wrote it."""
+        """Parse the metadata of an offset; None if another program wrote it."""
         instance, *rest = (metadata or "").rsplit(":", 2)
         if len(rest) != 2:
             return None
@@ -61,29 +61,29 @@ class CommitMetadata:
             return None
 
     def same_commit(self, other: "CommitMetadata | None") -> bool:
-        """Whether both are of one transaction."""
+        """Return whether both belong to the same transaction."""
         own = (self.instance, self.epoch, self.sequence)
         return other is not None and own == (other.instance, other.epoch, other.sequence)
 
 
 class LedgerEndOffsets:
-    """Where each partition of the ledger ends at the least, and whether one fell behind that."""
+    """Lower bounds of the ledger partitions' end offsets, and whether one fell below its bound."""
 
     def __init__(self) -> None:
         self._ends: dict[int, int] = {}
         self.lost: str | None = None
-        """What has shown that records of the ledger are gone."""
+        """Message that shows that ledger records are lost; None otherwise."""
 
     def get(self, number: int) -> int:
-        """Return where the partition ends at the least."""
+        """Return the lower bound of a partition's end offset; 0 if unknown."""
         return self._ends.get(number, 0)
 
     def advance(self, number: int, end: int) -> None:
-        """Note that the partition was seen to end here, or later."""
+        """Raise the lower bound of a partition's end offset."""
         self._ends[number] = max(end, self.get(number))
 
     def on_delivery(self, error: object, message: Any) -> None:
-        """Take a delivery report over: a record below the known end means that the end was lost.
+        """Delivery callback. A record below the known end offset means that records were lost.
 
         The offset of a record that was sent twice may be unknown.
         """
@@ -114,19 +114,19 @@ STALE_GROUP = frozenset(
 START_S = 30.0
 CALL_MARGIN_S = 1.0
 READ_BACK_S = 5.0
-"""Short, since nobody polls the group meanwhile; it is tried again."""
+"""Short, because the group is not polled meanwhile; the read is repeated."""
 
 
 class StaleGenerationError(CommitAbortedError):
-    """The group has moved on since its metadata was captured."""
+    """The group's generation has changed since its metadata was captured."""
 
 
 class Transactions:
-    """The producer of one worker, and the transactions that it commits.
+    """The transactional producer of one worker.
 
-    A commit whose reply never came is decided by what the group has committed: every
-    offset carries a stamp, so that the answer is a comparison. ``ends`` is how far the
-    ledger is known to reach.
+    If the response to a commit is lost, the group's committed offsets decide: each carries
+    ``CommitMetadata``, which names its transaction. ``ends`` holds the known end offsets of the
+    ledger.
     """
 
     def __init__(self, config: KafkaConfig, *, epoch: int, ends: LedgerEndOffsets) -> None:
@@ -135,13 +135,13 @@ class Transactions:
         self._ends = ends
         self._producer: Producer | None = None
         self._caller = TimeLimitedCaller()
-        self._abandoned: list[Producer] = []  # never to be freed: a call on them is under way
+        self._abandoned: list[Producer] = []  # never freed: a call on them is still running
 
     def start(self) -> None:
-        """Take over the transactional id; whoever held it can commit nothing any more.
+        """Initialize the transactional id; a previous owner can no longer commit.
 
         Raises:
-            StartupError: the coordinator did not answer, or refused.
+            StartupError: the coordinator did not respond, or rejected the request.
         """
         try:
             self._producer = self._new_producer()
@@ -159,8 +159,9 @@ class Transactions:
 
         Raises:
             CommitAbortedError: nothing of it was committed.
-            FencedError: another live worker holds our transactional id.
-            KafkaUnavailableError: the ledger has lost records under us.
+            CommitOutcomeUnknownError: Kafka did not say whether it was committed.
+            FencedError: another live worker uses the same transactional id.
+            KafkaUnavailableError: the ledger has lost records.
         """
         started = time.monotonic()
         try:
@@ -170,11 +171,11 @@ class Transactions:
 
     @property
     def clients(self) -> tuple[Producer, ...]:
-        """What speaks to Kafka here; none while there is no producer."""
+        """The producer, if there is one."""
         return () if self._producer is None else (self._producer,)
 
     def close(self) -> None:
-        """Let the producer go; an open transaction is aborted."""
+        """Close the producer; an open transaction is aborted."""
         if self._producer is not None:
             self._producer.close()
             self._producer = None
@@ -206,21 +207,23 @@ class Transactions:
         ]
         wait_s = self._config.transaction_timeout_s
         self._send_offsets(producer, offsets, group_metadata, wait_s)
-        # As the commit would do first; the reports of it say where the ledger ends.
+        # The commit would flush first as well; the delivery reports carry the ledger's end offsets.
         try:
             producer.flush(wait_s)
-        except SystemError as defect:  # the client's, when a report of a failure meets another
+        except SystemError as defect:  # raised by the client on overlapping failure reports
             raise KafkaException(KafkaError(KafkaError._FAIL, str(defect))) from defect
         if self._ends.lost is not None:
             raise KafkaUnavailableError(f"the ledger has lost records: {self._ends.lost}")
-        # Without a bound the client asks for ever, nobody polls the group, and nobody can leave.
+        # Without a timeout the client retries forever; the group is not polled meanwhile.
         producer.commit_transaction(wait_s)
 
     def _send_offsets(
         self, producer: Producer, offsets: list[TopicPartition], metadata: Any, wait_s: float
     ) -> None:
-        """Send offsets, or give the producer up: the client may forget its own timeout while a
-        coordinator reconnects (librdkafka #5456, seen after resets), and hang for ever.
+        """Send offsets; abandon the producer if the call does not return in time.
+
+        The client may ignore its own timeout while a coordinator reconnects, and hang forever
+        (librdkafka #5456, seen after resets).
         """
         call = partial(producer.send_offsets_to_transaction, offsets, metadata, wait_s)
         try:
@@ -264,7 +267,7 @@ class Transactions:
             )
 
     def _handle_error(self, error: KafkaError, checkpoint: Checkpoint, took_s: float) -> None:
-        """Find out what became of a transaction that raised."""
+        """Determine the outcome of a transaction that raised."""
         if error.fatal():
             overdue = took_s >= self._config.transaction_timeout_s
             if (
@@ -294,11 +297,10 @@ class Transactions:
         raise error_type(error.str())
 
     def _read_back(self, error: KafkaError, checkpoint: Checkpoint) -> None:
-        """Decide an unknown commit: a new producer ends the old transaction, one way or the
-        other, and the committed offsets say which.
+        """Determine the outcome of an unknown commit from the committed offsets.
 
-        A late EndTxn of the old producer cannot hit a later transaction: the new producer
-        has a higher epoch.
+        A new producer first ends the old transaction, one way or the other. A late EndTxn of the
+        old producer cannot affect a later transaction: the new producer has a higher epoch.
         """
         log.warning("commit_unknown", error=error.str(), sequence=checkpoint.sequence)
         old, self._producer = self._producer, None
@@ -316,7 +318,7 @@ class Transactions:
             raise CommitAbortedError(f"unknown commit found to be aborted: {error.str()}")
 
     def resolve(self, checkpoint: Checkpoint) -> None:
-        """Try once more to find out what became of an unresolved checkpoint.
+        """Try again to determine the outcome of a checkpoint.
 
         Raises:
             CommitOutcomeUnknownError: still unknown.
@@ -325,7 +327,7 @@ class Transactions:
         self._read_back(KafkaError(KafkaError._TIMED_OUT), checkpoint)
 
     def _committed(self, partitions: Iterable[Partition]) -> list[TopicPartition]:
-        """Ask by a client of its own: the member's may be one that the group refuses."""
+        """Read the offsets with a separate client: the group may have rejected the consumer."""
         reader = Consumer(settings.reader(self._config))
         try:
             return committed(reader, partitions)
@@ -338,7 +340,7 @@ class Transactions:
 
 
 class CommitOutcomeUnknownError(Exception):
-    """Kafka could not be asked what became of a commit: ask again before anything else."""
+    """Kafka did not say whether a commit succeeded: call ``resolve`` before any other commit."""
 
     def __init__(self, checkpoint: Checkpoint, detail: str) -> None:
         super().__init__(detail)
@@ -346,7 +348,7 @@ class CommitOutcomeUnknownError(Exception):
 
 
 def _produce(producer: Producer, **record: Any) -> None:
-    """Produce, making room in the client's queue when it is full."""
+    """Produce a record; poll while the client's queue is full."""
     while True:
         try:
             producer.produce(**record)
@@ -357,7 +359,7 @@ def _produce(producer: Producer, **record: Any) -> None:
 
 
 def _discard(client: Producer | Consumer) -> None:
-    """Close a client that may hang, without waiting for it; what it says does not matter."""
+    """Close a client that may hang, without waiting; its errors are ignored."""
 
     def close() -> None:
         with suppress(KafkaException):
@@ -367,10 +369,10 @@ def _discard(client: Producer | Consumer) -> None:
 
 
 def fence_instances(config: KafkaConfig, metadata: Iterable[str]) -> None:
-    """End what the instances have left open that committed offsets with this metadata.
+    """Abort open transactions of the instances that committed offsets with this metadata.
 
     Raises:
-        KafkaException: the coordinator did not answer.
+        KafkaException: the coordinator did not respond.
     """
     parsed = (CommitMetadata.parse(text) for text in metadata)
     for instance_id in sorted({commit.instance for commit in parsed if commit is not None}):
@@ -378,10 +380,10 @@ def fence_instances(config: KafkaConfig, metadata: Iterable[str]) -> None:
 
 
 def fence(config: KafkaConfig, instance_id: str) -> None:
-    """End whatever transaction an instance that is gone has left open.
+    """Abort an open transaction of an instance that is gone.
 
     Raises:
-        KafkaException: the coordinator did not answer.
+        KafkaException: the coordinator did not respond.
     """
     transactional_id = settings.transactional_id(config.group_id, instance_id)
     producer = Producer(settings.producer(config, transactional_id=transactional_id))
@@ -389,7 +391,7 @@ def fence(config: KafkaConfig, instance_id: str) -> None:
     producer.close()
 
 
-# Calls that a client may never return from, made to end
+# Client calls with a time limit
 
 
 Calls: TypeAlias = "queue.SimpleQueue[Callable[[], object]]"
@@ -397,21 +399,21 @@ Answers: TypeAlias = "queue.SimpleQueue[BaseException | None]"
 
 
 class CallTimeoutError(Exception):
-    """The call has not returned, and may never: let what it was made on alone from now on."""
+    """The call did not return in time and may never return: do not use its client again."""
 
 
 class TimeLimitedCaller:
-    """Makes calls on a thread of its own, one at a time, for no longer than they may take.
+    """Runs calls one at a time on a separate thread, with a time limit.
 
-    The thread lasts from call to call; one that does not come back is left behind.
+    The thread is reused. A thread whose call does not return is abandoned.
     """
 
     def __init__(self) -> None:
         self._calls: Calls | None = None
         self._answers: Answers = queue.SimpleQueue()
 
-    def call(self, wait_s: float, call: Callable[[], object]) -> None:
-        """Return when the call has returned, or raise what it raised.
+    def call_with_timeout(self, wait_s: float, call: Callable[[], object]) -> None:
+        """Run a call; return when it has returned, or raise what it raised.
 
         Raises:
             CallTimeoutError: it takes longer than ``wait_s``.
@@ -436,7 +438,7 @@ def _run_calls(calls: Calls, answers: Answers) -> None:
     while True:
         try:
             calls.get()()
-        except BaseException as error:  # noqa: BLE001  it is the caller's
+        except BaseException as error:  # noqa: BLE001  raised in the caller
             answers.put(error)
         else:
             answers.put(None)
