@@ -232,7 +232,7 @@ class CredentialRefresher:
         self._next_check_at = time.monotonic() + CHECK_EVERY_S
 
     def refresh(self, clients: Iterable[Any]) -> None:
-        """Pass changed credentials to the clients. Checks at most every ``CHECK_EVERY_S`` seconds."""
+        """Pass changed credentials to the clients; checks at most every few seconds."""
         now = time.monotonic()
         if now < self._next_check_at:
             return

@@ -34,18 +34,18 @@ def as_startup_error(error: KafkaError) -> StartupError:
     """Return an error that says what to do, with its exit code."""
     if error.code() in AUTH_ERRORS:
         return StartupError(
-            f"Kafka forbids it: {error.str()}; see docs/reference/access.md for the rights, and "
+            f"Kafka denies access: {error.str()}; see docs/reference/access.md for the ACLs, and "
             "KAFKA__PROPERTIES for credentials",
             exit_code=77,
         )
     if error.code() == KafkaError._INVALID_ARG:
-        text = f"Kafka's client does not take its settings: {error.str()}; check KAFKA__PROPERTIES"
+        text = f"Kafka's client rejects its settings: {error.str()}; check KAFKA__PROPERTIES"
         return StartupError(text, exit_code=78)
     if error.code() in OFFSET_ERRORS:
-        text = "records were deleted by retention while they were read: run it again"
+        text = "records were deleted by retention while they were read: run this again"
         return StartupError(text, exit_code=75)
     return StartupError(
-        f"Kafka does not answer: {error.str()}; check KAFKA__BOOTSTRAP_SERVERS and, for TLS and "
-        "SASL, KAFKA__PROPERTIES: `wootric-stream doctor` says which step fails",
+        f"Kafka does not respond: {error.str()}; check KAFKA__BOOTSTRAP_SERVERS and, for TLS and "
+        "SASL, KAFKA__PROPERTIES: `wootric-stream doctor` shows which step fails",
         exit_code=69,
     )

@@ -82,7 +82,7 @@ def committed(
 
 
 class Group:
-    """Requests through the admin protocol. Every method raises ``KafkaException`` on no response.
+    """Requests through the admin protocol. Without a response, methods raise ``KafkaException``.
 
     An admin client that is freed while the brokers are unavailable may wait forever for its own
     thread while it holds the interpreter lock (confluent-kafka 2.16.1). There is therefore one per
@@ -103,8 +103,7 @@ class Group:
         del self._admin
 
     def ends(self, topic: str, numbers: Iterable[int], *, earliest: bool = False) -> dict[int, int]:
-        """Return the end offsets of partitions, including open transactions, or their first
-        offsets.
+        """Return the end offsets of partitions, including open transactions, or their first ones.
 
         If a partition's leader did not respond, the client returns offset -1001 and no exception
         (measured, confluent-kafka 2.16.1).
@@ -116,7 +115,7 @@ class Group:
         return ends
 
     def _list_offsets(self, topic: str, numbers: Iterable[int], spec: Any) -> dict[int, int]:
-        """Request offsets from the leaders. The client does not refresh leaders itself (measured)."""
+        """Request offsets from the leaders; the client does not refresh them (measured)."""
         self._admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S)
         answers = self._admin.list_offsets(
             {TopicPartition(topic, number): spec for number in numbers},
@@ -138,7 +137,7 @@ class Group:
         return {member.group_instance_id for member in self._members()}
 
     def members(self) -> list[str]:
-        """Return the instance ids of the group's members, or the client ids of those without one."""
+        """Return the members' instance ids, or their client ids where they have none."""
         return sorted(one.group_instance_id or one.client_id for one in self._members())
 
     def cluster_id(self) -> str:

@@ -23,7 +23,7 @@ FLUSH_S = 60
 
 @dataclass(slots=True)
 class PublishResult:
-    """How many lines were published, how many were not JSON, and the first of those."""
+    """Number of published lines, number of lines that are not JSON, and the first of those."""
 
     published: int = 0
     broken: int = 0
@@ -31,8 +31,9 @@ class PublishResult:
 
 
 def record_of(line: bytes, header: bytes = SEGMENT_EVENT.header) -> tuple[bytes | None, bytes]:
-    """Return key and value of a line. What is JSON and no object goes as it is: it becomes a
-    dead letter with its own bytes.
+    """Return the key and value of a line.
+
+    JSON that is not an object is published unchanged: it becomes a dead letter with its own bytes.
 
     Raises:
         ValueError: the line is not JSON.
@@ -51,11 +52,12 @@ def publish(
     header: bytes = SEGMENT_EVENT.header,
     on_progress: Callable[[str], None],
 ) -> PublishResult:
-    """Publish every line that is JSON, each event's value in the framing of the header; return
-    once the brokers have them all.
+    """Publish every line that is JSON; return once the brokers have acknowledged all of them.
+
+    ``header`` selects the framing of the values.
 
     Raises:
-        StartupError: Kafka did not take them.
+        StartupError: Kafka did not accept them.
     """
     producer = Producer(settings.plain_producer(config))
     result = PublishResult()
@@ -89,7 +91,7 @@ def publish(
         reason = (
             failures[0] if failures else f"{remaining} records were not acknowledged in {FLUSH_S} s"
         )
-        raise StartupError(f"Kafka did not take the events: {reason}", exit_code=69)
+        raise StartupError(f"Kafka did not accept the events: {reason}", exit_code=69)
     return result
 
 
@@ -107,25 +109,25 @@ def _produce(
             producer.poll(0.1)
         except KafkaException as error:
             raise StartupError(
-                f"Kafka did not take an event: {error.args[0].str()}", exit_code=69
+                f"Kafka did not accept an event: {error.args[0].str()}", exit_code=69
             ) from error
         else:
             producer.poll(0)
             return
 
 
-# Putting records where an operator wants them: each into the partition that it names
+# Bulk production for operator commands: each record to the partition that it names
 
 
 BULK_PROGRESS_EVERY_S = 2.0
 
 
 def _ignore_progress(_: str) -> None:
-    """Say nothing."""
+    """Report nothing."""
 
 
 class BulkProducer:
-    """Produces records in their order, at most ``rate`` a second over all calls."""
+    """Produces records in order, at most ``rate`` per second over all calls."""
 
     def __init__(
         self,
@@ -135,7 +137,7 @@ class BulkProducer:
         on_progress: Callable[[str], None] = _ignore_progress,
     ) -> None:
         self.acknowledged = 0
-        """How many the brokers have."""
+        """Number of records that the brokers have acknowledged."""
         self._producer = Producer(settings.plain_producer(config))
         self._rate = rate
         self._on_progress = on_progress
@@ -144,10 +146,10 @@ class BulkProducer:
         self._started_at = self._reported_at = time.monotonic()
 
     def send(self, topic: str, records: Iterable[Record]) -> None:
-        """Return once the brokers have all of these records.
+        """Produce records to the partitions they name; return once all are acknowledged.
 
         Raises:
-            StartupError: they did not take them; the message says how many they took.
+            StartupError: Kafka rejected some; the message states how many it accepted.
         """
         for record in records:
             self._wait_for_rate()
@@ -157,12 +159,14 @@ class BulkProducer:
                 break
         remaining = self._producer.flush(FLUSH_S)
         if self._failures or remaining:
-            reason = self._failures[0] if self._failures else f"no answer in {FLUSH_S} s"
-            text = f"Kafka took {self.acknowledged} records for {topic}, and then no more: {reason}"
+            reason = self._failures[0] if self._failures else f"no response in {FLUSH_S} s"
+            text = (
+                f"Kafka accepted {self.acknowledged} records for {topic} and then failed: {reason}"
+            )
             raise StartupError(text, exit_code=69)
 
     def _wait_for_rate(self) -> None:
-        """Wait until the next record is due, and say how far it is."""
+        """Wait until the next record is due, and report progress."""
         due_at = self._started_at + self._sent / self._rate if self._rate else 0.0
         while (left_s := due_at - time.monotonic()) > 0:
             self._producer.poll(min(left_s, 0.1))
@@ -191,7 +195,7 @@ class BulkProducer:
                 self._producer.poll(0.1)
             except KafkaException as error:
                 raise StartupError(
-                    f"Kafka does not take a record for partition {record.partition.number} of "
+                    f"Kafka rejected a record for partition {record.partition.number} of "
                     f"{topic}: {error.args[0].str()}",
                     exit_code=69,
                 ) from error
@@ -200,10 +204,10 @@ class BulkProducer:
                 return
 
 
-# Records to a topic, each acknowledged by all brokers that have to have it.
+# Acknowledged production (``acks=all``).
 #
-# The client's callbacks come in a thread of its own; the event loop is told once per group of
-# records, not once per record, and never waits for Kafka.
+# The client's callbacks run on a separate thread. The event loop is notified once per group of
+# records instead of once per record, and never waits for Kafka.
 
 
 log = structlog.get_logger()
@@ -213,9 +217,9 @@ CLOSE_S = 5.0
 
 
 class NotAcknowledgedError(StreamError):
-    """Kafka did not acknowledge all records in time: some may be there all the same.
+    """Kafka did not acknowledge all records in time; some may have been written.
 
-    ``error`` is librdkafka's word for it, or ``_AWAY``: from a bounded set.
+    ``error`` is librdkafka's error name or ``_AWAY``: from a fixed set.
     """
 
     def __init__(self, error: str) -> None:
@@ -224,9 +228,9 @@ class NotAcknowledgedError(StreamError):
 
 
 class _Group:
-    """Records that are acknowledged together; the future's result is the first error's name.
+    """Records that are acknowledged together; the future's result is the name of the first error.
 
-    Callbacks come in the polling thread only.
+    Callbacks run on the polling thread only.
     """
 
     __slots__ = ("error", "future", "remaining")
@@ -238,10 +242,11 @@ class _Group:
 
 
 class AsyncProducer:
-    """An idempotent producer, on the event loop that it is made on.
+    """An idempotent producer for the event loop on which it is created.
 
-    While Kafka does not answer, one group at a time is tried, and all others are refused at
-    once: nothing piles up. ``failed`` is called on the loop when the producer is beyond repair.
+    While Kafka does not respond, one group of records at a time is tried and all others are
+    rejected immediately: nothing piles up. ``on_failure`` is called on the loop when the producer
+    cannot recover.
     """
 
     def __init__(
@@ -254,7 +259,7 @@ class AsyncProducer:
     ) -> None:
         self.polled_at = time.monotonic()
         self.unavailable = False
-        """Whether the last group that ended was not acknowledged."""
+        """Whether the last finished group was not acknowledged."""
         self._topic = config.topic
         self._ack_timeout_s = ack_timeout_s
         self._on_failure = on_failure
@@ -271,10 +276,10 @@ class AsyncProducer:
         self._thread.start()
 
     async def send(self, records: Sequence[tuple[bytes | None, bytes]]) -> None:
-        """Return once every record is acknowledged; those of one key lie in this order.
+        """Return once every record is acknowledged. Records of one key are written in this order.
 
         Raises:
-            NotAcknowledgedError: not all were, or not in time. Those that were stay.
+            NotAcknowledgedError: some were not acknowledged in time. The others stay written.
         """
         if self.unavailable and self._waiting:
             raise NotAcknowledgedError("_AWAY")
@@ -317,11 +322,11 @@ class AsyncProducer:
             return "_TIMED_OUT"
 
     async def close(self) -> None:
-        """Let the client go; to be called when nobody waits for an acknowledgement."""
+        """Close the client. Call it when no ``send`` is pending."""
         self._closed.set()
         await asyncio.to_thread(self._thread.join, CLOSE_S)
 
-    # In the polling thread
+    # On the polling thread
 
     def _poll(self) -> None:
         while not self._closed.is_set():
@@ -334,7 +339,7 @@ class AsyncProducer:
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:
-            failure = KafkaUnavailableError(f"the producer is beyond repair: {error.str()}")
+            failure = KafkaUnavailableError(f"the producer cannot recover: {error.str()}")
             self._loop.call_soon_threadsafe(self._on_failure, failure)
         else:
             log_client_error(error)

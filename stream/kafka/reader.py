@@ -1,4 +1,4 @@
-"""Bounded reads of topics for commands and the restore, as a member of no group."""
+"""Bounded reads of topics, for commands and the restore, without joining the group."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,10 +23,11 @@ from stream.state.store import InMemoryStateStore, RawEntry, StateStore
 
 @contextmanager
 def open_reader(config: KafkaConfig) -> Iterator["TopicReader"]:
-    """Yield a survey; what Kafka refuses becomes a message that says what to do.
+    """Yield a reader; Kafka errors become messages that say what to do.
 
     Raises:
-        StartupError: Kafka gave no answer, refused, or has deleted what was to be read.
+        StartupError: Kafka did not respond, rejected a request, or has deleted records that were to
+            be read.
     """
     reader: TopicReader | None = None
     try:
@@ -40,7 +41,7 @@ def open_reader(config: KafkaConfig) -> Iterator["TopicReader"]:
 
 
 class TopicReader:
-    """Looks at committed state only, as any reader of these topics would."""
+    """Reads committed state only, like any other reader of these topics."""
 
     def __init__(self, config: KafkaConfig) -> None:
         self.config = config
@@ -49,27 +50,26 @@ class TopicReader:
         self._idle: list[Consumer] = []
 
     def close(self) -> None:
-        """Ask nothing more; to be called while the brokers are there."""
+        """Close the clients. Call it while the brokers are available."""
         for consumer in (self._offsets, *self._idle):
             consumer.close()
         self.group.close()
 
     def committed(self) -> dict[int, int]:
-        """Return the group's committed offsets; a partition without one is left out.
+        """Return the group's committed offsets; partitions without one are left out.
 
         Raises:
-            KafkaException: no answer.
+            KafkaException: no response.
         """
         return {
             one.partition: one.offset for one in self._committed_partitions() if one.offset >= 0
         }
 
     def metadata(self) -> dict[int, str]:
-        """Return what the committed offsets say beside themselves: see
-        ``stream.kafka.transactions``.
+        """Return the metadata of the committed offsets: see ``stream.kafka.transactions``.
 
         Raises:
-            KafkaException: no answer.
+            KafkaException: no response.
         """
         return {
             one.partition: one.metadata or ""
@@ -82,11 +82,11 @@ class TopicReader:
         return committed(self._offsets, [Partition(self.config.topic, n) for n in numbers])
 
     def partitions(self, topic: str) -> list[int]:
-        """Return the numbers of a topic's partitions.
+        """Return the partition numbers of a topic.
 
         Raises:
-            StartupError: there is no such topic.
-            KafkaException: no answer.
+            StartupError: the topic does not exist.
+            KafkaException: no response.
         """
         numbers = self.group.partitions(topic)
         if not numbers:
@@ -98,11 +98,11 @@ class TopicReader:
         return numbers
 
     def begins(self, topic: str) -> dict[int, int]:
-        """Return where each partition begins."""
+        """Return the first offset of each partition."""
         return self.group.ends(topic, self.partitions(topic), earliest=True)
 
     def ends(self, topic: str) -> dict[int, int]:
-        """Return where each partition ends, open transactions included."""
+        """Return the end offset of each partition, including open transactions."""
         return self.group.ends(topic, self.partitions(topic))
 
     def read(
@@ -112,13 +112,12 @@ class TopicReader:
         begins: Mapping[int, int] | None = None,
         stops: Mapping[int, int] | None = None,
     ) -> Iterator[Record]:
-        """Yield the committed records of a topic: of all partitions, or of those in ``begins``.
+        """Yield the committed records of all partitions, or of those in ``begins``.
 
-        Up to the end as it is when the reading begins, and perhaps a little more; with
-        ``stops``, up to there and no further.
+        Reads at least up to the end at the start of the call; with ``stops``, exactly up to there.
 
         Raises:
-            KafkaException: no answer, or records were deleted before they were read.
+            KafkaException: no response, or records were deleted before they were read.
         """
         begins = self.begins(topic) if begins is None else begins
         end_offsets = self.group.ends(topic, begins) if stops is None else stops
@@ -130,10 +129,10 @@ class TopicReader:
             reader.unassign()
             self._idle.append(reader)
 
-    # What follows from that
+    # Summaries
 
     def settled(self) -> int:
-        """Return how many records lie before the committed offsets."""
+        """Return the number of records before the committed offsets."""
         return sum(self._committed_so_far().values())
 
     def caught_up(self) -> bool:
@@ -151,7 +150,7 @@ class TopicReader:
         return dead, parked
 
     def open_intents(self) -> int:
-        """Return how many requests are in doubt."""
+        """Return the number of requests in doubt."""
         intents: set[tuple[int, bytes]] = set()
         for record in self._entries(INTENT):
             name = (record.partition.number, record.key or b"")
@@ -162,7 +161,7 @@ class TopicReader:
         return len(intents)
 
     def receipts(self) -> dict[str, EventOutcome]:
-        """Return how the events ended that have a receipt, by their id."""
+        """Return the outcome of each event that has a receipt, by event id."""
         found: dict[str, EventOutcome] = {}
         for record in self._entries(EVENT):
             entry = None if record.value is None else decode(record.value)
@@ -179,20 +178,20 @@ class TopicReader:
     def _committed_so_far(self) -> dict[int, int]:
         try:
             return self.committed()
-        except KafkaException:  # the coordinator is being looked for: nothing is committed yet
+        except KafkaException:  # no coordinator yet: nothing is committed
             return {}
 
 
-# What a message of the client is as a record; the one place that knows its ways
+# Messages of the client as records
 
 
 def partition_of(message: Any) -> Partition:
-    """Return the partition that a message lies in."""
+    """Return the partition of a message."""
     return Partition(message.topic(), message.partition())
 
 
 def read_record(message: Any, partition: Partition | None = None) -> Record:
-    """Return the record that a message is; ``partition`` is its own, for who has it already."""
+    """Convert a message. ``partition`` avoids creating it again if the caller has it."""
     return Record(
         partition=partition or partition_of(message),
         offset=message.offset(),
@@ -204,10 +203,10 @@ def read_record(message: Any, partition: Partition | None = None) -> Record:
 
 
 def headers_of(message: Any) -> tuple[tuple[str, bytes | None], ...]:
-    """Return a message's headers; none of them where the name of one is no UTF-8.
+    """Return a message's headers; empty if a header's name is not UTF-8.
 
-    Then the client raises, and returns a broken list when it is asked again (measured,
-    confluent-kafka 2.16.1). Kafka itself takes any bytes for a name.
+    In that case the client raises, and returns a broken list on the next call (measured,
+    confluent-kafka 2.16.1). Kafka itself accepts any bytes as a name.
     """
     try:
         headers = message.headers()
@@ -216,15 +215,15 @@ def headers_of(message: Any) -> tuple[tuple[str, bytes | None], ...]:
     return tuple(headers) if headers else ()
 
 
-# Records of the ledger, taken over into the states of their partitions
+# Restoring ledger records
 
 
 def apply_changelog(
     states: Mapping[int, StateStore], messages: Iterable[Message], counts: Counter[int]
 ) -> dict[int, int]:
-    """Take records of the ledger over into the states of their partitions, and count them.
+    """Apply ledger records to the states of their partitions, and count them.
 
-    Returns the offset behind the last one of each partition.
+    Returns the offset after the last one of each partition.
     """
     entries: dict[int, list[RawEntry]] = {number: [] for number in states}
     last: dict[int, Message] = {}
@@ -248,10 +247,10 @@ def _remote_id(headers: Sequence[tuple[str, bytes | None]]) -> int | None:
     return next((int(value or 0) for name, value in headers if name == REMOTE_ID_HEADER), None)
 
 
-# Reading committed records up to a barrier, as a member of no group.
+# Reading committed records up to an end offset.
 #
-# What is read ends where no transaction is half: an end of a partition is reported only where
-# the last stable offset is, and the barrier is taken with open transactions included.
+# A read never ends inside a transaction: the client reports the end of a partition at the last
+# stable offset, and the end offsets include open transactions.
 
 
 CHUNK_RECORDS_MAX = 5_000
@@ -260,9 +259,9 @@ CHUNK_WAIT_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The records that came next, and the partitions that were read up to their barrier.
+    """The next records, and the partitions that were read up to their end offset.
 
-    Nothing in it says that nothing came in time: perhaps an open transaction is in the way.
+    It is empty if nothing arrived in time: an open transaction may block the read.
     """
 
     messages: Sequence[Message]
@@ -277,14 +276,14 @@ def read_chunks(
     *,
     exactly: bool = False,
 ) -> Iterator[Chunk]:
-    """Yield what partitions hold from where they begin up to their barriers, at least.
+    """Yield the records of partitions from their begin offsets up to at least their end offsets.
 
-    Only the end of a partition tells that its barrier is reached: the tail before it is
-    control records, which are not handed out. ``exactly`` is for barriers that lie between
-    transactions: nothing behind them is handed out, and nobody waits for an end.
+    A partition's end is known only from its end-of-partition event: the last offsets may be control
+    records, which are not returned. With ``exactly``, the end offsets lie between transactions: no
+    record after them is returned, and the end-of-partition event is not awaited.
 
     Raises:
-        KafkaException: Kafka gives no answer, or has deleted what was to be read.
+        KafkaException: Kafka does not respond, or has deleted records that were to be read.
     """
     remaining = {
         number: end_offset
@@ -293,15 +292,15 @@ def read_chunks(
     }
     reader.list_topics(
         topic, timeout=REQUEST_TIMEOUT_S
-    )  # without a leader it would wait half a second
+    )  # without a known leader, reading starts 0.5 s later
     reader.assign([TopicPartition(topic, number, begins[number]) for number in remaining])
     while remaining:
         messages = []
         reached = []
-        first = reader.poll(CHUNK_WAIT_S)  # consume() would wait all of it for more
+        first = reader.poll(CHUNK_WAIT_S)  # consume() would wait the full time
         polled = [] if first is None else [first, *reader.consume(CHUNK_RECORDS_MAX - 1, 0)]
         for message in polled:
-            if not exactly and message.error() is None:  # most of a restore is this
+            if not exactly and message.error() is None:  # the common case in a restore
                 if message.partition() in remaining:
                     messages.append(message)
                 continue
@@ -320,10 +319,10 @@ def read_chunks(
 
 
 def _position(message: Message) -> tuple[int, int]:
-    """Return the partition that a message is about, and how far it is read with it.
+    """Return the partition of a message, and the offset up to which it has been read.
 
     Raises:
-        KafkaException: it tells of trouble that does not pass by itself.
+        KafkaException: an error that retrying does not resolve.
     """
     error, number, offset = message.error(), message.partition(), message.offset()
     if error is not None and error.code() != KafkaError._PARTITION_EOF:
@@ -335,7 +334,7 @@ def _position(message: Message) -> tuple[int, int]:
     return number, offset + 1 if error is None else offset
 
 
-# What a worker would begin with, read as a member of no group. Nothing is written or committed
+# What a worker would start with. Nothing is written or committed
 
 
 POLL_RECORDS_MAX = 500
@@ -343,9 +342,9 @@ CHUNK_S_MAX = 1.0
 
 
 class CommittedReader:
-    """Reads committed records only. Use as a context manager, while the brokers are there.
+    """Reads committed records only. Use it as a context manager, while the brokers are available.
 
-    What is asked within raises ``KafkaUnavailableError`` where Kafka gives no answer.
+    Inside the block, ``KafkaException`` becomes ``KafkaUnavailableError``.
     """
 
     def __init__(self, config: KafkaConfig) -> None:
@@ -353,7 +352,7 @@ class CommittedReader:
         self._group = Group(config)
         consumer_config = {**settings.reader(config), "client.id": "wootric-dry-run"}
         self._reader = Consumer(consumer_config)
-        # An open transaction, a dead worker's perhaps, holds back stable offsets.
+        # An open transaction, perhaps of a dead worker, blocks stable offsets.
         self._offsets = Consumer({**consumer_config, "isolation.level": "read_uncommitted"})
 
     def __enter__(self) -> Self:
@@ -369,14 +368,14 @@ class CommittedReader:
         self._offsets.close()
         self._group.close()
         if isinstance(error, KafkaException):
-            text = f"{error.args[0].str()}; `wootric-stream doctor` looks closer"
+            text = f"{error.args[0].str()}; run `wootric-stream doctor`"
             raise KafkaUnavailableError(f"Kafka could not be read: {text}") from error
 
     def starts(self) -> dict[Partition, int]:
-        """Return where a worker would begin to read: the committed offset, else the beginning.
+        """Return where a worker would start reading: the committed offset, else the first offset.
 
         Raises:
-            StartupError: the topic is not there, or has lost what was to be read.
+            StartupError: the topic does not exist, or has lost records that were to be read.
         """
         topic = self._config.topic
         numbers = self._group.partitions(topic)
@@ -389,15 +388,15 @@ class CommittedReader:
             low = lows[one.partition]
             if 0 <= one.offset < low:
                 raise StartupError(
-                    f"the committed offset of partition {one.partition} is not in the topic any "
-                    f"more ({one.offset}, it begins at {low}): set it by hand",
+                    f"the committed offset of partition {one.partition} is no longer in the "
+                    f"topic ({one.offset}, it begins at {low}): set it manually",
                     exit_code=78,
                 )
             starts[Partition(topic, one.partition)] = max(one.offset, low)
         return starts
 
     def states(self, partitions: Iterable[Partition]) -> dict[Partition, InMemoryStateStore]:
-        """Return the fold of each partition's ledger; empty where there is no ledger yet."""
+        """Return the restored state of each partition; empty where there is no ledger yet."""
         topic = self._config.ledger_topic
         states = {partition: InMemoryStateStore() for partition in partitions}
         by_number = {partition.number: state for partition, state in states.items()}
@@ -408,7 +407,7 @@ class CommittedReader:
         return states
 
     def records(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
-        """Yield the input from there to its end as it is now."""
+        """Yield the input from these offsets to its current end."""
         begins = {partition.number: offset for partition, offset in starts.items()}
         for message in self._read(self._config.topic, begins):
             yield read_record(message)
@@ -426,14 +425,14 @@ class CommittedReader:
                 if error is None:
                     yield message
                 elif error.code() != KafkaError._PARTITION_EOF:
-                    _check(error)
+                    _raise_if_fatal(error)
                     continue
-                # An end is told where the last stable offset is: an open transaction is no news.
+                # The end is reported at the last stable offset, so open transactions are left out.
                 if error is not None or (message.offset() or 0) + 1 >= remaining[number]:
                     del remaining[number]
                     self._reader.incremental_unassign([TopicPartition(topic, number)])
 
 
-def _check(error: KafkaError) -> None:
+def _raise_if_fatal(error: KafkaError) -> None:
     if not error.retriable():
         raise KafkaException(error)

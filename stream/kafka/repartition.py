@@ -1,9 +1,9 @@
-"""From one topic to the input, each record exactly once: read, convert, write, in transactions.
+"""Exactly-once copy from one topic to the input: read, convert and write in transactions.
 
-Every turn begins and ends without an open transaction, and everything that is known lies in
-Kafka: after any failure both clients are made anew, and the committed offsets say where to go
-on. What a member still has of partitions that are not its own any more is never written: its
-group metadata is that of the last callback, and the coordinator refuses an old generation.
+Every cycle begins and ends without an open transaction, and all state is in Kafka: after any
+failure both clients are recreated, and the committed offsets say where to continue. Records of
+partitions that were revoked are never written: the group metadata is that of the last callback, and
+the coordinator rejects an old generation.
 """
 
 import threading
@@ -43,30 +43,30 @@ FENCED_ERRORS = frozenset(
 )
 
 OutputRecord: TypeAlias = tuple[bytes | None, bytes] | DeadLetter | None
-"""Key and value for the input, or a dead letter, or nothing."""
+"""Key and value for the input, a dead letter, or nothing."""
 
 
 class RepartitionObserver(Protocol):
-    """Is told, from the thread, what has happened."""
+    """Callbacks, called on the thread."""
 
     def joined(self) -> None:
-        """The group has given an assignment, perhaps an empty one."""
+        """The group has assigned partitions, perhaps none."""
 
     def transferred(self, outputs: Sequence[OutputRecord]) -> None:
-        """A transaction was committed with these."""
+        """A transaction with these records was committed."""
 
     def aborted(self, reason: str) -> None:
-        """One came to nothing, or Kafka failed; it is tried again."""
+        """A transaction was aborted, or Kafka failed; it is retried."""
 
     def lag(self, partition: Partition, records: int | None) -> None:
-        """So many records are not read yet; None: the partition is not ours any more."""
+        """Number of records left to read; None when the partition is no longer owned."""
 
 
 class Repartitioner(threading.Thread):
-    """One member of the bridge's own group. ``ended`` is called from the thread, at its end,
-    with what ended it.
+    """One member of the bridge's own group.
 
-    ``config`` names the group and the instance, and the topics that are written to.
+    ``on_end`` is called on the thread when it ends, with the error that ended it, if any.
+    ``config`` names the group, the instance, and the topics that are written to.
     """
 
     def __init__(
@@ -92,11 +92,11 @@ class Repartitioner(threading.Thread):
         self._positions: dict[Partition, int] = {}
 
     def stop(self) -> None:
-        """Finish the transaction that is under way, and end."""
+        """Finish the current transaction, and end."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Transfer until told to stop, or until another has our place."""
+        """Transfer until ``stop()``, or until another member takes over."""
         failure: BaseException | None = None
         try:
             self._run()
@@ -124,13 +124,13 @@ class Repartitioner(threading.Thread):
         """Transfer with one pair of clients.
 
         Raises:
-            KafkaException: they are good for nothing more; nothing is half done.
+            KafkaException: the clients are unusable; no transaction is half done.
         """
         self._group_metadata, self._positions = None, {}
         producer = Producer(
             settings.repartition_producer(self._config, record_bytes_max=self._record_bytes_max)
         )
-        # Whatever a predecessor left open is ended before its offsets are asked for.
+        # Abort a predecessor's open transaction before its offsets are read.
         producer.init_transactions(START_S)
         consumer = Consumer({**settings.consumer(self._config), "error_cb": log_client_error})
         try:
@@ -155,7 +155,7 @@ class Repartitioner(threading.Thread):
                     close()
 
     def _record(self, message: Message) -> Record | None:
-        """Return a record that is ours to transfer; what was transferred already is none."""
+        """Return a record of an owned partition; None if it was transferred already."""
         error = message.error()
         if error is not None:
             self._on_client_error(error, message)
@@ -177,7 +177,7 @@ class Repartitioner(threading.Thread):
                 "partition_halted",
                 partition=message.partition(),
                 reason="offset_out_of_range",
-                detail="records were deleted before they were read; set the group's offset by hand",
+                detail="records were deleted before they were read; set the offset manually",
             )
         elif error.fatal() or error.code() in FENCED_ERRORS:
             raise KafkaException(error)
@@ -185,9 +185,9 @@ class Repartitioner(threading.Thread):
             log_client_error(error)
 
     def _transfer(self, producer: Producer, records: Sequence[Record]) -> None:
-        """Write what the records stand for, and their offsets, in one transaction."""
-        if self._group_metadata is None:  # to go on without these records would be to lose them
-            raise KafkaException(KafkaError(KafkaError._STATE, "the group is moving"))
+        """Write the converted records and their offsets in one transaction."""
+        if self._group_metadata is None:  # continuing would lose these records
+            raise KafkaException(KafkaError(KafkaError._STATE, "the group is rebalancing"))
         outputs = [self._convert(record) for record in records]
         offsets = {record.partition: record.next_offset for record in records}
         producer.begin_transaction()
@@ -246,7 +246,7 @@ class Repartitioner(threading.Thread):
         log.info("rebalanced", change="given up", owned=len(self._positions))
 
     def _capture_group_metadata(self, consumer: Consumer) -> None:
-        """Take the group's metadata as of now: only here does it fit our own picture."""
+        """Store the group metadata. Only valid when it matches the known assignment."""
         metadata = consumer.consumer_group_metadata()
         self._group_metadata = metadata if consumer.memberid() else None
 

@@ -1,4 +1,4 @@
-"""The topics: what they must be like, making them, checking them."""
+"""The topics: required configuration, creation, and checks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,9 +21,9 @@ from stream.kafka.errors import as_startup_error
 
 REQUEST_TIMEOUT_S = 10.0
 HEADROOM_BYTES = 64 * 1024
-"""What a dead letter's headers may add to its record."""
+"""Space for the headers that a dead letter adds to its record."""
 LEDGER_BYTES_MIN = 2 * 1024 * 1024
-"""An intent names a thousand events at most, by 256 characters each, and its operation."""
+"""An intent names at most 1,000 events of up to 256 characters, plus its operation."""
 LEDGER_BYTES_MAX = 8 * 1024 * 1024
 HOUR_MS = 3_600_000
 REPLICATION_MAX = 3
@@ -32,12 +32,12 @@ RECORD_BYTES_DEFAULT = 1_048_588
 
 
 Configs: TypeAlias = Mapping[str, Mapping[str, str]]
-"""The settings of topics, by their names."""
+"""Configuration of topics by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicPlan:
-    """One topic as it should be."""
+    """Required configuration of one topic."""
 
     name: str
     role: str
@@ -46,7 +46,7 @@ class TopicPlan:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about a topic; not ``ok`` means that the service would refuse to start."""
+    """Result of a check of a topic. Unless ``ok``, the service refuses to start."""
 
     topic: str
     ok: bool
@@ -54,7 +54,7 @@ class Finding:
 
 
 def plans(config: KafkaConfig, *, dedupe_window_s: int, record_bytes_max: int) -> list[TopicPlan]:
-    """Return the four topics as they should be; the input may hold records of this size."""
+    """Return the four required topics; the input may hold records of ``record_bytes_max`` bytes."""
     letters = {
         "cleanup.policy": "delete",
         "retention.ms": str(30 * 24 * HOUR_MS),
@@ -68,7 +68,7 @@ def plans(config: KafkaConfig, *, dedupe_window_s: int, record_bytes_max: int) -
             {
                 "cleanup.policy": "compact,delete",
                 "retention.ms": str(dedupe_window_s * 1000),
-                "retention.bytes": "-1",  # a cluster may have a default
+                "retention.bytes": "-1",  # the cluster may have a default
                 "segment.ms": str(HOUR_MS),
                 "max.message.bytes": str(LEDGER_BYTES_MAX),
             },
@@ -85,13 +85,13 @@ def create(
     replication_factor: int | None,
     dedupe_window_s: int,
 ) -> list[Finding]:
-    """Create the topics that are missing; return once all have leaders, with what was done.
+    """Create missing topics; return what was done once all have leaders.
 
-    The others get as many partitions as the input has. Input retention is set below the
-    dedupe window when the input is created here.
+    The other topics get as many partitions as the input. If the input is created here, its
+    retention is set below the dedupe window.
 
     Raises:
-        StartupError: Kafka cannot be reached, or refused.
+        StartupError: Kafka is unavailable or rejected the request.
     """
     admin = AdminClient(settings.common(config))
     cluster = describe(admin)
@@ -137,21 +137,22 @@ def create(
 
 
 def check(config: KafkaConfig, *, dedupe_window_s: int) -> list[Finding]:
-    """Return what is right and wrong about the four topics.
+    """Check the four topics.
 
     Raises:
-        StartupError: Kafka cannot be reached.
+        StartupError: Kafka is unavailable.
     """
     findings, _ = inspect(config, dedupe_window_s=dedupe_window_s)
     return findings
 
 
 def inspect(config: KafkaConfig, *, dedupe_window_s: int) -> tuple[list[Finding], Configs]:
-    """Return what is right and wrong about the four topics, and how each is configured; no
-    configuration where one of them is missing.
+    """Check the four topics; return the findings and the topics' configuration.
+
+    The configuration is empty if a topic is missing.
 
     Raises:
-        StartupError: Kafka cannot be reached.
+        StartupError: Kafka is unavailable.
     """
     admin = AdminClient(settings.common(config))
     topics = describe(admin).topics
@@ -192,7 +193,7 @@ def _check_configs(config: KafkaConfig, configs: Configs, dedupe_window_s: int) 
     ):
         text = (
             "input: retention.ms + segment.ms is longer than KAFKA__DEDUPE_WINDOW_S; records that "
-            "are read again late could have a second effect"
+            "are read again later could have a second effect"
         )
         findings.append(Finding(config.topic, False, text))
     if (
@@ -210,31 +211,29 @@ def _check_configs(config: KafkaConfig, configs: Configs, dedupe_window_s: int) 
     required = int(source["max.message.bytes"]) + HEADROOM_BYTES
     for name in (config.dead_letter_topic, config.parked_topic):
         if int(configs[name]["max.message.bytes"]) < required:
-            text = (
-                f"max.message.bytes is below {required}: the largest record's letter would not fit"
-            )
+            text = f"max.message.bytes is below {required}: too small for the largest dead letter"
             findings.append(Finding(name, False, text))
     return findings
 
 
 def describe(admin: AdminClient) -> ClusterMetadata:
-    """Return the cluster's metadata.
+    """Return the cluster metadata.
 
     Raises:
-        StartupError: Kafka cannot be reached.
+        StartupError: Kafka is unavailable.
     """
     try:
         return admin.list_topics(timeout=REQUEST_TIMEOUT_S)
     except KafkaException as error:
         raise StartupError(
             f"Kafka cannot be reached: {error.args[0].str()}; check KAFKA__BOOTSTRAP_SERVERS and, "
-            "for TLS and SASL, KAFKA__PROPERTIES: `wootric-stream doctor` says which step fails",
+            "for TLS and SASL, KAFKA__PROPERTIES: `wootric-stream doctor` shows which step fails",
             exit_code=69,
         ) from error
 
 
 def _record_max(admin: AdminClient, config: KafkaConfig) -> int:
-    """Return the largest record of the input, 1 MiB and a little where it does not exist yet."""
+    """Return the record size limit of the input; Kafka's default if it does not exist yet."""
     try:
         return int(_configs(admin, [config.topic])[config.topic]["max.message.bytes"])
     except KafkaException:
@@ -242,17 +241,17 @@ def _record_max(admin: AdminClient, config: KafkaConfig) -> int:
 
 
 def record_sizes(admin: AdminClient, names: Sequence[str]) -> dict[str, int]:
-    """Return the largest record that each topic takes, in bytes.
+    """Return the record size limit of each topic, in bytes.
 
     Raises:
-        KafkaException: no answer.
+        KafkaException: no response.
     """
     configs = _configs(admin, names)
     return {name: int(configs[name]["max.message.bytes"]) for name in names}
 
 
 def _settled_configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return the configuration of topics that exist: one that is new is not known everywhere."""
+    """Return the configuration of topics; retries while a new topic is not known everywhere."""
     for _ in range(50):
         try:
             return _configs(admin, names)
@@ -273,7 +272,7 @@ def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, st
 
 
 def _await_leaders(admin: AdminClient, names: Sequence[str]) -> None:
-    """Return once every partition has a leader: a client may start at once then."""
+    """Return once every partition has a leader: clients can then start immediately."""
     for _ in range(100):
         topics = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
         if all(
@@ -287,16 +286,16 @@ def _await_leaders(admin: AdminClient, names: Sequence[str]) -> None:
     raise StartupError("the new topics have no leaders yet; try again", exit_code=75)
 
 
-# What has to be right before a worker joins the group; each message says what to do
+# Startup checks; each message says what to do
 
 
 def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> int:
-    """Refuse to start on a cluster where the guarantee could not hold.
+    """Refuse to start on a cluster where the delivery guarantee could not hold.
 
-    Returns how many bytes of a record its dead letter may hold, however badly they compress.
+    Returns how many bytes of a record its dead letter may hold, whatever the compression.
 
     Raises:
-        StartupError: with everything that is wrong; 75 when Kafka gives no answer.
+        StartupError: with all problems; exit code 75 when Kafka does not respond.
     """
     try:
         findings, configs = inspect(config, dedupe_window_s=dedupe_window_s)
@@ -305,31 +304,31 @@ def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> int:
     except KafkaException as error:
         if error.args[0].code() == KafkaError._INVALID_ARG:
             raise as_startup_error(error.args[0]) from error
-        text = f"Kafka does not say how it is configured: {error.args[0].str()}"
+        text = f"Kafka does not return its configuration: {error.args[0].str()}"
         raise StartupError(text, exit_code=75) from error
     if problems:
-        raise StartupError("Kafka is not ready for us:\n  " + "\n  ".join(problems), exit_code=78)
+        raise StartupError("Kafka is not ready:\n  " + "\n  ".join(problems), exit_code=78)
     letters = (config.dead_letter_topic, config.parked_topic)
     sizes = (int(configs[name]["max.message.bytes"]) for name in letters)
     return min(*sizes, settings.RECORD_BYTES_MAX) - HEADROOM_BYTES
 
 
 def preflight_bridge(config: KafkaConfig, *, source: str | None = None) -> int:
-    """Refuse to bridge into topics that are not there, or could not take what comes.
+    """Refuse to bridge into topics that are missing or could not hold the records.
 
-    ``source`` is the topic that is read, if one is. Returns the largest record, in bytes, of the
-    source, else of the input: Kafka's default where we may not ask, which only a source makes
-    necessary.
+    ``source`` is the topic that is read, if any. Returns the record size limit of the source, else
+    of the input, in bytes. Without a source, reading the limit needs no permission: the result is
+    then Kafka's default.
 
     Raises:
-        StartupError: with everything that is wrong; 75 when Kafka gives no answer.
+        StartupError: with all problems; exit code 75 when Kafka does not respond.
     """
     admin = AdminClient(settings.common(config))
     names = [config.topic] if source is None else [config.topic, config.dead_letter_topic, source]
     existing = describe(admin).topics
     problems = [f"{name}: missing" for name in names if name not in existing]
     if source == config.topic:
-        problems.append(f"{source}: is the input itself; --from-topic has to name another one")
+        problems.append(f"{source}: is the input itself; --from-topic must name another topic")
     if problems:
         raise StartupError(_bridge_problems(problems), exit_code=78)
     try:
@@ -338,7 +337,7 @@ def preflight_bridge(config: KafkaConfig, *, source: str | None = None) -> int:
         reason = error.args[0]
         if source is None and reason.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             return RECORD_BYTES_DEFAULT
-        text = f"Kafka does not say how it is configured: {reason.str()}"
+        text = f"Kafka does not return its configuration: {reason.str()}"
         raise StartupError(text, exit_code=75) from error
     if source is not None:
         for name, required in (
@@ -359,7 +358,7 @@ def _bridge_problems(problems: list[str]) -> str:
 
 
 def broker_limits(config: KafkaConfig) -> list[str]:
-    """Compare our timeouts with what the brokers allow; return what does not fit."""
+    """Compare the configured timeouts with the brokers' limits; return the problems."""
     admin = AdminClient(settings.common(config))
     broker = next(iter(describe(admin).brokers))
     requested = ConfigResource(ResourceType.BROKER, str(broker))
@@ -373,7 +372,7 @@ def broker_limits(config: KafkaConfig) -> list[str]:
     )
     if not low <= session_ms <= high:
         problems.append(
-            f"KAFKA__SESSION_TIMEOUT_S is outside of what the brokers allow: {low / 1000:g} to "
+            f"KAFKA__SESSION_TIMEOUT_S is outside the brokers' limits: {low / 1000:g} to "
             f"{high / 1000:g} s (group.min.session.timeout.ms, group.max.session.timeout.ms)"
         )
     longest = int(found.get("transaction.max.timeout.ms") or 900_000)

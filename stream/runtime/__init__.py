@@ -1,1 +1,1 @@
-"""Edge: wires the worker together and turns its event loop."""
+"""Edge: wires the worker together and runs its event loop."""

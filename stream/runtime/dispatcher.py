@@ -1,4 +1,4 @@
-"""What was released and committed goes to the sink; its outcome comes back to the flow."""
+"""Sends committed requests to the sink and returns their outcomes to the engine."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,9 @@ from stream.telemetry.observer import Observer
 
 
 class Dispatcher:
-    """A task a work, so many of them at the sink at once; ``settled`` is called after each."""
+    """Runs one task per request, at most ``in_flight_max`` concurrently; calls ``on_settled`` after
+    each.
+    """
 
     def __init__(
         self,
@@ -27,8 +29,10 @@ class Dispatcher:
         on_settled: Callable[[], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        """``look_ahead_s`` is how long before it can begin a request is worth a release;
-        ``failed`` is told of a defect: the work that met it would never end.
+        """``look_ahead_s``: release only requests that may begin within this time.
+
+        ``on_failure`` receives an unexpected exception of a delivery: its request would never
+        finish.
         """
         self._task_manager = task_manager
         self._sink = sink
@@ -45,7 +49,7 @@ class Dispatcher:
         self._queued_requests = 0
 
     def send(self, request: PendingRequest) -> None:
-        """Deliver a work as soon as there is a place."""
+        """Deliver a request as soon as a permit is free."""
         self._queued += 1
         self._queued_requests += request.api_requests
         task = asyncio.create_task(self._run_guarded(request))
@@ -53,9 +57,11 @@ class Dispatcher:
         task.add_done_callback(self._tasks.discard)
 
     def capacity(self) -> ReleaseBudget:
-        """Return how much may be released: as much again as is under way waits its turn,
-        so that requests need not wait for the transaction that releases them. Where a rate
-        limits them no more than may soon begin: what is not frozen yet still merges.
+        """Return how much may be released.
+
+        At most as many again as are in flight are queued, so that requests need not wait for the
+        transaction that releases them. Under a rate limit, only requests that may begin soon are
+        released: requests that are not released can still merge.
         """
         now = self._clock()
         free = self._in_flight_max * 2 - self._task_manager.under_way
@@ -66,7 +72,7 @@ class Dispatcher:
         )
 
     async def stop(self) -> None:
-        """Give up what is under way; the ledger says that it may have been sent."""
+        """Cancel all deliveries; the ledger records that they may have been sent."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

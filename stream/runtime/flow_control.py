@@ -1,4 +1,4 @@
-"""How far to read: no more than there is room for, no partition further than it may stretch."""
+"""Flow control: limits what is read by memory, and pauses single partitions."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -11,24 +11,25 @@ from stream.schema_registry.cache import SchemaWait
 from stream.telemetry.observer import Observer
 
 AWAITING_REPLAY_RECORDS = 100
-"""What is read in any case while an intent lacks an event: it opens a lane that fills memory."""
+"""Records that are read in any case while an intent lacks an event: its lane fills memory until it
+opens."""
 UNTIL_RELEASED = float("inf")
 
 
 class Reader(Protocol):
-    """What reads the input: ``fetch_budget`` is how many records it may hand over more than now."""
+    """Reads the input; ``fetch_budget`` is how many more records it may hand over."""
 
     fetch_budget: int
 
     def command(self, command: Pause | StartReading) -> None:
-        """Read a partition no further, or from an offset on."""
+        """Pause a partition, or read it from an offset."""
 
 
 class FlowController:
-    """Pauses partitions of the reader and lets them go on.
+    """Pauses and resumes partitions.
 
-    One is paused that settles out of order too far, whose events nearly all become dead
-    letters, or whose first message waits for a schema; what waits is held here, in order.
+    A partition is paused if its offset gap is too wide, if most of its events become dead letters,
+    or if its first message waits for a schema; waiting messages are buffered here in order.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class FlowController:
         self.reader: Reader | None = None
 
     def buffers(self, partition: Partition, message: Any) -> bool:
-        """Hold a message that needs a schema which is not known yet, or comes after one."""
+        """Buffer a message that waits for a schema or follows one that does; return whether it
+        does.
+        """
         if not self._schema_waits.add(partition, message):
             return False
         if self._paused.get(partition) != UNTIL_RELEASED:
@@ -61,7 +64,7 @@ class FlowController:
         return True
 
     def release(self, admit: Callable[[list[Any]], None]) -> None:
-        """Admit what partitions held whose first message waits no longer, and read on."""
+        """Admit buffered messages of partitions that need not wait any more, and resume them."""
         for partition in self._schema_waits.waiting:
             held = self._schema_waits.release(partition)
             if held:
@@ -72,7 +75,7 @@ class FlowController:
                     self._resume(partition)
 
     def explain(self, waiting: SchemaWait) -> None:
-        """Say of the partitions that wait for a schema why they stand still."""
+        """Report why partitions wait for a schema."""
         for partition, schema_id in self._schema_waits.waiting.items():
             if not waiting.is_unknown:
                 reason = HaltReason.REGISTRY_AWAY
@@ -83,12 +86,12 @@ class FlowController:
             self._observer.on_schema_wait(partition, reason, waiting.detail)
 
     def forget(self, partition: Partition) -> None:
-        """Forget a partition that is no longer ours."""
+        """Drop the state of a revoked partition."""
         self._schema_waits.drop(partition)
         self._paused.pop(partition, None)
 
     def update(self, *, leaving: bool) -> None:
-        """Say how much room there is, pause what has gone too far, let go on what may again."""
+        """Update the fetch budget; pause partitions over a limit and resume those below it."""
         if self.reader is None:
             return
         budget = self._free_records()
@@ -112,7 +115,7 @@ class FlowController:
                 self._resume(partition)
 
     def _free_records(self) -> int:
-        """Return how many records more may be held, if they are as large as those that are."""
+        """Return how many more records fit into memory, assuming the current average size."""
         records, size = self._task_manager.unsettled, self._task_manager.unsettled_bytes
         budget = self._unsettled_records_max - records - len(self._schema_waits)
         if size == 0:

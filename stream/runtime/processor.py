@@ -1,8 +1,7 @@
-"""The loop: take, decide, commit, send.
+"""The worker's event loop: accept records, decide, commit, send.
 
-It lives on the event loop and never waits for Kafka: the member's thread tells what
-happened, the loop answers with commands. One checkpoint is under way at a time; what
-happens meanwhile is in the next one.
+It never waits for Kafka: it receives events from the consumer thread and sends commands to it. One
+checkpoint is in progress at a time; what happens meanwhile goes into the next one.
 """
 
 import asyncio
@@ -54,20 +53,21 @@ from stream.telemetry.observer import Observer
 log = structlog.get_logger()
 
 CYCLE_MIN_S = 0.01
-"""Under load a transaction carries what came together in this time: each costs the broker
-some milliseconds, however little is in it."""
+"""Under load, the minimum time between transactions: each costs the broker some milliseconds
+regardless of its size."""
 FEW_IN_FLIGHT = 16
-"""With so little under way nothing is gained by waiting for more."""
+"""With at most this many in flight, waiting for more gains nothing."""
 CYCLES_AHEAD = 2
-"""How far a release looks ahead: its transaction and the turn that notices that there is room."""
+"""Commit intervals that a release looks ahead: its transaction, and the tick that notices free
+capacity."""
 ABORT_BACKOFF_S = 0.05
 ABORT_BACKOFF_S_MAX = 1.0
-"""The wait doubles: a write that is refused may be refused until somebody acts."""
+"""The backoff doubles: a rejected write may be rejected until somebody acts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessorConfig:
-    """The loop's own bounds; times in seconds."""
+    """Limits of the event loop; times in seconds."""
 
     commit_interval_s: float
     in_flight_max: int
@@ -80,7 +80,7 @@ class ProcessorConfig:
 
 @dataclass(slots=True)
 class Drain:
-    """Partitions that are being given up: finish, commit, then say ``answer``."""
+    """Partitions that are being given up: finish, commit, then send ``command``."""
 
     partitions: tuple[Partition, ...]
     deadline: float
@@ -88,7 +88,7 @@ class Drain:
 
 
 class Processor:
-    """Drives the flow between the group member and the sink."""
+    """Drives the engine between the consumer thread and the sink."""
 
     def __init__(
         self,
@@ -144,23 +144,23 @@ class Processor:
         self._consumer_thread: ConsumerThread | None = None
 
     def on_event(self, event: ConsumerEvent) -> None:
-        """Take a notice over from the member's thread."""
+        """Receive an event from the consumer thread. Thread-safe."""
         self._loop.call_soon_threadsafe(self._run_guarded, self._dispatch, event)
 
     def schemas_changed(self) -> None:
-        """Go on with the partitions whose first message waits no longer."""
+        """Resume partitions whose first message no longer waits for a schema."""
         self._run_guarded(self._flow_control.release, self._admit)
         self._request_tick()
 
     def schema_waits(self, waiting: SchemaWait) -> None:
-        """Say of the partitions that wait for a schema why they stand still."""
+        """Report why partitions wait for a schema."""
         self._flow_control.explain(waiting)
 
     async def run(self, consumer_thread: ConsumerThread) -> None:
-        """Process until told to stop.
+        """Process until ``stop()``.
 
         Raises:
-            StreamError: the member is beyond repair.
+            StreamError: the consumer thread cannot recover.
         """
         self._consumer_thread = self._flow_control.reader = consumer_thread
         consumer_thread.start()
@@ -174,16 +174,16 @@ class Processor:
             raise self._failure
 
     def stop(self) -> None:
-        """Finish what is under way, commit it, and leave the group."""
+        """Finish requests in flight, commit, and leave the group."""
         if self._drain is not None and isinstance(self._drain.command, Leave):
             return
         log.info("draining", under_way=self._task_manager.under_way)
         partitions = tuple(self._task_manager.partitions)
         self._begin_drain(partitions, self._config.drain_wait_s, Leave())
 
-    # What the member tells
+    # Events of the consumer thread
 
-    def _dispatch(self, event: ConsumerEvent) -> None:  # noqa: C901, PLR0912  one case a notice
+    def _dispatch(self, event: ConsumerEvent) -> None:  # noqa: C901, PLR0912  one case per event
         match event:
             case Records(messages):
                 self._accept(messages)
@@ -229,7 +229,7 @@ class Processor:
                 self._observer.on_retention(retention_ms)
             case Failed(error):
                 self._failure = error
-                self._send(Leave())  # who tells of it may not be who has to end
+                self._send(Leave())  # the failed thread may not be the consumer thread
             case Closed():
                 if not self._closed.done():
                     self._closed.set_result(None)
@@ -239,9 +239,7 @@ class Processor:
 
     def _accept(self, messages: list[Any]) -> None:
         if self._consumer_thread is not None:
-            self._consumer_thread.has_work = (
-                True  # before they count as taken, or it sleeps on them
-            )
+            self._consumer_thread.has_work = True  # before `accepted`, or the thread would sleep
             self._consumer_thread.accepted += len(messages)
         self._admit(messages)
 
@@ -266,9 +264,10 @@ class Processor:
         self._send(StartReading(partition, restored.next_offset, restored.assignment_epoch))
 
     def _admit(self, messages: list[Any]) -> None:
-        """Judge and admit a chunk; an end of partition is where the reading has got to.
+        """Prepare and admit a chunk of messages.
 
-        What needs a schema that is not known yet is held, and all of its partition behind it.
+        A message that needs an unknown schema is buffered, and so are all later ones of its
+        partition.
         """
         with self._observer.busy("admit"):
             now_ms = self._now_ms()
@@ -311,20 +310,20 @@ class Processor:
         self._update_rate_share()
 
     def _update_rate_share(self) -> None:
-        """Take the part of the account's rate that our partitions are of the input's."""
+        """Set this worker's share of the account's rate limit to its share of the partitions."""
         if self._input_partitions:
             owned = min(len(self._assignments), self._input_partitions)
             self._sink.share(owned, self._input_partitions)
 
-    # The turn
+    # Ticks
 
     def _request_tick(self) -> None:
-        """Let a turn follow soon; many reasons make one turn."""
+        """Schedule a tick soon; several requests cause one tick."""
         if self._committing is None:
             self._schedule_tick(self._clock())
 
     def _schedule_tick(self, when: float) -> None:
-        """Let the next turn be at ``when`` at the latest."""
+        """Schedule the next tick no later than ``when``."""
         if when < self._timer_at:
             if self._timer is not None:
                 self._timer.cancel()
@@ -333,7 +332,7 @@ class Processor:
             self._timer = self._loop.call_later(wait_s, self._run_guarded, self._tick)
 
     def _tick(self) -> None:
-        """Commit if there is something to say, or a fence is due; else wait for it."""
+        """Commit if there are changes or a fence is due; otherwise schedule the next tick."""
         self._timer = None
         self._timer_at = float("inf")
         if self._closed.done() or self._failure is not None:
@@ -342,7 +341,7 @@ class Processor:
         self._observer.on_tick(now)
         due = self._task_manager.run_timers(now)
         drain = self._drain
-        # A commit that Kafka does not answer must not keep a worker from leaving.
+        # A commit without a response must not keep a worker from leaving.
         may_end = drain is not None and (self._committing is None or now >= drain.deadline)
         if drain is not None and may_end and self._drained(now):
             self._end_drain(drain)
@@ -370,7 +369,7 @@ class Processor:
         self._next_commit_at = now if small else now + CYCLE_MIN_S
         self._send(Commit(self._committing))
 
-    # Giving partitions up
+    # Drain
 
     @property
     def _leaving(self) -> bool:
@@ -380,7 +379,7 @@ class Processor:
         self, partitions: tuple[Partition, ...], wait_s: float, command: FinishRevocation | Leave
     ) -> None:
         if self._leaving:
-            # The answer is to leave: once these went, no commit would be taken for the others.
+            # The worker is leaving: once these are revoked, commits for the others are rejected.
             assert self._drain is not None  # noqa: S101
             self._drain.deadline = min(self._drain.deadline, self._clock() + wait_s)
             self._request_tick()
@@ -405,15 +404,16 @@ class Processor:
         if isinstance(drain.command, FinishRevocation):
             self._drain = None
 
-    # Small steps
+    # Helpers
 
     def _run_guarded(self, step: Callable[..., None], *args: Any) -> None:
-        """Take a step. A defect in it ends the worker: to go on would be to commit past what it
-        left half done, records among it that nobody took over.
+        """Run ``step``; stop the worker on any exception.
+
+        Continuing could commit offsets of records that the failed step did not finish.
         """
         try:
             step(*args)
-        except Exception as error:  # noqa: BLE001  the loop would log it and go on
+        except Exception as error:  # noqa: BLE001  the loop would only log it
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:

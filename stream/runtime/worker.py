@@ -1,4 +1,4 @@
-"""The service: everything wired together, and run until told to stop."""
+"""The worker: creates all components from the settings and runs them."""
 
 import asyncio
 import ctypes
@@ -48,15 +48,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 AUTHORIZE_S_MAX = 10.0
-"""How long the start waits for a token: a silent Wootric must not look like a dead worker."""
+"""How long the start waits for a token: if Wootric does not respond, the worker starts anyway."""
 
 
 async def serve(settings: Settings) -> None:
-    """Run the service until SIGTERM or SIGINT.
+    """Run the worker until SIGTERM or SIGINT.
 
     Raises:
         StartupError: it cannot start.
-        StreamError: Kafka or the producer is beyond repair.
+        StreamError: Kafka or the producer cannot recover.
     """
     signal_handler = _stop_on_signals()
     kafka, wootric = settings.kafka, settings.wootric
@@ -129,7 +129,7 @@ async def serve(settings: Settings) -> None:
             polled_at=lambda: consumer_thread.polled_at,
         )
         await status.start(settings.http.host, settings.http.port)
-        with suppress(TimeoutError):  # wrong credentials are said before anything is read
+        with suppress(TimeoutError):  # reports wrong credentials before reading
             await asyncio.wait_for(sink.authorize(), AUTHORIZE_S_MAX)
         await sink.start()
         loop_lag_probe = LoopLagProbe(metrics.loop_lag)
@@ -149,14 +149,14 @@ async def serve(settings: Settings) -> None:
 
 
 async def until_signal(coroutine: Coroutine[None, None, None]) -> None:
-    """Do the work until SIGTERM or SIGINT, which end it at once."""
+    """Await the coroutine; SIGTERM and SIGINT cancel it immediately."""
     _stop_on_signals()
     with suppress(asyncio.CancelledError):
         await coroutine
 
 
 def kafka_config(kafka: KafkaSettings, *, long_lived: bool = False) -> KafkaConfig:
-    """Return what the Kafka edge is told. What ``stays`` follows credentials that change."""
+    """Return the Kafka configuration. With ``long_lived``, it follows credentials that change."""
     first = kafka.login
     login = lasting(lambda: load_kafka().login, first=first) if long_lived else lambda: first
     return KafkaConfig(
@@ -175,8 +175,10 @@ def kafka_config(kafka: KafkaSettings, *, long_lived: bool = False) -> KafkaConf
 
 
 def wootric_account(wootric: WootricSettings) -> WootricAccount:
-    """Return what the sink is told. Twice as many deliveries as requests may be under way:
-    a release waits for its turn rather than for the next transaction.
+    """Return the sink's configuration.
+
+    Twice as many deliveries as requests may be in flight: a released request waits for a permit
+    instead of for the next transaction.
     """
 
     def secret(name: str) -> str | None:
@@ -199,7 +201,7 @@ def wootric_account(wootric: WootricSettings) -> WootricAccount:
 
 
 def engine_config(settings: Settings, letter_bytes_max: int = LETTER_BYTES_DEFAULT) -> EngineConfig:
-    """Return the flow's bounds."""
+    """Return the engine's limits."""
     wootric = settings.wootric
     return EngineConfig(
         lease_s=wootric.lease_s,
@@ -216,7 +218,7 @@ def engine_config(settings: Settings, letter_bytes_max: int = LETTER_BYTES_DEFAU
 
 
 def processor_config(settings: Settings) -> ProcessorConfig:
-    """Return the loop's bounds."""
+    """Return the event loop's limits."""
     return ProcessorConfig(
         commit_interval_s=settings.kafka.commit_interval_s,
         in_flight_max=settings.wootric.in_flight_max,
@@ -231,21 +233,21 @@ def processor_config(settings: Settings) -> ProcessorConfig:
 def record_preparer(
     wootric: WootricSettings | TransformSettings, by_id: ById | None = None
 ) -> Callable[[Record], PreparedRecord]:
-    """Return the judge that these settings make."""
+    """Return a function that prepares records by these settings."""
     rules = Rules(amount_suffix=wootric.amount_suffix, delete_users=wootric.delete_users)
     return partial(prepare, decoder=decoder(by_id), rules=rules)
 
 
 def decoder(by_id: ById | None = None) -> Decoder:
-    """Return what reads the values of the input; ``by_id`` is the schema registry's."""
+    """Return the decoder of input values; ``by_id`` fetches schemas from the registry."""
     return Decoder(all_packaged(), by_id)
 
 
 def state_store_provider(settings: Settings, processor: Processor) -> StateStoreProvider | None:
-    """Return what keeps the ledger on disk, or None: then nothing of RocksDB is loaded."""
+    """Return the persistent state stores, or None: RocksDB is then not imported."""
     if not settings.state.dir:
         return None
-    from stream.state.rocksdb.directory import StateDirectory  # noqa: PLC0415  it takes a moment, and not all need it
+    from stream.state.rocksdb.directory import StateDirectory  # noqa: PLC0415  slow, and not always needed
 
     return StateDirectory(
         Path(settings.state.dir), on_failure=lambda failure: processor.on_event(Failed(failure))
@@ -253,10 +255,10 @@ def state_store_provider(settings: Settings, processor: Processor) -> StateStore
 
 
 def tracing(settings: Settings) -> "Tracer | None":
-    """Return what makes traces, or None: then nothing of OpenTelemetry is loaded.
+    """Return the tracer, or None: OpenTelemetry is then not imported.
 
     Raises:
-        StartupError: it is wanted and not installed.
+        StartupError: tracing is enabled but not installed.
     """
     if not settings.tracing.endpoint:
         return None
@@ -273,13 +275,13 @@ def tracing(settings: Settings) -> "Tracer | None":
 
 
 class SignalHandler:
-    """What SIGTERM and SIGINT lead to: until the service has begun, its end at once."""
+    """Handler of SIGTERM and SIGINT: cancels the start, later begins the drain."""
 
     def __init__(self, begin_drain: Callable[[], object]) -> None:
         self.begin_drain = begin_drain
 
     def __call__(self) -> None:
-        """React to the signal."""
+        """Handle a signal."""
         self.begin_drain()
 
 
@@ -297,35 +299,35 @@ def _drain(processor: Processor, worker_status: WorkerStatus) -> None:
     processor.stop()
 
 
-# What Python and the C library keep of memory that is not in use: little, and not for long
+# Memory tuning: Python and the C library return unused memory soon
 
 
 GENERATION_0_MAX = 100_000
-"""Allocations between two collections; at the default of 700 a fifth of the service's time
-went into looking again at what was under way (measured: 215 against 168 µs an event)."""
+"""Allocations between two collections. With the default of 700, a fifth of the service's time was
+spent on scanning objects in flight (measured: 215 against 168 µs per event)."""
 GENERATION_THRESHOLDS = (50, 100)
 COLLECT_EVERY_S = 60.0
-"""What failed requests leave behind is in cycles, 70 objects each (measured): with rare
-collections alone tens of megabytes of it would wait for the next."""
+"""Failed requests leave cycles of 70 objects each (measured): with rare collections alone, tens of
+megabytes of them would accumulate."""
 M_ARENA_MAX = -8
 ARENAS_MAX = 2
-"""glibc makes up to eight arenas a core and gives none of them back. Kafka's client and RocksDB
-have forty threads, and each would leave the most that it ever held in an arena of its own.
-Source: mallopt(3)."""
+"""glibc creates up to eight arenas per core and returns none of them. Kafka's client and RocksDB
+have forty threads, and each would keep the peak of its use in an arena of its own. Source:
+mallopt(3)."""
 M_MMAP_THRESHOLD = -3
 MMAP_BYTES_MIN = 128 * 1024
-"""What is larger has pages of its own and gives them back when it is freed: buffers of fetched
-records, of RocksDB's tables. By itself glibc raises this bound up to 32 MB with the first such
-block that is freed, and the next ones lie between what stays. Source: mallopt(3).
-"""
+"""Larger blocks are mapped separately and returned when freed: buffers of fetched records and of
+RocksDB's tables. By default glibc raises this limit up to 32 MB when the first such block is freed,
+and later blocks fragment the heap. Source: mallopt(3)."""
 
 _libc = ctypes.CDLL(None)
 
 
 def tune_memory() -> None:
-    """Leave what is loaded out of every collection, let those be rare; let arenas be few and small.
+    """Exclude loaded objects from garbage collection, make collections rare, and limit malloc
+    arenas.
 
-    To be called once, when everything is imported.
+    Call it once, after all imports.
     """
     if hasattr(_libc, "mallopt"):
         _libc.mallopt(M_ARENA_MAX, ARENAS_MAX)
@@ -336,15 +338,16 @@ def tune_memory() -> None:
 
 
 def release_free_memory() -> None:
-    """Give free pages back to the system: 70 ms where half a million objects were freed."""
+    """Return free pages to the system: takes 70 ms after half a million objects were freed."""
     if hasattr(_libc, "malloc_trim"):
         _libc.malloc_trim(0)
 
 
 async def collect_garbage_periodically() -> None:
-    """Collect all garbage once a minute, and give back what is free; for ever.
+    """Collect all garbage once a minute and return free memory, forever.
 
-    The loop goes on meanwhile, and collects by itself: finalizers belong into its thread.
+    The collection runs on the event loop's thread, because finalizers have to run there. Memory is
+    returned on another thread.
     """
     while True:
         await asyncio.sleep(COLLECT_EVERY_S)

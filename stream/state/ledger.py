@@ -1,8 +1,7 @@
-"""The ledger of one partition, folded: what is settled, who is known, what is in doubt.
+"""The ledger: receipts, open intents and end users of one partition.
 
-One topic holds intents, receipts and users; a partition's ledger is the last value of
-each key. Everything that must survive a worker is in it, so that the next one starts
-from the fold and nothing else.
+All three are in one topic; a partition's state is the last value of each key. Everything that has
+to survive a worker is in it: the next worker starts from the restored state and nothing else.
 """
 
 import hashlib
@@ -16,7 +15,7 @@ from stream.codec.avro import HEADER_LENGTH, all_packaged, encode_single_object,
 from stream.codec.json_text import dump, parse
 from stream.errors import DecodeError
 
-# The ledger's values: entries to bytes and back, as ``schemas/avro/ledger_entry.avsc`` says
+# Values of the ledger: ``schemas/avro/ledger_entry.avsc``
 
 
 VERSION = 1
@@ -27,7 +26,7 @@ _NAMESPACE = "wootric.stream."
 
 
 class EventOutcome(StrEnum):
-    """How an event ended."""
+    """Outcome of an event."""
 
     DELIVERED = "DELIVERED"
     SKIPPED = "SKIPPED"
@@ -39,8 +38,8 @@ class EventOutcome(StrEnum):
 class EventEntry:
     """A receipt: the event at this offset is settled.
 
-    ``request_id`` names the request that it rode in, ``remote_id`` the response or decline
-    that it created at Wootric.
+    ``request_id`` names the request that contained it, ``remote_id`` the response or decline that
+    it created at Wootric.
     """
 
     outcome: EventOutcome
@@ -54,7 +53,7 @@ class EventEntry:
 
 
 class Member(NamedTuple):
-    """An event that rides in a request."""
+    """An event contained in a request."""
 
     event_id: str
     offset: int
@@ -62,10 +61,10 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntentEntry:
-    """A request that may be sent from the commit of this entry on.
+    """A request that may be sent once this entry is committed.
 
-    ``operation`` is the frozen operation's JSON, None when it is too large to be kept;
-    ``operation_hash`` is the hexadecimal SHA-256 of that JSON in any case.
+    ``operation`` is the operation's JSON, None if it is too large to be stored; ``operation_hash``
+    is always the hexadecimal SHA-256 of that JSON.
     """
 
     request_id: str
@@ -79,11 +78,11 @@ class IntentEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserEntry:
-    """An end user as the last settled request left them.
+    """An end user as of the last settled request.
 
-    ``id`` is None when a look-up found nobody, ``properties`` when they are not known. Nothing
-    is known but the newest event where ``sent_at_ms`` is 0.
-    ``created_at`` is in Unix seconds.
+    ``id`` is None if a look-up found no user, ``properties`` if they are unknown. With
+    ``sent_at_ms`` of 0, only the time of the newest event is known. ``created_at`` is in Unix
+    seconds.
     """
 
     id: int | None
@@ -100,7 +99,7 @@ Entry: TypeAlias = EventEntry | IntentEntry | UserEntry
 
 
 def encode(entry: Entry) -> bytes:
-    """Return the entry as a value of the ledger."""
+    """Return the ledger value of an entry."""
     match entry:
         case EventEntry():
             fields = _event_fields(entry)
@@ -110,17 +109,17 @@ def encode(entry: Entry) -> bytes:
             fields = _user_fields(entry)
         case _:
             assert_never(entry)
-    # Named: fastavro would otherwise try the union's records one after the other.
+    # With the record's name: otherwise fastavro tries the records of the union one by one.
     named = (_NAMESPACE + type(entry).__name__, fields)
     return encode_single_object(_LEDGER_ENTRY, {"version": VERSION, "entry": named})
 
 
 def decode(data: bytes) -> Entry:
-    """Return the entry that a value of the ledger holds.
+    """Return the entry of a ledger value.
 
     Raises:
-        UnknownSchemaError: a version of this service that is newer than this one wrote it.
-        DecodeError: the bytes are no entry.
+        UnknownSchemaError: a newer version of this service wrote it.
+        DecodeError: the bytes are not an entry.
     """
     writer = _WRITERS.writer_of(data)
     value = read(data, HEADER_LENGTH, writer, _LEDGER_ENTRY, name_records=True)
@@ -218,7 +217,7 @@ def _properties(text: str) -> dict[str, Scalar]:
     except ValueError:
         raise DecodeError("invalid_json", "the user's properties are not JSON") from None
     if not isinstance(properties, dict):
-        raise DecodeError("invalid_json", "the user's properties are no object")
+        raise DecodeError("invalid_json", "the user's properties are not an object")
     return properties
 
 
@@ -228,11 +227,11 @@ USER = "user/"
 
 REMOTE_ID_HEADER = "remote-id"
 EVENT_ID_LENGTH_MAX = 256
-"""Segment's limit is 100 characters; what is longer goes by its hash."""
+"""Segment's limit is 100 characters; longer ids are replaced by their hash."""
 
 
 def user_key(operation: Operation) -> str | None:
-    """Return the ledger key of the operation's end user; None when nothing names one."""
+    """Return the ledger key of the operation's end user; None if the operation names none."""
     name = operation.external_id or operation.email
     return None if not name else USER + bounded(name)
 
@@ -243,10 +242,10 @@ def intent_key(lane: str) -> str:
 
 
 def read_user(value: bytes | None, operation: Operation) -> UserEntry | None:
-    """Return the user entry if it is about this operation's user, else None.
+    """Return the user entry if it belongs to this operation's user, else None.
 
-    An external id may read like somebody's e-mail: an entry found by e-mail counts only
-    if it bears that e-mail.
+    An external id may equal another user's e-mail: an entry found by e-mail is valid only if it has
+    that e-mail.
     """
     if value is None:
         return None
@@ -262,7 +261,7 @@ def read_user(value: bytes | None, operation: Operation) -> UserEntry | None:
 
 
 def read_event(value: bytes) -> EventEntry | None:
-    """Return the receipt; None where a newer version of this service wrote it."""
+    """Return the receipt; None if a newer version of this service wrote it."""
     try:
         entry = decode(value)
     except DecodeError:
@@ -271,7 +270,7 @@ def read_event(value: bytes) -> EventEntry | None:
 
 
 def changes_nothing(operation: UpsertEndUser, known: UserEntry) -> bool:
-    """Whether Wootric holds everything that the operation says."""
+    """Return whether Wootric already holds everything in the operation."""
     profile = known.properties
     if known.id is None or profile is None:
         return False
@@ -288,7 +287,7 @@ def changes_nothing(operation: UpsertEndUser, known: UserEntry) -> bool:
 
 
 def bounded(name: str) -> str:
-    """Return the name, or its hash where it is too long for a key."""
+    """Return the name, or its hash if it is too long for a key."""
     if len(name) <= EVENT_ID_LENGTH_MAX:
         return name
     return "blake2b:" + hashlib.blake2b(name.encode(), digest_size=24).hexdigest()

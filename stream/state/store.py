@@ -1,4 +1,4 @@
-"""Where a partition's fold is kept: the store's protocol, the one in memory, who opens them."""
+"""State store protocol, the in-memory store, and providers that open stores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,57 +7,56 @@ from typing import NamedTuple, Protocol, TypeAlias
 from stream.state.ledger import INTENT
 
 RawEntry: TypeAlias = tuple[bytes, bytes | None, int | None]
-"""A ledger record as it is read: key, value, and the id that its receipt names."""
+"""A ledger record as read: key, value, and the id named by its receipt."""
 
 
 class StateStore(Protocol):
-    """Where a partition's fold is kept: in memory, or in a store on disk."""
+    """State of one partition, in memory or on disk."""
 
     def get(self, key: str) -> bytes | None:
         """Return the last value of a key, or None."""
 
     def put(self, key: str, value: bytes | None, remote_id: int | None = None) -> None:
-        """Take over one committed ledger record, in order; None deletes."""
+        """Apply one committed ledger record, in order; None deletes."""
 
     def intents(self) -> dict[str, bytes]:
         """Return the open intents by lane."""
 
     def claims(self, remote_id: int) -> bool:
-        """Whether a receipt names this response or decline."""
+        """Return whether a receipt names this response or decline."""
 
     def apply_changelog(self, entries: Sequence[RawEntry], covered: int) -> None:
-        """Take over committed ledger records as they are read, in order, before the first put.
+        """Apply committed ledger records as they are read, in order, before the first ``put``.
 
-        What was folded before may come again. ``covered`` is as for ``save``.
+        Records that were applied before may be read again. ``covered`` is as for ``save``.
         """
 
     def save(self, covered: int | None) -> None:
-        """Note that what was put since the last time is committed, all of it or nothing.
+        """Mark what was put since the last call as committed, atomically.
 
-        ``covered`` is the ledger's offset before which nothing is left to be taken over; None
-        where nobody knows it.
+        ``covered`` is the ledger offset before which nothing is left to apply; None if unknown.
         """
 
     def trim(self, begin: int) -> None:
-        """Note that the ledger has nothing before this offset any more: nor need the state."""
+        """Note that the ledger has expired before this offset; the state may drop it too."""
 
     def close(self) -> None:
-        """Let go of what is held outside of memory. Nothing is put after this."""
+        """Release resources outside of memory. ``put`` is not called after this."""
 
     @property
     def disk_bytes(self) -> int:
-        """What it takes on disk."""
+        """Size on disk in bytes."""
 
     @property
     def unwritten(self) -> int:
-        """How many keys a disk has refused and memory holds instead."""
+        """Number of keys held in memory because the disk rejected them."""
 
     def __len__(self) -> int:
-        """Return the number of keys that are held, about."""
+        """Return the approximate number of keys."""
 
 
 class InMemoryStateStore:
-    """A fold held in memory."""
+    """A state store in memory."""
 
     def __init__(self) -> None:
         self._values: dict[str, bytes] = {}
@@ -68,7 +67,7 @@ class InMemoryStateStore:
         return self._values.get(key)
 
     def put(self, key: str, value: bytes | None, remote_id: int | None = None) -> None:
-        """Take over one committed ledger record, in order; None deletes."""
+        """Apply one committed ledger record, in order; None deletes."""
         if value is None:
             self._values.pop(key, None)
         else:
@@ -85,44 +84,44 @@ class InMemoryStateStore:
         }
 
     def claims(self, remote_id: int) -> bool:
-        """Whether a receipt names this response or decline."""
+        """Return whether a receipt names this response or decline."""
         return remote_id in self._claimed
 
     def apply_changelog(self, entries: Sequence[RawEntry], covered: int) -> None:  # noqa: ARG002
-        """Take over committed ledger records as they are read, in order."""
+        """Apply committed ledger records as they are read, in order."""
         for key, value, remote_id in entries:
             self.put(key.decode(), value, remote_id)
 
     def save(self, covered: int | None) -> None:
-        """Do nothing: memory is gone with its worker, and nobody asks how far it reached."""
+        """Do nothing: the state is lost with its worker."""
 
     def trim(self, begin: int) -> None:
-        """Do nothing: memory is emptied by the next restore."""
+        """Do nothing: the next restore starts with an empty state."""
 
     def close(self) -> None:
         """Do nothing."""
 
     @property
     def disk_bytes(self) -> int:
-        """Nothing is on disk."""
+        """Always 0."""
         return 0
 
     @property
     def unwritten(self) -> int:
-        """Nothing is refused."""
+        """Always 0."""
         return 0
 
     def __len__(self) -> int:
-        """Return the number of keys that are held."""
+        """Return the number of keys."""
         return len(self._values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerPartitionInfo:
-    """One partition of the ledger as it is at the moment of its restore.
+    """A ledger partition at the time of its restore.
 
-    ``begin`` and ``end`` are offsets, open transactions included. A tombstone is kept for
-    ``tombstones_kept_s`` at the least after what it deletes is gone, anything for ``kept_s``.
+    ``begin`` and ``end`` are offsets, including open transactions. A tombstone is kept for at least
+    ``tombstones_kept_s`` after the deleted record is gone, every record for ``kept_s``.
     """
 
     cluster_id: str
@@ -135,7 +134,7 @@ class LedgerPartitionInfo:
 
 
 class OpenedStore(NamedTuple):
-    """A state, and the ledger's offset before which it has everything."""
+    """A store, and the ledger offset before which it is complete."""
 
     state: StateStore
     covered: int
@@ -143,15 +142,15 @@ class OpenedStore(NamedTuple):
 
 
 class StateStoreProvider(Protocol):
-    """Opens states, in any thread, and never fails: what is no use is replaced."""
+    """Opens stores on any thread. Never fails: unusable stores are replaced."""
 
     def open(self, ledger_partition: LedgerPartitionInfo) -> OpenedStore:
-        """Open what holds the fold of this partition."""
+        """Open the store of this partition."""
 
 
 class InMemoryProvider:
-    """Keeps nothing."""
+    """Opens empty in-memory stores."""
 
     def open(self, ledger_partition: LedgerPartitionInfo) -> OpenedStore:
-        """Return an empty state."""
+        """Return an empty store."""
         return OpenedStore(InMemoryStateStore(), ledger_partition.begin, warm=False)

@@ -1,5 +1,5 @@
-"""State on disk: what the ledger says of each partition, in an embedded store.
+"""Persistent state stores: the state of each partition in an embedded database.
 
-The ledger in Kafka is the truth and the store's write-ahead log; the store is a cache of it. It
-may lag behind the ledger, never lead, and whatever is wrong with it is mended by a fresh one.
+The ledger in Kafka is the source of truth and the store's write-ahead log; the store is a cache. It
+may lag behind the ledger but never lead, and a faulty store is replaced by a new one.
 """

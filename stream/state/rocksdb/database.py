@@ -1,9 +1,9 @@
-"""RocksDB as this service uses it: one database a partition, all within two bounds of memory.
+"""RocksDB databases, one per partition, within two memory limits.
 
-There is no write-ahead log: the ledger is one. What a kill or a power cut takes away is the end of
-what was written, whole batches at a time, because all of it is in one column family, and flushed
-tables are synced before the manifest names them. Source: RocksDB's wiki, "WAL Performance" and
-"Atomic flush" (read 2026-11).
+There is no write-ahead log, because the ledger serves as one. A kill or a power cut loses the most
+recent writes, in whole batches: all data is in one column family, and flushed tables are synced
+before the manifest names them. Source: RocksDB's wiki, "WAL Performance" and "Atomic flush" (read
+2026-11).
 """
 
 import threading
@@ -27,36 +27,36 @@ from rocksdict import (
 from stream.state.store import RawEntry
 
 CACHE_BYTES = 64 * 1024 * 1024
-"""Blocks, indexes and filters of all partitions, an equal share each."""
+"""Blocks, indexes and filters of all partitions, divided equally."""
 CACHE_BYTES_INITIAL = 4 * 1024 * 1024
-"""What a share is laid out for: in eight parts with a lock each, whatever its size is later."""
+"""Initial size of a cache: it determines the eight shards, each with a lock, whatever the size is
+later."""
 BUFFERS_BYTES = 64 * 1024 * 1024
-"""What is not flushed yet, of all partitions; a flush begins when it is reached."""
+"""Unflushed data of all partitions; reaching it starts a flush."""
 BUFFER_BYTES = 16 * 1024 * 1024
 BUFFERS_MAX = 4
 BLOCK_BYTES = 8 * 1024
 FILTER_BITS = 10
 OPEN_FILES_MAX = 128
 BULK_TABLES_MAX = 24
-"""So many tables of 16 MB may lie side by side before they are merged, while a restore goes on."""
+"""Number of 16 MB tables before they are merged, during a restore."""
 UNCACHE_ALWAYS = "10000"
-"""Blocks of a table that is gone leave the cache with it. By default they stay until the cache is
-full, which with few events takes hours, and memory grows meanwhile (measured: 29 MB of blocks for
-8 MB of tables). Less than this gives up where blocks lie together that were never read, as those
-of receipts. Source: RocksDB's options, ``uncache_aggressiveness``.
-"""
+"""Blocks of a deleted table are removed from the cache. By default they stay until the cache is
+full, which takes hours with few events, and memory grows meanwhile (measured: 29 MB of blocks for 8
+MB of tables). Lower values give up at adjacent blocks that were never read, as those of receipts.
+Source: RocksDB's options, ``uncache_aggressiveness``."""
 NEVER_STALL = 1 << 30
-"""Writes never wait within the library, where nothing else could happen: they are refused."""
+"""Writes never block inside the library, where nothing could interrupt them: they fail instead."""
 COVERED = b"\0at"
 CLAIM = b"\0claim/"
-"""Our own keys; those of the ledger begin with a letter, and come behind them."""
+"""Prefix of this module's own keys. Ledger keys begin with a letter and sort after them."""
 
 
 class DatabaseFactory:
     """Opens databases that share their memory.
 
-    A cache is one database's and goes with it: in a common one the blocks of a partition that is
-    somebody else's now would stay until it is full.
+    Each database has its own cache, which is freed with it: in a common cache, the blocks of a
+    revoked partition would stay until it is full.
     """
 
     def __init__(self) -> None:
@@ -65,18 +65,18 @@ class DatabaseFactory:
         self._buffers = WriteBufferManager(BUFFERS_BYTES, allow_stall=False)
 
     def open(self, directory: Path, *, bulk: bool = False) -> "Database":
-        """Open a database, or make it; in ``bulk`` it is quick to write and slow to read.
+        """Open or create a database; with ``bulk`` it is fast to write and slow to read.
 
         Raises:
-            Exception: with RocksDB's words.
+            Exception: with RocksDB's message.
         """
         cache = Cache(CACHE_BYTES_INITIAL)
         options = self._options(cache)
-        if bulk:  # what is written is sorted by the thread that flushes it, not one by one
+        if bulk:  # writes are sorted when flushed, not one by one
             options.set_memtable_factory(MemtableFactory.vector())
             options.set_allow_concurrent_memtable_write(False)
             options.set_level_zero_file_num_compaction_trigger(BULK_TABLES_MAX)
-        # Without column families it would take the options that the last one was opened with.
+        # Without column families, the options of the previous open would be used.
         rocks = Rdict(str(directory), options, column_families={"default": options})
         rocks.set_options({"uncache_aggressiveness": UNCACHE_ALWAYS})
         with self._lock:
@@ -100,7 +100,7 @@ class DatabaseFactory:
         table.set_block_cache(cache)
         table.set_block_size(BLOCK_BYTES)
         table.set_bloom_filter(FILTER_BITS, block_based=False)
-        # In parts, or one filter would be larger than a shard of the cache, and read each time.
+        # Partitioned: a whole filter would exceed a cache shard and be read each time.
         table.set_index_type(BlockBasedIndexType.two_level_index_search())
         table.set_partition_filters(True)
         table.set_metadata_block_size(BLOCK_BYTES)
@@ -128,19 +128,19 @@ class DatabaseFactory:
 
 
 class Database:
-    """One open database: bytes by bytes. Every method raises ``Exception`` with RocksDB's words."""
+    """One open database of bytes. Every method raises ``Exception`` with RocksDB's message."""
 
     def __init__(self, rocks: Rdict, *, on_close: Callable[[], None]) -> None:
         self._rocks = rocks
         self._on_close = on_close
         self._options = WriteOptions()
-        # The stub takes this one for a method.
+        # The stub declares this attribute as a method.
         self._options.disable_wal = True  # type: ignore[method-assign,assignment]
         self._options.no_slowdown = True
         self.get = rocks.get
 
     def write(self, entries: Iterable[RawEntry], prefix: bytes, covered: bytes) -> None:
-        """Write all of it, or nothing, values behind a prefix; a value of None deletes."""
+        """Write all entries atomically, each value after a prefix; a value of None deletes."""
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
         for key, value, remote_id in entries:
@@ -161,33 +161,33 @@ class Database:
         self._rocks.write(batch, self._options)
 
     def items(self, first: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield keys and values from a key on, in their order."""
+        """Yield keys and values in order, starting at a key."""
         iterator = self._rocks.iter()
         iterator.seek(first)
         while iterator.valid():
             yield iterator.key(), iterator.value()
             iterator.next()
-        iterator.status()  # an end that is none raises
+        iterator.status()  # raises if the iteration ended with an error
 
     def is_behind(self) -> bool:
-        """Whether a few more full buffers would make writes wait for the disk."""
+        """Return whether a few more full buffers would block writes."""
         waiting = self._rocks.property_int_value("rocksdb.num-immutable-mem-table") or 0
         return waiting >= BUFFERS_MAX - 2
 
     def entries(self) -> int:
-        """Return the number of keys, as it is estimated."""
+        """Return the estimated number of keys."""
         return self._rocks.property_int_value("rocksdb.estimate-num-keys") or 0
 
     def disk_bytes(self) -> int:
-        """Return the size of its tables."""
+        """Return the size of the tables in bytes."""
         return self._rocks.property_int_value("rocksdb.total-sst-files-size") or 0
 
     def flush(self, *, wait: bool = True) -> None:
-        """Bring to disk what was written; without waiting for it, or until it is there."""
+        """Flush to disk; with ``wait``, return when it is done."""
         self._rocks.flush(wait)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the database."""
         try:
             self._rocks.close()
         finally:
@@ -195,5 +195,5 @@ class Database:
 
 
 def claim_key(remote_id: int) -> bytes:
-    """Return the key that says that a receipt names this response or decline."""
+    """Return the key that marks a response or decline as named by a receipt."""
     return CLAIM + str(remote_id).encode()

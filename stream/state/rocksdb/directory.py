@@ -1,4 +1,4 @@
-"""The stores of one worker: a folder for each partition, opened by one process at a time."""
+"""State directory: one subdirectory per partition, opened by one process at a time."""
 
 import fcntl
 import os
@@ -23,12 +23,13 @@ from stream.state.rocksdb.store import (
 )
 from stream.state.store import InMemoryProvider, LedgerPartitionInfo, OpenedStore
 
-# A folder in which one process keeps a partition's store
+# Directory of one partition
 
 
 class DirectorySlot:
-    """A folder that this process has: the lock beside the database is held until it is let go,
-    also while the database is made anew.
+    """A partition's directory, locked by this process.
+
+    The lock is held until ``release``, also while the database is rebuilt.
     """
 
     def __init__(self, directory: Path, lock: int, on_release: Callable[[Path], None]) -> None:
@@ -39,10 +40,10 @@ class DirectorySlot:
 
     @classmethod
     def acquire(cls, directory: Path, on_release: Callable[[Path], None]) -> "DirectorySlot | None":
-        """Take a folder; None while another process has it.
+        """Lock a directory; None if another process holds it.
 
         Raises:
-            OSError: it cannot be made or written.
+            OSError: it cannot be created or written.
         """
         for one in (directory.parent.parent, directory.parent, directory):
             one.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -63,37 +64,37 @@ class DirectorySlot:
         return (self._directory / "spoilt").exists()
 
     def mark_unreadable(self) -> None:
-        """Let nobody open it again as it is."""
+        """Prevent the store from being opened again as it is."""
         try:
             (self._directory / "spoilt").touch()
-        except OSError:  # the disk is full or broken: then at least it does not begin as it is
+        except OSError:  # the disk is full or broken: remove the database
             shutil.rmtree(self.database, ignore_errors=True)
 
     @property
     def identity(self) -> bytes | None:
-        """Whose it is; None before it was made."""
+        """Identity of the store; None before it was created."""
         try:
             return (self._directory / "identity").read_bytes()
         except FileNotFoundError:
             return None
 
     def clear(self) -> None:
-        """Remove what is in it."""
+        """Remove the contents."""
         (self._directory / "identity").unlink(missing_ok=True)
         shutil.rmtree(self.database, ignore_errors=True)
         (self._directory / "spoilt").unlink(missing_ok=True)
 
     def write_identity(self, identity: bytes) -> None:
-        """Say whose it is, once its database is made."""
+        """Write the store's identity, once its database exists."""
         (self._directory / "identity").write_bytes(identity)
 
     def remove(self) -> None:
-        """Remove the folder itself, and let it go."""
+        """Remove the directory and release it."""
         shutil.rmtree(self._directory, ignore_errors=True)
         self.release()
 
     def release(self) -> None:
-        """Let it go."""
+        """Release the lock."""
         os.close(self._lock)
         self._on_release(self._directory)
 
@@ -101,15 +102,15 @@ class DirectorySlot:
 log = structlog.get_logger()
 
 SLOTS_MAX = 4
-"""Where a partition's store may be: one place, and spare ones while another process has that."""
+"""Directories per partition: one, and spares while another process holds it."""
 BULK_MIN = 100_000
-"""A ledger of fewer records is read before a database could be opened twice."""
+"""A smaller ledger is read faster than a database can be opened twice."""
 RELEASE_S_MAX = 10.0
-"""How long an earlier assignment of our own may take to let a store go."""
+"""How long to wait for an earlier assignment of this process to release a store."""
 
 
 class StateDirectory:
-    """Opens stores below a directory; ``failed`` is told when one cannot be read any more."""
+    """Opens stores in a directory. ``on_failure`` is called when one becomes unreadable."""
 
     def __init__(
         self,
@@ -127,7 +128,7 @@ class StateDirectory:
         self._released = threading.Condition()
 
     def open(self, ledger_partition: LedgerPartitionInfo) -> OpenedStore:
-        """Open the store of a partition; a fresh one if there is none that fits, or memory."""
+        """Open the store of a partition; a new one if none is usable, or one in memory."""
         home = self._directory / ledger_partition.cluster_id / ledger_partition.topic_id
         self._remove_expired(ledger_partition.kept_s)
         for index in range(SLOTS_MAX):
@@ -149,14 +150,14 @@ class StateDirectory:
             if index == 0:
                 self._remove_spares(home, ledger_partition.number)
             return opened
-        return self._in_memory(ledger_partition, OSError("all places are taken"))
+        return self._in_memory(ledger_partition, OSError("all directories are locked"))
 
     def _in_memory(self, ledger_partition: LedgerPartitionInfo, error: Exception) -> OpenedStore:
         log.warning("state_store_unusable", partition=ledger_partition.number, error=str(error))
         return InMemoryProvider().open(ledger_partition)
 
     def _acquire(self, directory: Path) -> DirectorySlot | None:
-        """Take a folder for this process; None while another one has it."""
+        """Lock a directory for this process; None if another one holds it."""
         with self._released:
             self._released.wait_for(lambda: directory not in self._acquired, RELEASE_S_MAX)
             if directory in self._acquired:
@@ -204,7 +205,7 @@ class StateDirectory:
     def _inspect(
         self, slot: DirectorySlot, ledger_partition: LedgerPartitionInfo
     ) -> tuple[Database | None, CoveredRange | None, UnusableReason | None]:
-        """Open the database, if there is one, and judge it: what it covers, or why it is no use."""
+        """Open the existing database; return what it covers, or why it is unusable."""
         if slot.identity is None:
             return None, None, None
         reason = _precheck(slot, ledger_partition)
@@ -228,7 +229,7 @@ class StateDirectory:
         self._on_failure(failure)
 
     def _remove_expired(self, age_s: float) -> None:
-        """Remove, once, what nobody has and the ledger would not have either: it is people's."""
+        """Remove, once, unused stores that are older than the ledger: they hold personal data."""
         if self._expired_removed:
             return
         self._expired_removed = True
@@ -241,7 +242,7 @@ class StateDirectory:
                     log.info("state_store_removed", place=directory.name)
 
     def _remove_spares(self, home: Path, number: int) -> None:
-        """Remove spare stores that nobody has: the partition is back where it belongs."""
+        """Remove unused spare stores of a partition that is back in its main directory."""
         for index in range(1, SLOTS_MAX):
             directory = home / f"{number}.{index}"
             if directory.exists():
@@ -251,7 +252,7 @@ class StateDirectory:
 
 
 def _precheck(slot: DirectorySlot, ledger_partition: LedgerPartitionInfo) -> UnusableReason | None:
-    """Return why a store need not even be opened."""
+    """Return why a store need not be opened at all."""
     if slot.identity != store_identity(ledger_partition):
         return UnusableReason.FOREIGN
     intact = not slot.is_unreadable and (slot.database / "CURRENT").exists()
@@ -259,5 +260,5 @@ def _precheck(slot: DirectorySlot, ledger_partition: LedgerPartitionInfo) -> Unu
 
 
 def _changed_at(directory: Path) -> float:
-    """Return when a store was last written to, in seconds since 1970."""
+    """Return when a store was last written, in Unix seconds."""
     return max(path.stat().st_mtime for path in (directory, *directory.rglob("*")))

@@ -1,8 +1,8 @@
-"""A partition's fold on disk.
+"""State of one partition on disk.
 
-Each batch holds entries and the ledger's offset that they cover, so that whatever is left after a
-kill is right as of some offset; the rest is read again. Values begin with the offset behind their
-record, or later: what the ledger itself has forgotten is told by it, without a clock.
+Each batch holds entries and the ledger offset that they cover, so that what is left after a kill is
+consistent as of some offset; the rest is read again. A value begins with the offset after its
+record, or a later one: expired entries are recognised by it, without a clock.
 """
 
 import json
@@ -22,18 +22,18 @@ from stream.state.ledger import INTENT
 from stream.state.rocksdb.database import CLAIM, Database, claim_key
 from stream.state.store import LedgerPartitionInfo, RawEntry
 
-# Forgetting what the ledger has forgotten, by offset: with each write a little, by no clock
+# Removal of entries that have expired from the ledger: by offset, a few with each write
 
 
 OFFSET_BYTES = 8
 SWEEP_FACTOR = 2
-"""Entries that are looked at for each that is written: a pass is over before half as many came."""
+"""Entries scanned per entry written: a pass over N entries ends within N / 2 writes."""
 SWEEP_MIN = 500
-"""A few would not be worth the seek."""
+"""Fewer entries are not worth a seek."""
 
 
 class ExpirySweeper:
-    """A pass through a database; ``begin`` is where the ledger begins, as far as is known."""
+    """Removes expired entries incrementally; ``start_offset`` is where the ledger starts."""
 
     def __init__(self) -> None:
         self.start_offset = 0
@@ -43,16 +43,16 @@ class ExpirySweeper:
         self._budget = 0
 
     def trim(self, start_offset: int) -> None:
-        """Note that the ledger has nothing before this offset any more."""
+        """Note that the ledger has expired before this offset."""
         self.start_offset = max(self.start_offset, start_offset)
 
     def sweep(self, database: Database, written: int) -> None:
-        """Go on with a pass, if there is anything to forget, for so many entries written.
+        """Continue a pass, if there is anything to remove, after ``written`` entries were written.
 
-        An open intent is kept: only its tombstone says that it is settled.
+        Open intents are kept: only a tombstone settles an intent.
 
         Raises:
-            Exception: RocksDB cannot read, or write.
+            Exception: RocksDB cannot read or write.
         """
         if self.start_offset <= self._swept_to:
             return
@@ -80,22 +80,22 @@ class ExpirySweeper:
 
 
 def prefix(offset: int) -> bytes:
-    """Return an offset as values begin with it, in the order of their bytes."""
+    """Return the prefix of values at an offset; prefixes sort by offset."""
     return offset.to_bytes(OFFSET_BYTES, "big")
 
 
-# What a store says of itself: whose it is, and how far it reaches
+# Identity and covered range of a store
 
 
 FORMAT = 1
-"""Of keys, values and these two; a store of another one is made anew."""
+"""Version of keys, values, identity and covered range; a store of another version is rebuilt."""
 AGE_S_MIN = -300.0
-"""How far in the future a store may have been written: clocks differ a little."""
+"""How far in the future a store may have been written, since clocks differ."""
 _COVERED_FORMAT = struct.Struct(">Qd")
 
 
 class UnusableReason(StrEnum):
-    """Why a store is replaced by a fresh one."""
+    """Why a store is replaced by a new one."""
 
     CORRUPT = "corrupt"
     FOREIGN = "foreign"
@@ -106,25 +106,27 @@ class UnusableReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CoveredRange:
-    """The ledger's offset before which a store has everything, and a time at which nothing that
-    it has not seen was older (seconds since 1970).
+    """What a store covers of the ledger.
+
+    It is complete before ``offset``. Every record that it has not seen was written after
+    ``as_of_s`` (Unix seconds).
     """
 
     offset: int
     as_of_s: float
 
     def pack(self) -> bytes:
-        """Return it as a value."""
+        """Return the stored form."""
         return _COVERED_FORMAT.pack(self.offset, self.as_of_s)
 
     @classmethod
     def unpack(cls, value: bytes) -> Self:
-        """Return what a value says. Raises ``struct.error`` where it is none."""
+        """Parse the stored form. Raises ``struct.error`` if it is invalid."""
         return cls(*_COVERED_FORMAT.unpack(value))
 
 
 def store_identity(ledger_partition: LedgerPartitionInfo) -> bytes:
-    """Return what tells a store of this ledger's partition from any other."""
+    """Return what distinguishes a store of this ledger partition from any other."""
     identity = [
         FORMAT,
         ledger_partition.cluster_id,
@@ -137,11 +139,11 @@ def store_identity(ledger_partition: LedgerPartitionInfo) -> bytes:
 def unusable_reason(
     covered: CoveredRange, ledger_partition: LedgerPartitionInfo, now_s: float
 ) -> UnusableReason | None:
-    """Return why the ledger cannot be read on from where a store ends; None if it can.
+    """Return why a store cannot be continued from its covered range; None if it can.
 
-    A tombstone that the store has not seen may be gone by now if it is old enough. Half of the
-    time for which it is kept is a margin for clocks. Behind the last record there is one control
-    record; with nothing else there is no tombstone.
+    An old tombstone that the store has not seen may be gone by now. Half of the tombstones'
+    retention is a margin for clock differences. A single offset after the covered range is a
+    control record, so there is no tombstone.
     """
     if covered.offset > ledger_partition.end:
         return UnusableReason.AHEAD
@@ -155,23 +157,22 @@ def unusable_reason(
 log = structlog.get_logger()
 
 SAVE_S_MAX = 60.0
-"""Without news the time until which a store is known to be complete is noted this often."""
+"""Without changes, the covered range is written at this interval."""
 FLUSH_S = (150.0, 300.0)
-"""A kill costs what was not flushed: it is read from the ledger again. Each flush is a small table
-more, and a few of them are merged with everything. By chance, so that the buffers of all
-partitions do not grow and go together.
-"""
+"""A kill loses what was not flushed: it is read from the ledger again. Each flush adds a small
+table, and a few of them are merged with everything. Random, so that the buffers of all partitions
+are not flushed together."""
 RETRY_S = 5.0
 BEHIND_WAIT_S = 0.005
 BEHIND_S_MAX = 10.0
 STALLED = "Write stall"
-"""RocksDB's word for a write that it would have let wait."""
+"""RocksDB's message for a write that it would have blocked."""
 
 
 class RocksDbStateStore:
-    """A fold in a database; what the disk refuses is held in memory until it takes it.
+    """State in a database. Writes that the disk rejects are held in memory until they succeed.
 
-    ``failed`` is told when the database cannot be read, ``closed`` when it was let go.
+    ``on_failure`` is called when the database cannot be read, ``on_close`` when it was closed.
     """
 
     def __init__(
@@ -185,7 +186,7 @@ class RocksDbStateStore:
         reopen: Callable[[], Database] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``reopen`` opens a database anew that was opened for the bulk of a restore."""
+        """``reopen`` opens a database again that was opened for a bulk restore."""
         self._reopen = reopen
         self._database = database
         self._covered = covered
@@ -203,7 +204,7 @@ class RocksDbStateStore:
         self._failed_at: float | None = None
         self._sweeper = ExpirySweeper()
 
-    # What is held
+    # Reads
 
     def get(self, key: str) -> bytes | None:
         """Return the last value of a key, or None."""
@@ -217,7 +218,7 @@ class RocksDbStateStore:
         return None if value is None else value[OFFSET_BYTES:]
 
     def claims(self, remote_id: int) -> bool:
-        """Whether a receipt names this response or decline; no matter, once it is closed."""
+        """Return whether a receipt names this response or decline; False once closed."""
         if remote_id in self._claims:
             return True
         if self._closed:
@@ -246,23 +247,23 @@ class RocksDbStateStore:
         }
 
     def __len__(self) -> int:
-        """Return the number of keys, as it is estimated."""
+        """Return the estimated number of keys."""
         return 0 if self._closed else self._database.entries() + len(self._pending)
 
     @property
     def disk_bytes(self) -> int:
-        """What it takes on disk."""
+        """Size on disk in bytes."""
         return 0 if self._closed else self._database.disk_bytes()
 
     @property
     def unwritten(self) -> int:
-        """How many keys the disk has refused and memory holds instead."""
+        """Number of keys held in memory because the disk rejected them."""
         return 0 if self._failed_at is None else len(self._pending)
 
-    # What comes
+    # Updates
 
     def apply_changelog(self, entries: Sequence[RawEntry], covered: int) -> None:
-        """Take over committed ledger records as they are read, in order."""
+        """Apply committed ledger records as they are read, in order."""
         if self._failed_at is not None:
             for key, value, remote_id in entries:
                 self._keep_in_memory(key, value, remote_id)
@@ -278,14 +279,14 @@ class RocksDbStateStore:
             self._on_write_failure(error)
 
     def put(self, key: str, value: bytes | None, remote_id: int | None = None) -> None:
-        """Take over one committed ledger record, in order; None deletes."""
+        """Apply one committed ledger record, in order; None deletes."""
         self._keep_in_memory(key.encode(), value, remote_id)
 
     def save(self, covered: int | None) -> None:
-        """Write what was put, and that it covers the ledger up to this offset, as one batch."""
+        """Write what was put and the covered ledger offset, in one batch."""
         now = self._clock()
         previous_offset = self._covered.offset
-        # Of what was written behind a restore's barrier nothing was seen since it began.
+        # Records written after the restore's end offset have not been seen since it began.
         self._advance(previous_offset if covered is None else covered, now)
         if self._restoring:
             self._restoring = False
@@ -299,11 +300,11 @@ class RocksDbStateStore:
             self._write()
 
     def trim(self, start_offset: int) -> None:
-        """Note that the ledger has nothing before this offset any more."""
+        """Note that the ledger has expired before this offset."""
         self._sweeper.trim(start_offset)
 
     def close(self) -> None:
-        """Bring everything to disk and let the database go; it may be opened again."""
+        """Flush and close the database; it may be opened again."""
         if self._closed:
             return
         if not self._restoring:
@@ -315,11 +316,11 @@ class RocksDbStateStore:
         for close_step in (self._database.flush, self._database.close):
             try:
                 close_step()
-            except Exception as error:  # noqa: BLE001  as above; what is lost is read again
+            except Exception as error:  # noqa: BLE001  as above; lost writes are read again
                 log.warning("state_not_written", partition=self._partition, error=str(error))
         self._on_close()
 
-    # Writing
+    # Writes
 
     def _keep_in_memory(self, key: bytes, value: bytes | None, remote_id: int | None) -> None:
         self._pending[key] = value
@@ -330,14 +331,14 @@ class RocksDbStateStore:
         self._covered = CoveredRange(max(covered, self._covered.offset), as_of_s)
 
     def _prefix(self) -> bytes:
-        """Return what values of now begin with: an offset that is not before their records'.
+        """Return the prefix for values written now: an offset not before that of their records.
 
-        Where that is unknown, what the ledger does not have any more is certainly older.
+        If that is unknown, the ledger's start offset is used: expired records are certainly older.
         """
         return prefix(max(self._covered.offset, self._sweeper.start_offset))
 
     def _write_throttled(self, entries: Sequence[RawEntry]) -> None:
-        """Let a restore be no faster than the disk; a disk that stands still refuses the rest."""
+        """Limit a restore to the speed of the disk; a stalled disk rejects the rest."""
         until = time.monotonic() + BEHIND_S_MAX
         while True:
             while self._database.is_behind() and time.monotonic() < until:
@@ -352,7 +353,7 @@ class RocksDbStateStore:
                 return
 
     def _end_bulk(self, reopen: Callable[[], Database]) -> None:
-        """Open the database for what comes now. What cannot be flushed must not be closed."""
+        """Reopen the database for normal use. A database that cannot be flushed stays open."""
         try:
             self._database.flush()
         except Exception as error:  # noqa: BLE001  as above
@@ -369,12 +370,12 @@ class RocksDbStateStore:
         return self._failed_at is None or time.monotonic() - self._failed_at >= RETRY_S
 
     def _retry(self) -> None:
-        """Try again to write what was refused, now and then."""
+        """Write again, at most once per ``RETRY_S``."""
         if self._may_write():
             self._write()
 
     def _write(self) -> None:
-        """Write what is held in memory; what the disk refuses stays there."""
+        """Write what is held in memory; it stays there if the disk rejects it."""
         entries = [(key, value, None) for key, value in self._pending.items()]
         entries += [(claim_key(remote_id), b"", None) for remote_id in self._claims]
         try:
@@ -401,7 +402,7 @@ class RocksDbStateStore:
             self._database.flush(wait=False)
 
     def _on_write_failure(self, error: Exception) -> None:
-        """Go on in memory: the ledger has everything, and the disk may have room again."""
+        """Continue in memory: the ledger has all entries, and the disk may recover."""
         if "Corruption" in str(error):
             raise self._read_failure(error) from error
         if self._failed_at is None:
@@ -411,7 +412,7 @@ class RocksDbStateStore:
     def _read_failure(self, error: Exception) -> StateStoreError:
         failure = StateStoreError(
             f"the state of partition {self._partition} cannot be read from disk: {error}; "
-            "it is made anew from the ledger"
+            "it is rebuilt from the ledger"
         )
         self._on_failure(failure)
         return failure
