@@ -204,7 +204,7 @@ def in_code() -> set[tuple[str, str]]:
         found |= _by_first(name, reason)
         if name == "rejected" and len(args) > 1:
             found |= {("rejected", text) for text in texts(args[1])}
-        elif name in {"done", "count"} and len(args) > 1:
+        elif name in {"settle", "count"} and len(args) > 1:
             ends = list(texts(args[-1]))
             found |= {(outcome, text) for outcome in texts(args[-2]) for text in ends}
         elif name == "as_object":
