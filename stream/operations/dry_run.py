@@ -100,7 +100,7 @@ class DryRun:
 
     def open(self, partition: Partition, state: Any, offset: int) -> None:
         """Open a partition with the state restored from its ledger."""
-        self._tasks.open(partition, state, offset, self._now, opening=1)
+        self._tasks.open(partition, state, offset, self._now, assignment_epoch=1)
 
     async def run(self, records: Iterator[Record], limit: int | None) -> None:
         """Process the records in batches as large as a worker holds in memory."""
@@ -113,7 +113,7 @@ class DryRun:
             if tasks.unsettled >= self._records_max or tasks.unsettled_bytes >= self._bytes_max:
                 await self._deliver()
         for partition, part in self._tasks.partitions.items():
-            self._tasks.reached(partition, part.offsets.next_offset)
+            self._tasks.on_partition_end(partition, part.offsets.next_offset)
         await self._deliver()
         for pending in list(self._waiting.values()):
             self._settled(pending, "waits", "in_doubt")
@@ -130,13 +130,13 @@ class DryRun:
     async def _deliver(self) -> None:
         """Release requests until none is left; skip the time that requests in doubt must wait."""
         while True:
-            self._tasks.due(self._now)
+            self._tasks.run_timers(self._now)
             checkpoint = self._tasks.checkpoint(_now_ms(), ROOM)
-            released = self._tasks.committed(checkpoint, self._now)
+            released = self._tasks.on_committed(checkpoint, self._now)
             for pending in released:
                 await self._show(pending)
-            due = self._tasks.due(self._now)
-            if released or self._tasks.has_news(ROOM):
+            due = self._tasks.run_timers(self._now)
+            if released or self._tasks.has_changes(ROOM):
                 continue
             if due is None:
                 return
@@ -167,10 +167,10 @@ class DryRun:
 def _request_line(request: RecordedRequest, pending: PendingRequest) -> Line:
     line: Line = {
         "outcome": "deliver",
-        "operation": pending.planned.type,
+        "operation": pending.require_operation().type,
         "request": {"name": request.name, "method": request.method, "url": request.url},
         "only_if": request.condition,
-        "events": [_place(member) for member in pending.members],
+        "events": [_place(member) for member in pending.events],
     }
     if request.form is not None:
         line["request"]["form"] = dict(request.form)

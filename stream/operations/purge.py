@@ -77,7 +77,7 @@ def find(session: OperatorSession, user: str) -> Traces:
         config.ledger_topic,
         *(topic_of(config, kind) for kind in LetterStatus),
     ):
-        traces.retention[topic] = RetentionInfo.of(session.reader.group.settings_of(topic))
+        traces.retention[topic] = RetentionInfo.of(session.reader.group.topic_config(topic))
     return traces
 
 
