@@ -1,4 +1,4 @@
-"""When to stop asking: a circuit that opens and is probed. Pure."""
+"""Circuit breaker with probes. Pure."""
 
 from sink.rate_limit import backoff_s
 
@@ -6,12 +6,12 @@ FIRST_PROBE_S = 0.5
 
 
 class CircuitBreaker:
-    """Open means: send nothing but a probe. Times are monotonic seconds, handed in.
+    """While open, only probes may be sent. Times are monotonic seconds, passed by the caller.
 
-    It opens at once when the server forbids (credentials, account, address: a matter of
-    configuration), and then is probed every ``probe_interval_s``. It opens after
-    ``failures_max`` attempts in a row without any answer, and then is probed soon at first,
-    later less often, so that a short outage costs little.
+    It opens immediately when the server forbids requests (credentials, account or address: a
+    matter of configuration) and is then probed every ``probe_interval_s``. It also opens after
+    ``failures_max`` consecutive attempts without a reply. The probes then start soon and back
+    off up to ``probe_interval_s``, so that a short outage costs little.
     """
 
     __slots__ = ("_failures_max", "_probe_interval_s", "_probes", "failures", "probe_at", "reason")
@@ -26,18 +26,18 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing may be sent but a probe."""
+        """Whether only a probe may be sent."""
         return self.reason is not None
 
     def open(self, reason: str, *, now: float) -> bool:
-        """Open because the server forbade; return whether that changed anything."""
+        """Open because the server forbade a request; return whether it was closed before."""
         opened = self.reason is None
         self.reason = reason
         self.probe_at = now + self._probe_interval_s
         return opened
 
     def record_failure(self, *, now: float) -> bool:
-        """Note an attempt without an answer; return whether it opened the circuit."""
+        """Count an attempt without a reply; return whether it opened the circuit."""
         self.failures += 1
         if self.reason is not None or self.failures < self._failures_max:
             return False
@@ -47,15 +47,15 @@ class CircuitBreaker:
         return True
 
     def record_success(self) -> None:
-        """Note an answer: the server is there. An open circuit stays open until its probe."""
+        """Reset the failure count after a reply. An open circuit stays open until its probe."""
         self.failures = 0
 
     def probe_failed(self, *, now: float) -> None:
-        """Stay open and plan the next probe."""
+        """Stay open and schedule the next probe."""
         self._schedule(now)
 
     def close(self) -> bool:
-        """Close after a good probe; return whether it was open."""
+        """Close after a successful probe; return whether it was open."""
         closed = self.reason is not None
         self.reason = None
         self.failures = 0

@@ -1,7 +1,7 @@
-"""What an HTTP exchange proves about its effect. Pure.
+"""Classify an HTTP exchange by whether its request may have been executed. Pure.
 
-The question is never "did it fail?" but "may it have been executed?". An answer of doubt is
-no licence to send again.
+The question is never "did it fail?" but "may it have been executed?". An ambiguous result does
+not permit sending the request again.
 """
 
 from collections.abc import Mapping
@@ -13,36 +13,36 @@ from sink.models import HttpResponse, LeaseExpired, NoResponse, NotSent, SendRes
 PAYMENT_REQUIRED = 402
 FORBIDDEN = 403
 ALWAYS_FORBIDDEN = frozenset({PAYMENT_REQUIRED, FORBIDDEN})
-DOUBTFUL = frozenset({408, 499})  # the server, or a proxy before it, gave up while it may have run
+DOUBTFUL = frozenset({408, 499})  # the server or a proxy gave up on a request that may have run
 
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """The server did it (2xx), whether or not its body can be read."""
+    """The server executed the request (2xx), whether or not the body can be read."""
 
-    word: ClassVar = "executed"
+    label: ClassVar = "executed"
     status: int
     body: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedByServer:
-    """The server will never do just this; the body says why."""
+    """The server permanently rejects this request; the body gives the reason."""
 
-    word: ClassVar = "refused"
+    label: ClassVar = "refused"
     status: int
     body: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Forbidden:
-    """Not executed, for a reason that lies in credentials, account or address, not in the data.
+    """Not executed, because of credentials, account or address, not because of the data.
 
-    ``personal`` is True when the server forbade just this request, and a later 403 to the
-    same one, with all else well, may be held against it.
+    ``personal`` is True if the status may concern this request only: a repeated 403 to the same
+    request, while other requests succeed, then counts against the request.
     """
 
-    word: ClassVar = "forbidden"
+    label: ClassVar = "forbidden"
     status: int
     reason: str
     personal: bool = True
@@ -50,26 +50,26 @@ class Forbidden:
 
 @dataclass(frozen=True, slots=True)
 class Unauthorized:
-    """Not executed: the token does not count (401)."""
+    """Not executed: the token was not accepted (401)."""
 
-    word: ClassVar = "unauthorized"
+    label: ClassVar = "unauthorized"
     status: int = 401
 
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """Not executed: too much at once; ``headers`` say for how long to wait."""
+    """Not executed: rate limited; ``headers`` may contain the time to wait."""
 
-    word: ClassVar = "throttled"
+    label: ClassVar = "throttled"
     status: int
     headers: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class NotExecuted:
-    """Nothing happened that matters: it may be sent again."""
+    """Not executed, or without an effect: it may be sent again."""
 
-    word: ClassVar = "not_executed"
+    label: ClassVar = "not_executed"
     detail: str
     status: int | None = None
 
@@ -78,17 +78,9 @@ class NotExecuted:
 class Ambiguous:
     """It may have been executed."""
 
-    word: ClassVar = "ambiguous"
+    label: ClassVar = "ambiguous"
     detail: str
     status: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OutOfLease:
-    """Nothing was sent: the right to send had ended."""
-
-    word: ClassVar = "withheld"
-    status: None = None
 
 
 Classification: TypeAlias = (
@@ -99,21 +91,22 @@ Classification: TypeAlias = (
     | Throttled
     | NotExecuted
     | Ambiguous
-    | OutOfLease
+    | LeaseExpired
 )
+"""Each has a ``label`` for metrics and logs, and the HTTP ``status`` (None without one)."""
 
 
 def classify(
     evidence: SendResult, *, writes: bool, forbidden: frozenset[int] = ALWAYS_FORBIDDEN
 ) -> Classification:
-    """Return what ``evidence`` proves.
+    """Return the classification of ``evidence``.
 
-    ``writes`` is False for a look-up: it has no effect, so that nothing about it is in
-    doubt. ``forbidden`` are the statuses that are a matter of configuration at this host.
+    ``writes`` is False for a look-up: it has no effect, so it is never ambiguous. ``forbidden``
+    are the statuses that this host uses for configuration errors.
     """
     match evidence:
         case LeaseExpired():
-            return OutOfLease()
+            return evidence
         case NotSent(detail):
             return NotExecuted(detail)
         case NoResponse(detail):
@@ -130,12 +123,12 @@ def classify(
 
 def _success(status: int, body: bytes | None, *, writes: bool) -> Classification:
     if body is None and not writes:
-        return NotExecuted("the answer broke off", status)
+        return NotExecuted("the reply was cut off", status)
     return Executed(status, body)
 
 
 def _forbidden(status: int) -> Forbidden:
-    if status <= 399:  # followed, a redirect would take the credentials to another place
+    if status <= 399:  # following a redirect would send the credentials to another host
         return Forbidden(status, "redirected", personal=False)
     return Forbidden(status, "payment_required" if status == PAYMENT_REQUIRED else "forbidden")
 
@@ -147,12 +140,12 @@ def _failure(
     *,
     writes: bool,
 ) -> Classification:
-    """Return what a status proves that is neither success nor a matter of configuration."""
+    """Classify a status that means neither success nor a configuration error."""
     if status == 401:
         return Unauthorized()
     if status == 429 or (status == 503 and "Retry-After" in headers):
         return Throttled(status, headers)
-    if status == 425:  # "too early": the server says that it did not process it (RFC 8470)
+    if status == 425:  # "too early": the server did not process it (RFC 8470)
         return NotExecuted("too early", status)
     if 400 <= status <= 499 and status not in DOUBTFUL:
         return RejectedByServer(status, body)

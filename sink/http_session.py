@@ -1,7 +1,7 @@
-"""HTTP as evidence: one request in, what is known of it out. The edge to aiohttp.
+"""HTTP transport over aiohttp that reports whether a request may have been sent.
 
-Nothing is sent twice behind the caller's back, nothing is raised but cancellation, and
-every answer says whether bytes of the request may have left.
+A request is never resent implicitly, only cancellation is raised, and every result states
+whether bytes of the request may have left.
 """
 
 import asyncio
@@ -16,15 +16,15 @@ from aiohttp.connector import Connection
 
 from sink.models import HttpResponse, LeaseExpired, NoResponse, NotSent, Request, SendResult, always
 
-BODY_BYTES_MAX = 8 * 1024 * 1024  # fifty responses with long texts stay far below
-KEEPALIVE_S = 4.0  # below the 5 s after which common servers close: a closing race is a false doubt
+BODY_BYTES_MAX = 8 * 1024 * 1024  # fifty responses with long texts are far smaller
+KEEPALIVE_S = 4.0  # common servers close after 5 s; losing that race would look ambiguous
 CONNECT_S_MAX = 3.0
-TICK_S_MAX = 0.05  # how exactly deadlines are kept
-SPARE_CONNECTIONS = 2  # the token's and the probe's, beside the deliveries'
+TICK_S_MAX = 0.05  # precision of deadlines
+SPARE_CONNECTIONS = 2  # for the token and the probe, in addition to the deliveries
 
 
 class HttpSession:
-    """A bounded pool of connections to a few hosts. An asynchronous context manager."""
+    """A bounded connection pool. An asynchronous context manager."""
 
     def __init__(self, *, in_flight_max: int, request_timeout_s: float) -> None:
         self._in_flight_max = in_flight_max
@@ -62,11 +62,14 @@ class HttpSession:
         *,
         may_send: Callable[[], bool] = always,
     ) -> SendResult:
-        """Send ``request`` at most once and return what is known of it.
+        """Send ``request`` at most once and return the result.
 
-        ``may_send`` is asked when a connection is ready, immediately before the first byte.
-        One deadline covers all of it: the place in the pool, the connection, the answer. Time in
-        which the event loop is blocked does not count: the server's silence is meant.
+        ``may_send`` is called when a connection is ready, immediately before the first byte.
+        One deadline covers the wait for the pool, the connection and the reply. Time in which the
+        event loop is blocked does not count, since only the server's silence is measured.
+
+        Raises:
+            RuntimeError: the session is not open.
         """
         if self._session is None:
             raise RuntimeError("the session is not open")
@@ -88,18 +91,18 @@ class HttpSession:
                 return HttpResponse(response.status, response.headers, await _body(response))
         except _WithheldError:
             return LeaseExpired()
-        except Exception as error:  # noqa: BLE001  (whatever broke: what counts is whether bytes left)
+        except Exception as error:  # noqa: BLE001  (any error: only whether bytes were sent matters)
             return attempt.evidence(error)
         finally:
             self._deadlines.remove(deadline)
 
 
 class _Deadlines:
-    """The deadlines of all requests, on a clock that runs only while the event loop does.
+    """The deadlines of all requests, on a clock that advances only while the event loop runs.
 
-    A loop that was blocked finds a deadline and an answer at once, and uvloop looks at its timers
-    first. So the clock ticks; a tick that comes late counts as two at most, and what is overdue
-    at one tick ends at the next: by then the loop has read what had arrived.
+    After a blocked loop, a deadline and a reply are due together, and uvloop runs timers first.
+    Therefore the clock ticks: a late tick counts as two at most, and a deadline that is overdue at
+    one tick expires at the next. By then the loop has read the data that had arrived.
     """
 
     def __init__(self, after_s: float) -> None:
@@ -110,7 +113,7 @@ class _Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self) -> asyncio.Timeout:
-        """Return a deadline that begins now, to be entered before anything is awaited."""
+        """Return a deadline that starts now; enter it before awaiting anything."""
         deadline = asyncio.timeout(None)
         self._due[deadline] = self._awake_s + self._after_s
         if self._timer is None:
@@ -118,7 +121,7 @@ class _Deadlines:
         return deadline
 
     def remove(self, deadline: asyncio.Timeout) -> None:
-        """Forget a deadline, whether or not it has ended."""
+        """Remove a deadline, whether or not it has expired."""
         self._due.pop(deadline, None)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -138,15 +141,15 @@ class _Deadlines:
 
 
 class _WithheldError(Exception):
-    """The lease is over."""
+    """The lease has expired."""
 
 
 class _ConnectionLostError(Exception):
-    """The connection went; in a class of its own because aiohttp resends after its own classes."""
+    """The connection was lost. Not one of aiohttp's classes, because aiohttp resends on those."""
 
 
 class _Attempt:
-    """A client middleware that follows one request and remembers how far it came."""
+    """A client middleware that tracks how far one request has progressed."""
 
     __slots__ = ("_may_send", "response", "sent")
 
@@ -170,29 +173,33 @@ class _Attempt:
             raise _ConnectionLostError from error
 
     def depart(self) -> None:
-        """Note that bytes leave from now on, if they may."""
+        """Check the lease and mark the request as sent.
+
+        Raises:
+            _WithheldError: the lease has expired.
+        """
         if not self._may_send():
             raise _WithheldError
         self.sent = True
 
     def evidence(self, error: Exception) -> SendResult:
-        """Return what is known of the attempt after ``error``."""
+        """Return the result of the attempt that failed with ``error``."""
         if self.response is not None:
             return HttpResponse(self.response.status, self.response.headers, None)
-        # Only names of classes: messages of aiohttp hold the URL, and with it a person's e-mail.
+        # Only class names: aiohttp's messages contain the URL, and with it a person's e-mail.
         cause = error.__cause__ if isinstance(error, _ConnectionLostError) else error
         detail = type(cause).__name__
         return NoResponse(detail) if self.sent else NotSent(detail)
 
 
 class _GatedRequest(aiohttp.ClientRequest):
-    """A request that asks its attempt before the first byte, with the connection at hand.
+    """A request that checks the lease when its connection is ready, before the first byte.
 
-    aiohttp writes a head without a body in ``send``, but a body, and the head with it, in a task
-    of its own: whatever the loop runs in between would widen the gap between check and write.
+    aiohttp writes a head without a body in ``send``, but a head with a body in a separate task.
+    A check in ``send`` would leave time for other tasks between the check and that write.
     """
 
-    attempt: _Attempt  # given by the middleware
+    attempt: _Attempt  # set by the middleware
 
     async def send(self, conn: Connection) -> ClientResponse:
         if not self.body:
@@ -209,13 +216,13 @@ class _GatedRequest(aiohttp.ClientRequest):
             self.attempt.depart()
         except _WithheldError as error:
             if conn.protocol is not None:
-                conn.protocol.set_exception(error)  # who reads the answer hears of it, and closes
+                conn.protocol.set_exception(error)  # raised where the reply is read, which closes
             return
         await super().write_bytes(writer, conn, content_length)
 
 
 async def _body(response: ClientResponse) -> bytes | None:
-    """Return the body, or None when it is larger than ``BODY_BYTES_MAX``."""
+    """Return the body; None if it is larger than ``BODY_BYTES_MAX``."""
     chunks = []
     size = 0
     async for chunk in response.content.iter_any():

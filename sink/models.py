@@ -1,15 +1,15 @@
-"""What is sent, and what is known of it afterwards: values, and the protocol of a sender."""
+"""Requests, results of sending them, and the transport protocol."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
 from yarl import URL
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. ``name`` is a word for metrics; ``writes`` says that it may have an effect."""
+    """One request. ``name`` labels it in metrics; ``writes`` marks one that may have an effect."""
 
     name: str
     method: str
@@ -20,7 +20,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """An answer; ``body`` is None when it broke off or was larger than ``BODY_BYTES_MAX``."""
+    """A reply. ``body`` is None if it was cut off or larger than ``BODY_BYTES_MAX``."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -29,33 +29,36 @@ class HttpResponse:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """No byte of the request left: no name, no connection, no TLS, no free place in the pool."""
+    """No byte was sent: name resolution, connection, TLS or the wait for the pool failed."""
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class NoResponse:
-    """Bytes may have left, and no answer came."""
+    """Bytes may have been sent, and no reply arrived."""
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseExpired:
-    """The lease was over when the connection was ready: nothing was sent."""
+    """The lease had expired when the connection was ready: nothing was sent."""
+
+    label: ClassVar = "withheld"
+    status: ClassVar[None] = None
 
 
 SendResult: TypeAlias = HttpResponse | NotSent | NoResponse | LeaseExpired
 
 
 def always() -> bool:
-    """Let every request be sent."""
+    """Allow every request."""
     return True
 
 
 class Transport(Protocol):
-    """What sends a request at most once and returns what is known of it."""
+    """Sends a request at most once."""
 
     async def send(
         self,
@@ -64,4 +67,4 @@ class Transport(Protocol):
         *,
         may_send: Callable[[], bool] = always,
     ) -> SendResult:
-        """Send ``request``, if ``may_send`` says so immediately before the first byte."""
+        """Send ``request`` if ``may_send`` returns True immediately before the first byte."""

@@ -1,4 +1,4 @@
-"""Places for requests under way at one host, first come, first served."""
+"""Permits for concurrent requests to one host, granted in order of arrival."""
 
 import asyncio
 from collections import deque
@@ -7,53 +7,53 @@ from sink.concurrency import AdaptiveConcurrency
 
 
 class PermitPool:
-    """As many places as ``concurrency`` allows at the moment.
+    """A semaphore whose size is the current limit of ``concurrency``.
 
-    ``taken`` counts all that were ever taken, ``under_way`` those not given back.
+    ``acquired`` counts all permits ever granted, ``in_flight`` those not yet released.
     """
 
-    __slots__ = ("_waiting", "concurrency", "taken", "under_way")
+    __slots__ = ("_waiting", "acquired", "concurrency", "in_flight")
 
     def __init__(self, concurrency: AdaptiveConcurrency) -> None:
         self.concurrency = concurrency
-        self.taken = 0
-        self.under_way = 0
+        self.acquired = 0
+        self.in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
     def in_use(self) -> int:
-        """How many have a place or wait for one."""
-        return self.under_way + len(self._waiting)
+        """The number of requests that hold or wait for a permit."""
+        return self.in_flight + len(self._waiting)
 
-    async def acquire(self, *, patience_s: float) -> bool:
-        """Take a place, and return whether there was one in time."""
-        if not self._waiting and self.under_way < self.concurrency.limit:
-            self._take()
+    async def acquire(self, *, timeout_s: float) -> bool:
+        """Acquire a permit; return False if none became free within ``timeout_s``."""
+        if not self._waiting and self.in_flight < self.concurrency.limit:
+            self._grant()
             return True
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
         try:
-            async with asyncio.timeout(patience_s):
-                await place
+            async with asyncio.timeout(timeout_s):
+                await waiter
         except BaseException as error:
-            if place.done() and not place.cancelled():
-                self.release()  # it was given in the very moment in which the wait ended
-            elif place in self._waiting:
-                self._waiting.remove(place)
+            if waiter.done() and not waiter.cancelled():
+                self.release()  # it was granted at the moment in which the wait ended
+            elif waiter in self._waiting:
+                self._waiting.remove(waiter)
             if isinstance(error, TimeoutError):
                 return False
             raise
         return True
 
     def release(self) -> None:
-        """Give a place back, to those who wait for one."""
-        self.under_way -= 1
-        while self._waiting and self.under_way < self.concurrency.limit:
-            place = self._waiting.popleft()
-            if not place.done():  # else nobody waits for it any more
-                self._take()
-                place.set_result(None)
+        """Return a permit and grant it to the longest waiting request."""
+        self.in_flight -= 1
+        while self._waiting and self.in_flight < self.concurrency.limit:
+            waiter = self._waiting.popleft()
+            if not waiter.done():  # otherwise its request no longer waits
+                self._grant()
+                waiter.set_result(None)
 
-    def _take(self) -> None:
-        self.taken += 1
-        self.under_way += 1
+    def _grant(self) -> None:
+        self.acquired += 1
+        self.in_flight += 1

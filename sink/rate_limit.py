@@ -1,4 +1,4 @@
-"""How fast requests may leave: a pace, what replies say is left, a gate that can be shut. Pure."""
+"""Rate limiter: token bucket, the server's quota headers, blocking after a 429. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -8,19 +8,19 @@ from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 
 SPREAD_BELOW = 0.5
-"""From this part of the allowance on, what is left is spread until it is renewed: the first half
-may leave at once, the second never ends in a 429."""
-WINDOW_MOVED_S = 2.0  # dates are whole seconds: below this two replies mean the same window
+"""Below this part of the quota, the rest is spread evenly until the reset. The first half may be
+used immediately, and the second does not trigger a 429."""
+WINDOW_MOVED_S = 2.0  # dates are whole seconds: two resets closer than this are the same window
 SHARE_MIN = 0.001
 
 Pace: TypeAlias = tuple[float, float]
-"""Requests per second, and how many of them may leave at once."""
+"""Requests per second, and the burst size."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimitQuota:
-    """What a reply says of the account: ``remaining`` requests until it is renewed in ``reset_s``
-    seconds, to ``limit`` (None if it does not say).
+    """The account's quota as a reply states it: ``remaining`` requests until the reset in
+    ``reset_s`` seconds, then ``limit`` (None if not stated).
     """
 
     remaining: int
@@ -28,11 +28,11 @@ class RateLimitQuota:
     limit: int | None = None
 
 
-def read_allowance(headers: Mapping[str, str], *, unix_now: float) -> RateLimitQuota | None:
-    """Return what the ``X-Rate-Limit`` headers say; None where there are none, or only garbage.
+def read_quota(headers: Mapping[str, str], *, unix_now: float) -> RateLimitQuota | None:
+    """Return the quota of the ``X-Rate-Limit`` headers; None if they are absent or invalid.
 
-    The reset is measured against the reply's own ``Date``, as in ``retry.demanded_wait_s``, and
-    bounded like there: one in milliseconds would shut the gate for ever.
+    The reset is relative to the reply's own ``Date``, as in ``demanded_wait_s``, and bounded in
+    the same way: a reset in milliseconds would block requests for ever.
     """
     remaining = _count(headers.get("X-Rate-Limit-Remaining", ""))
     if remaining is None:
@@ -47,11 +47,11 @@ def read_allowance(headers: Mapping[str, str], *, unix_now: float) -> RateLimitQ
 
 
 class RateLimiter:
-    """Spreads requests over time and stays shut for as long as the server asked.
+    """Token-bucket rate limiter that also honours the server's rate-limit headers.
 
-    ``requests_per_minute`` of 0 sets no pace of its own: only the server's word counts.
-    Times are monotonic seconds, handed in by the caller. Places are taken in advance: who
-    asks while none is free is told how long to wait, and its place is then its own.
+    With ``requests_per_minute=0`` only the headers apply. Times are monotonic seconds, passed by
+    the caller. Tokens are reserved in advance: ``reserve`` returns the delay after which the
+    caller may send.
     """
 
     __slots__ = (
@@ -63,7 +63,7 @@ class RateLimiter:
         "_seen_at",
         "_share",
         "_tokens",
-        "strikes",
+        "throttle_count",
     )
 
     def __init__(self, *, requests_per_minute: int = 0, now: float = 0.0) -> None:
@@ -75,69 +75,70 @@ class RateLimiter:
         self._limit = 0
         self._remaining: float | None = None
         self._renewed_at: float | None = None
-        self.strikes = 0
+        self.throttle_count = 0
 
     @property
     def per_minute(self) -> float:
-        """The pace that was set, as far as it is ours; 0 where none was."""
+        """This worker's share of the configured rate; 0 if none is configured."""
         return self._per_minute * self._share
 
     def share(self, part: float) -> None:
-        """Take only this part of the pace and of what the account has left."""
+        """Use only this part of the configured rate and of the remaining quota."""
         self._share = min(1.0, max(SHARE_MIN, part))
 
     def update_quota(
-        self, allowance: RateLimitQuota, *, uncounted: int, now: float, alone: bool = False
+        self, quota: RateLimitQuota, *, uncounted: int, now: float, only_in_flight: bool = False
     ) -> None:
-        """Take over what a reply says is left; so many requests of ours it has not counted yet.
+        """Apply the quota of a reply that does not yet count ``uncounted`` of our requests.
 
-        Replies overtake each other: within one window only the lowest counts. So many at once
-        may seem to leave less than they do; a reply that is ``alone`` under way puts that right.
+        Replies overtake each other, so within one window only the lowest counts. With many
+        requests in flight this may underestimate what remains; a reply to the ``only_in_flight``
+        request corrects it.
         """
-        self._limit = allowance.limit or max(self._limit, allowance.remaining)
-        left = float(allowance.remaining - uncounted)
-        renewed_at = now + allowance.reset_s
+        self._limit = quota.limit or max(self._limit, quota.remaining)
+        left = float(quota.remaining - uncounted)
+        renewed_at = now + quota.reset_s
         known = self._renewed_at
         if known is None or now >= known or renewed_at > known + WINDOW_MOVED_S:
             self._remaining = left
             self._renewed_at = renewed_at
-        elif alone and self._tokens > -1:  # nobody waits who took a place already
+        elif only_in_flight and self._tokens > -1:  # no reserved token is being waited for
             self._remaining = left
         elif self._remaining is not None:
             self._remaining = min(self._remaining, left)
         self._shut_if_spent()
 
-    def closed_s(self, now: float) -> float:
-        """Return for how many seconds the server wants nothing."""
+    def blocked_s(self, now: float) -> float:
+        """Return the seconds for which the server wants no requests."""
         return max(0.0, self._not_before - now)
 
     def block_for(self, wait_s: float, *, now: float) -> None:
-        """Stay shut for ``wait_s`` seconds at least."""
+        """Block requests for at least ``wait_s`` seconds."""
         self._not_before = max(self._not_before, now + wait_s)
 
     def on_throttled(self, now: float) -> int:
-        """Count a refusal and return how many came in a row.
+        """Count a throttled request and return the number of consecutive ones.
 
-        What was refused while shut was under way with the first one, and counts with it.
+        A request throttled while blocked was in flight with the first one and is not counted.
         """
-        if self.strikes == 0 or self._not_before <= now:
-            self.strikes += 1
-        return self.strikes
+        if self.throttle_count == 0 or self._not_before <= now:
+            self.throttle_count += 1
+        return self.throttle_count
 
     def on_success(self) -> None:
-        """Forget how often the gate was shut in a row: a request was let through."""
-        self.strikes = 0
+        """Reset the count of consecutive throttled requests."""
+        self.throttle_count = 0
 
-    def places(self, now: float, *, at_most: int) -> int:
-        """Return how many requests may leave now without a wait."""
+    def available_now(self, now: float, *, at_most: int) -> int:
+        """Return the number of requests that may be sent now without waiting."""
         return int(max(0.0, min(at_most, self.available_within(now, within_s=0.0))))
 
     def available_within(self, now: float, *, within_s: float) -> float:
-        """Return how many requests may begin within so many seconds; inf where nothing limits.
+        """Return the number of requests that may start within ``within_s``; inf if unlimited.
 
-        Those of them that took a place already and wait for it are not among them.
+        Requests that wait for a reserved token are not included.
         """
-        open_s = within_s - self.closed_s(now)
+        open_s = within_s - self.blocked_s(now)
         if open_s < 0:
             return 0.0
         self._renew(now)
@@ -152,18 +153,18 @@ class RateLimiter:
         self._refill(now, pace)
         return min(soon, self._tokens + pace[0] * open_s)
 
-    def reserve(self, now: float, *, patience_s: float) -> float:
-        """Take a place and return the seconds to wait for it.
+    def reserve(self, now: float, *, max_wait_s: float) -> float:
+        """Reserve a token and return the seconds until it may be used.
 
-        A wait above ``patience_s`` means that no place was taken.
+        No token is reserved if the wait is above ``max_wait_s``.
         """
-        wait_s = self.closed_s(now)
+        wait_s = self.blocked_s(now)
         self._renew(now)
         pace = self._pace(now)
         if pace is not None:
             self._refill(now, pace)
             wait_s = max(wait_s, (1.0 - self._tokens) / pace[0])
-        if wait_s <= patience_s:
+        if wait_s <= max_wait_s:
             self._spend(paced=pace is not None)
         return wait_s
 
@@ -179,7 +180,7 @@ class RateLimiter:
             self._not_before = max(self._not_before, self._renewed_at)
 
     def _pace(self, now: float) -> Pace | None:
-        """Return the slower of the pace that was set and the one that what is left allows."""
+        """Return the slower of the configured rate and the rate that the remaining quota allows."""
         own = _steady(self.per_minute) if self._per_minute > 0 else None
         spread = self._spread(now)
         if own is None or spread is None:
@@ -187,7 +188,10 @@ class RateLimiter:
         return min(own, spread)
 
     def _spread(self, now: float) -> Pace | None:
-        """Return the pace at which what is left lasts; None while there is plenty, or nothing."""
+        """Return the rate at which the remaining quota lasts until the reset.
+
+        None above ``SPREAD_BELOW``, when nothing remains, and without a quota.
+        """
         if self._remaining is None or self._renewed_at is None:
             return None
         if not 1 <= self._remaining < self._limit * SPREAD_BELOW:
@@ -196,7 +200,7 @@ class RateLimiter:
         return per_s, max(1.0, per_s)
 
     def _renew(self, now: float) -> None:
-        """Begin a new window with all that the account may; the next reply tells what is left."""
+        """Start a new window with the full limit; the next reply gives the actual remainder."""
         if self._renewed_at is not None and now >= self._renewed_at:
             self._renewed_at = None
             self._remaining = float(self._limit)
@@ -209,9 +213,9 @@ class RateLimiter:
 
 
 def _steady(per_minute: float) -> Pace:
-    """Return the pace by which no window of a minute ever holds more than ``per_minute``.
+    """Return a rate at which no window of one minute has more than ``per_minute`` requests.
 
-    A second's worth may leave at once; it is taken off the pace.
+    The burst is one second's worth and is subtracted from the rate.
     """
     burst = max(1, int(per_minute // 60))
     return (per_minute - (burst - 1)) / 60, float(burst)
@@ -221,14 +225,14 @@ def _count(value: str) -> int | None:
     return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
 
 
-# How long to wait: after a failure, and when a server says so
+# Waits: back-off after failures, and waits requested by the server
 
 
-WAIT_S_MAX = 3600.0  # a server that says "tomorrow" is asked again within the hour
+WAIT_S_MAX = 3600.0  # a server that asks for a wait until tomorrow is retried within the hour
 
 
 def backoff_s(attempt: int, *, initial_s: float, max_s: float, jitter: float) -> float:
-    """Return the wait before retry number ``attempt`` (from 1), in seconds.
+    """Return the seconds before retry number ``attempt`` (from 1).
 
     ``jitter`` is drawn from [0, 1) by the caller: full jitter below a bound that doubles
     with every attempt up to ``max_s``.
@@ -238,12 +242,11 @@ def backoff_s(attempt: int, *, initial_s: float, max_s: float, jitter: float) ->
 
 
 def demanded_wait_s(headers: Mapping[str, str], *, unix_now: float) -> float | None:
-    """Return for how long the reply asks to be left alone, in seconds; None if it does not say.
+    """Return the seconds that the reply asks to wait, at most ``WAIT_S_MAX``; None if unstated.
 
-    ``Retry-After`` comes first, then ``X-Rate-Limit-Reset`` (Unix seconds). A point in time
-    is measured against the reply's own ``Date`` where it has one, so that a wrong clock here
-    does not matter; against ``unix_now`` otherwise. Never more than ``WAIT_S_MAX``; zero, or a
-    time that is over, says nothing: rate limiters round down.
+    ``Retry-After`` takes precedence over ``X-Rate-Limit-Reset`` (Unix seconds). A point in time
+    is relative to the reply's own ``Date`` if present, so that a wrong local clock does not
+    matter, otherwise to ``unix_now``. Zero and past times are ignored: rate limiters round down.
     """
     server_now = http_date(headers.get("Date", ""))
     now = unix_now if server_now is None else server_now
@@ -257,7 +260,7 @@ def demanded_wait_s(headers: Mapping[str, str], *, unix_now: float) -> float | N
 
 
 def retry_after_s(value: str, *, unix_now: float) -> float | None:
-    """Return the seconds that a ``Retry-After`` asks for: a number or an HTTP date; else None."""
+    """Return the seconds of a ``Retry-After`` (number or HTTP date); None if it is invalid."""
     seconds = _number(value)
     if seconds is not None:
         return seconds
@@ -266,13 +269,13 @@ def retry_after_s(value: str, *, unix_now: float) -> float | None:
 
 
 def rate_reset_s(value: str, *, unix_now: float) -> float | None:
-    """Return the seconds until ``X-Rate-Limit-Reset``; None if it is absent, garbage or past."""
+    """Return the seconds until ``X-Rate-Limit-Reset``; None if absent, invalid or past."""
     moment = _number(value)
     return None if moment is None or moment <= unix_now else moment - unix_now
 
 
 def http_date(value: str) -> float | None:
-    """Return an HTTP date in Unix seconds, or None if it is none."""
+    """Return an HTTP date in Unix seconds; None if it is invalid."""
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):
@@ -281,7 +284,7 @@ def http_date(value: str) -> float | None:
 
 
 def _number(value: str) -> float | None:
-    """Return ``value`` as a finite number that is not negative, or None."""
+    """Return ``value`` as a finite, non-negative number; None if it is not one."""
     try:
         number = float(value)
     except ValueError:

@@ -224,7 +224,7 @@ def _by_first(name: str, reason: ast.expr | None) -> set[tuple[str, str]]:
             "Skip": ["skipped"],
             "Skipped": ["skipped"],
             "Parked": ["parked"],
-            "turned_away": ["rejected", "parked"],
+            "refused_for_good": ["rejected", "parked"],
         }.get(name, [])
     return {(outcome, text) for outcome in outcomes for text in texts(reason)}
 

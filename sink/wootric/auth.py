@@ -1,4 +1,4 @@
-"""An account and its access token."""
+"""The Wootric account and its access token."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ from sink.rate_limit import backoff_s, demanded_wait_s
 from sink.wootric.endpoint import Dependencies
 from sink.wootric.replies import document, oauth_error
 
-# The account at Wootric: where it lives, who we are, how much it takes
+# The account: addresses, credentials, limits
 
 
 US_API_URL = "https://api.wootric.com"
@@ -34,7 +34,7 @@ _REGION = re.compile(r"NPS-(EU|AU)-")
 
 
 def region_url(account_token: str) -> str:
-    """Return scheme and host of the region that an account token names.
+    """Return scheme and host of the region in an account token.
 
     Source: WootricSDK-Android, Utils.getTokenTDL; WootricSDK-iOS, WTRUtils.
     """
@@ -44,12 +44,12 @@ def region_url(account_token: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WootricAccount:
-    """Addresses, credentials and bounds.
+    """Addresses, credentials and limits.
 
-    ``api_url`` is scheme and host, without ``/v1``; empty, the account token chooses the
-    region. With a client id the grant is ``client_credentials``, else ``password``.
-    ``requests_per_minute`` of 0 sets no pace: only the replies' headers count.
-    ``in_flight_max`` bounds deliveries, ``concurrency_max`` requests under way (0: by the same).
+    ``api_url`` is scheme and host, without ``/v1``; if empty, the account token selects the
+    region. The grant is ``client_credentials`` with a client id, otherwise ``password``.
+    With ``requests_per_minute=0`` only the replies' headers limit the rate. ``in_flight_max``
+    limits deliveries, ``concurrency_max`` requests in flight (0: same as ``in_flight_max``).
     """
 
     account_token: str
@@ -67,9 +67,9 @@ class WootricAccount:
 
     @property
     def resources_url(self) -> str:
-        """Where the resources are: this, a slash and the resource's name.
+        """Base URL of the resources, without a trailing slash.
 
-        Regions serve them under ``/api`` of the host that also serves the token.
+        Regions serve them under ``/api`` of the host that also issues tokens.
         """
         if self.api_url:
             return f"{self.api_url.rstrip('/')}/v1"
@@ -78,19 +78,19 @@ class WootricAccount:
 
     @property
     def token_url(self) -> str:
-        """Where tokens are given."""
+        """URL of the OAuth token endpoint."""
         return f"{(self.api_url or region_url(self.account_token)).rstrip('/')}/oauth/token"
 
     @property
     def token_request_url(self) -> str:
-        """Where to ask for one: a login may have several accounts, and names the one meant."""
+        """URL of a token request. A login may have several accounts, so it names the account."""
         if self.client_id:
             return self.token_url
         return f"{self.token_url}?account_token={quote(self.account_token, safe='')}"
 
     @property
     def credentials(self) -> dict[str, str]:
-        """The fields of a request for a token, without a refresh token."""
+        """Form fields of a token request, without a refresh token."""
         if self.client_id:
             fields = {"grant_type": "client_credentials", "client_id": self.client_id}
             return fields | ({"client_secret": self.client_secret} if self.client_secret else {})
@@ -103,19 +103,19 @@ class WootricAccount:
 
 USER_AGENT = "wootric-stream"
 FORM = "application/x-www-form-urlencoded"
-MARGIN_S = 60.0  # as tap-wootric does; enough for a request begun before to end with a good token
+MARGIN_S = 60.0  # as in tap-wootric; enough for a request in flight to end with a valid token
 LIFETIME_S = 7200.0
 LIFETIME_S_MAX = 400 * 86_400.0
 TOKEN_FORBIDDEN = frozenset({400, 401, 402, 403, 404, 405, 422})
 
-_TOKEN = re.compile(r"[!-~]+")  # what a header can carry
+_TOKEN = re.compile(r"[!-~]+")  # characters that a header can carry
 
 BARE_HEADERS = CIMultiDict({"User-Agent": USER_AGENT, "Accept": "*/*"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AccessToken:
-    """A token in the shape in which it is used; times are monotonic seconds."""
+    """A token as request headers; times are monotonic seconds."""
 
     read_headers: CIMultiDict[str] = field(repr=False)
     write_headers: CIMultiDict[str] = field(repr=False)
@@ -125,7 +125,7 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenDenied:
-    """The credentials are not accepted; ``error`` is a word from a bounded set."""
+    """The credentials are not accepted; ``error`` is one of a bounded set of words."""
 
     status: int
     error: str
@@ -133,7 +133,7 @@ class TokenDenied:
 
 @dataclass(frozen=True, slots=True)
 class TokenUnavailable:
-    """No token can be had now; ask again at ``retry_at`` (monotonic seconds)."""
+    """No token is available now; retry at ``retry_at`` (monotonic seconds)."""
 
     detail: str
     retry_at: float
@@ -143,102 +143,102 @@ TokenResult: TypeAlias = AccessToken | TokenDenied | TokenUnavailable
 
 
 class TokenProvider:
-    """Holds the account's token. ``credentials`` gives the fields of a request for one, as they
-    are now: it is asked each time, since they may have been replaced meanwhile.
+    """Caches and renews the account's token. ``credentials`` returns the form fields of a token
+    request; it is called for every request, since credentials may be replaced at runtime.
     """
 
     def __init__(
         self,
-        context: Dependencies,
+        dependencies: Dependencies,
         account: WootricAccount,
         credentials: Callable[[], dict[str, str]] | None = None,
     ) -> None:
         self._account = account
         self._credentials = credentials or (lambda: account.credentials)
-        self._http = context.http
-        self._clock = context.clock
-        self._wall_clock = context.wall_clock
-        self._random = context.random
-        self._hooks = context.hooks
-        self._bearer: AccessToken | None = None
+        self._http = dependencies.http
+        self._clock = dependencies.clock
+        self._wall_clock = dependencies.wall_clock
+        self._random = dependencies.random
+        self._hooks = dependencies.hooks
+        self._token: AccessToken | None = None
         self._refresh_token: str | None = None
         self._renewal: asyncio.Task[TokenResult] | None = None
         self._failures = 0
         self._wait_until = 0.0
 
     def current(self) -> AccessToken | None:
-        """Return the token if it is good; begin to renew it when its end is near."""
-        bearer = self._bearer
-        if bearer is None:
+        """Return the token if it is valid; start its renewal when it is about to expire."""
+        token = self._token
+        if token is None:
             return None
         now = self._clock()
-        if now < bearer.refresh_at:
-            return bearer
-        if now >= bearer.expires_at:
+        if now < token.refresh_at:
+            return token
+        if now >= token.expires_at:
             return None
         if now >= self._wait_until:
             self._renew()
-        return bearer
+        return token
 
-    async def bearer(self) -> TokenResult:
-        """Return a good token, or why there is none."""
-        bearer = self.current()
-        if bearer is not None:
-            return bearer
+    async def get(self) -> TokenResult:
+        """Return a valid token, requesting one if needed, or why there is none."""
+        token = self.current()
+        if token is not None:
+            return token
         if self._clock() < self._wait_until:
             return TokenUnavailable("token", self._wait_until)
         return await asyncio.shield(self._renew())
 
-    def discard(self, bearer: AccessToken) -> None:
-        """Drop a token that was refused, unless another one has taken its place."""
-        if self._bearer is bearer:
-            self._bearer = None
+    def discard(self, token: AccessToken) -> None:
+        """Drop a token that was refused, unless it has already been replaced."""
+        if self._token is token:
+            self._token = None
 
     async def fresh(self) -> TokenResult:
-        """Return a token that is asked for now, whatever is held or failed before."""
+        """Request a token now, regardless of a cached token or an earlier failure."""
         return await asyncio.shield(self._renew())
 
     async def close(self) -> None:
-        """End a renewal that is under way."""
+        """Cancel a renewal in progress."""
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
 
     def _renew(self) -> "asyncio.Task[TokenResult]":
         if self._renewal is None or self._renewal.done():
-            self._renewal = asyncio.create_task(self._granted())
+            self._renewal = asyncio.create_task(self._request_token())
         return self._renewal
 
-    async def _granted(self) -> TokenResult:
-        """Ask by refresh token if there is one, by the full grant if that is refused."""
+    async def _request_token(self) -> TokenResult:
+        """Request with the refresh token if there is one, with the credentials if it is refused."""
         grant: TokenResult | None = None
         if self._refresh_token is not None:
-            grant = await self._ask(
+            grant = await self._send(
                 {"grant_type": "refresh_token", "refresh_token": self._refresh_token}
             )
             if isinstance(grant, TokenDenied):
                 self._refresh_token = None
                 grant = None
         if grant is None:
-            grant = await self._ask(self._credentials())
+            grant = await self._send(self._credentials())
         if isinstance(grant, TokenDenied):
             self._hooks.token_refused(grant.error, grant.status)
         self._hooks.token_refreshed(isinstance(grant, AccessToken))
         if isinstance(grant, AccessToken):
-            self._bearer = grant
+            self._token = grant
             self._failures = 0
             self._wait_until = 0.0
         return grant
 
-    async def _ask(self, fields: dict[str, str]) -> TokenResult:
-        """Send one token request. It changes nothing that matters: any trouble is just delay."""
+    async def _send(self, fields: dict[str, str]) -> TokenResult:
+        """Send one token request. It has no effect at Wootric, so every failure is only a delay."""
         asked_at = self._clock()
         url = URL(self._account.token_request_url, encoded=True)
         request = Request("token", "POST", url, urlencode(fields).encode("ascii"))
         evidence = await self._http.send(request, _headers(**{"Content-Type": FORM}))
         verdict = classify(evidence, writes=False, forbidden=TOKEN_FORBIDDEN)
         self._hooks.request_finished(
-            "token", verdict.word, verdict.status, self._clock() - asked_at
+            "token", verdict.label, verdict.status, self._clock() - asked_at
         )
         match verdict:
             case Executed(_, body):
@@ -252,7 +252,7 @@ class TokenProvider:
             case NotExecuted(detail) | Ambiguous(detail):
                 return self._later(detail, None)
             case _:
-                return self._later(verdict.word, None)
+                return self._later(verdict.label, None)
 
     def _read(self, value: Any, asked_at: float) -> AccessToken | None:
         token = value.get("access_token") if isinstance(value, dict) else None
@@ -260,7 +260,7 @@ class TokenProvider:
             return None
         refresh_token = value.get("refresh_token")
         self._refresh_token = refresh_token if isinstance(refresh_token, str) else None
-        # Counted on our own monotonic clock: nobody's wall clock matters.
+        # Measured on the local monotonic clock, so wall clocks do not matter.
         lifetime_s = _lifetime_s(value.get("expires_in"))
         margin_s = min(max(MARGIN_S, self._account.request_timeout_s), lifetime_s / 2)
         read = _headers(Authorization=f"Bearer {token}")
@@ -280,7 +280,7 @@ class TokenProvider:
 
 
 def _lifetime_s(value: Any) -> float:
-    """Return how long a token lasts; as documented if the reply says nothing that can be."""
+    """Return a token's lifetime in seconds; the documented one if the reply's is invalid."""
     try:
         lifetime_s = float(value)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""A look at the account without an effect: a token, a look-up, and the server's clock."""
+"""Check of the account without side effects: token, look-up, and the server's clock."""
 
 import time
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from sink.wootric.requests import Requests
 
 @dataclass(frozen=True, slots=True)
 class AccountCheck:
-    """What Wootric said. ``verdict`` is of the look-up, None without a token. ``skew_s`` is by
-    how much the server's clock is ahead of ours, in seconds; None if it does not say.
+    """Result of the check. ``verdict`` is the look-up's, None without a token. ``skew_s`` is the
+    number of seconds by which the server's clock is ahead of ours; None if it is not known.
     """
 
     grant: TokenResult
@@ -25,17 +25,17 @@ class AccountCheck:
     skew_s: float | None = None
 
 
-async def examine(account: WootricAccount, session: HttpSession) -> AccountCheck:
-    """Ask for a token, and with it for one page of one end user."""
-    context = Dependencies(
+async def check_account(account: WootricAccount, session: HttpSession) -> AccountCheck:
+    """Request a token and, with it, a page with one end user."""
+    dependencies = Dependencies(
         http=session,
         clock=time.monotonic,
         wall_clock=time.time,
         random=Random().random,  # noqa: S311  (jitter, not a secret)
         hooks=SinkListener(),
     )
-    keeper = TokenProvider(context, account)
-    grant = await keeper.fresh()
+    tokens = TokenProvider(dependencies, account)
+    grant = await tokens.fresh()
     if not isinstance(grant, AccessToken):
         return AccountCheck(grant)
     requests = Requests(
@@ -55,7 +55,7 @@ async def examine(account: WootricAccount, session: HttpSession) -> AccountCheck
 
 def _skew_s(reply: HttpResponse, now: float) -> float | None:
     try:
-        # The header has whole seconds: its middle is half a second later.
+        # The header has whole seconds: the expected time is half a second later.
         return parsedate_to_datetime(reply.headers["Date"]).timestamp() + 0.5 - now
     except (KeyError, ValueError):
         return None

@@ -1,7 +1,7 @@
-"""One host, asked with patience: gate, token, circuit, and what a verdict leads to.
+"""API client of one host: rate limit, token, circuit breaker, permits and retries.
 
-Every call ends in an answer that the caller can use (executed or refused), or it ends the
-delivery with an outcome. What may have been executed is never sent again from here.
+A call returns a reply (executed or rejected) or raises ``DeliveryFailedError`` with the
+delivery's outcome. A request that may have been executed is never sent again from here.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from sink.classify import (
     Classification,
     Executed,
     Forbidden,
+    LeaseExpired,
     NotExecuted,
-    OutOfLease,
     RejectedByServer,
     Throttled,
     Unauthorized,
@@ -33,7 +33,6 @@ from sink.wootric.delivery import (
     Deferred,
     Delivery,
     InDoubt,
-    Outcome,
     Parked,
     Rejected,
     estimated_requests,
@@ -41,34 +40,36 @@ from sink.wootric.delivery import (
 from sink.wootric.endpoint import Dependencies, Endpoint
 from sink.wootric.replies import detail, is_error
 
-# One delivery under way: what it has spent, and how it ends
+# One delivery in progress: its budget and its possible outcomes
 
 
-QUEUE_TIMEOUT_S: Final = 2.0  # a longer wait gives the place in flight to another delivery
-# Who has asked already waits on for its next request: begun anew it would only ask the same
-# again, for ever where the pace is slow.
-PATIENCE_BEGUN_S: Final = 600.0
+QUEUE_TIMEOUT_S: Final = 2.0  # a delivery that would wait longer is deferred and frees its permit
+# A delivery that has already sent a request waits longer for its next one: deferring it would
+# repeat the look-up, and at a low rate limit it would never finish.
+STARTED_QUEUE_TIMEOUT_S: Final = 600.0
 
 
-class DeliveryEnded(Exception):  # noqa: N818  (not an error: the delivery's outcome, found deep inside)
-    """The delivery ends here, with this outcome."""
+class DeliveryFailedError(Exception):
+    """The delivery ends without a confirmed effect; ``outcome`` is what it returns."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: Rejected | Parked | InDoubt | Deferred) -> None:
         super().__init__(type(outcome).__name__)
         self.outcome = outcome
 
 
 class DeliveryContext:
-    """What one delivery has spent so far: patience, requests, writes that left, failures in a row.
+    """Budget and counters of one delivery.
 
-    ``resent`` says that a token was renewed for it: that happens once.
+    ``deadline`` (monotonic seconds) bounds its waits, ``requests`` counts requests sent,
+    ``attempts`` writes that may have been executed, ``failures`` consecutive failures.
+    ``resent`` is True once a token was renewed for it, which happens at most once.
     """
 
-    __slots__ = ("attempts", "delivery", "failures", "patient_until", "requests", "resent")
+    __slots__ = ("attempts", "deadline", "delivery", "failures", "requests", "resent")
 
     def __init__(self, delivery: Delivery, *, now: float) -> None:
         self.delivery = delivery
-        self.patient_until = now + QUEUE_TIMEOUT_S
+        self.deadline = now + QUEUE_TIMEOUT_S
         self.requests = 0
         self.attempts = 0
         self.failures = 0
@@ -76,278 +77,294 @@ class DeliveryContext:
 
     @property
     def remaining_requests(self) -> int:
-        """How many API requests it will probably still begin."""
+        """The estimated number of API requests that it has yet to send."""
         delivery = self.delivery
         in_all = estimated_requests(delivery.operation, delivery.known, in_doubt=delivery.in_doubt)
         return max(0, in_all - self.requests)
 
-    def patience_s(self, now: float) -> float:
-        """Return for how many seconds it may wait for its turn."""
-        return PATIENCE_BEGUN_S if self.requests else max(0.0, self.patient_until - now)
+    def remaining_wait_s(self, now: float) -> float:
+        """Return the seconds for which it may wait before its next request."""
+        return STARTED_QUEUE_TIMEOUT_S if self.requests else max(0.0, self.deadline - now)
 
     def deferred(self, reason: str, retry_at: float, *, refused: bool = False) -> Deferred:
-        """Return the outcome of what was not executed and may be later."""
+        """Return the outcome of an operation that was not executed and will be retried."""
         return Deferred(reason=reason, retry_at=retry_at, refused=refused, attempts=self.attempts)
 
-    def rejected(self, answer: RejectedByServer, reason: str) -> Rejected:
-        """Return the outcome of a refusal."""
+    def rejected(self, reply: RejectedByServer, reason: str) -> Rejected:
+        """Return the outcome of a rejection by the server."""
         return Rejected(
             reason=reason,
-            detail=detail(answer.body),
-            status=answer.status,
+            detail=detail(reply.body),
+            status=reply.status,
             attempts=self.attempts,
         )
 
-    def turned_away(
-        self, reason: str, said: str, *, status: int, looking: bool
+    def refused_for_good(
+        self, reason: str, message: str, *, status: int, is_lookup: bool
     ) -> Rejected | Parked:
-        """Return the outcome of what will never be let through.
+        """Return the outcome of a request that the server will never accept.
 
-        Who cannot look for an earlier attempt's effect must not say that there is none.
+        If a refused look-up prevents the search for an earlier attempt's effect, the operation is
+        parked: rejecting it would claim that there is no effect.
         """
-        if looking and self.delivery.in_doubt:
-            return Parked(reason=reason, detail=said, attempts=self.attempts)
-        return Rejected(reason=reason, detail=said, status=status, attempts=self.attempts)
+        if is_lookup and self.delivery.in_doubt:
+            return Parked(reason=reason, detail=message, attempts=self.attempts)
+        return Rejected(reason=reason, detail=message, status=status, attempts=self.attempts)
 
 
 RETRY_INITIAL_S: Final = 0.2
 RETRY_MAX_S: Final = 5.0
 
-Answer: TypeAlias = Executed | RejectedByServer
+Reply: TypeAlias = Executed | RejectedByServer
 
 
 class ApiClient:
-    """Sends requests to a host.
+    """Sends requests to one host.
 
-    ``keeper`` is None where no token is asked for. There nothing harmless can be asked either:
-    when the probe is due, one real delivery is let through, and its answer decides.
+    ``tokens`` is None for a host without authentication. Such a host also has no harmless request
+    to probe with: when a probe is due, one real delivery is let through, and its reply decides.
     """
 
     def __init__(
         self,
-        context: Dependencies,
-        host: Endpoint,
+        dependencies: Dependencies,
+        endpoint: Endpoint,
         *,
-        keeper: TokenProvider | None = None,
+        tokens: TokenProvider | None = None,
         forbidden: frozenset[int] = ALWAYS_FORBIDDEN,
     ) -> None:
-        self.host = host
-        self._circuit = host.circuit
-        self._http = context.http
-        self._clock = context.clock
-        self._random = context.random
-        self._hooks = context.hooks
-        self._keeper = keeper
+        self.endpoint = endpoint
+        self._circuit = endpoint.circuit
+        self._http = dependencies.http
+        self._clock = dependencies.clock
+        self._random = dependencies.random
+        self._hooks = dependencies.hooks
+        self._tokens = tokens
         self._forbidden = forbidden
-        self._trial: DeliveryContext | None = None
+        self._probe: DeliveryContext | None = None
 
     def capacity(self, now: float, *, at_most: int) -> int:
-        """Return how many deliveries may start now."""
+        """Return the number of deliveries that may start now."""
         if self._circuit.is_open:
-            at_most = min(at_most, 1 if self._trial_is_due(now) else 0)
-        slots = self.host.slots
-        at_most = min(at_most, slots.concurrency.limit * 2 - slots.in_use)
-        return 0 if self.host.gate.closed_s(now) > 0 else max(0, at_most)
+            at_most = min(at_most, 1 if self._probe_is_due(now) else 0)
+        permits = self.endpoint.permits
+        at_most = min(at_most, permits.concurrency.limit * 2 - permits.in_use)
+        return 0 if self.endpoint.rate_limiter.blocked_s(now) > 0 else max(0, at_most)
 
-    async def call(self, request: Request, effort: DeliveryContext) -> Answer:
-        """Send ``request`` until there is an answer.
+    async def call(self, request: Request, context: DeliveryContext) -> Reply:
+        """Send ``request``, with retries, and return the reply.
 
         Raises:
-            DeliveryEnded: there will be none now, or nobody can tell.
+            DeliveryFailedError: no reply can be had now, or the request may have been executed.
         """
         try:
             while True:
-                await self._wait_for_place(effort)
-                bearer = await self._bearer(effort)
-                if not await self._take_slot(effort):
+                await self._wait_for_place(context)
+                token = await self._get_token(context)
+                if not await self._acquire_permit(context):
                     continue
-                verdict = await self._send(request, bearer, effort)
+                verdict = await self._send(request, token, context)
                 if isinstance(verdict, Executed | RejectedByServer):
-                    self.host.on_response()
-                    if self._trial is effort:
-                        self.host.close()
+                    self.endpoint.on_response()
+                    if self._probe is context:
+                        self.endpoint.close()
                     return _read(verdict)
-                await self._react(verdict, request, bearer, effort)
+                await self._react(verdict, request, token, context)
         finally:
-            if self._trial is effort:
-                self._end_trial()
+            if self._probe is context:
+                self._finish_probe()
 
-    def deferred(self, reason: str, effort: DeliveryContext, *, refused: bool = False) -> Deferred:
-        """Return the outcome of a delivery that has a better chance a little later."""
+    def deferred(self, reason: str, context: DeliveryContext, *, refused: bool = False) -> Deferred:
+        """Return the outcome of a delivery to retry after a short wait."""
         wait_s = RETRY_MAX_S if refused else RETRY_INITIAL_S
-        return effort.deferred(reason, self._clock() + wait_s, refused=refused)
+        return context.deferred(reason, self._clock() + wait_s, refused=refused)
 
-    def in_doubt(self, reason: str, effort: DeliveryContext) -> InDoubt:
-        """Return the outcome of a delivery that was or may have been executed just now."""
-        return InDoubt(detail=reason, sent_at=self._clock(), attempts=effort.attempts)
+    def in_doubt(self, reason: str, context: DeliveryContext) -> InDoubt:
+        """Return the outcome of a delivery that has or may have been executed just now."""
+        return InDoubt(detail=reason, sent_at=self._clock(), attempts=context.attempts)
 
-    async def _wait_for_place(self, effort: DeliveryContext) -> None:
-        """Wait for the circuit and the gate, as far as patience goes."""
+    async def _wait_for_place(self, context: DeliveryContext) -> None:
+        """Wait for the circuit and the rate limiter.
+
+        Raises:
+            DeliveryFailedError: the circuit is open, or the wait would be too long.
+        """
         while True:
             now = self._clock()
-            self._check_circuit(effort, now)
-            patience_s = effort.patience_s(now)
-            if self.host.gate.closed_s(now) > QUEUE_TIMEOUT_S:
-                patience_s = 0.0
-            wait_s = self.host.gate.reserve(now, patience_s=patience_s)
+            self._check_circuit(context, now)
+            max_wait_s = context.remaining_wait_s(now)
+            if self.endpoint.rate_limiter.blocked_s(now) > QUEUE_TIMEOUT_S:
+                max_wait_s = 0.0
+            wait_s = self.endpoint.rate_limiter.reserve(now, max_wait_s=max_wait_s)
             if wait_s <= 0:
                 return
-            if wait_s > patience_s:
-                raise DeliveryEnded(effort.deferred("throttled", now + wait_s))
+            if wait_s > max_wait_s:
+                raise DeliveryFailedError(context.deferred("throttled", now + wait_s))
             await asyncio.sleep(wait_s)
-            if self.host.gate.closed_s(self._clock()) <= 0:
-                self._check_circuit(effort, self._clock())
+            if self.endpoint.rate_limiter.blocked_s(self._clock()) <= 0:
+                self._check_circuit(context, self._clock())
                 return
 
-    def _check_circuit(self, effort: DeliveryContext, now: float) -> None:
-        if not self._circuit.is_open or self._trial is effort:
+    def _check_circuit(self, context: DeliveryContext, now: float) -> None:
+        if not self._circuit.is_open or self._probe is context:
             return
-        if self._trial_is_due(now):
-            self._trial = effort
+        if self._probe_is_due(now):
+            self._probe = context
             return
         retry_at = max(now, self._circuit.probe_at)
-        raise DeliveryEnded(effort.deferred("circuit_open", retry_at))
+        raise DeliveryFailedError(context.deferred("circuit_open", retry_at))
 
-    def _trial_is_due(self, now: float) -> bool:
-        return self._keeper is None and self._trial is None and now >= self._circuit.probe_at
+    def _probe_is_due(self, now: float) -> bool:
+        return self._tokens is None and self._probe is None and now >= self._circuit.probe_at
 
-    async def _bearer(self, effort: DeliveryContext) -> AccessToken | None:
-        if self._keeper is None:
+    async def _get_token(self, context: DeliveryContext) -> AccessToken | None:
+        if self._tokens is None:
             return None
         while True:
-            grant = self._keeper.current() or await self._keeper.bearer()
+            grant = self._tokens.current() or await self._tokens.get()
             match grant:
                 case AccessToken():
                     return grant
                 case TokenDenied():
-                    self.host.open("credentials")
-                    raise DeliveryEnded(effort.deferred("credentials", self._circuit.probe_at))
+                    self.endpoint.open("credentials")
+                    raise DeliveryFailedError(
+                        context.deferred("credentials", self._circuit.probe_at)
+                    )
                 case TokenUnavailable(_, retry_at):
-                    if retry_at > effort.patient_until:
-                        raise DeliveryEnded(effort.deferred("token", retry_at))
+                    if retry_at > context.deadline:
+                        raise DeliveryFailedError(context.deferred("token", retry_at))
                     await asyncio.sleep(max(0.0, retry_at - self._clock()))
                 case _:
                     assert_never(grant)
 
-    async def _take_slot(self, effort: DeliveryContext) -> bool:
-        """Take a slot; return False, without one, if the gate was shut while this one waited."""
-        slots = self.host.slots
-        if not await slots.acquire(patience_s=effort.patience_s(self._clock())):
-            raise DeliveryEnded(self.deferred("busy", effort))
-        if self.host.gate.closed_s(self._clock()) <= 0:
+    async def _acquire_permit(self, context: DeliveryContext) -> bool:
+        """Acquire a permit; return False, without one, if the host blocked during the wait."""
+        permits = self.endpoint.permits
+        if not await permits.acquire(timeout_s=context.remaining_wait_s(self._clock())):
+            raise DeliveryFailedError(self.deferred("busy", context))
+        if self.endpoint.rate_limiter.blocked_s(self._clock()) <= 0:
             return True
-        slots.release()
+        permits.release()
         return False
 
     async def _send(
-        self, request: Request, bearer: AccessToken | None, effort: DeliveryContext
+        self, request: Request, token: AccessToken | None, context: DeliveryContext
     ) -> Classification:
-        """Send, with a slot that was taken, and give that back."""
-        slots = self.host.slots
-        effort.requests += 1
-        number, began_at = slots.taken, self._clock()
-        verdict: Classification = OutOfLease()
+        """Send with the permit that was acquired, and release it."""
+        permits = self.endpoint.permits
+        context.requests += 1
+        number, began_at = permits.acquired, self._clock()
+        verdict: Classification = LeaseExpired()
         try:
             if request.writes:
-                headers = bearer.write_headers if bearer else BARE_HEADERS
-                may_send = effort.delivery.may_send
+                headers = token.write_headers if token else BARE_HEADERS
+                may_send = context.delivery.may_send
                 evidence = await self._http.send(request, headers, may_send=may_send)
             else:
-                headers = bearer.read_headers if bearer else BARE_HEADERS
+                headers = token.read_headers if token else BARE_HEADERS
                 evidence = await self._http.send(request, headers)
             verdict = classify(evidence, writes=request.writes, forbidden=self._forbidden)
-            # Before anything else that may fail: a defect after this leaves a doubt.
-            if request.writes and not isinstance(verdict, NotExecuted | Throttled | OutOfLease):
-                effort.attempts += 1
-            self.host.on_rate_limit_headers(evidence, number=number)
+            # Before anything else that may raise: an error after this must leave it in doubt.
+            if request.writes and not isinstance(verdict, NotExecuted | Throttled | LeaseExpired):
+                context.attempts += 1
+            self.endpoint.on_rate_limit_headers(evidence, number=number)
         finally:
             took_s = self._clock() - began_at
-            self.host.finished(request.name, verdict, took_s)
-        self._hooks.request_finished(request.name, verdict.word, verdict.status, took_s)
+            self.endpoint.finished(request.name, verdict, took_s)
+        self._hooks.request_finished(request.name, verdict.label, verdict.status, took_s)
         return verdict
 
     async def _react(
         self,
-        verdict: Forbidden | Unauthorized | Throttled | NotExecuted | Ambiguous | OutOfLease,
+        verdict: Forbidden | Unauthorized | Throttled | NotExecuted | Ambiguous | LeaseExpired,
         request: Request,
-        bearer: AccessToken | None,
-        effort: DeliveryContext,
+        token: AccessToken | None,
+        context: DeliveryContext,
     ) -> None:
-        """Wait and return, so that the request is sent again, or end the delivery."""
+        """Return when the request may be sent again.
+
+        Raises:
+            DeliveryFailedError: it must not be sent again by this delivery.
+        """
         match verdict:
             case Throttled():
-                self.host.throttle(verdict)
+                self.endpoint.throttle(verdict)
             case Unauthorized():
-                self._renew_once(bearer, effort)
+                self._renew_once(token, context)
             case NotExecuted(reason):
-                await self._retry(reason, effort)
+                await self._retry(reason, context)
             case Forbidden():
-                self._forbid(verdict, request, effort)
+                self._forbid(verdict, request, context)
             case Ambiguous(reason):
-                self.host.on_failure()
-                raise DeliveryEnded(self.in_doubt(reason, effort))
-            case OutOfLease():
-                raise DeliveryEnded(effort.deferred("lease", self._clock()))
+                self.endpoint.on_failure()
+                raise DeliveryFailedError(self.in_doubt(reason, context))
+            case LeaseExpired():
+                raise DeliveryFailedError(context.deferred("lease", self._clock()))
             case _:
                 assert_never(verdict)
 
-    async def _retry(self, reason: str, effort: DeliveryContext) -> None:
-        self.host.on_failure()
-        effort.failures += 1
+    async def _retry(self, reason: str, context: DeliveryContext) -> None:
+        self.endpoint.on_failure()
+        context.failures += 1
         now = self._clock()
         wait_s = backoff_s(
-            effort.failures, initial_s=RETRY_INITIAL_S, max_s=1.0, jitter=self._random()
+            context.failures, initial_s=RETRY_INITIAL_S, max_s=1.0, jitter=self._random()
         )
-        if now + wait_s < effort.patient_until:
+        if now + wait_s < context.deadline:
             await asyncio.sleep(wait_s)
             return
-        # The longer nobody answers, the rarer the question: failures are counted for the host.
+        # Back off by the host's failures, so that requests become rarer during an outage.
         wait_s = backoff_s(
             self._circuit.failures,
             initial_s=RETRY_INITIAL_S,
             max_s=RETRY_MAX_S,
             jitter=self._random(),
         )
-        raise DeliveryEnded(effort.deferred(reason, now + wait_s))
+        raise DeliveryFailedError(context.deferred(reason, now + wait_s))
 
-    def _renew_once(self, bearer: AccessToken | None, effort: DeliveryContext) -> None:
-        """Drop the token, so that the next turn gets another; the second refusal is final."""
-        if self._keeper is None or bearer is None or effort.resent:
-            self.host.open("unauthorized")
-            raise DeliveryEnded(effort.deferred("unauthorized", self._after_probe(), refused=True))
-        effort.resent = True
-        self._keeper.discard(bearer)
-
-    def _forbid(self, verdict: Forbidden, request: Request, effort: DeliveryContext) -> NoReturn:
-        """Open the circuit, unless just this delivery is what is forbidden.
-
-        The circuit is closed here only if something else passed since it was opened: what
-        was forbidden before, and is again, has itself to blame.
-        """
-        personal = verdict.personal and effort.delivery.refused > 0
-        if personal and not self._circuit.is_open:
-            said = f"status {verdict.status}, again, while other requests pass"
-            looking = not request.writes
-            raise DeliveryEnded(
-                effort.turned_away("forbidden", said, status=verdict.status, looking=looking)
+    def _renew_once(self, token: AccessToken | None, context: DeliveryContext) -> None:
+        """Drop the token so that the next attempt gets a new one; a second 401 is final."""
+        if self._tokens is None or token is None or context.resent:
+            self.endpoint.open("unauthorized")
+            raise DeliveryFailedError(
+                context.deferred("unauthorized", self._after_probe(), refused=True)
             )
-        self.host.open(verdict.reason)
-        raise DeliveryEnded(
-            effort.deferred(verdict.reason, self._after_probe(), refused=verdict.personal)
+        context.resent = True
+        self._tokens.discard(token)
+
+    def _forbid(self, verdict: Forbidden, request: Request, context: DeliveryContext) -> NoReturn:
+        """Open the circuit, unless only this delivery is forbidden.
+
+        A closed circuit means that another request succeeded since this delivery opened it. If
+        the delivery is forbidden again, the cause is the delivery itself.
+        """
+        personal = verdict.personal and context.delivery.refused > 0
+        if personal and not self._circuit.is_open:
+            raise DeliveryFailedError(
+                context.refused_for_good(
+                    "forbidden",
+                    f"status {verdict.status} again, while other requests succeed",
+                    status=verdict.status,
+                    is_lookup=not request.writes,
+                )
+            )
+        self.endpoint.open(verdict.reason)
+        raise DeliveryFailedError(
+            context.deferred(verdict.reason, self._after_probe(), refused=verdict.personal)
         )
 
     def _after_probe(self) -> float:
-        """Return when to try again what was forbidden: others go first, as their own trial."""
-        return self._circuit.probe_at + (RETRY_MAX_S if self._keeper is None else 0.0)
+        """Return when to retry a forbidden delivery: after another one has served as the probe."""
+        return self._circuit.probe_at + (RETRY_MAX_S if self._tokens is None else 0.0)
 
-    def _end_trial(self) -> None:
-        self._trial = None
+    def _finish_probe(self) -> None:
+        self._probe = None
         if self._circuit.is_open:
             self._circuit.probe_failed(now=self._clock())
 
 
-def _read(answer: Answer) -> Answer:
-    """Return the answer for what it says: an error under a good status is a refusal."""
-    if isinstance(answer, Executed) and is_error(answer.body):
-        return RejectedByServer(answer.status, answer.body)
-    return answer
+def _read(reply: Reply) -> Reply:
+    """Return the reply; an error body with a 2xx status counts as a rejection."""
+    if isinstance(reply, Executed) and is_error(reply.body):
+        return RejectedByServer(reply.status, reply.body)
+    return reply

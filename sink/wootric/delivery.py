@@ -1,4 +1,4 @@
-"""The sink's contract: a delivery, the one outcome that it has, and who is told of it. Pure."""
+"""The sink's contract: a delivery, its possible outcomes, and the listener's callbacks. Pure."""
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from sink.wootric.operations import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndUser:
-    """What is known of an end user at Wootric.
+    """The known state of an end user at Wootric.
 
-    ``id`` is None when a look-up found nobody. ``properties`` is None when the profile
-    there is not known to us, so that the next change has to look it up.
+    ``id`` is None if a look-up found nobody. ``properties`` is None if the stored profile is not
+    known, so that the next change has to look it up.
     """
 
     id: int | None
@@ -33,13 +33,13 @@ class EndUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """An operation that may take effect once.
+    """An operation that must take effect at most once.
 
-    ``known`` is the end user as the last settled operation left it; None means look up.
-    ``in_doubt`` says that an earlier attempt may have been executed: look before writing.
-    ``claimed`` tells of an id of a response or decline whether another receipt names it.
-    ``refused`` counts how often Wootric forbade just this operation while a probe was fine.
-    ``may_send`` is the lease: asked immediately before bytes that may have an effect leave.
+    ``known`` is the end user as the last settled operation left it; None requires a look-up.
+    ``in_doubt`` means that an earlier attempt may have been executed: look before writing.
+    ``claimed`` contains the ids of responses and declines that other receipts name.
+    ``refused`` counts the times that Wootric forbade this operation while a probe succeeded.
+    ``may_send`` is the lease check, called immediately before bytes of a write are sent.
     """
 
     request_id: str
@@ -55,8 +55,8 @@ class Delivery:
 class Delivered:
     """Wootric holds the effect.
 
-    ``remote_id`` is the id of the response or decline that was created. ``end_user`` is
-    what is now known of the user; None means unknown.
+    ``remote_id`` is the id of the response or decline that was created. ``end_user`` is the
+    end user's state afterwards; None means unknown.
     """
 
     end_user: EndUser | None = None
@@ -67,7 +67,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """Nothing had to be sent, for this reason (``no_email``, ``unchanged``)."""
+    """Nothing had to be sent, for ``reason`` (``no_email``, ``unchanged``)."""
 
     reason: str
     end_user: EndUser | None = None
@@ -75,7 +75,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """Wootric refused this operation for good and has no effect of it."""
+    """Wootric permanently rejected this operation and has no effect of it."""
 
     reason: str
     detail: str
@@ -85,7 +85,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parked:
-    """Whether the effect exists cannot be found out (two candidates, nothing to look by)."""
+    """Whether the effect exists cannot be determined (two candidates, nothing to search by)."""
 
     reason: str
     detail: str
@@ -94,8 +94,8 @@ class Parked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InDoubt:
-    """The last attempt may have been executed; ``sent_at`` (monotonic seconds) is the last
-    moment at which it may have been on its way.
+    """The last attempt may have been executed; ``sent_at`` (monotonic seconds) is the latest
+    time at which it may have been in transit.
     """
 
     detail: str
@@ -105,8 +105,8 @@ class InDoubt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deferred:
-    """Known not to be executed; to be released again, not before ``retry_at``
-    (monotonic seconds). ``refused`` says that Wootric forbade it (401, 402, 403).
+    """Not executed; to be retried at ``retry_at`` (monotonic seconds) or later. ``refused`` means
+    that Wootric forbade it (401, 402, 403).
     """
 
     reason: str
@@ -118,26 +118,27 @@ class Deferred:
 Outcome: TypeAlias = Delivered | Skipped | Rejected | Parked | InDoubt | Deferred
 
 
-# What the sink tells whoever listens; the listener turns it into metrics and logs
+# Callbacks for metrics and logs
 
 
 def _ignore(*_: object) -> None:
-    """Listen to nothing."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkListener:
-    """Listeners. They must be quick and must not raise.
+    """Callbacks. They must be fast and must not raise.
 
-    ``request_finished`` gets the request's name, the verdict's word, the HTTP status (None
-    without one) and the seconds it took. ``throttled`` gets the seconds that the server asked
-    for. ``circuit_changed`` gets the circuit's name (``api``, ``pixel``), whether it is open
-    and why. ``token_refreshed`` gets whether there is a new token, ``token_refused`` a word for
-    why not and the HTTP status. ``concurrency_changed`` gets the host's name (as a circuit's)
-    and how many requests may be under way there; ``allowance_changed`` gets the host's name, how
-    many requests the account has left and how many it gets. ``pace_changed`` gets this worker's
-    part of the pace, in requests per minute. ``identity_conflict`` gets the kind (see
-    ``sink.wootric.matching``) and the delivery's request id.
+    * ``request_finished``: request name, label of the classification, HTTP status (None without
+      one), seconds.
+    * ``throttled``: seconds that the server asked to wait.
+    * ``circuit_changed``: circuit (``api``, ``pixel``), whether it is open, reason.
+    * ``token_refreshed``: whether there is a new token.
+    * ``token_refused``: OAuth error, HTTP status.
+    * ``concurrency_changed``: host (same names as circuits), limit of requests in flight.
+    * ``allowance_changed``: host, remaining requests of the quota, its limit.
+    * ``pace_changed``: this worker's share of the rate, in requests per minute.
+    * ``identity_conflict``: kind (``sink.wootric.matching.Conflict``), the delivery's request id.
     """
 
     request_finished: Callable[[str, str, int | None, float], None] = _ignore
@@ -151,31 +152,32 @@ class SinkListener:
     identity_conflict: Callable[[str, str], None] = _ignore
 
 
-# What a delivery will ask of the API, as far as it can be told beforehand
+# Estimated cost of a delivery
 
 
 def needs_lookup(page: PageView, known: EndUser | None) -> bool:
-    """Whether the person behind a page view has to be looked up before it is reported."""
+    """Return whether the end user of a page view has to be looked up before it is reported."""
     return known is None and (page.email is None or page.created_at is None)
 
 
 def estimated_requests(
     operation: Operation, known: EndUser | None, *, in_doubt: bool = False
 ) -> int:
-    """Return how many API requests the delivery takes when nothing unusual comes up.
+    """Return the number of API requests that a delivery takes without conflicts or retries.
 
-    What is in doubt is looked for first, a survey in a list that ends with an empty page.
+    An operation in doubt is searched for first; for a survey that reads a list up to its empty
+    last page.
     """
-    strange = known is None or known.id is None
-    blind = strange or (known is not None and known.properties is None)
+    unknown = known is None or known.id is None
+    profile_unknown = unknown or (known is not None and known.properties is None)
     match operation:
         case PageView():
             return 1 if needs_lookup(operation, known) else 0
         case UpsertEndUser():
-            return 2 if blind or in_doubt else 1
+            return 2 if profile_unknown or in_doubt else 1
         case CreateResponse() | CreateDecline():
-            if strange or in_doubt:
-                return 3 + (strange and in_doubt)
-            return 2 if operation.properties and blind else 1
+            if unknown or in_doubt:
+                return 3 + (unknown and in_doubt)
+            return 2 if operation.properties and profile_unknown else 1
         case DeleteEndUser():
             return 2

@@ -1,7 +1,7 @@
-"""A Wootric that is asked for nothing: it writes down what would be sent, and answers itself.
+"""Transport of a dry run: records the requests that would be sent and replies to them itself.
 
-Whoever is looked for is not there, and every write succeeds. Ids that Wootric would give are
-negative here, so that they are told from real ones.
+Look-ups find nobody and writes succeed. Ids that Wootric would assign are negative here, which
+distinguishes them from real ones.
 """
 
 import re
@@ -18,7 +18,7 @@ LISTS = frozenset({"list_responses", "list_declines"})
 CREATIONS = frozenset({"create_end_user", "create_response", "create_decline"})
 
 IF_ABSENT = "the look-up finds nobody"
-IF_NOTHING_HELD = "the look-up finds nothing of the profile: only what differs is sent"
+IF_NOTHING_HELD = "the profile found is empty; otherwise only the fields that differ are sent"
 IF_NO_EFFECT = "the list does not show the effect of an earlier attempt"
 
 _BY_ID = re.compile(r"/end_users/(-?\d+)$")
@@ -28,9 +28,10 @@ _ACCOUNT_TOKEN = re.compile(r"([?&]account_token=)[^&]*")
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """One request as it would leave, its secrets masked.
+    """One request as it would be sent, with secrets masked.
 
-    ``condition`` is what a look-up before it would have to say; None for what is certain.
+    ``condition`` is the result of an earlier look-up on which the request depends; None if it
+    depends on none.
     """
 
     name: str
@@ -42,7 +43,7 @@ class RecordedRequest:
 
 @dataclass(slots=True)
 class RecordingTransport:
-    """Answers requests and keeps them; ``take`` hands over those since it was asked last."""
+    """Records requests and replies to them; ``take`` returns those since its last call."""
 
     _requests: list[RecordedRequest] = field(default_factory=list)
     _condition: str | None = None
@@ -55,7 +56,7 @@ class RecordingTransport:
         *,
         may_send: Callable[[], bool] = lambda: True,
     ) -> SendResult:
-        """Write the request down and answer it; nothing leaves, so no lease is asked for."""
+        """Record ``request`` and return a reply. The lease is not checked: nothing is sent."""
         del headers, may_send
         if request.name == "token":
             return _reply(200, {"access_token": "none", "token_type": "bearer"})
@@ -71,7 +72,7 @@ class RecordingTransport:
         return HttpResponse(200, {}, b"")
 
     def take(self) -> list[RecordedRequest]:
-        """Return what one delivery asked for; the next one begins without conditions."""
+        """Return and forget the requests of one delivery, and reset the condition."""
         requests, self._requests, self._condition = self._requests, [], None
         return requests
 

@@ -1,22 +1,22 @@
-"""One host: whether it may be asked, when, and by how many. Told to whoever listens."""
+"""State of one host: circuit, rate limiter and permits; reports changes to the listener."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from sink.circuit_breaker import CircuitBreaker
-from sink.classify import Ambiguous, Classification, NotExecuted, OutOfLease, Throttled
+from sink.classify import Ambiguous, Classification, LeaseExpired, NotExecuted, Throttled
 from sink.models import HttpResponse, SendResult, Transport
 from sink.permits import PermitPool
-from sink.rate_limit import RateLimiter, backoff_s, demanded_wait_s, read_allowance
+from sink.rate_limit import RateLimiter, backoff_s, demanded_wait_s, read_quota
 from sink.wootric.delivery import SinkListener
 
-# What every part of the sink needs from outside
+# Dependencies shared by all parts of the sink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependencies:
-    """``clock`` gives monotonic seconds, ``wall_clock`` Unix seconds, ``random`` numbers in
+    """``clock`` returns monotonic seconds, ``wall_clock`` Unix seconds, ``random`` numbers in
     [0, 1).
     """
 
@@ -28,100 +28,100 @@ class Dependencies:
 
 
 THROTTLE_INITIAL_S = 1.0
-THROTTLE_MAX_S = 15.0  # to ask now and then costs nothing
+THROTTLE_MAX_S = 15.0  # an occasional request costs nothing
 
 
 class Endpoint:
-    """A host's circuit, gate and slots. ``circuit_opened`` is set for as long as the circuit is
-    open.
+    """Circuit, rate limiter and permits of one host. ``circuit_opened`` is set while the circuit
+    is open.
     """
 
     def __init__(
         self,
-        context: Dependencies,
+        dependencies: Dependencies,
         name: str,
         *,
         circuit: CircuitBreaker,
-        gate: RateLimiter,
-        slots: PermitPool,
+        rate_limiter: RateLimiter,
+        permits: PermitPool,
     ) -> None:
-        self._context = context
+        self._dependencies = dependencies
         self.name = name
         self.circuit = circuit
-        self.gate = gate
-        self.slots = slots
+        self.rate_limiter = rate_limiter
+        self.permits = permits
         self.circuit_opened = asyncio.Event()
-        context.hooks.concurrency_changed(name, slots.concurrency.limit)
+        dependencies.hooks.concurrency_changed(name, permits.concurrency.limit)
 
     def open(self, reason: str) -> None:
-        """Stop asking, because of credentials, account or address."""
-        if self.circuit.open(reason, now=self._context.clock()):
+        """Open the circuit because of credentials, account or address."""
+        if self.circuit.open(reason, now=self._dependencies.clock()):
             self._announce(reason)
 
     def close(self) -> None:
-        """Note that the host serves again."""
+        """Close the circuit: the host accepts requests again."""
         if self.circuit.close():
             self.circuit_opened.clear()
-            self._context.hooks.circuit_changed(self.name, False, "")
+            self._dependencies.hooks.circuit_changed(self.name, False, "")
 
     def on_response(self) -> None:
-        """Note an answer to a request that the host let through."""
+        """Record a reply to a request that was not throttled."""
         self.circuit.record_success()
-        self.gate.on_success()
+        self.rate_limiter.on_success()
 
     def on_failure(self) -> None:
-        """Note an attempt that nobody answered."""
-        if self.circuit.record_failure(now=self._context.clock()):
+        """Record an attempt without a reply."""
+        if self.circuit.record_failure(now=self._dependencies.clock()):
             self._announce("unreachable")
 
     def throttle(self, verdict: Throttled) -> None:
-        """Shut the gate for as long as the host asks, or ever longer if it does not say."""
-        wait_s = demanded_wait_s(verdict.headers, unix_now=self._context.wall_clock())
-        strikes = self.gate.on_throttled(self._context.clock())
+        """Block requests for as long as the host asks, or with back-off if it does not say."""
+        wait_s = demanded_wait_s(verdict.headers, unix_now=self._dependencies.wall_clock())
+        throttle_count = self.rate_limiter.on_throttled(self._dependencies.clock())
         if wait_s is None:
             wait_s = backoff_s(
-                strikes,
+                throttle_count,
                 initial_s=THROTTLE_INITIAL_S,
                 max_s=THROTTLE_MAX_S,
-                jitter=0.5 + self._context.random() / 2,
+                jitter=0.5 + self._dependencies.random() / 2,
             )
-        self.gate.block_for(wait_s, now=self._context.clock())
-        self._context.hooks.throttled(wait_s)
+        self.rate_limiter.block_for(wait_s, now=self._dependencies.clock())
+        self._dependencies.hooks.throttled(wait_s)
 
     def finished(self, name: str, verdict: Classification, took_s: float) -> None:
-        """Take over how long the host took and whether it coped, and give the slot back."""
-        slots = self.slots
-        if not isinstance(verdict, OutOfLease):
-            changed = slots.concurrency.finished(
+        """Adapt the concurrency limit to the result of a request, and release its permit."""
+        permits = self.permits
+        if not isinstance(verdict, LeaseExpired):
+            changed = permits.concurrency.finished(
                 name,
                 took_s,
-                trouble=isinstance(verdict, Ambiguous | NotExecuted | Throttled),
-                under_way=slots.under_way,
-                now=self._context.clock(),
+                failed=isinstance(verdict, Ambiguous | NotExecuted | Throttled),
+                in_flight=permits.in_flight,
+                now=self._dependencies.clock(),
             )
             if changed:
-                self._context.hooks.concurrency_changed(self.name, slots.concurrency.limit)
-        slots.release()
+                self._dependencies.hooks.concurrency_changed(self.name, permits.concurrency.limit)
+        permits.release()
 
     def on_rate_limit_headers(self, evidence: SendResult, *, number: int) -> None:
-        """Take over what a reply says is left, so that no 429 has to say it.
+        """Apply the quota of a reply, so that it is not exceeded.
 
-        ``number`` is how many requests had been sent when this one was, itself included.
+        ``number`` is the number of requests that had been sent, including this one.
         """
         if not isinstance(evidence, HttpResponse) or evidence.status == 429:
             return
-        allowance = read_allowance(evidence.headers, unix_now=self._context.wall_clock())
-        if allowance is None:
+        quota = read_quota(evidence.headers, unix_now=self._dependencies.wall_clock())
+        if quota is None:
             return
-        self.gate.update_quota(
-            allowance,
-            uncounted=min(self.slots.under_way - 1, self.slots.taken - number),
-            now=self._context.clock(),
-            alone=self.slots.in_use == 1,
+        self.rate_limiter.update_quota(
+            quota,
+            uncounted=min(self.permits.in_flight - 1, self.permits.acquired - number),
+            now=self._dependencies.clock(),
+            only_in_flight=self.permits.in_use == 1,
         )
-        limit = allowance.limit or 0
-        self._context.hooks.allowance_changed(self.name, allowance.remaining, limit)
+        limit = quota.limit or 0
+        self._dependencies.hooks.allowance_changed(self.name, quota.remaining, limit)
 
     def _announce(self, reason: str) -> None:
         self.circuit_opened.set()
-        self._context.hooks.circuit_changed(self.name, True, reason)
+        self._dependencies.hooks.circuit_changed(self.name, True, reason)

@@ -1,11 +1,11 @@
-"""Looking end users up. A look-up has no effect: whatever happens to it, nothing is in doubt."""
+"""Look-ups of end users. A look-up has no effect, so it is never in doubt."""
 
 from collections.abc import Container
 from typing import Any
 
 from sink.classify import Executed, RejectedByServer
 from sink.models import Request
-from sink.wootric.client import Answer, ApiClient, DeliveryContext, DeliveryEnded
+from sink.wootric.client import ApiClient, DeliveryContext, DeliveryFailedError, Reply
 from sink.wootric.delivery import EndUser
 from sink.wootric.operations import UpsertEndUser
 from sink.wootric.replies import detail, document, end_user, is_absent, reason
@@ -15,7 +15,7 @@ NOTHING = (b"", b"null")
 
 
 class Lookup:
-    """Finds end users at the API."""
+    """Finds end users through the API."""
 
     __slots__ = ("_api", "_requests")
 
@@ -23,93 +23,97 @@ class Lookup:
         self._api = api
         self._requests = requests
 
-    async def by_id(self, end_user_id: int, effort: DeliveryContext) -> EndUser | None:
-        """Return the end user with Wootric's id; None if there is none."""
-        return end_user(await self._ask(self._requests.find_by_id(end_user_id), effort))
+    async def by_id(self, end_user_id: int, context: DeliveryContext) -> EndUser | None:
+        """Return the end user with this id of Wootric's; None if there is none."""
+        return end_user(await self._ask(self._requests.find_by_id(end_user_id), context))
 
     async def by_key(
         self,
-        effort: DeliveryContext,
+        context: DeliveryContext,
         *,
         external_id: str | None,
         email: str | None,
         phone_number: str | None = None,
     ) -> EndUser | None:
-        """Return the end user by external id, else by e-mail, else by phone number.
+        """Return the end user by external id, or else e-mail, or else phone number.
 
-        Only the first of these that is there is asked for: it is the identity.
+        Only the first of these that is given is looked up: it is the identity.
         """
         if external_id:
-            return await self.by_external_id(external_id, effort)
+            return await self.by_external_id(external_id, context)
         if email:
-            return await self.by_email(email, effort)
+            return await self.by_email(email, context)
         if phone_number and phone_number.startswith("+"):
-            return await self.by_phone_number(phone_number, effort)
+            return await self.by_phone_number(phone_number, context)
         return None
 
-    async def by_external_id(self, external_id: str, effort: DeliveryContext) -> EndUser | None:
+    async def by_external_id(self, external_id: str, context: DeliveryContext) -> EndUser | None:
         """Return the end user with this external id; None if there is none.
 
-        Somebody else's is none: a server that does not know the parameter would take the
-        external id for its own.
+        A reply with another external id counts as none: a server that ignores the parameter would
+        treat the external id as its own id.
         """
-        value = await self._ask(self._requests.find_by_external_id(external_id), effort)
+        value = await self._ask(self._requests.find_by_external_id(external_id), context)
         found = end_user(value)
         strange = found is not None and "external_id" in value and found.external_id != external_id
         return None if strange else found
 
-    async def by_email(self, email: str, effort: DeliveryContext) -> EndUser | None:
+    async def by_email(self, email: str, context: DeliveryContext) -> EndUser | None:
         """Return the end user with this e-mail; None if there is none."""
-        listed = await self._ask(self._requests.find_by_email(email), effort)
+        listed = await self._ask(self._requests.find_by_email(email), context)
         if isinstance(listed, list):
             for found in filter(None, map(end_user, listed)):
                 if (found.email or "").casefold() == email.casefold():
                     return found
         return None
 
-    async def by_phone_number(self, phone_number: str, effort: DeliveryContext) -> EndUser | None:
+    async def by_phone_number(self, phone_number: str, context: DeliveryContext) -> EndUser | None:
         """Return the end user with this phone number; None if there is none."""
-        return end_user(await self._ask(self._requests.find_by_phone_number(phone_number), effort))
+        return end_user(await self._ask(self._requests.find_by_phone_number(phone_number), context))
 
     async def holder(
-        self, wanted: UpsertEndUser, fields: Container[str], effort: DeliveryContext
+        self, wanted: UpsertEndUser, fields: Container[str], context: DeliveryContext
     ) -> EndUser | None:
-        """Return the end user that holds one of ``fields`` as wanted; None if there is none.
+        """Return the end user that holds the wanted value of one of ``fields``; None if none does.
 
-        A phone number counts only where there is nothing else (families share one); the external
-        id, which nobody bore a moment ago, only where it cannot be the phone number.
+        A phone number is used only without other identities, because families share one. The
+        external id, which nobody had a moment ago, is used only if the conflict cannot be the
+        phone number's.
         """
         phone_number = wanted.phone_number if "phone_number" in fields else None
         if not wanted.email and not wanted.external_id:
             return await self.by_key(
-                effort, external_id=None, email=None, phone_number=phone_number
+                context, external_id=None, email=None, phone_number=phone_number
             )
         found = None
         if wanted.email and "email" in fields:
-            found = await self.by_email(wanted.email, effort)
+            found = await self.by_email(wanted.email, context)
         if found is None and wanted.external_id and "external_id" in fields and not phone_number:
-            found = await self.by_external_id(wanted.external_id, effort)
+            found = await self.by_external_id(wanted.external_id, context)
         return found
 
-    async def _ask(self, request: Request, effort: DeliveryContext) -> Any:
-        """Return what an answer says, as JSON; None where it says that there is nobody.
+    async def _ask(self, request: Request, context: DeliveryContext) -> Any:
+        """Return the JSON value of the reply; None if it states that there is nobody.
 
-        What cannot be read does not say so: whoever is there would be created once more, or
-        not be deleted.
+        Raises:
+            DeliveryFailedError: the look-up was refused or is unreadable. An unreadable reply is
+                not "nobody": the end user would be created again, or not deleted.
         """
-        answer: Answer = await self._api.call(request, effort)
-        match answer:
+        reply: Reply = await self._api.call(request, context)
+        match reply:
             case Executed(_, body):
                 value = document(body)
                 if value is None and (body or b"").strip() not in NOTHING:
-                    raise DeliveryEnded(self._api.deferred("lookup_unreadable", effort))
+                    raise DeliveryFailedError(self._api.deferred("lookup_unreadable", context))
                 return value
             case RejectedByServer(status, body):
                 if is_absent(status, body):
                     return None
-                said = detail(body)
-                raise DeliveryEnded(
-                    effort.turned_away(
-                        f"lookup_{reason(status, body)}", said, status=status, looking=True
+                raise DeliveryFailedError(
+                    context.refused_for_good(
+                        f"lookup_{reason(status, body)}",
+                        detail(body),
+                        status=status,
+                        is_lookup=True,
                     )
                 )

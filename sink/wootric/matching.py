@@ -1,4 +1,4 @@
-"""Which of Wootric's objects is the one that an operation means, and whose it is. Pure."""
+"""Match Wootric's objects with operations, and detect identity conflicts. Pure."""
 
 import re
 from collections import OrderedDict
@@ -18,17 +18,17 @@ def candidates(
     *,
     claimed: Container[int],
 ) -> list[Mapping[str, Any]]:
-    """Return what may be the effect of ``operation``, without what others have ``claimed``."""
+    """Return the items that may be the effect of ``operation`` and that no receipt ``claimed``."""
     return [
         item for item in listed if is_effect_of(item, operation) and identifier(item) not in claimed
     ]
 
 
 def is_effect_of(item: Mapping[str, Any], operation: CreateResponse | CreateDecline) -> bool:
-    """Return whether nothing speaks against ``item`` being the effect of ``operation``.
+    """Return whether no shown field of ``item`` contradicts ``operation``.
 
-    There is no marker of our own in it. A field that the list does not show, or that the
-    operation leaves to Wootric, does not count: a list of declines shows no origin.
+    Wootric stores no marker of ours. A field that the list does not show, or that the operation
+    leaves to Wootric, is not compared: a list of declines shows no origin.
     """
     at = operation.created_at
     if at is not None and "created_at" in item and seconds(item["created_at"]) != at:
@@ -42,7 +42,7 @@ def is_effect_of(item: Mapping[str, Any], operation: CreateResponse | CreateDecl
 
 
 def shows_all(item: Mapping[str, Any], operation: CreateResponse | CreateDecline) -> bool:
-    """Return whether ``item`` shows every field that tells operations apart."""
+    """Return whether ``item`` shows every field that distinguishes operations."""
     names = ["created_at", "origin_url"]
     if isinstance(operation, CreateResponse):
         names += ["score", "text"]
@@ -53,7 +53,7 @@ def _same_text(item: Mapping[str, Any], name: str, wanted: str | None) -> bool:
     return name not in item or (item[name] or "") == (wanted or "")
 
 
-# Who is who: identities that clash, and end users that several of ours write.
+# Identities: conflicts, and end users that several Segment users share.
 #
 # At Wootric an e-mail belongs to one end user; whether external ids and phone numbers do is not
 # documented. docs/explanation/identity.md has the policy.
@@ -61,7 +61,7 @@ def _same_text(item: Mapping[str, Any], name: str, wanted: str | None) -> bool:
 
 SHARED_MAX = 10_000
 OfEndUser: TypeAlias = UpsertEndUser | CreateResponse | CreateDecline | DeleteEndUser
-"""What concerns one end user at the API."""
+"""Operations on one end user at the API."""
 
 IDENTITIES = ("email", "phone_number", "external_id")
 
@@ -75,33 +75,33 @@ _FIELDS = {
 
 
 class Conflict(StrEnum):
-    """What was found, for counting."""
+    """Kinds of identity conflicts, for metrics."""
 
     JOINED = "joined"
-    """The e-mail of somebody new belongs to an end user without another user id."""
+    """The e-mail of a new user belongs to an end user without another user id."""
     TAKEN_OVER = "taken_over"
-    """An end user has got this user id instead of another one."""
+    """An end user now has this user id instead of another one."""
     EMAIL_TAKEN = "email_taken"
-    """The new e-mail of a known end user belongs to another one, and was left as it was."""
+    """The new e-mail of a known end user belongs to another one, and was left unchanged."""
     PHONE_NUMBER_TAKEN = "phone_number_taken"
-    """The same of a phone number."""
+    """The same for a phone number."""
     EXTERNAL_ID_TAKEN = "external_id_taken"
-    """The same of a user id."""
+    """The same for a user id."""
     GONE = "gone"
-    """The end user that we knew is not there any more."""
+    """The known end user no longer exists, or belongs to somebody else."""
 
 
-LEFT_AS_IT_WAS = {
+TAKEN = {
     "email": Conflict.EMAIL_TAKEN,
     "phone_number": Conflict.PHONE_NUMBER_TAKEN,
     "external_id": Conflict.EXTERNAL_ID_TAKEN,
 }
 
 
-def clashing(status: int, body: bytes | None) -> frozenset[str]:
-    """Return the fields that a refusal says another end user holds.
+def conflicting_fields(status: int, body: bytes | None) -> frozenset[str]:
+    """Return the fields that another end user holds according to a rejection.
 
-    All that could be meant where it does not name them; none where it says something else.
+    All identities if the rejection does not name a field; none if it has another cause.
     """
     if not taken(body) and status != 409:
         return frozenset()
@@ -110,7 +110,7 @@ def clashing(status: int, body: bytes | None) -> frozenset[str]:
 
 
 def without(wanted: UpsertEndUser, fields: Container[str]) -> UpsertEndUser:
-    """Return the operation with these identities left as they are."""
+    """Return the operation without changes to these identities."""
     return replace(
         wanted,
         email=None if "email" in fields else wanted.email,
@@ -119,15 +119,15 @@ def without(wanted: UpsertEndUser, fields: Container[str]) -> UpsertEndUser:
     )
 
 
-def name_of(operation: OfEndUser) -> str | None:
-    """Return the name under which we know the operation's end user."""
+def identity_of(operation: OfEndUser) -> str | None:
+    """Return the external id, or else the e-mail, of the operation's end user."""
     return operation.external_id or operation.email
 
 
 def belongs_to_other(shown: EndUser, operation: OfEndUser) -> bool:
-    """Return whether the end user that we knew by its id has become somebody else's.
+    """Return whether the end user known by its id now belongs to somebody else.
 
-    Whoever shares the e-mail is the same person to Wootric.
+    The same e-mail is the same person to Wootric.
     """
     if same_email(shown.email, operation.email):
         return False
@@ -137,15 +137,15 @@ def belongs_to_other(shown: EndUser, operation: OfEndUser) -> bool:
 
 
 def same_email(one: str | None, other: str | None) -> bool:
-    """Return whether both are there and the same."""
+    """Return whether both are set and equal, ignoring case."""
     return one is not None and other is not None and one.casefold() == other.casefold()
 
 
 class SharedUserTracker:
-    """End users that several of ours write, and who did last, as far as this worker saw it.
+    """The last writer of every end user that several Segment users share, as seen by this worker.
 
-    What one of them knows is out of date after another one's write. Beyond ``SHARED_MAX`` the
-    longest unused are forgotten: that costs accuracy where PUT replaces, and nothing else.
+    After a write by one of them, the knowledge of the others is outdated. Beyond ``SHARED_MAX`` the
+    least recently used are forgotten, which matters only if PUT replaces properties.
     """
 
     __slots__ = ("_last",)
@@ -154,7 +154,7 @@ class SharedUserTracker:
         self._last: OrderedDict[int, str | None] = OrderedDict()
 
     def wrote(self, end_user_id: int, name: str | None, *, shared: bool) -> None:
-        """Note a write; ``shared`` says that the end user was another one's until then."""
+        """Record a write; ``shared`` means that the end user had another writer before."""
         if shared or end_user_id in self._last:
             self._last[end_user_id] = name
             self._last.move_to_end(end_user_id)
@@ -162,5 +162,5 @@ class SharedUserTracker:
                 self._last.popitem(last=False)
 
     def outdated(self, end_user_id: int, name: str | None) -> bool:
-        """Return whether somebody else wrote since ``name`` did."""
+        """Return whether another writer wrote after ``name``."""
         return end_user_id in self._last and self._last[end_user_id] != name

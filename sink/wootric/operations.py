@@ -1,4 +1,4 @@
-"""What Wootric can be asked to do: the destination's vocabulary.
+"""Operations of the Wootric destination.
 
 Field names are Wootric's own. Source: docs.wootric.com (sources of 2018-10 and 2021-01),
 sections end users, responses and declines.
@@ -14,28 +14,28 @@ Scalar: TypeAlias = str | int | float
 Properties: TypeAlias = Mapping[str, Scalar]
 
 IDENTITY_LENGTH_MAX = 1_000
-"""In characters, of what names a person; an address has 254 at most (RFC 5321, 4.5.3.1.3). The
-ledger holds these, and what it did not take would hold up everything."""
+"""In characters, of an identity; an e-mail address has at most 254 (RFC 5321, 4.5.3.1.3). The
+ledger stores identities, and a record too large for it would block its partition."""
 
 NO_PROPERTIES: Properties = MappingProxyType({})
 
 
 class EffectClass(StrEnum):
-    """What can be known of an attempt whose reply was lost."""
+    """How an attempt whose reply was lost can be resolved."""
 
     REPEATABLE = "U"
-    """The same again gives the same state."""
+    """Repeating it gives the same state."""
     OBSERVABLE = "O"
-    """The effect can be looked for before anything is sent again."""
+    """The effect can be looked up before the operation is sent again."""
     UNOBSERVABLE = "N"
-    """Nobody can tell whether it happened."""
+    """Whether it happened cannot be determined."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpsertEndUser:
-    """Create the end user, or bring the existing one to this state.
+    """Create the end user, or update the existing one.
 
-    ``external_created_at`` is in Unix seconds. A field that is None is not touched.
+    ``external_created_at`` is in Unix seconds. A field that is None is not changed.
     """
 
     type: ClassVar = "upsert_end_user"
@@ -53,8 +53,8 @@ class PageView:
     """Report one page view through the pixel.
 
     ``created_at`` is when the *user* was created, in Unix seconds; ``random`` is the
-    pixel's cache breaker, the same on every attempt. The user's e-mail and creation
-    are filled in by the sink where the event does not name them.
+    pixel's cache breaker, the same on every attempt. The sink fills in the user's e-mail and
+    creation time if the event does not contain them.
     """
 
     type: ClassVar = "page_view"
@@ -123,12 +123,12 @@ _NAMES = {kind: tuple(one.name for one in fields(OPERATIONS[kind])) for kind in 
 
 
 def fields_of(operation: Operation) -> tuple[str, ...]:
-    """Return the names of the fields that such an operation may have."""
+    """Return the field names of the operation's type."""
     return _NAMES[operation.type]
 
 
 def to_fields(operation: Operation) -> dict[str, Any]:
-    """Return the operation as plain JSON values: its type, then every field that is set."""
+    """Return the operation as JSON values: its type, then every field that is set."""
     document: dict[str, Any] = {"type": operation.type}
     for name in fields_of(operation):
         value = getattr(operation, name)
@@ -141,7 +141,7 @@ def to_fields(operation: Operation) -> dict[str, Any]:
 
 
 def from_fields(document: Mapping[str, Any]) -> Operation:
-    """Return the operation that ``to_fields`` wrote.
+    """Return the operation from the result of ``to_fields``.
 
     Raises:
         KeyError: the type is unknown.

@@ -1,4 +1,4 @@
-"""Reporting page views through the pixel."""
+"""Page views, reported through the pixel."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from sink.wootric.requests import Requests
 
 
 class Pages:
-    """Loads the pixel for people whose e-mail is known or can be found."""
+    """Loads the pixel for end users whose e-mail is known or can be looked up."""
 
     __slots__ = ("_lookup", "_pixel", "_requests")
 
@@ -21,12 +21,12 @@ class Pages:
         self._lookup = lookup
         self._requests = requests
 
-    async def view(self, page: PageView, effort: DeliveryContext) -> Outcome:
-        """Report a page view; without an e-mail there is nobody to report it for."""
-        user = effort.delivery.known
+    async def view(self, page: PageView, context: DeliveryContext) -> Outcome:
+        """Report a page view; skip it if the end user's e-mail is not known."""
+        user = context.delivery.known
         if needs_lookup(page, user):
             user = await self._lookup.by_key(
-                effort, external_id=page.external_id, email=page.email
+                context, external_id=page.external_id, email=page.email
             ) or _absent(page)
         if user is not None:
             created_at = page.created_at
@@ -37,14 +37,14 @@ class Pages:
             )
         if not page.email:
             return Skipped(reason="no_email", end_user=user)
-        answer = await self._pixel.call(self._requests.view_page(page), effort)
-        if isinstance(answer, Executed):
-            return Delivered(end_user=user, status=answer.status, attempts=effort.attempts)
-        return effort.rejected(answer, reason(answer.status, answer.body))
+        reply = await self._pixel.call(self._requests.view_page(page), context)
+        if isinstance(reply, Executed):
+            return Delivered(end_user=user, status=reply.status, attempts=context.attempts)
+        return context.rejected(reply, reason(reply.status, reply.body))
 
 
 def _absent(page: PageView) -> EndUser:
-    """Return what is remembered of somebody who is not there, under the name that was asked for."""
+    """Return an end user that does not exist, under the identity that was looked up."""
     if page.external_id:
         return EndUser(id=None, external_id=page.external_id)
     return EndUser(id=None, email=page.email)

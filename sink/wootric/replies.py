@@ -1,4 +1,4 @@
-"""Wootric's answers, read. Pure; anything unexpected reads as "not there", never as an error."""
+"""Parse Wootric's replies. Pure; unexpected content reads as absent and never raises."""
 
 import json
 import math
@@ -16,7 +16,7 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d+)? ?(Z|UTC|[+-
 
 
 def document(body: bytes | None) -> Any:
-    """Return the JSON value of a body; None when there is none."""
+    """Return the JSON value of a body; None if it has none."""
     if not body:
         return None
     try:
@@ -26,7 +26,7 @@ def document(body: bytes | None) -> Any:
 
 
 def _tolerated(body: bytes) -> Any:
-    """Return what other writers of JSON let through: halves of pairs, numbers beyond all."""
+    """Parse JSON that orjson rejects: lone surrogates, numbers out of range."""
     try:
         value = json.loads(body, parse_float=_finite, parse_constant=_nothing)
         return orjson.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
@@ -59,15 +59,15 @@ def end_user(value: Any) -> EndUser | None:
 
 
 def identifier(value: Any) -> int | None:
-    """Return the id that Wootric gave to a thing; None if there is none to be read."""
+    """Return the id of an object of Wootric's; None if it has no readable one."""
     identity = value.get("id") if isinstance(value, dict) else None
     return None if isinstance(identity, bool) else whole(identity)
 
 
 def whole(value: Any) -> int | None:
-    """Return a whole number, written as one or as text; one beyond 64 bits is none.
+    """Return an integer given as a number or as text; None beyond 64 bits.
 
-    The ledger could not hold it, and Python does not even read some thousands of digits.
+    The ledger could not store a larger one, and Python refuses to parse thousands of digits.
     """
     match value:
         case bool():
@@ -109,19 +109,19 @@ def _text(value: Any) -> str | None:
     return text if 0 < len(text) <= IDENTITY_LENGTH_MAX else None
 
 
-# Why Wootric refused something: one word, and its own words without names of persons
+# Reasons of rejections: a word from a bounded set, and Wootric's message without personal data
 
 
 DETAIL_BYTES_MAX = 2048
 
-# Begun where a word begins only, or the time would grow by the square of its length.
+# Starts only at the beginning of a word; otherwise the time would be quadratic in its length.
 _EMAIL = re.compile(r"(?<![^\s@\"'<>:,;=&?])[^\s@\"'<>:,;=&?]+(?:@|%40)[^\s@\"'<>,;&]+")
-# A plus and digits, or digits in groups, or ten and more in a row; a date is none of these.
+# A plus and digits, or digits in groups, or ten or more in a row; not a date.
 _PHONE = re.compile(
     r"(?<![\w.])(?!\d{4}-\d\d-\d\d)(?:\+|%2B)?\(?\d[\d ()./-]{7,17}\d(?![\w-])", re.IGNORECASE
 )
-# What a refusal's text says, as a word; the first that matches. The texts of e-mails taken and
-# of records not found are known (WootricSDK-iOS issue 33; network mocks of rudder-transformer).
+# The reason for a text; the first match counts. The texts for a taken e-mail and for a record
+# not found are known (WootricSDK-iOS issue 33; network mocks of rudder-transformer).
 _BY_TEXT = (
     ("email has already been taken", "email_taken"),
     ("phone number has already been taken", "phone_number_taken"),
@@ -129,8 +129,8 @@ _BY_TEXT = (
     ("record_not_found", "record_not_found"),
     ("validation", "validation"),
 )
-# The same of messages only: pages of proxies say such things too. The first is known
-# (tap-wootric a498cfc), the others are the same library's.
+# The same, for messages only, since error pages of proxies contain such texts too. The first is
+# known (tap-wootric a498cfc), the others come from the same library.
 _BY_MESSAGE = (
     ("does not have a valid value", "invalid_value"),
     ("is invalid", "invalid_value"),
@@ -168,29 +168,29 @@ _OAUTH = frozenset(  # RFC 6749, section 5.2, and RFC 6750, section 3.1
 
 
 def taken(body: bytes | None) -> bool:
-    """Return whether the answer says that another end user holds a value, by text.
+    """Return whether the text states that another end user holds a value.
 
-    The status of that answer is not documented; so that its words decide, even under a 200.
+    The status of such a reply is not documented, so the text decides, even with a 200.
     """
     return body is not None and b"already been taken" in body
 
 
 def is_error(body: bytes | None) -> bool:
-    """Return whether an answer says that something failed, whatever its status says."""
+    """Return whether a body reports an error, regardless of the status."""
     if body is None or (b'"error' not in body and not taken(body)):
         return False
     value = document(body)
     match value:
         case dict():
             return bool(value.get("error") or value.get("errors"))
-        case list():  # of messages; in a list of things the words are a person's
+        case list():  # of messages; in a list of objects the text may be a customer's
             return any(isinstance(one, str) and taken(one.encode()) for one in value)
         case _:
             return taken(body)
 
 
 def reason(status: int, body: bytes | None) -> str:
-    """Return one word, of a bounded set, for why something was refused."""
+    """Return the reason of a rejection, from a bounded set of words."""
     said = message(body)
     text = f"{said or ''} {(body or b'').decode('utf-8', 'replace')}".lower()
     for words, word in _BY_TEXT:
@@ -203,19 +203,19 @@ def reason(status: int, body: bytes | None) -> str:
 
 
 def is_absent(status: int, body: bytes | None) -> bool:
-    """Return whether a refusal says that there is no such record."""
+    """Return whether a rejection means that the record does not exist."""
     return status == 404 or reason(status, body) == "record_not_found"
 
 
 def oauth_error(status: int, body: bytes | None) -> str:
-    """Return one word, of a bounded set, for why no token was given."""
+    """Return why no token was issued, from a bounded set of words."""
     value = document(body)
     error = value.get("error") if isinstance(value, dict) else None
     return error if isinstance(error, str) and error in _OAUTH else f"status_{status}"
 
 
 def detail(body: bytes | None) -> str:
-    """Return the answer's own words, of at most ``DETAIL_BYTES_MAX`` bytes.
+    """Return the error message of a reply, at most ``DETAIL_BYTES_MAX`` bytes.
 
     E-mails and phone numbers are masked.
     """
@@ -225,10 +225,10 @@ def detail(body: bytes | None) -> str:
 
 
 def message(body: bytes | None) -> str | None:
-    """Return the message of an error in one of the shapes that are known, or None."""
+    """Return the message of an error body in one of the known shapes, or None."""
     try:
         return _message(document(body))
-    except RecursionError:  # read without it, and too deep to be written as text
+    except RecursionError:  # parsed, but too deeply nested to be written as text
         return None
 
 
@@ -249,7 +249,7 @@ def _message(value: Any) -> str | None:
 
 
 def _said(error: Any) -> str:
-    """Return what one error of a list says, with the name of its field."""
+    """Return the text of one error of a list, with the name of its field."""
     match error:
         case {"message": str(text), "field": str(name)} if name.lower() not in text.lower():
             return f"{name} {text}"

@@ -1,7 +1,7 @@
-"""Operations as requests: method, address, form. Pure.
+"""Build requests from operations: method, URL, form. Pure.
 
 Source: docs.wootric.com (sources of 2018-10 and 2021-01), sections end users, responses
-and declines. Addresses are encoded here and nowhere else.
+and declines. URLs are encoded in this module only.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,16 +23,16 @@ from sink.wootric.operations import (
     UpsertEndUser,
 )
 
-# The page pixel's address.
+# The page pixel's URL.
 #
 # Source: segment-integrations/analytics.js-integration-wootric b0918e73, lib/index.js: the
 # order of the parameters and their encoding.
 
 
 def pixel_request_url(base: str, *, account_token: str | None, page: PageView) -> str:
-    """Return the address that reports ``page``; what is not known is left out.
+    """Return the URL that reports ``page``; unknown values are omitted.
 
-    A query that ``base`` already has is kept.
+    An existing query in ``base`` is kept.
     """
     parameters = (
         ("account_token", account_token),
@@ -48,11 +48,11 @@ def pixel_request_url(base: str, *, account_token: str | None, page: PageView) -
 
 
 def _encode_component(text: str) -> str:
-    """Encode as JavaScript's encodeURIComponent does; half a surrogate pair becomes ``?``."""
+    """Encode as JavaScript's encodeURIComponent does; a lone surrogate becomes ``?``."""
     return quote(text, safe="-_.!~*'()", errors="replace")
 
 
-# What is known of an end user against what is wanted: the fields that have to be sent
+# The difference between the known and the wanted end user
 
 
 Form: TypeAlias = list[tuple[str, str]]
@@ -61,17 +61,17 @@ HEAD = ("email", "external_id", "phone_number", "external_created_at")
 
 
 def form_text(value: Scalar) -> str:
-    """Return a value as a form carries it; a whole float as JavaScript writes it, without a dot."""
+    """Return a form value; an integral float is written without a dot, as in JavaScript."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
 
 
 def diff(known: EndUser, wanted: UpsertEndUser) -> Form:
-    """Return the fields that bring ``known`` to ``wanted``; none when nothing would change.
+    """Return the fields that change ``known`` to ``wanted``; empty if nothing would change.
 
-    Where one property differs, all are sent, old under new: whether a PUT merges or replaces
-    the properties is not documented, and so it is right either way.
+    If one property differs, all are sent, with new values over old ones. Whether a PUT merges or
+    replaces properties is not documented, and this is correct in both cases.
     """
     form = [
         (name, form_text(value))
@@ -93,26 +93,26 @@ def create_form(wanted: UpsertEndUser) -> Form:
 
 
 def merge(known: EndUser, wanted: UpsertEndUser) -> EndUser:
-    """Return what is known once ``wanted`` holds."""
+    """Return the end user's state after ``wanted`` was applied to ``known``."""
     head = {name: value for name in HEAD if (value := getattr(wanted, name)) is not None}
     return replace(known, **head, properties=merged_properties(known, wanted.properties))
 
 
 def merged_properties(known: EndUser, wanted: Properties) -> Properties:
-    """Return all properties, old under new."""
+    """Return all properties, new values over old ones."""
     held = known.properties or NO_PROPERTIES
     return {**held, **wanted} if wanted else held
 
 
 def property_fields(properties: Properties, *, within: str = "properties") -> Form:
-    """Return properties in Rails' brackets, as ``properties[plan]``."""
+    """Return properties as form fields in Rails' bracket notation (``properties[plan]``)."""
     return [(f"{within}[{key}]", form_text(value)) for key, value in properties.items()]
 
 
 def scalars(document: Mapping[str, object]) -> Properties:
-    """Return the properties of a reply that a form could carry back.
+    """Return the properties of a reply that a form can represent.
 
-    Null is the same as absent, and nothing nested is allowed there.
+    Null counts as absent; nested values are not allowed there.
     """
     return dict(_scalars(document.items()))
 
@@ -129,13 +129,13 @@ def _scalars(items: Iterable[tuple[str, object]]) -> Iterable[tuple[str, Scalar]
 
 
 def _differs(held: Properties, wanted: Properties) -> bool:
-    """Compare as text: a form knows nothing else, and replies may type what was sent as text."""
+    """Compare as text: forms have only text, and replies may convert it to other types."""
     return any(
         key not in held or form_text(held[key]) != form_text(value) for key, value in wanted.items()
     )
 
 
-LIST_PAGE_SIZE = 50  # the most that is documented
+LIST_PAGE_SIZE = 50  # the documented maximum
 
 
 class Requests:
@@ -149,22 +149,22 @@ class Requests:
         self._account_token = account_token
 
     def find_by_id(self, end_user_id: int) -> Request:
-        """Ask for an end user by Wootric's id."""
+        """Find an end user by Wootric's id."""
         return Request("find_end_user", "GET", _url(f"{self._end_users}/{end_user_id}"))
 
     def find_by_external_id(self, external_id: str) -> Request:
-        """Ask for an end user by the id that the customer gave."""
+        """Find an end user by the id that the customer assigned."""
         path = f"{self._end_users}/{_segment(external_id)}?lookup_by_external_id=true"
         return Request("find_end_user", "GET", _url(path))
 
     def find_by_email(self, email: str) -> Request:
-        """Ask for the list of end users with this e-mail: none or one."""
+        """List the end users with this e-mail: none or one."""
         return Request(
             "find_end_user", "GET", _url(f"{self._end_users}?email={quote(email, safe='')}")
         )
 
     def find_by_phone_number(self, phone_number: str) -> Request:
-        """Ask for an end user by a phone number that begins with a plus."""
+        """Find an end user by a phone number that begins with a plus."""
         path = f"{self._end_users}/phone_number/{quote(phone_number, safe='+')}"
         return Request("find_end_user", "GET", _url(path))
 
@@ -173,7 +173,7 @@ class Requests:
         return _write("create_end_user", "POST", self._end_users, form)
 
     def update_end_user(self, end_user_id: int, form: Form) -> Request:
-        """Change an end user's fields."""
+        """Update an end user's fields."""
         return _write("update_end_user", "PUT", f"{self._end_users}/{end_user_id}", form)
 
     def delete_end_user(self, end_user_id: int) -> Request:
@@ -195,7 +195,7 @@ class Requests:
     def list_surveys(
         self, end_user_id: int, operation: CreateResponse | CreateDecline, *, page: int
     ) -> Request:
-        """Ask for one page of an end user's responses or declines, the oldest first."""
+        """List one page of an end user's responses or declines, oldest first."""
         resource = _resource(operation)
         query = f"page={page}&per_page={LIST_PAGE_SIZE}&sort_order=asc"
         url = _url(f"{self._end_users}/{end_user_id}/{resource}?{query}")
@@ -204,7 +204,7 @@ class Requests:
     def find_survey(
         self, end_user_id: int, operation: CreateResponse | CreateDecline, survey_id: int
     ) -> Request:
-        """Ask for one response or decline: it shows more than the list does."""
+        """Fetch one response or decline, which has more fields than the list."""
         resource = _resource(operation)
         url = _url(f"{self._end_users}/{end_user_id}/{resource}/{survey_id}")
         return Request(f"find_{resource}", "GET", url)
@@ -215,7 +215,7 @@ class Requests:
         return Request("page_view", "GET", _url(url), None, writes=True)
 
     def probe(self) -> Request:
-        """Ask for something harmless that needs a good token."""
+        """Send a harmless request that needs a valid token."""
         return Request("probe", "GET", _url(f"{self._end_users}?page=1&per_page=1"))
 
 
@@ -240,7 +240,7 @@ def _write(name: str, method: str, url: str, form: Form) -> Request:
 
 
 def _segment(value: str) -> str:
-    """Encode a part of a path; dots alone would be taken for a folder."""
+    """Encode a path segment; one of dots only would be resolved as a folder."""
     return value.replace(".", "%2E") if value.strip(".") == "" else quote(value, safe="")
 
 

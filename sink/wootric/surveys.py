@@ -1,11 +1,11 @@
-"""Recording responses and declines, each once."""
+"""Responses and declines, each recorded once."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from sink.classify import Executed, RejectedByServer
-from sink.wootric.client import ApiClient, DeliveryContext, DeliveryEnded
+from sink.wootric.client import ApiClient, DeliveryContext, DeliveryFailedError
 from sink.wootric.delivery import Delivered, EndUser, Outcome, Parked, Rejected
 from sink.wootric.end_users import EndUserResolver, EndUsers
 from sink.wootric.matching import Conflict, candidates, is_effect_of, shows_all
@@ -17,7 +17,7 @@ Survey = CreateResponse | CreateDecline
 
 
 class Surveys:
-    """Records answered and declined surveys; after a doubt it looks for the effect first."""
+    """Records answered and declined surveys; one in doubt is searched for first."""
 
     __slots__ = ("_api", "_end_users", "_known", "_requests")
 
@@ -29,130 +29,134 @@ class Surveys:
         self._known = known
         self._requests = requests
 
-    async def record(self, survey: Survey, effort: DeliveryContext) -> Outcome:
-        """Record a survey with its end user, who is created if unknown."""
+    async def record(self, survey: Survey, context: DeliveryContext) -> Outcome:
+        """Record a survey for its end user, which is created if it does not exist."""
         if not survey.email and not survey.external_id:
             return Rejected(reason="no_identity", detail="neither e-mail nor external id")
-        known = effort.delivery.known
+        known = context.delivery.known
         if survey.properties:
-            known = await self._known.user(survey, effort, look=False)
+            known = await self._known.user(survey, context, refetch=False)
         if known is not None and known.id is not None:
-            outcome = await self._record(survey, known, known.id, effort)
+            outcome = await self._record(survey, known, known.id, context)
             if outcome is not None:
                 return outcome
-            self._known.clash(Conflict.GONE, effort)
-        # Unknown, or gone since we knew it: an end user of this identity, found or new.
+            self._known.report_conflict(Conflict.GONE, context)
+        # Unknown or deleted meanwhile: find or create an end user with this identity.
         wanted = UpsertEndUser(email=survey.email, external_id=survey.external_id)
-        found = await self._end_users.identify(wanted, effort)
-        outcome = None if found.id is None else await self._record(survey, found, found.id, effort)
-        return outcome or self._nowhere(effort)
+        found = await self._end_users.identify(wanted, context)
+        outcome = None if found.id is None else await self._record(survey, found, found.id, context)
+        return outcome or self._nowhere(context)
 
-    def _nowhere(self, effort: DeliveryContext) -> Outcome:
-        """Return the outcome where an end user who was just found is said not to be there.
+    def _nowhere(self, context: DeliveryContext) -> Outcome:
+        """Return the outcome when an end user that was just found is reported as absent.
 
-        It may have been deleted in between. Said again, it is the survey that has no place there.
+        It may have been deleted in between, so retry once. The second time the survey itself is
+        refused.
         """
-        if not effort.delivery.refused:
-            return self._api.deferred("end user is gone", effort, refused=True)
-        said = "the end user is found, but not for this"
-        return effort.turned_away("record_not_found", said, status=404, looking=True)
+        if not context.delivery.refused:
+            return self._api.deferred("end user is gone", context, refused=True)
+        message = "the end user exists, but its surveys do not"
+        return context.refused_for_good("record_not_found", message, status=404, is_lookup=True)
 
     async def _record(
-        self, survey: Survey, known: EndUser, end_user_id: int, effort: DeliveryContext
+        self, survey: Survey, known: EndUser, end_user_id: int, context: DeliveryContext
     ) -> Outcome | None:
-        """Send the survey unless its effect is there; None if there is no such end user."""
+        """Send the survey unless its effect exists; None if the end user does not exist."""
         after = replace(known, properties=None) if survey.properties else known
-        if effort.delivery.in_doubt:
-            found = await self._effects(survey, end_user_id, effort)
+        if context.delivery.in_doubt:
+            found = await self._effects(survey, end_user_id, context)
             if found is None:
                 return None
             if len(found) > 1:
                 return Parked(
-                    reason="two_candidates", detail=f"{len(found)} surveys look like this one"
+                    reason="two_candidates", detail=f"{len(found)} surveys match this one"
                 )
             if found:
                 return Delivered(end_user=after, remote_id=identifier(found[0]), attempts=0)
-        # All properties, old under new: whether they merge or replace is not documented.
+        # All properties, new over old: whether Wootric merges or replaces is not documented.
         properties = merged_properties(known, survey.properties) if survey.properties else {}
         request = self._requests.create_survey(end_user_id, survey, properties)
-        answer = await self._api.call(request, effort)
-        match answer:
+        reply = await self._api.call(request, context)
+        match reply:
             case Executed(status, body):
                 if properties:
                     self._known.wrote(known, survey)
                 remote_id = identifier(document(body))
                 if remote_id is None:
-                    # It exists, and which one it is will be seen: a receipt without its id
-                    # would leave it to be taken for the effect of one that is just like it.
-                    raise DeliveryEnded(self._api.in_doubt("the answer names no id", effort))
+                    # It exists, and the search will find its id. A receipt without the id would
+                    # let an identical survey claim the same effect.
+                    raise DeliveryFailedError(self._api.in_doubt("the reply names no id", context))
                 return Delivered(
                     end_user=after,
                     remote_id=remote_id,
                     status=status,
-                    attempts=effort.attempts,
+                    attempts=context.attempts,
                 )
             case RejectedByServer(status, body):
                 if is_absent(status, body):
                     return None
-                return effort.rejected(answer, reason(status, body))
+                return context.rejected(reply, reason(status, body))
 
     async def _effects(
-        self, survey: Survey, end_user_id: int, effort: DeliveryContext
+        self, survey: Survey, end_user_id: int, context: DeliveryContext
     ) -> list[Mapping[str, Any]] | None:
-        """Return what may be this survey's effect; None if there is no such end user."""
-        listed = await self._list(survey, end_user_id, effort)
+        """Return the surveys that may be this one's effect; None if the end user does not exist."""
+        listed = await self._list(survey, end_user_id, context)
         if listed is None:
             return None
-        found = candidates(listed, survey, claimed=effort.delivery.claimed)
+        found = candidates(listed, survey, claimed=context.delivery.claimed)
         return [
             item
             for item in found
             if shows_all(item, survey)
-            or is_effect_of(await self._shown(item, survey, end_user_id, effort), survey)
+            or is_effect_of(await self._shown(item, survey, end_user_id, context), survey)
         ]
 
     async def _shown(
-        self, item: Mapping[str, Any], survey: Survey, end_user_id: int, effort: DeliveryContext
+        self, item: Mapping[str, Any], survey: Survey, end_user_id: int, context: DeliveryContext
     ) -> Mapping[str, Any]:
-        """Return a survey as it is shown on its own; as listed, if it is not shown."""
+        """Return the survey fetched by its id; as listed if that fails."""
         survey_id = identifier(item)
         if survey_id is None:
             return item
-        answer = await self._api.call(
-            self._requests.find_survey(end_user_id, survey, survey_id), effort
+        reply = await self._api.call(
+            self._requests.find_survey(end_user_id, survey, survey_id), context
         )
-        shown = document(answer.body) if isinstance(answer, Executed) else None
+        shown = document(reply.body) if isinstance(reply, Executed) else None
         return shown if isinstance(shown, dict) else item
 
     async def _list(
-        self, survey: Survey, end_user_id: int, effort: DeliveryContext
+        self, survey: Survey, end_user_id: int, context: DeliveryContext
     ) -> list[Mapping[str, Any]] | None:
-        """Return all surveys of an end user; None if there is no such end user.
+        """Return all surveys of an end user; None if the end user does not exist.
 
-        The end is a page with nothing new, not a short one: a server may give fewer than asked.
+        The list ends with a page without new entries, not with a short one: a server may return
+        fewer than requested.
         """
         listed: dict[int | None, Mapping[str, Any]] = {}
         page = 1
         while True:
             request = self._requests.list_surveys(end_user_id, survey, page=page)
-            answer = await self._api.call(request, effort)
-            if isinstance(answer, RejectedByServer):
-                if is_absent(answer.status, answer.body):
+            reply = await self._api.call(request, context)
+            if isinstance(reply, RejectedByServer):
+                if is_absent(reply.status, reply.body):
                     return None
-                # Not all can be seen (pages end at 30, for one): the effect may be beyond.
-                raise _incomplete(page, reason(answer.status, answer.body))
-            value = document(answer.body)
+                # The list is not complete (pages may end at 30): the effect may be beyond.
+                raise _incomplete(page, reason(reply.status, reply.body))
+            value = document(reply.body)
             if not isinstance(value, list):
                 raise _incomplete(page, "no list")
             new = {identifier(item): item for item in value}
             if None in new:
-                raise _incomplete(page, "what is listed has no id")
+                raise _incomplete(page, "an entry has no id")
             if new.keys() <= listed.keys():
                 return list(listed.values())
             listed = new | listed
             page += 1
 
 
-def _incomplete(page: int, why: str) -> DeliveryEnded:
-    """Return the end of a delivery whose effect may be where nobody can look."""
-    return DeliveryEnded(Parked(reason="list_incomplete", detail=f"page {page}: {why}", attempts=0))
+def _incomplete(page: int, why: str) -> DeliveryFailedError:
+    """Return the error of a delivery whose effect may be in an unreadable part of the list."""
+    return DeliveryFailedError(
+        Parked(reason="list_incomplete", detail=f"page {page}: {why}", attempts=0)
+    )

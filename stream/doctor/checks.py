@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from sink.classify import Classification, Executed, Forbidden, Throttled, Unauthorized
 from sink.http_session import HttpSession
 from sink.wootric.auth import AccessToken, TokenDenied, TokenUnavailable, WootricAccount
-from sink.wootric.check import AccountCheck, examine
+from sink.wootric.check import AccountCheck, check_account
 from stream.doctor.network import Address, check_address
 from stream.doctor.result import (
     CONFIGURATION,
@@ -70,7 +70,7 @@ def check_wootric(account: WootricAccount) -> Iterator[CheckResult]:
 async def _ask_wootric(account: WootricAccount) -> AccountCheck:
     timeout_s = account.request_timeout_s
     async with HttpSession(in_flight_max=1, request_timeout_s=timeout_s) as session:
-        return await examine(account, session)
+        return await check_account(account, session)
 
 
 def _look_up(verdict: Classification) -> CheckResult:
@@ -85,7 +85,7 @@ def _look_up(verdict: Classification) -> CheckResult:
             fix = "ask Wootric whether this client may use the API for end users"
             return failed(check, f"forbidden, status {status}", fix, exit_code=PERMISSION)
         case _:
-            text = f"{verdict.word}, status {verdict.status or 'none'}"
+            text = f"{verdict.label}, status {verdict.status or 'none'}"
             fix = "retry later; check WOOTRIC__API_URL"
             return failed(check, text, fix, exit_code=UNAVAILABLE)
 

@@ -455,7 +455,7 @@ async def test_the_listener_hears_of_every_request() -> None:
 async def test_no_token_is_shown() -> None:
     async with world() as here:
         await here.deliver(UPSERT)
-        keeper = here.sink._keeper
+        keeper = here.sink._tokens
         bearer = keeper.current()
         assert bearer is not None
         token = bearer.read_headers["Authorization"].removeprefix("Bearer ")

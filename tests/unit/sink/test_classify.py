@@ -51,41 +51,41 @@ WRITES = [
 
 @pytest.mark.parametrize(("status", "headers", "word"), WRITES)
 def test_a_write_with_a_reply(status: int, headers: dict[str, str], word: str) -> None:
-    assert classify(HttpResponse(status, headers, b""), writes=True).word == word
+    assert classify(HttpResponse(status, headers, b""), writes=True).label == word
 
 
 @pytest.mark.parametrize(("status", "headers", "word"), WRITES)
 def test_a_look_up_is_never_in_doubt(status: int, headers: dict[str, str], word: str) -> None:
     expected = "not_executed" if word == "ambiguous" else word
-    assert classify(HttpResponse(status, headers, b""), writes=False).word == expected
+    assert classify(HttpResponse(status, headers, b""), writes=False).label == expected
 
 
 @pytest.mark.parametrize(("status", "headers", "word"), WRITES)
 def test_a_body_that_broke_off_changes_nothing_for_a_write(
     status: int, headers: dict[str, str], word: str
 ) -> None:
-    assert classify(HttpResponse(status, headers, None), writes=True).word == word
+    assert classify(HttpResponse(status, headers, None), writes=True).label == word
 
 
 def test_a_look_up_whose_answer_broke_off_is_asked_again() -> None:
-    assert classify(HttpResponse(200, {}, None), writes=False).word == "not_executed"
+    assert classify(HttpResponse(200, {}, None), writes=False).label == "not_executed"
 
 
 def test_without_bytes_nothing_happened() -> None:
-    assert classify(NotSent("ConnectionRefusedError"), writes=True).word == "not_executed"
-    assert classify(LeaseExpired(), writes=True).word == "withheld"
+    assert classify(NotSent("ConnectionRefusedError"), writes=True).label == "not_executed"
+    assert classify(LeaseExpired(), writes=True).label == "withheld"
 
 
 def test_with_bytes_and_no_answer_a_write_is_in_doubt() -> None:
-    assert classify(NoResponse("TimeoutError"), writes=True).word == "ambiguous"
-    assert classify(NoResponse("TimeoutError"), writes=False).word == "not_executed"
+    assert classify(NoResponse("TimeoutError"), writes=True).label == "ambiguous"
+    assert classify(NoResponse("TimeoutError"), writes=False).label == "not_executed"
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404])
 def test_a_host_may_count_more_as_configuration(status: int) -> None:
     forbidden = frozenset({401, 402, 403, 404})
     assert (
-        classify(HttpResponse(status, {}, b""), writes=True, forbidden=forbidden).word
+        classify(HttpResponse(status, {}, b""), writes=True, forbidden=forbidden).label
         == "forbidden"
     )
 

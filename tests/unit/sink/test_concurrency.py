@@ -15,7 +15,7 @@ class Host:
     """A host that is asked with as many requests at once as the limit allows, for a while."""
 
     def __init__(self, most: int) -> None:
-        self.one = AdaptiveConcurrency(most=most)
+        self.one = AdaptiveConcurrency(limit_max=most)
         self.now = 0.0
         self.limits: list[int] = []
 
@@ -39,7 +39,7 @@ class Host:
                 count += 1
                 trouble = count * troubled % 1 + troubled >= 1 if troubled else False
                 self.one.finished(
-                    name, took_s, trouble=trouble, under_way=at_once - number, now=self.now
+                    name, took_s, failed=trouble, in_flight=at_once - number, now=self.now
                 )
             self.limits.append(self.one.limit)
         return self.one.limit
@@ -70,7 +70,7 @@ def test_a_limit_that_is_not_needed_does_not_grow() -> None:
 
 
 def test_a_small_pool_begins_with_all_of_it() -> None:
-    assert AdaptiveConcurrency(most=4).limit == 4
+    assert AdaptiveConcurrency(limit_max=4).limit == 4
 
 
 @pytest.mark.parametrize("troubled", [0.2, 1.0])
@@ -134,11 +134,11 @@ def test_each_kind_of_request_has_its_own_usual_time() -> None:
 def test_the_limit_stays_within_its_bounds(
     most: int, answers: list[tuple[str, float, bool, int]]
 ) -> None:
-    one = AdaptiveConcurrency(most=most)
+    one = AdaptiveConcurrency(limit_max=most)
     now = 0.0
     for name, took_s, trouble, under_way in answers:
         now += took_s / 3
         before = one.limit
-        changed = one.finished(name, took_s, trouble=trouble, under_way=under_way, now=now)
+        changed = one.finished(name, took_s, failed=trouble, in_flight=under_way, now=now)
         assert changed == (one.limit != before)
         assert 1 <= one.limit <= most

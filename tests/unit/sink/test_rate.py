@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sink.rate_limit import RateLimiter, RateLimitQuota, read_allowance
+from sink.rate_limit import RateLimiter, RateLimitQuota, read_quota
 
 NOW = 1_533_310_127
 DATE = "Fri, 03 Aug 2018 15:28:47 GMT"
@@ -14,44 +14,44 @@ DATE = "Fri, 03 Aug 2018 15:28:47 GMT"
 
 def test_without_a_pace_nobody_waits() -> None:
     gate = RateLimiter()
-    assert [gate.reserve(0.0, patience_s=0) for _ in range(1000)] == [0.0] * 1000
-    assert gate.places(0.0, at_most=64) == 64
+    assert [gate.reserve(0.0, max_wait_s=0) for _ in range(1000)] == [0.0] * 1000
+    assert gate.available_now(0.0, at_most=64) == 64
 
 
 def test_places_are_taken_in_advance_and_in_turn() -> None:
     gate = RateLimiter(requests_per_minute=60)
-    assert [gate.reserve(0.0, patience_s=9) for _ in range(3)] == pytest.approx([0, 1, 2])
+    assert [gate.reserve(0.0, max_wait_s=9) for _ in range(3)] == pytest.approx([0, 1, 2])
 
 
 def test_who_is_not_patient_takes_no_place() -> None:
     gate = RateLimiter(requests_per_minute=60)
-    gate.reserve(0.0, patience_s=0)
-    assert gate.reserve(0.0, patience_s=0.5) == pytest.approx(1)
-    assert gate.reserve(1.0, patience_s=0) == pytest.approx(0)
+    gate.reserve(0.0, max_wait_s=0)
+    assert gate.reserve(0.0, max_wait_s=0.5) == pytest.approx(1)
+    assert gate.reserve(1.0, max_wait_s=0) == pytest.approx(0)
 
 
 def test_places_shrink_with_use_and_come_back() -> None:
     gate = RateLimiter(requests_per_minute=120)
-    assert gate.places(0.0, at_most=64) == 2
-    gate.reserve(0.0, patience_s=0)
-    assert gate.places(0.0, at_most=64) == 1
-    assert gate.places(60.0, at_most=64) == 2
-    assert gate.places(60.0, at_most=1) == 1
+    assert gate.available_now(0.0, at_most=64) == 2
+    gate.reserve(0.0, max_wait_s=0)
+    assert gate.available_now(0.0, at_most=64) == 1
+    assert gate.available_now(60.0, at_most=64) == 2
+    assert gate.available_now(60.0, at_most=1) == 1
 
 
 def test_a_shut_gate_has_no_places() -> None:
     gate = RateLimiter()
     gate.block_for(5, now=10.0)
-    assert gate.places(14.9, at_most=64) == 0
-    assert gate.reserve(12.0, patience_s=0) == pytest.approx(3)
-    assert gate.places(15.0, at_most=64) == 64
+    assert gate.available_now(14.9, at_most=64) == 0
+    assert gate.reserve(12.0, max_wait_s=0) == pytest.approx(3)
+    assert gate.available_now(15.0, at_most=64) == 64
 
 
 def test_a_shorter_wait_does_not_open_the_gate_earlier() -> None:
     gate = RateLimiter()
     gate.block_for(5, now=0.0)
     gate.block_for(1, now=0.0)
-    assert gate.closed_s(0.0) == 5
+    assert gate.blocked_s(0.0) == 5
 
 
 def test_strikes_are_counted_in_a_row() -> None:
@@ -70,7 +70,7 @@ def sent(gate: RateLimiter, pauses: list[float], *, now: float = 0.0) -> list[fl
     times = []
     for pause in pauses:
         now += pause
-        times += [now for _ in range(5) if gate.reserve(now, patience_s=0.0) <= 0]
+        times += [now for _ in range(5) if gate.reserve(now, max_wait_s=0.0) <= 0]
     return times
 
 
@@ -104,14 +104,14 @@ def test_a_share_is_part_of_the_pace() -> None:
     gate = RateLimiter(requests_per_minute=90)
     gate.share(2 / 6)
     assert gate.per_minute == pytest.approx(30)
-    assert [gate.reserve(0.0, patience_s=9) for _ in range(3)] == pytest.approx([0, 2, 4])
+    assert [gate.reserve(0.0, max_wait_s=9) for _ in range(3)] == pytest.approx([0, 2, 4])
 
 
 def test_who_owns_nothing_still_has_a_pace() -> None:
     gate = RateLimiter(requests_per_minute=90)
     gate.share(0.0)
-    assert gate.reserve(0.0, patience_s=0) == 0
-    assert gate.reserve(0.0, patience_s=0) > 60
+    assert gate.reserve(0.0, max_wait_s=0) == 0
+    assert gate.reserve(0.0, max_wait_s=0) > 60
 
 
 # What replies say
@@ -120,7 +120,7 @@ def test_who_owns_nothing_still_has_a_pace() -> None:
 def test_the_first_half_of_an_allowance_leaves_at_once_and_the_rest_is_spread() -> None:
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(99, 60.0, limit=100), uncounted=0, now=0.0)
-    waits = [gate.reserve(0.0, patience_s=9) for _ in range(53)]
+    waits = [gate.reserve(0.0, max_wait_s=9) for _ in range(53)]
     assert waits[:50] == [0.0] * 50
     assert 0 <= waits[50] < waits[51] < waits[52]
     assert waits[52] == pytest.approx(2 * 60 / 48, rel=0.1)
@@ -129,41 +129,43 @@ def test_the_first_half_of_an_allowance_leaves_at_once_and_the_rest_is_spread() 
 def test_what_is_under_way_counts_as_spent() -> None:
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(60, 60.0, limit=100), uncounted=55, now=0.0)
-    assert gate.places(0.0, at_most=64) <= 1
-    assert [gate.reserve(0.0, patience_s=99) for _ in range(2)] == pytest.approx([0, 15])
+    assert gate.available_now(0.0, at_most=64) <= 1
+    assert [gate.reserve(0.0, max_wait_s=99) for _ in range(2)] == pytest.approx([0, 15])
 
 
 def test_with_half_of_the_allowance_left_one_may_leave_and_not_all() -> None:
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(50, 60.0, limit=100), uncounted=0, now=0.0)
-    assert gate.places(0.0, at_most=64) == 1
+    assert gate.available_now(0.0, at_most=64) == 1
 
 
 def test_a_reply_alone_under_way_puts_right_what_was_reckoned_too_low() -> None:
     """Of many at once, which overtook each other, nobody knows what the server had counted."""
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(40, 60.0, limit=100), uncounted=39, now=0.0)
-    gate.update_quota(RateLimitQuota(39, 59.0, limit=100), uncounted=0, now=1.0, alone=True)
-    assert gate.reserve(1.0, patience_s=99) == 0
-    assert gate.reserve(1.0, patience_s=99) == pytest.approx(59 / 38, rel=0.01)
+    gate.update_quota(
+        RateLimitQuota(39, 59.0, limit=100), uncounted=0, now=1.0, only_in_flight=True
+    )
+    assert gate.reserve(1.0, max_wait_s=99) == 0
+    assert gate.reserve(1.0, max_wait_s=99) == pytest.approx(59 / 38, rel=0.01)
 
 
 def test_the_second_half_of_a_new_window_waits_for_a_reply() -> None:
     """Until one comes nobody knows how long the window is."""
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(100, 30.0, limit=100), uncounted=0, now=0.0)
-    assert gate.places(31.0, at_most=64) == 50
+    assert gate.available_now(31.0, at_most=64) == 50
     for _ in range(60):
-        gate.reserve(31.0, patience_s=0)
-    assert gate.places(31.0, at_most=64) == 1
+        gate.reserve(31.0, max_wait_s=0)
+    assert gate.available_now(31.0, at_most=64) == 1
 
 
 def test_what_may_begin_soon_is_what_is_there_and_what_the_pace_brings() -> None:
     gate = RateLimiter(requests_per_minute=60)
     assert gate.available_within(0.0, within_s=0.0) == 1
     assert gate.available_within(0.0, within_s=0.5) == 1.5
-    gate.reserve(0.0, patience_s=0)
-    gate.reserve(0.0, patience_s=9)
+    gate.reserve(0.0, max_wait_s=0)
+    gate.reserve(0.0, max_wait_s=9)
     assert gate.available_within(0.0, within_s=0.5) == -0.5
     gate.block_for(4.0, now=0.0)
     assert gate.available_within(3.0, within_s=0.5) == 0
@@ -174,49 +176,49 @@ def test_an_older_reply_gives_nothing_back() -> None:
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(10, 60.0, limit=100), uncounted=0, now=0.0)
     gate.update_quota(RateLimitQuota(90, 59.0, limit=100), uncounted=0, now=1.0)
-    assert gate.places(1.0, at_most=64) <= 1
+    assert gate.available_now(1.0, at_most=64) <= 1
 
 
 def test_nothing_left_shuts_the_gate_until_the_renewal() -> None:
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(0, 30.0, limit=100), uncounted=0, now=0.0)
-    assert gate.closed_s(10.0) == 20
-    assert gate.places(30.0, at_most=64) == 50
+    assert gate.blocked_s(10.0) == 20
+    assert gate.available_now(30.0, at_most=64) == 50
 
 
 def test_what_is_spent_without_a_reply_shuts_it_too() -> None:
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(2, 30.0, limit=2), uncounted=0, now=0.0)
-    assert gate.reserve(0.0, patience_s=0) == 0
-    assert gate.reserve(0.0, patience_s=99) >= 0
-    assert gate.closed_s(0.0) == 30
+    assert gate.reserve(0.0, max_wait_s=0) == 0
+    assert gate.reserve(0.0, max_wait_s=99) >= 0
+    assert gate.blocked_s(0.0) == 30
 
 
 def test_a_new_window_counts_anew() -> None:
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(3, 10.0, limit=100), uncounted=0, now=0.0)
     gate.update_quota(RateLimitQuota(97, 60.0, limit=100), uncounted=0, now=10.5)
-    assert gate.places(10.5, at_most=64) == 47
+    assert gate.available_now(10.5, at_most=64) == 47
 
 
 def test_a_share_of_what_is_left_is_ours() -> None:
     gate = RateLimiter()
     gate.share(0.5)
     gate.update_quota(RateLimitQuota(100, 60.0, limit=100), uncounted=0, now=0.0)
-    assert gate.places(0.0, at_most=64) == 25
+    assert gate.available_now(0.0, at_most=64) == 25
 
 
 def test_the_slower_of_both_paces_counts() -> None:
     gate = RateLimiter(requests_per_minute=60)
     gate.update_quota(RateLimitQuota(10, 60.0, limit=100), uncounted=0, now=0.0)
-    gate.reserve(0.0, patience_s=0)
-    assert gate.reserve(0.0, patience_s=99) == pytest.approx(60 / 9, rel=0.01)
+    gate.reserve(0.0, max_wait_s=0)
+    assert gate.reserve(0.0, max_wait_s=99) == pytest.approx(60 / 9, rel=0.01)
 
 
 def test_what_a_window_says_without_its_limit_is_its_limit() -> None:
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(40, 60.0), uncounted=0, now=0.0)
-    assert gate.places(0.0, at_most=64) == 20
+    assert gate.available_now(0.0, at_most=64) == 20
 
 
 @pytest.mark.parametrize(
@@ -251,7 +253,7 @@ def test_what_a_window_says_without_its_limit_is_its_limit() -> None:
     ],
 )
 def test_replies_are_read(headers: dict[str, str], allowance: RateLimitQuota | None) -> None:
-    assert read_allowance(headers, unix_now=NOW) == allowance
+    assert read_quota(headers, unix_now=NOW) == allowance
 
 
 @pytest.mark.parametrize("skew_s", [-3600, 0, 3600])
@@ -261,18 +263,18 @@ def test_a_wrong_clock_here_does_not_matter(skew_s: int) -> None:
         "X-Rate-Limit-Remaining": "7",
         "X-Rate-Limit-Reset": str(NOW + 30),
     }
-    assert read_allowance(headers, unix_now=NOW + skew_s) == RateLimitQuota(7, 30.0)
+    assert read_quota(headers, unix_now=NOW + skew_s) == RateLimitQuota(7, 30.0)
 
 
 @pytest.mark.parametrize("reset", [f"{NOW + 60}000", "1e308", str(NOW + 86_400)])
 def test_an_allowance_in_a_strange_unit_shuts_the_gate_for_an_hour_at_most(reset: str) -> None:
     headers = {"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": reset, "Date": DATE}
-    allowance = read_allowance(headers, unix_now=NOW)
+    allowance = read_quota(headers, unix_now=NOW)
     assert allowance is not None
     gate = RateLimiter()
     gate.update_quota(allowance, uncounted=0, now=0.0)
-    assert 0 < gate.closed_s(0.0) <= 3600
-    assert gate.reserve(3600.0, patience_s=0.0) == 0.0
+    assert 0 < gate.blocked_s(0.0) <= 3600
+    assert gate.reserve(3600.0, max_wait_s=0.0) == 0.0
 
 
 @dataclass
@@ -307,8 +309,8 @@ class Account:
                 window, self.used = int(self.now // 60), 0
             for index, gate in enumerate(self.workers):
                 free = in_flight - sum(one[1] is gate for one in flights)
-                for _ in range(gate.places(self.now, at_most=free)):
-                    if gate.reserve(self.now, patience_s=0.0) > 0:
+                for _ in range(gate.available_now(self.now, at_most=free)):
+                    if gate.reserve(self.now, max_wait_s=0.0) > 0:
                         break
                     taken[index] += 1
                     answer = None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sink.wootric import replies
-from sink.wootric.matching import IDENTITIES, clashing
+from sink.wootric.matching import IDENTITIES, conflicting_fields
 
 TAKEN = b'{"error":"Validation failed: Email has already been taken"}'
 NOT_FOUND = (
@@ -165,6 +165,6 @@ def test_an_error_that_is_nested_too_deeply_keeps_its_bytes() -> None:
 def test_a_long_refusal_is_read_in_linear_time(word: str) -> None:
     """It may quote what somebody has sent, and the loop waits meanwhile: else for hours."""
     body = json.dumps({"error": word * (5_000_000 // len(word))}).encode()
-    assert clashing(409, body) == frozenset(IDENTITIES)
+    assert conflicting_fields(409, body) == frozenset(IDENTITIES)
     assert replies.reason(422, body) == "validation"
     assert replies.detail(body)

@@ -11,22 +11,22 @@ from sink.permits import PermitPool
 
 
 def slots(limit: int) -> PermitPool:
-    return PermitPool(AdaptiveConcurrency(most=limit))
+    return PermitPool(AdaptiveConcurrency(limit_max=limit))
 
 
 async def test_as_many_as_the_limit_are_taken_at_once() -> None:
     two = slots(2)
-    assert [await two.acquire(patience_s=0) for _ in range(3)] == [True, True, False]
-    assert (two.under_way, two.in_use, two.taken) == (2, 2, 2)
+    assert [await two.acquire(timeout_s=0) for _ in range(3)] == [True, True, False]
+    assert (two.in_flight, two.in_use, two.acquired) == (2, 2, 2)
 
 
 async def test_who_waits_longest_is_next() -> None:
     one = slots(1)
-    await one.acquire(patience_s=0)
+    await one.acquire(timeout_s=0)
     order: list[int] = []
 
     async def wait(number: int) -> None:
-        assert await one.acquire(patience_s=STILL_S)
+        assert await one.acquire(timeout_s=STILL_S)
         order.append(number)
         one.release()
 
@@ -36,28 +36,28 @@ async def test_who_waits_longest_is_next() -> None:
     one.release()
     await asyncio.gather(*waiting)
     assert order == [0, 1, 2]
-    assert (one.under_way, one.in_use) == (0, 0)
+    assert (one.in_flight, one.in_use) == (0, 0)
 
 
 async def test_whoever_comes_later_does_not_overtake() -> None:
     one = slots(1)
-    await one.acquire(patience_s=0)
-    first = asyncio.create_task(one.acquire(patience_s=STILL_S))
+    await one.acquire(timeout_s=0)
+    first = asyncio.create_task(one.acquire(timeout_s=STILL_S))
     await asyncio.sleep(0)
     one.release()
-    assert not await one.acquire(patience_s=0)
+    assert not await one.acquire(timeout_s=0)
     assert await first
 
 
 async def test_a_limit_that_grows_lets_more_in() -> None:
     one = slots(1)
-    await one.acquire(patience_s=0)
-    waiting = [asyncio.create_task(one.acquire(patience_s=STILL_S)) for _ in range(3)]
+    await one.acquire(timeout_s=0)
+    waiting = [asyncio.create_task(one.acquire(timeout_s=STILL_S)) for _ in range(3)]
     await asyncio.sleep(0)
     one.concurrency.limit = 3
     one.release()
     assert await asyncio.gather(*waiting)
-    assert one.under_way == 3
+    assert one.in_flight == 3
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -69,8 +69,8 @@ async def test_no_place_is_lost_however_waits_end(seed: int) -> None:
 
     async def work() -> None:
         nonlocal most
-        if await few.acquire(patience_s=dice.choice([0.0, 0.001, 0.01])):
-            most = max(most, few.under_way)
+        if await few.acquire(timeout_s=dice.choice([0.0, 0.001, 0.01])):
+            most = max(most, few.in_flight)
             try:
                 await asyncio.sleep(dice.choice([0.0, 0.001]))
             finally:
@@ -82,6 +82,6 @@ async def test_no_place_is_lost_however_waits_end(seed: int) -> None:
             await asyncio.sleep(0)
             task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert (few.under_way, few.in_use) == (0, 0)
+    assert (few.in_flight, few.in_use) == (0, 0)
     assert most == 3
-    assert await few.acquire(patience_s=0)
+    assert await few.acquire(timeout_s=0)
