@@ -1,3 +1,3 @@
-"""Kafka to Kafka: records, decode, transform, ledger, flow, processor and the edges."""
+"""Stream processor: from Kafka records to Wootric operations, with an exactly-once ledger."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""``python -m stream`` is ``wootric-stream``."""
+"""Entry point of ``python -m stream``, the same as ``wootric-stream``."""
 
 from stream.cli.app import main
 

@@ -1,15 +1,15 @@
-"""Errors, named by the reaction that they demand."""
+"""Exceptions, distinguished by the required reaction."""
 
 
 class StreamError(Exception):
-    """Something the stream has a reaction to."""
+    """Base class of errors that the stream handles."""
 
 
 class RecordError(StreamError):
-    """This record can never be delivered: dead letter, go on.
+    """The record can never be delivered and becomes a dead letter.
 
-    ``reason`` is a word from a bounded set, ``detail`` says what is wrong without
-    quoting a person's data.
+    ``reason`` is a word from a bounded set, ``detail`` describes the error without
+    quoting personal data.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -19,35 +19,35 @@ class RecordError(StreamError):
 
 
 class DecodeError(RecordError):
-    """The bytes are no event."""
+    """The bytes are not a valid event."""
 
 
 class TransformError(RecordError):
-    """The event can not be mapped to an operation."""
+    """The event cannot be mapped to an operation."""
 
 
 class UnknownSchemaError(DecodeError):
-    """The schema is not known (yet): wait, then dead letter."""
+    """The schema is not known yet: wait, then dead-letter the record."""
 
 
 class CommitAbortedError(StreamError):
-    """Nothing of the checkpoint was committed: keep it and commit again."""
+    """The checkpoint was not committed: keep it and commit again."""
 
 
 class FencedError(StreamError):
-    """Another live worker owns our transactional id: leave."""
+    """Another live worker owns the transactional id: stop."""
 
 
 class KafkaUnavailableError(StreamError):
-    """A client is beyond repair: end, and let the supervisor start again."""
+    """A client failed permanently: exit, and let the supervisor restart."""
 
 
 class StateStoreError(StreamError):
-    """What is known of a partition cannot be read any more: end, and restore it from the ledger."""
+    """A state store cannot be read: exit, and restore it from the ledger."""
 
 
 class StartupError(StreamError):
-    """The service cannot start; the message says what to do.
+    """The service cannot start; the message contains the fix.
 
     ``exit_code`` follows sysexits: 69 unavailable, 75 temporary, 77 permission,
     78 configuration.

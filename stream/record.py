@@ -1,4 +1,4 @@
-"""Kafka's coordinates and records, without Kafka's client."""
+"""Partition and record types, independent of the Kafka client."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,7 +13,7 @@ class Partition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record as it was read; ``timestamp_ms`` is the record's own, since 1970."""
+    """One consumed record; ``timestamp_ms`` is the record's timestamp in Unix milliseconds."""
 
     partition: Partition
     offset: int
@@ -24,12 +24,12 @@ class Record:
 
     @property
     def next_offset(self) -> int:
-        """The offset to commit once this record and all before it are settled."""
+        """The offset to commit when this record and all before it are settled."""
         return self.offset + 1
 
     @property
     def size(self) -> int:
-        """The bytes of its key, its value and its headers."""
+        """Bytes of key, value and headers."""
         size = len(self.key or b"") + len(self.value or b"")
         for name, value in self.headers:
             size += len(name) + len(value or b"")

@@ -1,6 +1,6 @@
-"""Everything an operator may set: ``KAFKA__GROUP_ID`` sets ``kafka.group_id``.
+"""All settings, by section: ``KAFKA__GROUP_ID`` sets ``kafka.group_id``.
 
-Sections with their settings, defaults, bounds and descriptions; a component gets its section.
+Each has its default, bounds and description; a component receives its section.
 ``stream.settings_loader`` reads them.
 """
 
@@ -18,101 +18,113 @@ DAY_S = 86_400
 
 
 class Section(BaseModel):
-    """A component's settings: frozen, and nothing unknown among them."""
+    """A component's settings: frozen, unknown names are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class InDoubtPages(StrEnum):
-    """What becomes of a page view that may or may not have arrived."""
+    """Treatment of a page view that may or may not have arrived."""
 
     PARK = "park"
     RESEND = "resend"
 
 
 class LogFormat(StrEnum):
-    """How log lines look."""
+    """Format of log lines."""
 
     JSON = "json"
     CONSOLE = "console"
 
 
 class KafkaSettings(Section):
-    """The input, the ledger and our place in the group."""
+    """Topics, consumer group and limits of the worker."""
 
-    bootstrap_servers: str = Field(
-        description="Brokers to ask first, `host:port`, comma-separated."
-    )
+    bootstrap_servers: str = Field(description="Bootstrap brokers, `host:port`, comma-separated.")
     group_id: str = Field("wootric-destination", min_length=1, description="Consumer group.")
-    topic: str = Field("segment.events", min_length=1, description="Input: Avro-encoded events.")
-    ledger_topic: str = Field("", description="Ledger; default `<topic>.wootric.ledger`.")
-    dead_letter_topic: str = Field("", description="Dead letters; default `<topic>.wootric.dlq`.")
-    parked_topic: str = Field("", description="Parked events; default `<topic>.wootric.parked`.")
+    topic: str = Field(
+        "segment.events", min_length=1, description="Input topic, with Avro-encoded events."
+    )
+    ledger_topic: str = Field("", description="Ledger topic; default `<topic>.wootric.ledger`.")
+    dead_letter_topic: str = Field(
+        "", description="Topic of dead letters; default `<topic>.wootric.dlq`."
+    )
+    parked_topic: str = Field(
+        "", description="Topic of parked events; default `<topic>.wootric.parked`."
+    )
     instance_id: str = Field(
         default_factory=socket.gethostname,
         min_length=1,
         max_length=200,
-        description="Static member and part of the transactional id; one a worker, stable over "
-        "restarts. Default: the host's name.",
+        description="Static group member id and part of the transactional id; unique per worker, "
+        "stable across restarts. Default: the host name.",
     )
     session_timeout_s: float = Field(
-        10.0, ge=1, le=300, description="Seconds after which a silent worker is replaced."
+        10.0,
+        ge=1,
+        le=300,
+        description="Seconds without a heartbeat after which a worker is replaced.",
     )
     transaction_timeout_s: float = Field(
-        10.0, ge=1, le=900, description="Seconds after which the broker aborts a transaction."
+        10.0, ge=1, le=900, description="Seconds after which the broker aborts an open transaction."
     )
     dedupe_window_s: int = Field(
         7 * DAY_S,
         ge=3600,
-        description="Seconds for which a messageId is remembered; longer than the input is kept.",
+        description="Seconds for which a messageId is remembered; should exceed the input's "
+        "retention.",
     )
     commit_interval_s: float = Field(
-        0.25, gt=0, le=5, description="Seconds between transactions while anything is under way."
+        0.25, gt=0, le=5, description="Seconds between transactions while events are in flight."
     )
     in_flight_records_max: int = Field(
-        10_000, ge=100, description="Events in memory, over all partitions."
+        10_000, ge=100, description="Maximum number of events in memory, over all partitions."
     )
     in_flight_bytes_max: int = Field(
         32 * 1024 * 1024,
         ge=1024 * 1024,
-        description="Bytes of their records; what is made of them takes several times as much.",
+        description="Maximum bytes of their records; the decoded events take several times as "
+        "much.",
     )
     offset_gap_max: int = Field(
         100_000,
         ge=100,
-        description="How far a partition is read beyond its lowest unsettled event.",
+        description="Maximum number of offsets that a partition is read beyond its lowest "
+        "unsettled event.",
     )
     dead_letter_limit: int = Field(
         1_000,
         ge=0,
-        description="Dead letters among the last twice as many events of a partition that stop it "
-        "for a while; 0 never stops it.",
+        description="Pause a partition when this many of its last 2N events were dead-lettered; "
+        "0 disables.",
     )
     dead_letter_pause_s: float = Field(
-        300.0, gt=0, description="Seconds for which such a partition stands still."
+        300.0, gt=0, description="Seconds for which such a partition is paused."
     )
     revoke_timeout_s: float = Field(
-        3.0, gt=0, description="Seconds to finish what is under way when partitions are given away."
+        3.0, gt=0, description="Seconds to finish requests in flight when partitions are revoked."
     )
     properties: dict[str, Any] = Field(
         default_factory=dict,
         repr=False,
-        description="JSON object passed to librdkafka: TLS, SASL and the like.",
+        description="JSON object of librdkafka properties: TLS, SASL and others.",
     )
     sasl_username: SecretStr | None = Field(
-        None, description="Name for SASL; instead of `sasl.username` among the properties."
+        None, description="SASL user name; replaces `sasl.username` in the properties."
     )
-    sasl_password: SecretStr | None = Field(None, description="Its password.")
+    sasl_password: SecretStr | None = Field(
+        None, description="SASL password; replaces `sasl.password` in the properties."
+    )
 
     @model_validator(mode="after")
     def _has_both(self) -> Self:
         if bool(self.sasl_username) != bool(self.sasl_password):
-            raise ValueError("KAFKA__SASL_USERNAME and KAFKA__SASL_PASSWORD belong together")
+            raise ValueError("set both KAFKA__SASL_USERNAME and KAFKA__SASL_PASSWORD, or neither")
         return self
 
     @property
     def login(self) -> tuple[str, str] | None:
-        """Name and password for SASL, by whichever setting; None where there are none."""
+        """SASL user name and password, from either setting; None without both."""
         if self.sasl_username and self.sasl_password:
             return self.sasl_username.get_secret_value(), self.sasl_password.get_secret_value()
         named = (self.properties.get("sasl.username"), self.properties.get("sasl.password"))
@@ -134,40 +146,50 @@ class KafkaSettings(Section):
 
 
 class WootricSettings(Section):
-    """The account, and how it is treated."""
+    """The Wootric account, and how operations are delivered to it."""
 
-    account_token: SecretStr = Field(description="Account token, `NPS-…`; it chooses the region.")
+    account_token: SecretStr = Field(description="Account token, `NPS-…`; selects the region.")
     client_id: SecretStr | None = Field(None, description="OAuth client id.")
     client_secret: SecretStr | None = Field(None, description="OAuth client secret.")
-    username: SecretStr | None = Field(None, description="Login, instead of a client.")
-    password: SecretStr | None = Field(None, description="The login's password.")
+    username: SecretStr | None = Field(
+        None,
+        description="User name for the OAuth password grant; alternative to client id and secret.",
+    )
+    password: SecretStr | None = Field(None, description="Password for the OAuth password grant.")
     api_url: str = Field(
         "", description="Scheme and host of the API, without /v1; default by region."
     )
-    pixel_url: str = Field(PIXEL_URL, description="Where page views are reported.")
+    pixel_url: str = Field(PIXEL_URL, description="URL to which page views are reported.")
     requests_per_minute: int = Field(
-        0, ge=0, description="Pace of API requests; 0 obeys the replies' headers only."
+        0,
+        ge=0,
+        description="Rate limit of API requests for the whole group; 0: only the replies' headers "
+        "apply.",
     )
-    in_flight_max: int = Field(64, ge=1, le=4096, description="Requests under way at once.")
+    in_flight_max: int = Field(64, ge=1, le=4096, description="Maximum concurrent requests.")
     request_timeout_s: float = Field(
-        10.0, gt=0, le=300, description="Total deadline of one request, in seconds."
+        10.0, gt=0, le=300, description="Total timeout of one request, in seconds."
     )
     lease_s: float = Field(
-        5.0, gt=0, le=60, description="Seconds after its fence in which an attempt may start."
+        5.0,
+        gt=0,
+        le=60,
+        description="Maximum age in seconds of the last committed transaction at which a request "
+        "may still be sent.",
     )
     quiet_period_s: float = Field(
-        60.0, ge=0, description="Seconds in which an effect may still appear after its request."
+        60.0, ge=0, description="Seconds after a request in which its effect may still appear."
     )
     in_doubt_pages: InDoubtPages = Field(
-        InDoubtPages.PARK, description="Page views in doubt: `park` or `resend`."
+        InDoubtPages.PARK, description="What to do with page views in doubt: `park` or `resend`."
     )
     unchanged_resend_after_s: float = Field(
         DAY_S, ge=0, description="Seconds after which an unchanged profile is sent again."
     )
     amount_suffix: bool = Field(
-        False, description="Add Wootric's `_amount` to the names of whole numbers."
+        False, description="Append Wootric's `_amount` to the names of integer properties."
     )
-    delete_users: bool = Field(False, description="Let delete calls delete end users.")
+    delete_users: bool = Field(False, description="Delete end users on delete calls.")
 
     @model_validator(mode="after")
     def _has_credentials(self) -> Self:
@@ -182,109 +204,110 @@ class WootricSettings(Section):
 
 
 class SchemaRegistrySettings(Section):
-    """Where schemas are kept by id; without it values carry their schema's fingerprint."""
+    """Schema registry. Without one, values carry their schema's fingerprint."""
 
     url: str = Field(
         "",
-        description="Schema registry with Confluent's API; empty: no registry, values are Avro "
-        "single objects.",
+        description="URL of a registry with Confluent's API; empty: no registry, values are in "
+        "Avro's single-object encoding.",
     )
-    username: str = Field("", description="Basic authentication: user or API key.")
-    password: SecretStr | None = Field(None, description="Its password or API secret.")
+    username: str = Field("", description="User name or API key for basic authentication.")
+    password: SecretStr | None = Field(None, description="Password or API secret.")
     subject: str = Field("", description="Subject of the input's schema; default `<topic>-value`.")
     register_schema: bool = Field(
         True,
-        description="Whether `bridge` and `publish` register their schema, or only look it up.",
+        description="Register the schema of `bridge` and `publish`; false: only look it up.",
     )
-    timeout_s: float = Field(5.0, gt=0, le=60, description="Seconds for one request to it.")
+    timeout_s: float = Field(5.0, gt=0, le=60, description="Timeout of one request, in seconds.")
     unknown_id_timeout_s: float = Field(
         300.0,
         ge=0,
-        description="Seconds after which records with an id that the registry does not know become "
+        description="Seconds after which records with a schema id unknown to the registry become "
         "dead letters.",
     )
 
     @model_validator(mode="after")
     def _is_a_url(self) -> Self:
         if self.url and not self.url.startswith(("http://", "https://")):
-            raise ValueError("SCHEMA_REGISTRY__URL has to begin with http:// or https://")
+            raise ValueError("SCHEMA_REGISTRY__URL must start with http:// or https://")
         return self
 
 
 class BridgeSettings(Section):
-    """The way of Segment's events into the input."""
+    """The bridge from Segment to the input topic."""
 
-    host: str = Field("0.0.0.0", description="Address of the webhook.")  # noqa: S104  Segment comes from outside
-    port: int = Field(8090, ge=0, le=65535, description="Port of the webhook.")
+    host: str = Field("0.0.0.0", description="Listen address of the webhook.")  # noqa: S104  Segment connects from outside
+    port: int = Field(8090, ge=0, le=65535, description="Listen port of the webhook.")
     shared_secret: SecretStr | None = Field(
-        None, min_length=1, description="Secret that Segment signs with; `bridge` needs it."
+        None, min_length=1, description="Segment's shared secret; required by `bridge`."
     )
     previous_secret: SecretStr | None = Field(
-        None, min_length=1, description="A second secret that counts as well, during a rotation."
+        None, min_length=1, description="Second secret that is accepted during a rotation."
     )
     unsigned_batch_items: Batches = Field(
         Batches.REJECT,
-        description="Arrays of which only the first event is signed: `reject` or `accept`.",
+        description="Batches of which only the first event is signed: `reject` or `accept`.",
     )
     ack_timeout_s: float = Field(
         4.0,
         ge=1,
         le=60,
-        description="Seconds for Kafka to acknowledge a request; Segment itself waits 5 s.",
+        description="Seconds to wait for Kafka's acknowledgement; Segment waits 5 s.",
     )
-    body_timeout_s: float = Field(10.0, gt=0, description="Seconds for a request's body to arrive.")
+    body_timeout_s: float = Field(10.0, gt=0, description="Seconds to wait for a request's body.")
     keepalive_s: float = Field(
         75.0,
         gt=0,
-        description="Seconds for the next request's head to arrive complete; an idle connection is "
-        "closed then.",
+        description="Seconds to wait for the next request's complete head; then the connection is "
+        "closed.",
     )
-    connections_max: int = Field(1_000, ge=1, description="Connections at once.")
+    connections_max: int = Field(1_000, ge=1, description="Maximum concurrent connections.")
     in_flight_bytes_max: int = Field(
         32 * 1024 * 1024,
         ge=1024 * 1024,
-        description="Bytes of all requests under way; beyond it: 503.",
+        description="Maximum bytes of all requests in flight; beyond it, requests receive 503.",
     )
     group_id: str = Field(
-        "", description="Group of `bridge --from-topic`; default `<KAFKA__GROUP_ID>-bridge`."
+        "",
+        description="Consumer group of `bridge --from-topic`; default `<KAFKA__GROUP_ID>-bridge`.",
     )
 
 
 class StateSettings(Section):
-    """Where what the ledger says is kept beside Kafka."""
+    """State stores on disk."""
 
     dir: str = Field(
         "",
-        description="Directory for a copy of the ledger on disk, this worker's or shared; empty: "
-        "it is held in memory.",
+        description="Directory for state stores, a local copy of the ledger; may be shared by "
+        "workers. Empty: in memory.",
     )
 
 
 class HttpSettings(Section):
-    """The service's own HTTP server."""
+    """HTTP server for metrics, health and status."""
 
-    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104  probes come from outside
-    port: int = Field(8080, ge=0, le=65535, description="Metrics, health and status.")
+    host: str = Field("0.0.0.0", description="Listen address.")  # noqa: S104  probes connect from outside
+    port: int = Field(8080, ge=0, le=65535, description="Port of metrics, health and status.")
 
 
 class LogSettings(Section):
     """Logs, on stderr."""
 
-    level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Lowest level.")
-    format: LogFormat = Field(LogFormat.JSON, description="`json` or `console`.")
+    level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Minimum level.")
+    format: LogFormat = Field(LogFormat.JSON, description="Format: `json` or `console`.")
 
 
 class TracingSettings(Section):
-    """Traces, by OpenTelemetry; the extra ``tracing`` has what it needs."""
+    """OpenTelemetry traces; needs the extra ``tracing``."""
 
     endpoint: str = Field(
         "",
         pattern="^(https?://.+)?$",
-        description="Where spans are sent: OTLP over HTTP, `http://collector:4318/v1/traces`; "
+        description="OTLP/HTTP endpoint for spans, such as `http://collector:4318/v1/traces`; "
         "empty: no tracing.",
     )
     sample_ratio: float = Field(
-        1.0, ge=0, le=1, description="Share of the traces that begin here and are kept."
+        1.0, ge=0, le=1, description="Fraction of traces started by this service that are sampled."
     )
 
 
@@ -301,7 +324,7 @@ SECTIONS: Mapping[str, type[Section]] = {
 
 
 class TransformSettings(Section):
-    """What the transform's preview needs of the account; all of it may be left out."""
+    """The account settings that the `transform` command uses; all are optional."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 

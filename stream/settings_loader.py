@@ -1,7 +1,7 @@
-"""Settings from the environment; a secret's ``WOOTRIC__PASSWORD_FILE`` names the file that holds
-``wootric.password``, and is read again while the service runs.
+"""Settings from the environment and from files of secrets, which are reloaded at runtime.
 
-Only the entry point reads the environment.
+``WOOTRIC__PASSWORD_FILE`` is the path of a file with ``wootric.password``. Only the entry point
+reads the environment.
 """
 
 import difflib
@@ -39,7 +39,7 @@ from stream.settings import (
 
 
 class _WithFiles(EnvSettingsSource):
-    """The environment, and what lies in the files that it names."""
+    """The environment, with the contents of the files that it names."""
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         given, _ = with_files(os.environ, secret_names())
@@ -47,7 +47,7 @@ class _WithFiles(EnvSettingsSource):
 
 
 class _Environment(BaseSettings):
-    """What is read from the environment."""
+    """Settings read from the environment."""
 
     model_config = SettingsConfigDict(
         env_nested_delimiter="__",
@@ -62,16 +62,16 @@ class _Environment(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  ours takes its place
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  replaced by _WithFiles
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment with our files, and nothing else."""
+        """Read only the environment and its files."""
         return init_settings, _WithFiles(settings_cls)
 
 
 class Settings(_Environment):
-    """All of it."""
+    """All settings of a worker."""
 
     kafka: KafkaSettings
     wootric: WootricSettings
@@ -86,13 +86,13 @@ class Settings(_Environment):
         if self.kafka.commit_interval_s * 4 > self.wootric.lease_s:
             raise ValueError(
                 "WOOTRIC__LEASE_S must be at least four times KAFKA__COMMIT_INTERVAL_S, "
-                "or no request could be sent in time"
+                "otherwise no request could be sent in time"
             )
         return self
 
 
 def names() -> list[str]:
-    """Return the names of all settings, as the environment has them."""
+    """Return the environment names of all settings."""
     return [
         f"{section.upper()}__{field.upper()}"
         for section, model in SECTIONS.items()
@@ -101,7 +101,7 @@ def names() -> list[str]:
 
 
 def secret_names() -> list[str]:
-    """Return the names of the settings that may be in files: secrets, and what may hold some."""
+    """Return the names of the settings that may be in files: those that may contain secrets."""
     return [
         f"{section.upper()}__{name.upper()}"
         for section, model in SECTIONS.items()
@@ -111,18 +111,18 @@ def secret_names() -> list[str]:
 
 
 def variables() -> list[str]:
-    """Return all names that are looked for in the environment."""
+    """Return all names that are read from the environment."""
     return [*names(), *file_names(secret_names())]
 
 
 def in_files() -> bool:
-    """Return whether any secret is in a file, so that it may change while we run."""
+    """Return whether any secret is in a file and so may change at runtime."""
     files = set(file_names(secret_names()))
     return any(name.upper() in files for name in os.environ)
 
 
 def fingerprint(settings: Settings) -> str:
-    """Return a hash of all that workers of a group should agree on; no secret is in it."""
+    """Return a hash of all settings that should be equal in a group, without secrets."""
     values = settings.model_dump(mode="json")
     del values["kafka"]["instance_id"], values["state"]
     values["kafka"]["properties"] = sorted(values["kafka"]["properties"])
@@ -130,13 +130,13 @@ def fingerprint(settings: Settings) -> str:
 
 
 class KafkaOnly(_Environment):
-    """What commands need that touch nothing but Kafka."""
+    """Settings of commands that use only Kafka."""
 
     kafka: KafkaSettings
 
 
 class ExporterSettings(_Environment):
-    """What watching the group from outside needs."""
+    """Settings of the lag exporter."""
 
     kafka: KafkaSettings
     http: HttpSettings = HttpSettings()
@@ -144,13 +144,13 @@ class ExporterSettings(_Environment):
 
 
 class RegistryOnly(_Environment):
-    """What reading and writing by schema ids needs."""
+    """Settings of the schema registry."""
 
     schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
 
 
 class BridgeOnly(_Environment):
-    """What the bridge needs."""
+    """Settings of the bridge."""
 
     kafka: KafkaSettings
     schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
@@ -160,7 +160,7 @@ class BridgeOnly(_Environment):
 
 
 class TransformOnly(_Environment):
-    """What the transform's preview needs."""
+    """Settings of the ``transform`` command."""
 
     wootric: TransformSettings = TransformSettings()
 
@@ -169,14 +169,14 @@ def load() -> Settings:
     """Return the settings of this environment.
 
     Raises:
-        StartupError: something is missing, unknown or out of bounds; the message names all
-            of it and quotes no value.
+        StartupError: settings are missing, unknown or out of bounds; the message lists all of
+            them and quotes no value.
     """
     return _load(Settings)
 
 
 def load_kafka() -> KafkaSettings:
-    """Return Kafka's settings alone. Raises like ``load``."""
+    """Return Kafka's settings. Raises like ``load``."""
     return _load(KafkaOnly).kafka
 
 
@@ -186,17 +186,17 @@ def load_exporter() -> ExporterSettings:
 
 
 def load_registry() -> SchemaRegistrySettings:
-    """Return the schema registry's settings alone. Raises like ``load``."""
+    """Return the schema registry's settings. Raises like ``load``."""
     return _load(RegistryOnly).schema_registry
 
 
 def load_bridge() -> BridgeOnly:
-    """Return what the bridge needs. Raises like ``load``."""
+    """Return the bridge's settings. Raises like ``load``."""
     return _load(BridgeOnly)
 
 
 def load_transform() -> TransformSettings:
-    """Return the transform's settings alone. Raises like ``load``."""
+    """Return the transform's settings. Raises like ``load``."""
     return _load(TransformOnly).wootric
 
 
@@ -214,7 +214,7 @@ def _load(model: type[S]) -> S:
     except SettingsError as error:
         problems += _no_json(given) or [str(error)]
     if settings is None or problems:
-        raise StartupError("the settings are not right:\n  " + "\n  ".join(problems), exit_code=78)
+        raise StartupError("invalid settings:\n  " + "\n  ".join(problems), exit_code=78)
     return settings
 
 
@@ -231,7 +231,7 @@ def _unknown(environment: Mapping[str, str]) -> list[str]:
 
 
 def _problem(item: Any, environment: Mapping[str, str]) -> str:
-    """Return what is wrong with a setting, its meaning and the shape of what was given."""
+    """Return the error of a setting, the shape of its value and its description."""
     where = "__".join(str(part).upper() for part in item["loc"][:2])
     message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     if len(item["loc"]) < 2:
@@ -250,13 +250,13 @@ def _problem(item: Any, environment: Mapping[str, str]) -> str:
 
 
 def _shape(value: str) -> str:
-    """Return what a value looks like without telling it."""
+    """Return the kind and the length of a value, without the value."""
     kind = "a number" if value.replace(".", "", 1).lstrip("-").isdecimal() else "text"
-    return f"what is set is {kind} of {len(value)} characters" if value else "it is set to nothing"
+    return f"the value is {kind} of {len(value)} characters" if value else "the value is empty"
 
 
 def _no_json(environment: Mapping[str, str]) -> list[str]:
-    """Return where the one setting that is JSON breaks off, quoting nothing of it."""
+    """Return where KAFKA__PROPERTIES is not valid JSON, without quoting it."""
     value = next((v for n, v in environment.items() if n.upper() == "KAFKA__PROPERTIES"), "")
     try:
         json.loads(value)
@@ -264,14 +264,14 @@ def _no_json(environment: Mapping[str, str]) -> list[str]:
         at = getattr(error, "pos", 0) + 1
         example = '{"security.protocol":"SASL_SSL"}'
         text = (
-            f"KAFKA__PROPERTIES is no JSON: it breaks off at character {at} of {len(value)}. It is "
+            f"KAFKA__PROPERTIES is not valid JSON: error at character {at} of {len(value)}. Set "
             f"an object such as {example}, quoted once for the shell"
         )
         return [text]
     return []
 
 
-# Values that are read again while the service runs: secrets in files that change
+# Values that are reloaded at runtime: secrets in files
 
 
 log = structlog.get_logger()
@@ -282,10 +282,10 @@ EVERY_S = 1.0
 
 
 class SettingsReloader(Generic[T]):
-    """Gives a value as it is now; read at most every ``every_s`` seconds, from any thread.
+    """Returns the current value, read at most every ``every_s`` seconds, from any thread.
 
-    While it cannot be read, the last one counts: a file that is just being replaced, or a
-    secret that was deleted too early, must not end what works.
+    If it cannot be read, the last value stays in effect: a file that is being replaced, or a
+    secret that was deleted too early, must not stop a working service.
     """
 
     def __init__(
@@ -303,40 +303,40 @@ class SettingsReloader(Generic[T]):
         self._read_at = clock()
 
     def __call__(self) -> T:
-        """Return the value."""
+        """Return the current value."""
         now = self._clock()
         if now - self._read_at >= self._every_s:
             self._read_at = now
             try:
                 self._value = self._read()
-            except StartupError as error:  # it names settings and shapes, no values
+            except StartupError as error:  # its message has names of settings, no values
                 log.warning("secrets_not_read", detail=str(error))
         return self._value
 
 
 def lasting(read: Callable[[], T], *, first: T, every_s: float = EVERY_S) -> Callable[[], T]:
-    """Return what gives a value of the settings as it is now: read again where secrets are in
-    files, which may change, else always the first.
+    """Return a function that returns a current value of the settings: reloaded if secrets are in
+    files, otherwise always ``first``.
     """
     return SettingsReloader(read, first=first, every_s=every_s) if in_files() else lambda: first
 
 
-# Secrets in files: ``NAME_FILE`` is the path of a file that holds what ``NAME`` would
+# Secrets in files: ``NAME_FILE`` is the path of a file with the value of ``NAME``
 
 
 SUFFIX = "_FILE"
 
 
 def file_names(secrets: Collection[str]) -> list[str]:
-    """Return the names that take the path of a secret's file."""
+    """Return the names of the variables for paths of secrets' files."""
     return [f"{name}{SUFFIX}" for name in secrets]
 
 
 def with_files(
     environment: Mapping[str, str], secrets: Collection[str]
 ) -> tuple[dict[str, str], list[str]]:
-    """Return the environment with the files' contents under the secrets' own names, and what is
-    wrong with the files. A line's end behind a secret is not part of it.
+    """Return the environment with the files' contents under the secrets' names, and the problems
+    with the files. Trailing line ends are not part of a secret.
     """
     found = {name.upper(): value for name, value in environment.items()}
     problems = []
@@ -345,27 +345,25 @@ def with_files(
         if not path:
             continue
         if found.get(secret):
-            problems.append(f"{secret} and {name} are both set: leave one out")
+            problems.append(f"{secret} and {name} are both set: unset one of them")
             continue
         try:
             found[secret] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "it is no text"
-            text = f"what is set is {len(path)} characters, and has to be the path of a file"
+            why = getattr(error, "strerror", None) or "it is not text"
+            text = f"the value of {len(path)} characters must be the path of a file"
             problems.append(f"{name} cannot be read: {why}; {text} with {secret}")
     return found, problems
 
 
 def shared_secrets(bridge: BridgeSettings) -> list[bytes]:
-    """Return the secrets that count.
+    """Return the accepted secrets.
 
     Raises:
-        StartupError: there is none.
+        StartupError: none is set.
     """
     if bridge.shared_secret is None:
-        text = (
-            "BRIDGE__SHARED_SECRET is not set. It is the secret that Segment's webhook signs with."
-        )
-        raise StartupError(f"the settings are not right:\n  {text}", exit_code=78)
+        text = "BRIDGE__SHARED_SECRET is not set: the secret with which Segment's webhook signs."
+        raise StartupError(f"invalid settings:\n  {text}", exit_code=78)
     given = (bridge.shared_secret, bridge.previous_secret)
     return [secret.get_secret_value().encode() for secret in given if secret is not None]

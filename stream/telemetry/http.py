@@ -1,4 +1,4 @@
-"""The service's own HTTP: metrics for Prometheus, health for Kubernetes, status for people."""
+"""HTTP server: metrics for Prometheus, health for Kubernetes, status for operators."""
 
 import logging
 import time
@@ -29,7 +29,7 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def _is_a_defect(record: logging.LogRecord) -> bool:
-    """Tell what is wrong here from what somebody sent that is no HTTP."""
+    """Return whether an error is the server's own, not an invalid HTTP request."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, HttpProcessingError)
 
@@ -40,7 +40,7 @@ _defects.addFilter(_is_a_defect)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One reason for or against being healthy."""
+    """One check of a health probe."""
 
     name: str
     ok: bool
@@ -51,8 +51,8 @@ Checks: TypeAlias = Callable[[], Sequence[Check]]
 
 
 class HealthServer:
-    """Serves metrics and health on a port until closed. ``refresh`` is called before every
-    answer that shows figures; ``checks`` has what each path of a probe looks at.
+    """Serves metrics and health until closed. ``refresh`` is called before every response with
+    figures; ``checks`` maps the path of a probe to its checks.
     """
 
     def __init__(
@@ -68,12 +68,12 @@ class HealthServer:
         self._runner: web.AppRunner | None = None
 
     def routes(self) -> dict[str, Handler]:
-        """Return what answers under which path."""
+        """Return the handlers by path."""
         probes = {path: self._probe(checks) for path, checks in self._checks.items()}
         return {"/metrics": self._serve_metrics, **probes}
 
     async def start(self, host: str, port: int) -> None:
-        """Begin to serve.
+        """Start serving.
 
         Raises:
             StartupError: the port cannot be used.
@@ -86,7 +86,7 @@ class HealthServer:
         try:
             await web.TCPSite(self._runner, host, port).start()
         except OSError as error:
-            text = f"HTTP__PORT {port} cannot be used: {error.strerror}; choose another one"
+            text = f"HTTP__PORT {port} cannot be used: {error.strerror}; choose another port"
             raise StartupError(text, exit_code=69) from error
 
     async def close(self) -> None:
@@ -120,14 +120,14 @@ class HealthServer:
 
 
 class StatusServer(HealthServer):
-    """A worker's: health from its vitals, and status for people. ``polled_at`` gives when the
-    group was last polled (monotonic seconds).
+    """Serves a worker's health and status. ``polled_at`` returns the time of the last poll
+    (monotonic seconds).
     """
 
     def __init__(
         self,
         metrics: Metrics,
-        vitals: WorkerStatus,
+        worker: WorkerStatus,
         gauges: StatusGauges,
         *,
         identity: Identity,
@@ -135,36 +135,36 @@ class StatusServer(HealthServer):
     ) -> None:
         checks = {"/livez": self._live, "/readyz": self._ready, "/startupz": self._started}
         super().__init__(metrics.registry, checks, refresh=gauges.refresh)
-        self._vitals = vitals
+        self._worker = worker
         self._identity = identity
         self._polled_at = polled_at
         self._page = files("stream.telemetry").joinpath("page.html").read_text("utf-8")
 
     def routes(self) -> dict[str, Handler]:
-        """Return what answers under which path."""
+        """Return the handlers by path."""
         return {**super().routes(), "/status": self._serve_status, "/": self._serve_page}
 
     def _live(self) -> list[Check]:
         now = time.monotonic()
-        loop_age, poll_age = now - self._vitals.beat_at, now - self._polled_at()
+        loop_age, poll_age = now - self._worker.loop_at, now - self._polled_at()
         return [
             Check("loop", loop_age < LOOP_AGE_S_MAX, f"turned {loop_age:.1f} s ago"),
             Check("poll", poll_age < POLL_AGE_S_MAX, f"polled the group {poll_age:.1f} s ago"),
         ]
 
     def _ready(self) -> list[Check]:
-        """Latched: an outage of Wootric must not make every pod unready."""
+        """Stays ready once joined: an outage of Wootric must not make every pod unready."""
         return [
-            Check("joined", self._vitals.joined, "the group has given an assignment"),
-            Check("draining", not self._vitals.draining, "not shutting down"),
+            Check("joined", self._worker.joined, "the group has assigned partitions"),
+            Check("draining", not self._worker.draining, "not shutting down"),
         ]
 
     def _started(self) -> list[Check]:
-        return [Check("joined", self._vitals.joined, "the group has given an assignment")]
+        return [Check("joined", self._worker.joined, "the group has assigned partitions")]
 
     async def _serve_status(self, _: web.Request) -> web.Response:
         self._refresh()
-        return _json(status(self._vitals, self._identity))
+        return _json(status(self._worker, self._identity))
 
     async def _serve_page(self, _: web.Request) -> web.Response:
         return web.Response(text=self._page, content_type="text/html", headers=PAGE_HEADERS)

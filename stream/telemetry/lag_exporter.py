@@ -1,6 +1,6 @@
-"""The lag exporter: the group's lag as metrics, whether or not a worker lives.
+"""Lag exporter: the group's lag as metrics, independent of the workers.
 
-A worker tells of its own partitions only, and of nothing once it is dead.
+A worker reports only its own partitions, and nothing after it has died.
 """
 
 import asyncio
@@ -18,51 +18,51 @@ from stream.telemetry.status import headroom_s
 log = structlog.get_logger()
 
 STATES = ("empty", "stable", "preparing_rebalancing", "completing_rebalancing", "dead", "unknown")
-PATIENCE_S = 60.0
+STALLED_S = 60.0
 
 
 class LagMetrics:
-    """All metrics of the exporter, in a registry of their own."""
+    """All metrics of the exporter and its process, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        place = ("topic", "partition")
+        labels = ("topic", "partition")
         self.lag = self._gauge(
-            "lag_records", "Records up to the last stable offset that are not settled.", *place
+            "lag_records", "Unsettled records up to the last stable offset.", *labels
         )
         self.lag_seconds = self._gauge(
-            "lag_seconds", "Age of the oldest record that is not settled; 0 when caught up.", *place
+            "lag_seconds", "Age of the oldest unsettled record; 0 when caught up.", *labels
         )
         self.committed = self._gauge(
-            "committed_offset", "Committed offset; absent before the first commit.", *place
+            "committed_offset", "Committed offset; absent before the first commit.", *labels
         )
-        self.begin = self._gauge("begin_offset", "First offset that is kept.", *place)
-        self.end = self._gauge("end_offset", "Last stable offset.", *place)
+        self.begin = self._gauge("begin_offset", "First offset of the partition.", *labels)
+        self.end = self._gauge("end_offset", "Last stable offset.", *labels)
         self.headroom = self._gauge(
             "retention_headroom_seconds",
-            "Until retention.ms may delete the oldest record that is not settled; +Inf when it "
-            "never does. Worry below some hours.",
-            *place,
+            "Seconds until retention.ms may delete the oldest unsettled record; +Inf without such "
+            "a limit. Investigate below a few hours.",
+            *labels,
         )
         self.out_of_range = self._gauge(
             "offset_out_of_range",
-            "1 when the committed offset is not in the topic any more: the partition halts.",
-            *place,
+            "1 if the committed offset is no longer in the topic, which pauses the partition.",
+            *labels,
         )
-        self.members = self._gauge("members", "Members of the group. Worry at 0.")
-        self.state = self._gauge("state", "1 for the state that the group is in.", "state")
-        self.letters = self._gauge(
+        self.members = self._gauge("members", "Members of the group. Investigate 0.")
+        self.state = self._gauge("state", "1 for the group's current state, otherwise 0.", "state")
+        self.dead_letters = self._gauge(
             "dead_letter_offsets",
-            "Offsets that the dead-letter and the parked topic span; a little above their records.",
+            "Offset range of the dead-letter and the parked topic; slightly above their records.",
             "topic",
         )
         self.measured = self._gauge(
-            "measured_timestamp_seconds", "When all this was last measured, since 1970."
+            "measured_timestamp_seconds", "Unix time of the last measurement."
         )
         self.failures = Counter(
             "wootric_group_measure_failures",
-            "Measurements that Kafka did not answer.",
+            "Measurements that failed because Kafka did not reply.",
             registry=self.registry,
         )
         self._of_partitions = (
@@ -76,7 +76,7 @@ class LagMetrics:
         )
 
     def show(self, topic: str, group: GroupLag) -> None:
-        """Take a measurement over; what it does not say is not shown."""
+        """Set the metrics from a measurement; unknown values are removed."""
         for gauge in self._of_partitions:
             gauge.clear()
         for partition in group.partitions:
@@ -85,7 +85,7 @@ class LagMetrics:
         for state in {*STATES, group.state}:
             self.state.labels(state).set(int(state == group.state))
         for name, count in group.kept.items():
-            self.letters.labels(name).set(count)
+            self.dead_letters.labels(name).set(count)
         self.measured.set(time.time())
 
     def _show_partition(self, topic: str, one: PartitionLag, retention_ms: int | None) -> None:
@@ -120,7 +120,7 @@ class LagExporter:
         self._tried_at = time.monotonic()
 
     async def run(self, host: str, port: int) -> None:
-        """Measure and serve.
+        """Measure and serve until cancelled.
 
         Raises:
             StartupError: the port cannot be used.
@@ -150,10 +150,10 @@ class LagExporter:
             self._metrics.show(self._topic, group)
 
     def _live(self) -> list[Check]:
-        """Say whether it goes on trying: an outage of Kafka is no reason to start anew."""
+        """Check that measuring is attempted; an outage of Kafka must not restart the exporter."""
         age_s = time.monotonic() - self._tried_at
-        alive = age_s < self._every_s + PATIENCE_S
-        return [Check("measuring", alive, f"began to measure {age_s:.1f} s ago")]
+        alive = age_s < self._every_s + STALLED_S
+        return [Check("measuring", alive, f"last attempt {age_s:.1f} s ago")]
 
     def _ready(self) -> list[Check]:
-        return [Check("measured", self._measured, "the group was measured once")]
+        return [Check("measured", self._measured, "the group has been measured")]

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on stderr, without payloads. ``log_events`` lists what is logged."""
+"""Logs: one JSON object per line on stderr, without payloads. ``log_events`` lists all events."""
 
 import logging
 import re
@@ -24,15 +24,15 @@ WINDOW_S = 10.0
 WINDOW_LINES_MAX = 5
 WINDOW_ERRORS_MAX = 20
 SAME = ("event", "level", "reason", "change", "circuit", "partition", "error", "where")
-"""Lines that agree in these say the same; in their words ports and times count for nothing."""
+"""Lines with equal fields of these names are repetitions; numbers in ``WORDS`` are ignored."""
 WORDS = ("reason", "error")
 _NUMBER = re.compile(r"\d+")
 _VALUE = re.compile(r"[<({\['\"]")
-"""Where a value may begin that a library has put into its text itself, as asyncio does."""
+"""Start of a value that a library may have formatted into its message, as asyncio does."""
 
 
 def configure(*, level: str, as_json: bool, instance: str) -> None:
-    """Let every logger write lines of this level and above to stderr."""
+    """Configure all loggers to write lines of this level and above to stderr."""
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer(serializer=_dumps)
         if as_json
@@ -44,11 +44,11 @@ def configure(*, level: str, as_json: bool, instance: str) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            _tally,
+            _count,
             Sampler(),
-            _signature(instance),
+            _add_origin(instance),
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
-            structlog.processors.ExceptionRenderer(_way) if as_json else _as_it_is,
+            structlog.processors.ExceptionRenderer(_traceback) if as_json else _unchanged,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
@@ -59,16 +59,19 @@ def configure(*, level: str, as_json: bool, instance: str) -> None:
 
 
 class _Libraries(logging.Handler):
-    """Takes over what libraries log by Python's own means: as our lines, without what was put
-    into their texts, which may be a person's or a secret.
+    """Logs the messages of libraries as our events, without the values formatted into them,
+    which may be personal data or secrets.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say it in our log."""
-        says = _VALUE.split(str(record.msg).partition("\n")[0])[0].strip()
-        fields: dict[str, Any] = {"where": f"{record.name}: {says}"[:WORDS_LENGTH_MAX]}
+        """Log the record as ``library_error`` or ``library_warning``."""
+        message = _VALUE.split(str(record.msg).partition("\n")[0])[0].strip()
+        fields: dict[str, Any] = {"where": f"{record.name}: {message}"[:WORDS_LENGTH_MAX]}
         if record.exc_info and record.exc_info[0] is not None:
-            fields |= {"error": record.exc_info[0].__name__, "exception": _way(record.exc_info)}
+            fields |= {
+                "error": record.exc_info[0].__name__,
+                "exception": _traceback(record.exc_info),
+            }
         if record.levelno >= logging.ERROR:
             log.error("library_error", **fields)
         else:
@@ -76,10 +79,10 @@ class _Libraries(logging.Handler):
 
 
 class Sampler:
-    """Lets some lines that say the same through in a while, and counts the others.
+    """Limits repeated lines per window and counts the rest.
 
-    Of errors more pass, since most of them are a change of state. The next line that passes
-    tells how many were left out, in ``suppressed``.
+    The limit is higher for errors, since most of them report a change of state. The next line
+    that passes has the number of suppressed lines in ``suppressed``.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -88,19 +91,23 @@ class Sampler:
         self._windows: dict[tuple[str, ...], tuple[float, int]] = {}  # begin, lines left
 
     def __call__(self, _: object, __: str, fields: Fields) -> Fields:
-        """Return the line, or drop it."""
+        """Return the line.
+
+        Raises:
+            structlog.DropEvent: the line is suppressed.
+        """
         now = self._clock()
-        most = WINDOW_ERRORS_MAX if fields["level"] in {"error", "critical"} else WINDOW_LINES_MAX
+        limit = WINDOW_ERRORS_MAX if fields["level"] in {"error", "critical"} else WINDOW_LINES_MAX
         key = tuple(
             _NUMBER.sub("#", str(fields.get(name))) if name in WORDS else str(fields.get(name))
             for name in SAME
         )
         with self._lock:
-            began_at, left = self._windows.get(key, (now, most))
+            began_at, left = self._windows.get(key, (now, limit))
             suppressed = 0
             if now - began_at >= WINDOW_S:
                 suppressed = max(0, -left)
-                began_at, left = now, most
+                began_at, left = now, limit
                 self._forget(now)
             self._windows[key] = (began_at, left - 1)
         if left <= 0:
@@ -108,7 +115,7 @@ class Sampler:
         return {**fields, "suppressed": suppressed} if suppressed else fields
 
     def _forget(self, now: float) -> None:
-        """Drop windows in which nothing was left out, so that they do not pile up."""
+        """Drop expired windows without suppressed lines, so that they do not accumulate."""
         self._windows = {
             key: (began_at, left)
             for key, (began_at, left) in self._windows.items()
@@ -117,7 +124,7 @@ class Sampler:
 
 
 class _Listener:
-    """Who counts lines, suppressed ones included; nobody until there are metrics."""
+    """Counts lines, including suppressed ones; None until there are metrics."""
 
     def __init__(self) -> None:
         self.count: Callable[[str, str], None] | None = None
@@ -127,22 +134,22 @@ _listener = _Listener()
 
 
 def listen(count: Callable[[str, str], None]) -> None:
-    """Let every line be told: its event and its level."""
+    """Call ``count`` with the event and the level of every line."""
     _listener.count = count
 
 
-def _tally(_: object, __: str, fields: Fields) -> Fields:
+def _count(_: object, __: str, fields: Fields) -> Fields:
     if _listener.count is not None:
         _listener.count(str(fields["event"]), str(fields["level"]))
     return fields
 
 
-def _signature(instance: str) -> structlog.typing.Processor:
-    """Add who speaks; context variables would not reach the client's threads."""
-    who = {"service": "wootric-stream", "version": __version__, "instance": instance}
+def _add_origin(instance: str) -> structlog.typing.Processor:
+    """Add the service and the instance. Context variables would not reach the client's threads."""
+    origin = {"service": "wootric-stream", "version": __version__, "instance": instance}
 
     def sign(_: object, __: str, fields: Fields) -> Fields:
-        return {**who, **fields}
+        return {**origin, **fields}
 
     return sign
 
@@ -150,9 +157,9 @@ def _signature(instance: str) -> structlog.typing.Processor:
 _traced = ExceptionDictTransformer(show_locals=False, use_rich=False)
 
 
-def _way(exc_info: ExcInfo) -> list[dict[str, Any]]:
-    """Return where an exception came from. Its words are left out like the variables of its
-    frames: either may hold what a person wrote, or a secret.
+def _traceback(exc_info: ExcInfo) -> list[dict[str, Any]]:
+    """Return an exception's traceback without its message and the variables of its frames:
+    both may contain personal data or a secret.
     """
     return [
         {
@@ -168,5 +175,5 @@ def _dumps(value: object, **_: object) -> str:
     return orjson.dumps(value, default=str).decode()
 
 
-def _as_it_is(_: object, __: str, fields: Fields) -> Fields:
+def _unchanged(_: object, __: str, fields: Fields) -> Fields:
     return fields

@@ -1,11 +1,11 @@
-"""The log's events: every line has one of these ids, and no other."""
+"""Catalogue of log events: every log line has one of these names."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """One event: at which level it is logged, when, and what a person does then."""
+    """One log event: name, level, description, and what an operator should do."""
 
     name: str
     level: str
@@ -14,240 +14,242 @@ class LogEvent:
 
 
 EVENTS = (
-    LogEvent("started", "info", "The worker has begun to join the group.", "nothing"),
+    LogEvent("started", "info", "The worker starts and joins the group.", "nothing"),
     LogEvent(
         "rebalanced",
         "info",
         "Partitions were assigned, revoked or lost (`change`).",
-        "nothing; many in ten minutes: look for workers that start and end",
+        "nothing; if many in ten minutes: look for workers that restart",
     ),
     LogEvent(
         "partition_opened",
         "info",
-        "A partition's ledger is restored; reading begins. `in_doubt` says what its last owner "
-        "left open.",
+        "A partition's ledger is restored and reading starts. `in_doubt` is the number of requests "
+        "that its last owner left in doubt.",
         "nothing",
     ),
     LogEvent(
         "partition_halted",
         "error",
-        "A partition stands still, for the `reason` that `detail` explains.",
-        "what `detail` says",
+        "A partition is paused for the `reason` that `detail` explains.",
+        "see `detail`",
     ),
-    LogEvent("partition_resumed", "info", "A halted partition reads on.", "nothing"),
+    LogEvent("partition_resumed", "info", "A paused partition is read again.", "nothing"),
     LogEvent(
         "unhandled_error",
         "error",
-        "Something that nobody foresaw ends the process: `error`, and `exception` the way there.",
+        "An unexpected exception (`error`) ends the process; `exception` has the traceback.",
         "report it",
     ),
     LogEvent(
         "circuit_opened",
         "error",
-        "Wootric refuses us or does not answer (`reason`): nothing is sent, nothing is lost.",
-        "credentials, unauthorized, forbidden, payment_required, redirected: `wootric-stream "
+        "Wootric refuses requests or does not reply (`reason`). Nothing is sent; no event is lost.",
+        "credentials, unauthorized, forbidden, payment_required, redirected: run `wootric-stream "
         "doctor`; unreachable: wait",
     ),
-    LogEvent("circuit_closed", "info", "Wootric serves us again.", "nothing"),
+    LogEvent("circuit_closed", "info", "Wootric accepts requests again.", "nothing"),
     LogEvent(
         "credentials_refused",
         "error",
-        "Wootric gives no token, for the reason `error`; `look_at` names the settings.",
-        "mend those settings; what is in files is read again, for the environment start again",
+        "Wootric does not issue a token, for the reason `error`; `look_at` names the settings.",
+        "fix these settings; files are reloaded, the environment needs a restart",
     ),
     LogEvent(
         "credentials_accepted",
         "info",
-        "Wootric gives tokens again.",
+        "Wootric issues tokens again.",
         "nothing",
     ),
     LogEvent(
         "library_error",
         "error",
-        "A library met something unexpected: `where` has its name and what it says, `exception` "
-        "the way there.",
+        "A library logged an error: `where` has its name and message, `exception` the traceback.",
         "report it",
     ),
     LogEvent(
         "library_warning",
         "warning",
-        "The same, less bad.",
-        "nothing; many: look at what `where` names",
+        "A library logged a warning: `where` has its name and message.",
+        "nothing; if many: check what `where` names",
     ),
     LogEvent(
         "kafka_login_changed",
         "info",
-        "The files have another name or password for Kafka: it is used from now on.",
+        "The user name or password for Kafka in the files changed; the new one is used.",
         "nothing",
     ),
     LogEvent(
         "secrets_not_read",
         "warning",
-        "The settings could not be read again (`detail`): what was read last still counts.",
-        "what `detail` says",
+        "The settings could not be reloaded (`detail`); the last ones stay in effect.",
+        "see `detail`",
     ),
     LogEvent(
         "rejected",
         "info",
-        "Wootric refused a request for good (`reason`); its events are dead letters.",
-        "what the reason says in the table of reasons",
+        "Wootric permanently rejected a request (`reason`); its events become dead letters.",
+        "see the reason in the table of reasons",
     ),
     LogEvent(
         "identity_conflict",
         "info",
-        "Identities of end users clashed (`kind`); `request_id` is in the receipts.",
-        'nothing; many: see "Identity"',
+        "Identities of end users conflict (`kind`); `request_id` is in the receipts.",
+        'none; if many: see "Identity"',
     ),
     LogEvent(
         "throttled",
         "info",
-        "Wootric asked to wait for `wait_s`.",
+        "Wootric asked to wait for `wait_s` seconds.",
         "nothing; if lag grows: ask Wootric for a higher limit",
     ),
     LogEvent(
         "transaction_aborted",
         "warning",
-        "Nothing of a transaction was committed; the next one says the same again.",
-        "nothing; many: look at the brokers and at rebalances",
+        "A transaction was aborted; the next one includes its changes.",
+        "nothing; if many: check the brokers and rebalances",
     ),
     LogEvent(
         "commit_unknown",
         "warning",
-        "The reply to a commit is missing; the committed offsets are asked.",
+        "The reply to a commit is missing; the committed offsets are read to resolve it.",
         "nothing",
     ),
     LogEvent(
         "commit_unresolved",
         "warning",
-        "Kafka could not be asked either; it is asked again.",
-        "look at the brokers",
+        "The committed offsets could not be read either; they are read again.",
+        "check the brokers",
     ),
     LogEvent(
         "kafka_client_error",
         "warning",
-        "Kafka's client reports trouble that it gets over by itself: `error` is its word, `detail` "
-        "says where and why.",
-        "nothing; for minutes: look at the brokers",
+        "A Kafka client reports an error from which it recovers: `error` is librdkafka's name, "
+        "`detail` the place and the cause.",
+        "nothing; if it lasts for minutes: check the brokers",
     ),
     LogEvent(
         "rejoining_group",
         "warning",
-        "The group refuses the worker's client for good (`error`): another one joins, and its "
+        "The group permanently refuses the worker's client (`error`); a new client joins, and its "
         "partitions are restored.",
-        "nothing; it ends with 75 soon after: look for a second process with this "
+        "nothing; if the worker exits with 75 soon after: look for a second process with this "
         "KAFKA__INSTANCE_ID",
     ),
     LogEvent(
         "restore_failed",
         "warning",
-        "A ledger could not be read; it is tried again.",
-        "nothing; for minutes: look at the brokers and at rights",
+        "A ledger could not be read; the read is retried.",
+        "nothing; if it lasts for minutes: check the brokers and the ACLs",
     ),
     LogEvent(
         "restoring",
         "info",
-        "A ledger is being read: `entries` so far, about `left` to go.",
+        "A ledger is being read: `entries` so far, about `left` remaining.",
         "nothing",
     ),
     LogEvent(
         "state_store_rebuilt",
         "warning",
-        "A store below STATE__DIR is no use and is made anew: it is `corrupt`, `foreign`, "
-        "`ahead`, `behind` or `stale` (`reason`).",
-        "nothing: the ledger is read from its beginning; often `corrupt`: look at the disk",
+        "A state store under STATE__DIR is unusable and is rebuilt from the ledger. `reason`: "
+        "`corrupt`, `foreign`, `ahead`, `behind` or `stale`.",
+        "nothing; if often `corrupt`: check the disk",
     ),
     LogEvent(
         "state_store_locked",
         "warning",
-        "Another process has a partition's store open: a spare one is used.",
-        "nothing; for long: who still uses this STATE__DIR?",
+        "Another process has a partition's store open; a spare one is used.",
+        "nothing; if it lasts: find the other process that uses this STATE__DIR",
     ),
     LogEvent(
         "state_store_removed",
         "info",
-        "A store that nobody has, and that is older than what the ledger keeps, was removed.",
+        "An unused store older than the ledger's retention was removed.",
         "nothing",
     ),
     LogEvent(
         "state_store_unusable",
         "warning",
-        "No store can be opened below STATE__DIR (`error`): the partition is held in memory.",
-        "mend the directory or its disk, restart",
+        "No store can be opened under STATE__DIR (`error`); the partition is held in memory.",
+        "fix the directory or its disk, then restart",
     ),
     LogEvent(
         "state_not_written",
         "warning",
-        "The disk takes nothing (`error`): what comes is held in memory, and tried again.",
-        "make room, or mend the disk",
+        "A write to the disk failed (`error`); the entries are held in memory and retried.",
+        "free space on the disk, or fix it",
     ),
     LogEvent(
-        "state_written_again", "info", "The disk has taken what was held in memory.", "nothing"
+        "state_written_again", "info", "Entries held in memory were written to disk.", "nothing"
     ),
     LogEvent(
         "state_unreadable",
         "error",
-        "A store cannot be read (`error`): the worker ends with 75, and makes it anew.",
-        "nothing; again: replace the disk",
+        "A store cannot be read (`error`); the worker exits with 75, and the next start rebuilds "
+        "it.",
+        "nothing; if it recurs: replace the disk",
     ),
     LogEvent(
         "fencing_dead_instance",
         "info",
-        "A dead worker's open transaction is ended, so that nobody waits for it.",
+        "An open transaction of a dead worker is aborted, so that it does not block readers.",
         "nothing",
     ),
-    LogEvent("draining", "info", "SIGTERM: what is under way is finished first.", "nothing"),
-    LogEvent("stopped", "info", "The worker has left.", "nothing"),
+    LogEvent("draining", "info", "SIGTERM: requests in flight are finished first.", "nothing"),
+    LogEvent("stopped", "info", "The worker has stopped.", "nothing"),
     LogEvent(
         "close_failed",
         "warning",
-        "A client could not be closed at the end.",
-        "nothing: everything was committed or is read again",
+        "A client could not be closed during shutdown.",
+        "nothing: everything was committed or will be read again",
     ),
     LogEvent("committed", "debug", "A transaction was committed.", "nothing"),
-    LogEvent("lag_exporter_started", "info", "The lag exporter measures from now on.", "nothing"),
+    LogEvent("lag_exporter_started", "info", "The lag exporter has started.", "nothing"),
     LogEvent(
         "lag_not_measured",
         "warning",
-        "Kafka did not answer the lag exporter; it is asked again.",
-        "look at the brokers and at rights",
+        "The lag exporter got no reply from Kafka; it retries.",
+        "check the brokers and the ACLs",
     ),
     LogEvent(
         "registry_unavailable",
         "warning",
-        "The schema registry did not answer at the start: records in its framing wait for it.",
-        "look at the registry and at SCHEMA_REGISTRY__…",
+        "The schema registry did not reply at startup; records in its framing wait for it.",
+        "check the registry and the SCHEMA_REGISTRY__… settings",
     ),
     LogEvent(
         "subject_is_empty", "info", "The registry has no schema for the input yet.", "nothing"
     ),
-    LogEvent("schema_found", "info", "The registry has told a schema by its id.", "nothing"),
+    LogEvent("schema_found", "info", "A schema was fetched from the registry by id.", "nothing"),
     LogEvent(
         "schema_unknown",
         "error",
-        "The registry did not know an id for SCHEMA_REGISTRY__UNKNOWN_ID_TIMEOUT_S: its records "
+        "The registry has not known an id for SCHEMA_REGISTRY__UNKNOWN_ID_TIMEOUT_S; its records "
         "become dead letters.",
-        "find who writes with it; register the schema, replay",
+        "find the producer that uses it, register the schema, replay",
     ),
-    LogEvent("schema_id", "info", "The id that our own schema has in the registry.", "nothing"),
-    LogEvent("schema_not_registered", "info", "Our schema is not registered yet.", "nothing"),
-    LogEvent("bridge_started", "info", "The bridge takes events from now on.", "nothing"),
+    LogEvent("schema_id", "info", "The registry's id of the service's own schema.", "nothing"),
+    LogEvent(
+        "schema_not_registered", "info", "The service's schema is not registered yet.", "nothing"
+    ),
+    LogEvent("bridge_started", "info", "The bridge accepts events.", "nothing"),
     LogEvent(
         "kafka_unavailable",
         "warning",
-        "Kafka did not acknowledge a request's events (`error`): senders are told 503.",
-        "for minutes: look at the brokers",
+        "Kafka did not acknowledge a request's events (`error`); senders receive 503.",
+        "if it lasts for minutes: check the brokers",
     ),
-    LogEvent("kafka_recovered", "info", "Kafka acknowledges again.", "nothing"),
+    LogEvent("kafka_recovered", "info", "Kafka acknowledges events again.", "nothing"),
     LogEvent(
         "request_failed",
         "error",
-        "A request met a defect of ours and got 500: `where` is the way to it.",
+        "An unexpected exception failed a request with 500; `where` has the traceback.",
         "report it",
     ),
     LogEvent(
         "transfer_aborted",
         "warning",
-        "A transaction of `bridge --from-topic` came to nothing; it is tried again.",
-        "nothing; for minutes: look at the brokers",
+        "A transaction of `bridge --from-topic` was aborted; it is retried.",
+        "nothing; if it lasts for minutes: check the brokers",
     ),
 )

@@ -1,4 +1,4 @@
-"""The catalogue of metrics: what each counts, its unit, and when to worry."""
+"""Catalogue of metrics: meaning, unit, and the values that need attention."""
 
 from prometheus_client import (
     CollectorRegistry,
@@ -23,7 +23,7 @@ RESOLUTIONS = ("delivered", "skipped", "rejected", "parked", "in_doubt", "deferr
 
 
 class Metrics:
-    """All metrics of a worker, in a registry of their own, with those of its process."""
+    """All metrics of a worker and its process, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -55,58 +55,59 @@ class Metrics:
             "records_consumed", "Records read from the input.", "topic", "partition"
         )
         self.bytes_consumed = self._counter(
-            "records_consumed_bytes", "Bytes of the values of those records.", "topic"
+            "records_consumed_bytes", "Bytes of the values of the records read.", "topic"
         )
         self.records_settled = self._counter(
             "records_settled",
             "Records settled in a committed transaction, by outcome: delivered, skipped, "
-            "rejected, parked, duplicate. Worry about rejected and parked.",
+            "rejected, parked, duplicate. Investigate rejected and parked.",
             "outcome",
             "reason",
         )
         self.records_relinquished = self._counter(
             "records_relinquished",
-            "Records left unsettled to the next owner of their partition.",
+            "Records left unsettled when their partition moved to another owner.",
         )
         self.records_in_flight = self._gauge(
             "records_in_flight",
-            "Records read and not settled yet: consumed less settled less relinquished.",
+            "Records read but not settled yet: consumed - settled - relinquished.",
         )
         self.records_in_flight_limit = self._gauge(
-            "records_in_flight_limit", "Records in flight at which reading stops for a while."
+            "records_in_flight_limit", "Records in flight at which fetching is paused."
         )
         self.bytes_in_flight = self._gauge(
             "records_in_flight_bytes", "Bytes of the records in flight."
         )
         self.bytes_in_flight_limit = self._gauge(
-            "records_in_flight_bytes_limit", "Bytes of them at which it stops as well."
+            "records_in_flight_bytes_limit",
+            "Bytes of records in flight at which fetching is paused.",
         )
         self.records_unaccounted = self._gauge(
             "records_unaccounted",
-            "Consumed less settled less relinquished less in flight. Always 0; anything else is a "
-            "defect of ours: report it.",
+            "Consumed - settled - relinquished - in flight. Always 0; any other value is a bug: "
+            "report it.",
         )
         self.invalid_fields = self._counter(
             "invalid_fields",
-            "Values of delivered events that could not be read and were left out.",
+            "Values of delivered events that were invalid and were omitted.",
             "note",
         )
         self.end_to_end = self._histogram(
             "end_to_end_latency_seconds",
-            "From the record's timestamp to Wootric's answer.",
+            "Seconds from the record's timestamp to Wootric's reply.",
             END_TO_END_BUCKETS_S,
         )
 
     def _describe_consumer(self) -> None:
         self.lag_records = self._gauge(
             "consumer_lag_records",
-            "Records up to the last stable offset that are not settled; 0 when caught up.",
+            "Unsettled records up to the last stable offset; 0 when caught up.",
             "topic",
             "partition",
         )
         self.lag_seconds = self._gauge(
             "consumer_lag_seconds",
-            "Age of the oldest record that is not settled; 0 when caught up.",
+            "Age of the oldest unsettled record; 0 when caught up.",
             "topic",
             "partition",
         )
@@ -115,7 +116,7 @@ class Metrics:
         )
         self.partitions_halted = self._gauge(
             "consumer_halted_partitions",
-            "Partitions that stand still until somebody acts. Worry above 0.",
+            "Partitions that are paused until an operator acts. Should be 0.",
             "reason",
         )
         self.rebalances = self._counter(
@@ -123,20 +124,20 @@ class Metrics:
         )
         self.committed_offset = self._gauge(
             "consumer_committed_offset",
-            "Offset that the last committed transaction carried.",
+            "Offset in the last committed transaction.",
             "topic",
             "partition",
         )
         self.position = self._gauge(
-            "consumer_position_offset", "Offset that is read next.", "topic", "partition"
+            "consumer_position_offset", "Next offset to read.", "topic", "partition"
         )
         self.end_offset = self._gauge(
             "partition_end_offset", "Last stable offset.", "topic", "partition"
         )
         self.headroom = self._gauge(
             "consumer_retention_headroom_seconds",
-            "Until retention.ms may delete the oldest record that is not settled; +Inf when it "
-            "never does. Worry below some hours.",
+            "Seconds until retention.ms may delete the oldest unsettled record; +Inf without such "
+            "a limit. Investigate below a few hours.",
             "topic",
             "partition",
         )
@@ -149,63 +150,69 @@ class Metrics:
             self.headroom,
         )
         self.polled = self._gauge(
-            "consumer_last_poll_timestamp_seconds", "When the group was last polled, since 1970."
+            "consumer_last_poll_timestamp_seconds", "Unix time of the last poll."
         )
 
     def _describe_sink(self) -> None:
         self.requests = self._counter(
             "sink_requests",
-            "Requests to Wootric, by operation, verdict and HTTP status (none: no answer).",
+            "Requests to Wootric, by operation, outcome and HTTP status (none: no reply).",
             "operation",
             "outcome",
             "code",
         )
         self.request_seconds = self._histogram(
-            "sink_request_duration_seconds", "Time of one request.", REQUEST_BUCKETS_S, "operation"
+            "sink_request_duration_seconds",
+            "Duration of one request.",
+            REQUEST_BUCKETS_S,
+            "operation",
         )
         self.requests_in_flight = self._gauge(
-            "sink_in_flight_deliveries", "Deliveries that the sink is working on."
+            "sink_in_flight_deliveries", "Deliveries in progress in the sink."
         )
         self.throttled = self._counter(
-            "sink_throttled", "Answers that asked us to wait (429, 503 with Retry-After)."
+            "sink_throttled", "Replies that asked to wait (429, 503 with Retry-After)."
         )
         self.circuit_open = self._gauge(
             "sink_circuit_open",
-            "1 while nothing is sent because Wootric refuses us. Worry after minutes.",
+            "1 while nothing is sent because Wootric refuses requests or does not reply. "
+            "Investigate after minutes.",
             "circuit",
         )
         self.circuit_opened = self._counter(
-            "sink_circuit_opened", "How often a circuit opened, and why.", "circuit", "reason"
+            "sink_circuit_opened", "Times that a circuit opened, by reason.", "circuit", "reason"
         )
         self.tokens = self._counter(
-            "sink_token_renewals", "Access tokens asked for: granted or refused.", "outcome"
+            "sink_token_renewals",
+            "Requests for an access token, by outcome: granted, refused.",
+            "outcome",
         )
         self.concurrency_limit = self._gauge(
             "sink_concurrency_limit",
-            "Requests that may be under way at once; falls while the host is slow or fails.",
+            "Limit of concurrent requests; decreases while the host is slow or fails.",
             "host",
         )
         self.rate_remaining = self._gauge(
             "sink_rate_remaining",
-            "Requests that the account has left, by the last reply that said it.",
+            "Remaining requests of the account's quota, from the last reply that stated it.",
             "host",
         )
         self.rate_limit = self._gauge(
             "sink_rate_limit",
-            "Requests that the account gets until the next renewal, by the same reply.",
+            "Limit of the account's quota, from the last reply that stated it.",
             "host",
         )
         self.rate_share = self._gauge(
             "sink_rate_share_per_minute",
-            "This worker's part of WOOTRIC__REQUESTS_PER_MINUTE; 0 without one.",
+            "This worker's share of WOOTRIC__REQUESTS_PER_MINUTE; 0 if that is 0.",
         )
         self.token_refusals = self._counter(
             "sink_token_refusals",
-            "Times that Wootric refused our credentials, by its word. Worry about any.",
+            "Times that Wootric refused the credentials, by OAuth error. Should be 0.",
             "error",
         )
         self.identity_conflicts = self._counter(
-            "identity_conflicts", "Identities of end users that clashed, by kind.", "kind"
+            "identity_conflicts", "Conflicts between identities of end users, by kind.", "kind"
         )
 
     def _describe_guarantee(self) -> None:
@@ -213,68 +220,72 @@ class Metrics:
             "transactions", "Transactions, by outcome: committed, aborted.", "outcome"
         )
         self.transaction_seconds = self._histogram(
-            "transaction_duration_seconds", "Time of one transaction.", TRANSACTION_BUCKETS_S
+            "transaction_duration_seconds", "Duration of one transaction.", TRANSACTION_BUCKETS_S
         )
         self.in_doubt = self._gauge(
             "in_doubt_records",
-            "Events whose request may have been executed, and nobody knows yet.",
+            "Events whose request may or may not have been executed.",
         )
         self.in_doubt_age = self._gauge(
-            "in_doubt_oldest_seconds", "How long the oldest request has been in doubt."
+            "in_doubt_oldest_seconds", "Seconds for which the oldest request has been in doubt."
         )
         self.ambiguous = self._counter(
-            "ambiguous_outcomes", "Attempts whose effect was unknown when they ended.", "operation"
+            "ambiguous_outcomes",
+            "Attempts that ended without evidence of their effect.",
+            "operation",
         )
         self.in_doubt_checks = self._counter(
             "in_doubt_checks",
-            "Looks at what was in doubt, by what came of them; in_doubt and deferred: not yet.",
+            "Checks of requests in doubt, by result; in_doubt and deferred are not resolved yet.",
             "result",
         )
         self.ledger_entries = self._gauge(
             "ledger_entries",
-            "Keys of the ledger that are held; about as many where STATE__DIR is set.",
+            "Keys of the ledger in the state stores; an estimate if STATE__DIR is set.",
         )
         self.restores = self._counter(
             "restores",
-            "Ledgers of partitions that were read, by how: cold (all of it), warm (what a store on "
-            "disk did not have).",
+            "Restores of a partition's ledger: cold (read completely) or warm (only what the store "
+            "on disk lacked).",
             "start",
         )
         self.restore_seconds = self._gauge(
-            "restore_duration_seconds", "Time of the last restore of a partition's ledger."
+            "restore_duration_seconds", "Duration of the last restore of a partition's ledger."
         )
         self.restore_left = self._gauge(
             "restore_remaining_records",
-            "Records of the ledger that restores under way have to read.",
+            "Records of the ledger that restores in progress have yet to read.",
         )
-        self.state_bytes = self._gauge("state_disk_bytes", "What the stores below STATE__DIR take.")
+        self.state_bytes = self._gauge(
+            "state_disk_bytes", "Disk usage of the stores under STATE__DIR."
+        )
         self.state_unwritten = self._gauge(
             "state_unwritten_entries",
-            "Keys that the disk has refused and memory holds instead. Worry above 0.",
+            "Keys held in memory because writing them to disk failed. Should be 0.",
         )
 
     def _describe_process(self) -> None:
         self.event_loop_seconds = self._counter(
             "event_loop_seconds",
-            "Time of the event loop, by what it was spent on; the states add up to the time.",
+            "Time of the event loop, by state; the states add up to the elapsed time.",
             "state",
         )
         self.loop_lag = self._histogram(
             "event_loop_lag_seconds",
-            "How much later than planned the event loop turns. Worry above 0.1.",
+            "Delay of the event loop's timers. Investigate above 0.1.",
             LOOP_LAG_BUCKETS_S,
         )
         self.log_events = self._counter(
-            "log_events", "Log lines by their event, suppressed ones included.", "event", "level"
+            "log_events", "Log lines by event, including suppressed ones.", "event", "level"
         )
         self.config_info = self._gauge(
             "config_info",
-            "Always 1; the hash of the settings, secrets and instance left out. Workers of a group "
-            "should agree.",
+            "Always 1; `hash` is a hash of the settings without secrets and instance id. It should "
+            "be the same for all workers of a group.",
             "hash",
         )
         self.build_info = self._gauge(
-            "build_info", "Always 1; the labels say what runs.", "version"
+            "build_info", "Always 1; `version` is the running version.", "version"
         )
         self.build_info.labels(__version__).set(1)
 
@@ -290,50 +301,53 @@ class Metrics:
         return Histogram(f"wootric_{name}", text, labels, buckets=buckets, registry=self.registry)
 
 
-# The catalogue of the bridge's metrics: what each counts, its unit, and when to worry
+# Metrics of the bridge
 
 
 ANSWER_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 
 class BridgeMetrics:
-    """All metrics of a bridge, in a registry of their own."""
+    """All metrics of a bridge and its process, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.requests = self._counter(
-            "requests", "Answers of the webhook, by HTTP status. Worry about 401 and 503.", "code"
+            "requests",
+            "Responses of the webhook, by HTTP status. Investigate 401 and 503.",
+            "code",
         )
         self.request_seconds = self._histogram(
-            "request_duration_seconds", "From a request's head to its answer."
+            "request_duration_seconds", "Seconds from a request's head to its response."
         )
-        self.requests_in_flight = self._gauge("in_flight_requests", "Requests under way.")
-        self.bytes_in_flight = self._gauge("in_flight_bytes", "Bytes of the requests under way.")
+        self.requests_in_flight = self._gauge("in_flight_requests", "Requests in flight.")
+        self.bytes_in_flight = self._gauge("in_flight_bytes", "Bytes of the requests in flight.")
         self.refused = self._counter(
-            "refused", "Requests that were not taken, by reason; 503 among them.", "reason"
+            "refused", "Requests that were rejected, by reason, including those with 503.", "reason"
         )
         self.connections_refused = self._counter(
-            "connections_refused", "Connections closed at once, because there were too many."
+            "connections_refused", "Connections closed immediately because the limit was reached."
         )
         self.events_accepted = self._counter(
             "events_accepted", "Events that Kafka acknowledged, by type.", "type"
         )
         self.ack_seconds = self._histogram(
-            "ack_duration_seconds", "From producing a request's events to the last acknowledgement."
+            "ack_duration_seconds",
+            "Seconds from producing a request's events to the last acknowledgement.",
         )
         self.produce_errors = self._counter(
             "produce_errors",
-            "Requests that Kafka did not acknowledge, by librdkafka's word for it. Worry above 0.",
+            "Requests whose events Kafka did not acknowledge, by librdkafka's error. Should be 0.",
             "error",
         )
         self.kafka_up = self._gauge(
-            "kafka_up", "1 while Kafka acknowledges, else 0. Worry after minutes."
+            "kafka_up", "1 while Kafka acknowledges, otherwise 0. Investigate 0 after minutes."
         )
         self.records = self._counter(
             "records",
             "Records read from the topic of `--from-topic`, by outcome: forwarded, skipped, "
-            "rejected. Worry about rejected.",
+            "rejected. Investigate rejected.",
             "outcome",
         )
         self.transactions = self._counter(
@@ -342,13 +356,13 @@ class BridgeMetrics:
         )  # fmt: skip
         self.lag_records = self._gauge(
             "lag_records",
-            "Records of that topic's partition that are not forwarded yet.",
+            "Records of the `--from-topic` topic that are not forwarded yet.",
             "topic",
             "partition",
         )
         self.build_info = Gauge(
             "wootric_build_info",
-            "Always 1; the labels say what runs.",
+            "Always 1; `version` is the running version.",
             ["version"],
             registry=self.registry,
         )

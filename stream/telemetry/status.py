@@ -1,4 +1,4 @@
-"""The status of a worker as JSON, with the one sentence that an on-call engineer wants first."""
+"""Status of a worker as JSON, with a one-sentence summary for the on-call engineer."""
 
 import asyncio
 import itertools
@@ -20,16 +20,16 @@ from stream.kafka.protocol import PartitionHalted
 from stream.record import Partition
 from stream.telemetry.metrics import Metrics
 
-# What health and status are answered from: the state of one worker, as it stands now
+# State of one worker, as shown by health and status
 
 
-LAST_LETTERS = 10
+LAST_DEAD_LETTERS = 10
 HISTORY_S = 60
 
 
 @dataclass(frozen=True, slots=True)
 class OpenCircuit:
-    """An open circuit: why, and since when (monotonic seconds)."""
+    """An open circuit: reason, and time of opening (monotonic seconds)."""
 
     reason: str
     since: float
@@ -37,7 +37,7 @@ class OpenCircuit:
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """Where a partition stands: its offsets, and how far behind it is."""
+    """Offsets and lag of one partition."""
 
     end: int
     position: int
@@ -49,10 +49,10 @@ class PartitionStatus:
 
 @dataclass(slots=True)
 class WorkerStatus:
-    """Times are monotonic seconds."""
+    """State of a worker; times are monotonic seconds."""
 
     started_at: float = field(default_factory=time.monotonic)
-    beat_at: float = field(default_factory=time.monotonic)
+    loop_at: float = field(default_factory=time.monotonic)
     joined: bool = False
     draining: bool = False
     halted: dict[Partition, PartitionHalted] = field(default_factory=dict)
@@ -60,29 +60,31 @@ class WorkerStatus:
     settled: Counter[tuple[str, str]] = field(default_factory=Counter)
     consumed: int = 0
     relinquished: int = 0
-    standings: dict[Partition, PartitionStatus] = field(default_factory=dict)
+    partitions: dict[Partition, PartitionStatus] = field(default_factory=dict)
     in_flight: int = 0
     in_doubt: int = 0
     in_doubt_oldest_s: float = 0.0
     throttled_until: float = 0.0
     committed_at: float | None = None
-    letters: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=LAST_LETTERS))
+    dead_letters: deque[dict[str, Any]] = field(
+        default_factory=lambda: deque(maxlen=LAST_DEAD_LETTERS)
+    )
     history: deque[tuple[float, int, int]] = field(
         default_factory=lambda: deque(maxlen=HISTORY_S + 1)
     )
 
     @property
     def lag(self) -> int:
-        """How many records are not settled, over all partitions of this worker."""
-        return sum(standing.lag for standing in self.standings.values())
+        """The number of unsettled records over all partitions of this worker."""
+        return sum(state.lag for state in self.partitions.values())
 
     def note_history(self, now: float) -> None:
-        """Keep what was consumed and settled by now, once a second at most."""
+        """Add the totals consumed and settled to the history, at most once per second."""
         if not self.history or now - self.history[-1][0] >= 1.0:
             self.history.append((now, self.consumed, self.settled.total()))
 
     def rates(self) -> list[tuple[float, float]]:
-        """Return records consumed and settled per second, the oldest second first."""
+        """Return records consumed and settled per second, oldest first."""
         points = list(self.history)
         return [
             (
@@ -95,27 +97,27 @@ class WorkerStatus:
 
 BEHIND_S = 60.0
 RATE_S = 10
-STANDSTILL_S = 30.0
+NO_COMMIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which worker speaks."""
+    """Instance, group and topic of the worker."""
 
     instance: str
     group: str
     topic: str
 
 
-def status(vitals: WorkerStatus, identity: Identity) -> dict[str, Any]:
-    """Return the status; nothing in it is personal."""
+def status(worker: WorkerStatus, identity: Identity) -> dict[str, Any]:
+    """Return the status document, without personal data."""
     now = time.monotonic()
     settled: dict[str, dict[str, int]] = {}
-    for (outcome, reason), count in sorted(vitals.settled.items()):
+    for (outcome, reason), count in sorted(worker.settled.items()):
         settled.setdefault(outcome, {})[reason or "-"] = count
-    history = vitals.rates()
+    history = worker.rates()
     recent = history[-RATE_S:]
-    level, says = verdict(vitals, now)
+    level, says = verdict(worker, now)
     return {
         "verdict": level,
         "says": says,
@@ -123,84 +125,84 @@ def status(vitals: WorkerStatus, identity: Identity) -> dict[str, Any]:
         "instance": identity.instance,
         "group": identity.group,
         "topic": identity.topic,
-        "up_s": round(now - vitals.started_at, 1),
-        "joined": vitals.joined,
-        "draining": vitals.draining,
-        "consumed": vitals.consumed,
+        "up_s": round(now - worker.started_at, 1),
+        "joined": worker.joined,
+        "draining": worker.draining,
+        "consumed": worker.consumed,
         "settled": settled,
-        "in_flight": vitals.in_flight,
-        "relinquished": vitals.relinquished,
-        "in_doubt": vitals.in_doubt,
-        "in_doubt_oldest_s": round(vitals.in_doubt_oldest_s, 1),
+        "in_flight": worker.in_flight,
+        "relinquished": worker.relinquished,
+        "in_doubt": worker.in_doubt,
+        "in_doubt_oldest_s": round(worker.in_doubt_oldest_s, 1),
         "circuits_open": {
             name: {"reason": opened.reason, "for_s": round(now - opened.since, 1)}
-            for name, opened in vitals.circuits.items()
+            for name, opened in worker.circuits.items()
         },
-        "throttled_s": round(max(0.0, vitals.throttled_until - now), 1),
+        "throttled_s": round(max(0.0, worker.throttled_until - now), 1),
         "consumed_per_s": round(sum(rate for rate, _ in recent) / max(1, len(recent)), 1),
         "settled_per_s": round(sum(rate for _, rate in recent) / max(1, len(recent)), 1),
         "settled_per_s_history": [round(rate, 1) for _, rate in history],
         "partitions": {
-            str(partition.number): _partition(standing)
-            for partition, standing in sorted(vitals.standings.items())
+            str(partition.number): _partition(state)
+            for partition, state in sorted(worker.partitions.items())
         },
         "halted": {
             str(partition.number): {"reason": halted.reason, "detail": halted.detail}
-            for partition, halted in sorted(vitals.halted.items())
+            for partition, halted in sorted(worker.halted.items())
         },
-        "last_dead_letters": list(vitals.letters),
+        "last_dead_letters": list(worker.dead_letters),
     }
 
 
-def _partition(standing: PartitionStatus) -> dict[str, Any]:
+def _partition(state: PartitionStatus) -> dict[str, Any]:
     return {
-        "committed": standing.committed,
-        "position": standing.position,
-        "end": standing.end,
-        "lag": standing.lag,
-        "lag_s": round(standing.lag_s, 1),
-        "in_flight": standing.in_flight,
+        "committed": state.committed,
+        "position": state.position,
+        "end": state.end,
+        "lag": state.lag,
+        "lag_s": round(state.lag_s, 1),
+        "in_flight": state.in_flight,
     }
 
 
-def verdict(vitals: WorkerStatus, now: float) -> tuple[str, str]:
-    """Return ``bad``, ``warn`` or ``ok``, and the most urgent thing to say."""
-    return next(itertools.chain(_standstill(vitals, now), _worries(vitals, now), _fine(vitals)))
+def verdict(worker: WorkerStatus, now: float) -> tuple[str, str]:
+    """Return ``bad``, ``warn`` or ``ok``, and the most urgent message."""
+    return next(itertools.chain(_problems(worker, now), _warnings(worker, now), _healthy(worker)))
 
 
-def _standstill(vitals: WorkerStatus, now: float) -> Iterator[tuple[str, str]]:
-    for name, opened in sorted(vitals.circuits.items()):
+def _problems(worker: WorkerStatus, now: float) -> Iterator[tuple[str, str]]:
+    for name, opened in sorted(worker.circuits.items()):
         what = "No page view is sent" if name == "pixel" else "Nothing is sent to Wootric's API"
         yield "bad", f"{what}: {opened.reason}, for {lasting(now - opened.since)}"
-    if vitals.halted:
-        reasons = ", ".join(sorted({halted.reason.value for halted in vitals.halted.values()}))
-        yield "bad", f"{counted(len(vitals.halted), 'partition')} at a standstill: {reasons}"
-    since = vitals.started_at if vitals.committed_at is None else vitals.committed_at
-    if vitals.in_flight and now - since > STANDSTILL_S:
+    if worker.halted:
+        reasons = ", ".join(sorted({halted.reason.value for halted in worker.halted.values()}))
+        yield "bad", f"{counted(len(worker.halted), 'partition')} paused: {reasons}"
+    since = worker.started_at if worker.committed_at is None else worker.committed_at
+    if worker.in_flight and now - since > NO_COMMIT_S:
         yield "bad", f"Events are in flight, and nothing was committed for {lasting(now - since)}"
 
 
-def _worries(vitals: WorkerStatus, now: float) -> Iterator[tuple[str, str]]:
-    if vitals.draining:
-        yield "warn", "Finishing what is under way, then leaving"
-    if not vitals.joined:
-        yield "warn", "Waiting for the group to take this worker in"
-    if vitals.throttled_until > now:
-        wait_s = vitals.throttled_until - now
+def _warnings(worker: WorkerStatus, now: float) -> Iterator[tuple[str, str]]:
+    if worker.draining:
+        yield "warn", "Shutting down after the requests in flight"
+    if not worker.joined:
+        yield "warn", "Waiting for an assignment from the group"
+    if worker.throttled_until > now:
+        wait_s = worker.throttled_until - now
         yield "warn", f"Wootric asked to wait: {lasting(wait_s)} from now"
-    lag_s = max((standing.lag_s for standing in vitals.standings.values()), default=0.0)
+    lag_s = max((state.lag_s for state in worker.partitions.values()), default=0.0)
     if lag_s > BEHIND_S:
-        yield "warn", f"Flowing, {lasting(lag_s)} behind: {counted(vitals.lag, 'event')} to go"
-    if vitals.in_doubt:
-        doubt = counted(vitals.in_doubt, "event")
-        yield "warn", f"Flowing; {doubt} in doubt, oldest {lasting(vitals.in_doubt_oldest_s)}"
+        yield "warn", f"Flowing, {lasting(lag_s)} behind: {counted(worker.lag, 'event')} to go"
+    if worker.in_doubt:
+        in_doubt = counted(worker.in_doubt, "event")
+        yield "warn", f"Flowing; {in_doubt} in doubt, oldest {lasting(worker.in_doubt_oldest_s)}"
 
 
-def _fine(vitals: WorkerStatus) -> Iterator[tuple[str, str]]:
-    if not vitals.standings:
-        yield "ok", "A spare: the group has given this worker no partition"
-    under_way = counted(vitals.lag, "event")
-    yield "ok", f"Flowing, {under_way} under way" if vitals.lag else "Caught up"
+def _healthy(worker: WorkerStatus) -> Iterator[tuple[str, str]]:
+    if not worker.partitions:
+        yield "ok", "Standby: the group assigned no partition to this worker"
+    lag = counted(worker.lag, "event")
+    yield "ok", f"Flowing, {lag} under way" if worker.lag else "Caught up"
 
 
 def counted(number: int, noun: str) -> str:
@@ -209,45 +211,45 @@ def counted(number: int, noun: str) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """Return a duration as people say it."""
+    """Return a duration as text in its largest suitable unit."""
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
 
 
-# Gauges that are true at the moment of the scrape: taken from the flow, not kept beside it.
+# Gauges that are read from the tasks at the moment of the scrape, not maintained separately.
 #
-# A scrape is answered on the event loop, between two steps of the flow. So what is consumed,
-# settled, relinquished and in flight adds up in every one of them.
+# A scrape runs on the event loop, between two steps of the tasks. Therefore records consumed,
+# settled, relinquished and in flight add up in every scrape.
 
 
 class StatusGauges:
-    """Fills the gauges and the vitals from the flow.
+    """Sets the gauges and the worker's status from the tasks.
 
-    ``polled_at`` gives when the group was last polled (monotonic seconds). What the flow does
-    not know is told by whoever does: ``ends`` has the last stable offsets, ``retention_ms`` is
-    the input's, negative where nothing is ever deleted, ``stepped_s`` is the time that was spent
-    in the loop's own steps since the last refresh, and ``restoring`` what restores have to read.
+    ``polled_at`` returns the time of the last poll (monotonic seconds). Other components set
+    ``ends`` (last stable offsets), ``retention_ms`` (the input's, negative without a limit),
+    ``own_steps_s`` (time in the loop's own steps since the last refresh) and ``restoring``
+    (records that restores have yet to read).
     """
 
     def __init__(
         self,
         metrics: Metrics,
-        vitals: WorkerStatus,
-        flow: TaskManager,
+        worker: WorkerStatus,
+        tasks: TaskManager,
         *,
         records_limit: int,
         bytes_limit: int,
         polled_at: Callable[[], float],
     ) -> None:
         self._metrics = metrics
-        self._vitals = vitals
-        self._flow = flow
+        self._worker = worker
+        self._tasks = tasks
         self._polled_at = polled_at
         self.ends: dict[Partition, int] = {}
         self.retention_ms: int | None = None
-        self.stepped_s = 0.0
+        self.own_steps_s = 0.0
         self.restoring: dict[Partition, int] = {}
         self._loop_until = time.perf_counter()
         self._cpu_until = time.thread_time()
@@ -256,52 +258,54 @@ class StatusGauges:
         metrics.bytes_in_flight_limit.set(bytes_limit)
 
     def refresh(self) -> None:
-        """Take everything anew."""
-        metrics, vitals, flow = self._metrics, self._vitals, self._flow
+        """Read all values again."""
+        metrics, worker, tasks = self._metrics, self._worker, self._tasks
         now = time.monotonic()
-        vitals.in_flight = flow.unsettled
-        metrics.records_in_flight.set(vitals.in_flight)
-        metrics.bytes_in_flight.set(flow.unsettled_bytes)
+        worker.in_flight = tasks.unsettled
+        metrics.records_in_flight.set(worker.in_flight)
+        metrics.bytes_in_flight.set(tasks.unsettled_bytes)
         metrics.records_unaccounted.set(
-            vitals.consumed - vitals.settled.total() - vitals.relinquished - vitals.in_flight
+            worker.consumed - worker.settled.total() - worker.relinquished - worker.in_flight
         )
-        metrics.requests_in_flight.set(flow.under_way)
-        states = [part.uncommitted.state for part in flow.partitions.values()]
+        metrics.requests_in_flight.set(tasks.under_way)
+        states = [part.uncommitted.state for part in tasks.partitions.values()]
         metrics.ledger_entries.set(sum(map(len, states)))
         metrics.state_bytes.set(sum(state.disk_bytes for state in states))
         metrics.state_unwritten.set(sum(state.unwritten for state in states))
         metrics.restore_left.set(sum(self.restoring.values()))
         metrics.polled.set(time.time() - (now - self._polled_at()))
-        self._doubt(now)
-        self._budget()
-        self._leave(set(vitals.standings) - set(flow.partitions))
-        for partition, part in flow.partitions.items():
-            standing = self._standing(partition, part, self.ends.get(partition))
-            vitals.standings[partition] = standing
-            self._show(partition, standing)
+        self._refresh_in_doubt(now)
+        self._account_loop_time()
+        self._remove_partitions(set(worker.partitions) - set(tasks.partitions))
+        for partition, part in tasks.partitions.items():
+            state = self._partition_status(partition, part, self.ends.get(partition))
+            worker.partitions[partition] = state
+            self._set_gauges(partition, state)
 
-    def _doubt(self, now: float) -> None:
-        works: list[PendingRequest] = [
-            work for part in self._flow.partitions.values() for work in part.in_doubt
+    def _refresh_in_doubt(self, now: float) -> None:
+        requests: list[PendingRequest] = [
+            request for part in self._tasks.partitions.values() for request in part.in_doubt
         ]
-        oldest = min((work.in_doubt_since for work in works), default=now)
-        self._vitals.in_doubt = sum(len(work.events) + len(work.expected) for work in works)
-        self._vitals.in_doubt_oldest_s = max(0.0, now - oldest)
-        self._metrics.in_doubt.set(self._vitals.in_doubt)
-        self._metrics.in_doubt_age.set(self._vitals.in_doubt_oldest_s)
+        oldest = min((request.in_doubt_since for request in requests), default=now)
+        self._worker.in_doubt = sum(
+            len(request.events) + len(request.expected) for request in requests
+        )
+        self._worker.in_doubt_oldest_s = max(0.0, now - oldest)
+        self._metrics.in_doubt.set(self._worker.in_doubt)
+        self._metrics.in_doubt_age.set(self._worker.in_doubt_oldest_s)
 
-    def _budget(self) -> None:
-        """Share the loop's time out: what is not our own steps is other work, or idleness."""
+    def _account_loop_time(self) -> None:
+        """Split the loop's remaining time into other work (by CPU time) and idle time."""
         states = self._metrics.event_loop_seconds
         now, cpu = time.perf_counter(), time.thread_time()
         elapsed, worked = now - self._loop_until, cpu - self._cpu_until
         self._loop_until, self._cpu_until = now, cpu
-        known, self.stepped_s = self.stepped_s, 0.0
+        known, self.own_steps_s = self.own_steps_s, 0.0
         other = min(max(0.0, worked - known), max(0.0, elapsed - known))
         states.labels("other").inc(other)
         states.labels("idle").inc(max(0.0, elapsed - known - other))
 
-    def _standing(
+    def _partition_status(
         self, partition: Partition, part: PartitionTask, end: int | None
     ) -> PartitionStatus:
         position, watermark = part.offsets.next_offset, part.offsets.commit_offset
@@ -317,8 +321,8 @@ class StatusGauges:
         )
 
     def _lag_seconds(self, partition: Partition, lag: int, oldest_ms: int | None) -> float:
-        """Return the age of the oldest record that is not settled; of one that was not read
-        yet only is known for how long it has waited.
+        """Return the age of the oldest unsettled record; for an unread one, the time for which it
+        has been waiting as far as this worker knows.
         """
         now = time.time()
         if lag == 0:
@@ -328,24 +332,24 @@ class StatusGauges:
             return max(0.0, now - oldest_ms / 1000)
         return now - self._behind_since.setdefault(partition, now)
 
-    def _show(self, partition: Partition, standing: PartitionStatus) -> None:
+    def _set_gauges(self, partition: Partition, state: PartitionStatus) -> None:
         metrics = self._metrics
         values: dict[Gauge, float | None] = {
-            metrics.lag_records: standing.lag,
-            metrics.lag_seconds: standing.lag_s,
-            metrics.committed_offset: standing.committed,
-            metrics.position: standing.position,
-            metrics.end_offset: standing.end,
-            metrics.headroom: headroom_s(self.retention_ms, standing.lag_s),
+            metrics.lag_records: state.lag,
+            metrics.lag_seconds: state.lag_s,
+            metrics.committed_offset: state.committed,
+            metrics.position: state.position,
+            metrics.end_offset: state.end,
+            metrics.headroom: headroom_s(self.retention_ms, state.lag_s),
         }
         for gauge, value in values.items():
             if value is not None:
                 gauge.labels(partition.topic, partition.number).set(value)
 
-    def _leave(self, partitions: Iterable[Partition]) -> None:
-        """Show nothing of partitions that are not ours any more: another worker does."""
+    def _remove_partitions(self, partitions: Iterable[Partition]) -> None:
+        """Remove the gauges of partitions that another worker owns now."""
         for partition in partitions:
-            del self._vitals.standings[partition]
+            del self._worker.partitions[partition]
             self.ends.pop(partition, None)
             self._behind_since.pop(partition, None)
             for gauge in self._metrics.of_partitions:
@@ -361,25 +365,25 @@ def headroom_s(retention_ms: int | None, age_s: float) -> float | None:
     return math.inf if retention_ms < 0 else retention_ms / 1000 - age_s
 
 
-# The event loop's pulse: how much later than planned it turns
+# Event loop lag: the delay of a timer
 
 
 EVERY_S = 0.25
 
 
 class LoopLagProbe:
-    """Measures until closed."""
+    """Measures the event loop's lag until closed."""
 
     def __init__(self, lag: Histogram) -> None:
         self._lag = lag
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(EVERY_S, self._beat, self._loop.time() + EVERY_S)
+        self._timer = self._loop.call_later(EVERY_S, self._measure, self._loop.time() + EVERY_S)
 
     def close(self) -> None:
         """Stop measuring."""
         self._timer.cancel()
 
-    def _beat(self, planned: float) -> None:
+    def _measure(self, planned: float) -> None:
         now = self._loop.time()
         self._lag.observe(max(0.0, now - planned))
-        self._timer = self._loop.call_later(EVERY_S, self._beat, now + EVERY_S)
+        self._timer = self._loop.call_later(EVERY_S, self._measure, now + EVERY_S)

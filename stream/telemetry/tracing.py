@@ -1,6 +1,6 @@
-"""Traces by OpenTelemetry: from a record's ``traceparent`` through transform and requests.
+"""OpenTelemetry traces: from a record's ``traceparent`` through transform and requests.
 
-Loaded only where tracing is on: it needs the extra ``tracing``.
+Imported only if tracing is on, since it needs the extra ``tracing``.
 """
 
 import asyncio
@@ -35,10 +35,10 @@ GOOD = frozenset({"executed", "delivered", "skipped"})
 
 
 class Tracer:
-    """Makes spans of what the observer is told. Nothing personal is in them."""
+    """Creates spans from the observer's events, without personal data."""
 
     def __init__(self, *, endpoint: str, sample_ratio: float, instance: str) -> None:
-        # A collector that is away is no reason for lines that are not ours on stderr.
+        # An unavailable collector must not cause foreign lines on stderr.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         resource = Resource.create(
             {
@@ -56,12 +56,12 @@ class Tracer:
         self._contexts: OrderedDict[tuple[int, int], SpanContext] = OrderedDict()
 
     async def close(self) -> None:
-        """Send what is left, for as long as a collector that is away may hold up the end."""
+        """Send the remaining spans, for at most ``CLOSE_S_MAX`` if the collector is unavailable."""
         loop, sent = asyncio.get_running_loop(), asyncio.Event()
 
         def send() -> None:
             self._provider.shutdown()
-            with suppress(RuntimeError):  # nobody waits any more
+            with suppress(RuntimeError):  # the loop is already closed
                 loop.call_soon_threadsafe(sent.set)
 
         threading.Thread(target=send, name="last-spans", daemon=True).start()
@@ -71,7 +71,7 @@ class Tracer:
     def judging(
         self, judge: Callable[[Record], PreparedRecord]
     ) -> Callable[[Record], PreparedRecord]:
-        """Return the same judge, with a span around every verdict."""
+        """Return ``judge`` with a span around each call."""
 
         def judged(record: Record) -> PreparedRecord:
             with self._tracer.start_as_current_span(
@@ -105,28 +105,28 @@ class Tracer:
         return judged
 
     @contextmanager
-    def delivering(self, work: PendingRequest) -> Iterator[None]:
-        """Span a delivery: in the trace of its first event, linked to those of the others."""
+    def delivering(self, request: PendingRequest) -> Iterator[None]:
+        """Create the span of a delivery in the trace of its first event, with links to the rest."""
         contexts = [
             context
-            for member in work.events[:LINKS_MAX]
-            if (context := self._contexts.get(_place(member.record))) is not None
+            for member in request.events[:LINKS_MAX]
+            if (context := self._contexts.get(_position(member.record))) is not None
         ]
         parent = _parent(contexts[0]) if contexts else Context()
         with self._tracer.start_as_current_span(
-            f"deliver {work.require_operation().type}",
+            f"deliver {request.require_operation().type}",
             context=parent,
             links=[Link(context) for context in contexts[1:]],
             attributes={
-                "wootric.events": len(work.events),
-                "wootric.request_id": work.request_id,
-                "wootric.in_doubt": work.in_doubt,
+                "wootric.events": len(request.events),
+                "wootric.request_id": request.request_id,
+                "wootric.in_doubt": request.in_doubt,
             },
         ):
             yield
 
-    def delivered(self, work: PendingRequest, outcome: str, reason: str | None) -> None:
-        """Say in the delivery's span how it ended."""
+    def delivered(self, request: PendingRequest, outcome: str, reason: str | None) -> None:
+        """Add the outcome to the delivery's span."""
         span = trace.get_current_span()
         span.set_attribute("wootric.outcome", outcome)
         if reason is not None:
@@ -134,11 +134,11 @@ class Tracer:
         if outcome not in GOOD:
             span.set_status(Status(StatusCode.ERROR, outcome))
         if outcome not in {"deferred", "in_doubt"}:
-            for member in work.events:
-                self._contexts.pop(_place(member.record), None)
+            for member in request.events:
+                self._contexts.pop(_position(member.record), None)
 
     def request_finished(self, name: str, word: str, status: int | None, seconds: float) -> None:
-        """Make a span of a request that has just ended, inside the delivery's."""
+        """Create the span of a finished request, inside the delivery's span."""
         now_ns = time.time_ns()
         span = self._tracer.start_span(
             f"wootric {name}", kind=SpanKind.CLIENT, start_time=now_ns - int(seconds * 1e9)
@@ -151,7 +151,7 @@ class Tracer:
         span.end(now_ns)
 
     def exemplar(self) -> dict[str, str] | None:
-        """Return what a histogram keeps beside a value: the trace that it comes from."""
+        """Return the exemplar of a histogram value: its trace id; None if not sampled."""
         context = trace.get_current_span().get_span_context()
         if not context.is_valid or not context.trace_flags.sampled:
             return None
@@ -166,12 +166,12 @@ class Tracer:
         return self._propagator.extract(carrier, context=Context())
 
     def _remember(self, record: Record, context: SpanContext) -> None:
-        self._contexts[_place(record)] = context
+        self._contexts[_position(record)] = context
         if len(self._contexts) > REMEMBERED_MAX:
             self._contexts.popitem(last=False)
 
 
-def _place(record: Record) -> tuple[int, int]:
+def _position(record: Record) -> tuple[int, int]:
     return record.partition.number, record.offset
 
 

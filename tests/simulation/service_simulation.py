@@ -73,7 +73,7 @@ class ServiceWorker:
         self.dead = False
         self.asleep_until = 0.0
         self.loop = WorkerLoop(world, self.later)
-        self.vitals = WorkerStatus(started_at=0.0, beat_at=0.0)
+        self.vitals = WorkerStatus(started_at=0.0, loop_at=0.0)
         self.loop.inside(self._wire)
 
     def _wire(self) -> None:

@@ -63,7 +63,7 @@ def test_what_is_wrong_names_the_setting_and_quotes_nothing(monkeypatch, secret,
     text = str(caught.value)
     assert "WOOTRIC__CLIENT_SECRET and WOOTRIC__CLIENT_SECRET_FILE are both set" in text
     assert "WOOTRIC__PASSWORD_FILE cannot be read: No such file" in text
-    assert "WOOTRIC__USERNAME_FILE cannot be read: it is no text" in text
+    assert "WOOTRIC__USERNAME_FILE cannot be read: it is not text" in text
     assert "did you mean WOOTRIC__CLIENT_SECRET_FILE?" in text
     assert "hunter2" not in text
 

@@ -20,8 +20,8 @@ def standing(lag: int = 0, lag_s: float = 0.0) -> PartitionStatus:
 
 
 def vitals(**changes: object) -> WorkerStatus:
-    made = WorkerStatus(started_at=NOW - 500, beat_at=NOW, joined=True, committed_at=NOW - 1)
-    made.standings = {ZERO: standing()}
+    made = WorkerStatus(started_at=NOW - 500, loop_at=NOW, joined=True, committed_at=NOW - 1)
+    made.partitions = {ZERO: standing()}
     for name, value in changes.items():
         setattr(made, name, value)
     return made
@@ -31,10 +31,10 @@ def vitals(**changes: object) -> WorkerStatus:
     ("changes", "expected"),
     [
         ({}, ("ok", "Caught up")),
-        ({"standings": {ZERO: standing(7, 3)}}, ("ok", "Flowing, 7 events under way")),
-        ({"standings": {}}, ("ok", "A spare: the group has given this worker no partition")),
+        ({"partitions": {ZERO: standing(7, 3)}}, ("ok", "Flowing, 7 events under way")),
+        ({"partitions": {}}, ("ok", "Standby: the group assigned no partition to this worker")),
         (
-            {"standings": {ZERO: standing(7, 300), ONE: standing(1, 90)}},
+            {"partitions": {ZERO: standing(7, 300), ONE: standing(1, 90)}},
             ("warn", "Flowing, 5 min behind: 8 events to go"),
         ),
         (
@@ -42,8 +42,8 @@ def vitals(**changes: object) -> WorkerStatus:
             ("warn", "Flowing; 1 event in doubt, oldest 75 s"),
         ),
         ({"throttled_until": NOW + 40}, ("warn", "Wootric asked to wait: 40 s from now")),
-        ({"joined": False}, ("warn", "Waiting for the group to take this worker in")),
-        ({"draining": True}, ("warn", "Finishing what is under way, then leaving")),
+        ({"joined": False}, ("warn", "Waiting for an assignment from the group")),
+        ({"draining": True}, ("warn", "Shutting down after the requests in flight")),
         (
             {"in_flight": 3, "committed_at": NOW - 240},
             ("bad", "Events are in flight, and nothing was committed for 4 min"),
@@ -53,7 +53,7 @@ def vitals(**changes: object) -> WorkerStatus:
                 "halted": {ONE: PartitionHalted(ONE, HaltReason.LEDGER_MISSING, "")},
                 "draining": True,
             },
-            ("bad", "1 partition at a standstill: ledger_missing"),
+            ("bad", "1 partition paused: ledger_missing"),
         ),
         (
             {
