@@ -61,5 +61,5 @@ def http_paths() -> set[str]:
     for path in sources.code():
         text = sources.read(path)
         if "HealthServer" in text:
-            found |= set(re.findall(r'"(/[a-z]*)": (?:self|standing)\.', text))
+            found |= set(re.findall(r'"(/[a-z]*)": (?:self|health_state)\.', text))
     return found

@@ -1,4 +1,4 @@
-"""The webhook's port: bounded in connections, in heads, and in the time for each."""
+"""HTTP server of the webhook: limits on connections, request heads and times."""
 
 import asyncio
 import logging
@@ -16,10 +16,10 @@ from stream.telemetry.metrics import BridgeMetrics
 LINE_BYTES_MAX = 8190
 HEADERS_MAX = 64
 LINGER_S = 2.0
-"""How long the rest of a body is read that nobody wants, so that its sender sees the answer."""
+"""Seconds for which the rest of a rejected body is read, so that its sender gets the response."""
 READ_AHEAD_BYTES = 32 * 1024
 
-# aiohttp quotes what it could not read, which may be anything; answers are counted instead.
+# aiohttp's messages quote invalid requests, which may contain anything; responses are counted.
 _SILENT = logging.getLogger("stream.bridge.http_server")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
@@ -27,7 +27,7 @@ _SILENT.propagate = False
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerBounds:
-    """Times in seconds. ``drain_s`` is for what is under way when the port is closed."""
+    """Times in seconds. ``drain_s`` is for requests in flight when the port is closed."""
 
     connections_max: int
     keepalive_s: float
@@ -54,7 +54,7 @@ class HttpServer:
             read_bufsize=READ_AHEAD_BYTES,
             lingering_time=LINGER_S,
             auto_decompress=False,
-            access_log_class=partial(Tally, metrics=metrics),
+            access_log_class=partial(ResponseCounter, metrics=metrics),
             access_log=_SILENT,
             logger=_SILENT,
         )
@@ -62,17 +62,17 @@ class HttpServer:
         self._listening: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> None:
-        """Begin to listen.
+        """Start listening.
 
         Raises:
-            OSError: the port is taken.
+            OSError: the port cannot be used.
         """
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         self._listening = await loop.create_server(self._connect, host, port)
 
     async def close(self) -> None:
-        """Take no more requests, and answer those that are under way."""
+        """Stop accepting requests, and finish those in flight."""
         if self._listening is not None:
             self._listening.close()
         await self._runner.cleanup()
@@ -81,31 +81,31 @@ class HttpServer:
         if len(self._server.connections) < self._bounds.connections_max:
             return self._server()
         self._metrics.connections_refused.inc()
-        return Turned()
+        return RefusedConnection()
 
 
-class Turned(asyncio.Protocol):
-    """A connection that is one too many."""
+class RefusedConnection(asyncio.Protocol):
+    """A connection above the limit."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Close it at once."""
+        """Close it immediately."""
         transport.close()
 
 
-class Tally(AbstractAccessLogger):
-    """Counts every answer, also to what was no request at all."""
+class ResponseCounter(AbstractAccessLogger):
+    """Counts every response, including those to invalid requests."""
 
     def __init__(self, logger: logging.Logger, log_format: str, *, metrics: BridgeMetrics) -> None:
         super().__init__(logger, log_format)
         self._metrics = metrics
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:  # noqa: ARG002  aiohttp's signature
-        """Count one."""
+        """Count a response."""
         self._metrics.requests.labels(str(response.status)).inc()
         self._metrics.request_seconds.observe(time)
 
 
-# The bridge's health: alive while its loop and its client turn, ready once it has begun
+# The bridge's health: live while its loop and its Kafka client run, ready once started
 
 
 POLL_AGE_S_MAX = 60.0
@@ -113,8 +113,8 @@ POLL_AGE_S_MAX = 60.0
 
 @dataclass(slots=True)
 class BridgeHealth:
-    """What the probes are answered from. An outage of Kafka does not change readiness: the
-    bridge says 503 itself, and when to come again. ``polled_at`` is in monotonic seconds.
+    """State for the probes. An outage of Kafka does not affect readiness: the bridge responds
+    with 503 and ``Retry-After`` itself. ``polled_at`` returns monotonic seconds.
     """
 
     polled_at: Callable[[], float]
@@ -122,20 +122,24 @@ class BridgeHealth:
     draining: bool = False
 
     def live(self) -> Sequence[Check]:
-        """Whether it has to be restarted; that anybody answers shows that the loop turns."""
+        """Return the liveness checks; the response itself shows that the event loop runs."""
         age = time.monotonic() - self.polled_at()
         return [Check("poll", age < POLL_AGE_S_MAX, f"polled Kafka {age:.1f} s ago")]
 
     def ready(self) -> Sequence[Check]:
-        """Whether it takes events."""
+        """Return the readiness checks."""
         return [*self.begun(), Check("draining", not self.draining, "not shutting down")]
 
     def begun(self) -> Sequence[Check]:
-        """Whether it has begun."""
-        return [Check("started", self.started, "events are taken")]
+        """Return the startup checks."""
+        return [Check("started", self.started, "events are accepted")]
 
 
-def health_server(metrics: BridgeMetrics, standing: BridgeHealth) -> HealthServer:
-    """Return a server of metrics and health that is not started yet."""
-    checks = {"/livez": standing.live, "/readyz": standing.ready, "/startupz": standing.begun}
+def health_server(metrics: BridgeMetrics, health_state: BridgeHealth) -> HealthServer:
+    """Return a server of metrics and health; the caller starts it."""
+    checks = {
+        "/livez": health_state.live,
+        "/readyz": health_state.ready,
+        "/startupz": health_state.begun,
+    }
     return HealthServer(metrics.registry, checks)

@@ -1,4 +1,4 @@
-"""A request's body to records for Kafka: all of its events, or a refusal. Pure."""
+"""Convert a request's body to records for Kafka: all of its events, or an error. Pure."""
 
 import hashlib
 import zlib
@@ -13,39 +13,39 @@ from stream.codec.json_text import dump, parse
 from stream.errors import DecodeError, StreamError
 from stream.record import Record
 
-# A body's JSON text, out of what came over the wire; never more of it than allowed
+# The JSON text of a body, with a limit on its length
 
 
 BODY_BYTES_MAX = 500 * 1024
-"""Of one request, inflated. Source: Segment's limit for a batch."""
+"""Of one request, uncompressed. Source: Segment's limit for a batch."""
 
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 def inflate(data: bytes) -> bytes:
-    """Return what gzip packed.
+    """Return the decompressed body.
 
     Raises:
-        RequestRejectedError: it is no gzip, is cut off, or holds more than a body may.
+        RequestRejectedError: it is not gzip, is truncated, or exceeds ``BODY_BYTES_MAX``.
     """
     stream = zlib.decompressobj(_GZIP)
     try:
         text = stream.decompress(data, BODY_BYTES_MAX + 1)
     except zlib.error:
-        raise RequestRejectedError("undecodable", "the body is no gzip") from None
+        raise RequestRejectedError("undecodable", "the body is not gzip") from None
     check_length(len(text))
     if not stream.eof or stream.unused_data:
         raise RequestRejectedError(
-            "undecodable", "the gzip is cut off, or something comes after it"
+            "undecodable", "the gzip stream is truncated, or followed by other bytes"
         )
     return text
 
 
 def check_length(length: int) -> None:
-    """Refuse a body of more bytes than Segment sends.
+    """Check the length of a body.
 
     Raises:
-        RequestRejectedError: it is longer.
+        RequestRejectedError: it exceeds ``BODY_BYTES_MAX``.
     """
     if length > BODY_BYTES_MAX:
         raise RequestRejectedError("too_large", f"the body is longer than {BODY_BYTES_MAX} bytes")
@@ -60,13 +60,13 @@ catalog/libraries/server/http-api, and .../spec/common."""
 TYPES = frozenset({"identify", "page", "track", "screen", "group", "alias", "delete"})
 
 _IDS = ("userId", "anonymousId")
-# Segment documents the webhook of an alias with these two, and without the others.
+# Segment documents the webhook of an alias with these instead of the others.
 _ALIAS_IDS = ("previousId", "User ID", "Previous ID")
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedEvent:
-    """One event, ready for Kafka. ``type`` is Segment's word, or ``other``."""
+    """One event, encoded for Kafka. ``type`` is Segment's type, or ``other``."""
 
     key: bytes | None
     value: bytes
@@ -77,13 +77,13 @@ def read_events(text: bytes) -> list[dict[str, Any]]:
     """Return the events of a body: one object, or an array of them.
 
     Raises:
-        RequestRejectedError: it is neither, or there are too many.
+        RequestRejectedError: it is neither, or there are too many events.
     """
     try:
         body = parse(text)
     except ValueError:
         raise RequestRejectedError(
-            "not_json", "the body is no JSON, or nested too deeply"
+            "not_json", "the body is not JSON, or nested too deeply"
         ) from None
     events = body if isinstance(body, list) else [body]
     if not events:
@@ -92,19 +92,21 @@ def read_events(text: bytes) -> list[dict[str, Any]]:
         raise RequestRejectedError("too_large", f"there are more than {EVENTS_MAX} events")
     for number, event in enumerate(events):
         if not isinstance(event, dict):
-            raise RequestRejectedError("invalid_event", "the event is no JSON object", event=number)
+            raise RequestRejectedError(
+                "invalid_event", "the event is not a JSON object", event=number
+            )
     return events
 
 
 def arrivals(
     events: list[dict[str, Any]], header: bytes, *, text_bytes: int = BODY_BYTES_MAX
 ) -> Iterator[ReceivedEvent]:
-    """Yield the events one by one, encoded in the framing of the header.
+    """Yield the events, encoded with the framing of ``header``.
 
-    ``text_bytes`` is the length of the text that they come from: no event is longer.
+    ``text_bytes`` is the length of the body's text, an upper bound of each event's length.
 
     Raises:
-        RequestRejectedError: an event has not what every event of Segment has.
+        RequestRejectedError: an event lacks required fields, or is too long.
     """
     for number, document in enumerate(events):
         _check(document, number)
@@ -115,10 +117,10 @@ def arrivals(
 
 
 def arrival(document: dict[str, Any], header: bytes) -> ReceivedEvent:
-    """Return an event's record. What it has beside Segment's fields is kept.
+    """Return an event's record. Fields that are not Segment's are kept.
 
-    An event without messageId gets one that is made from its content, so that the same
-    request again is the same event.
+    An event without messageId gets one derived from its content, so that a repeated request
+    is the same event.
     """
     event = event_from_parsed(document)
     if not event.message_id:
@@ -131,7 +133,7 @@ def arrival(document: dict[str, Any], header: bytes) -> ReceivedEvent:
 def _check(document: dict[str, Any], number: int) -> None:
     message_id = document.get("messageId")
     if message_id is not None and type(message_id) not in (str, int):
-        raise RequestRejectedError("invalid_event", "messageId is no text", event=number)
+        raise RequestRejectedError("invalid_event", "messageId is not text", event=number)
     if isinstance(message_id, str) and len(message_id) > MESSAGE_ID_LENGTH_MAX:
         detail = f"messageId is longer than {MESSAGE_ID_LENGTH_MAX} characters"
         raise RequestRejectedError("invalid_event", detail, event=number)
@@ -150,7 +152,7 @@ def _digest(document: dict[str, Any]) -> str:
     return hashlib.blake2b(dump(document).encode(), digest_size=16).hexdigest()
 
 
-# A request that is not taken, and what its sender is told
+# Rejected requests and their responses
 
 
 Reason: TypeAlias = Literal[
@@ -168,7 +170,7 @@ Reason: TypeAlias = Literal[
     "busy",
     "unavailable",
 ]
-"""The words that count refusals; docs/reference/bridge-answers.md explains them."""
+"""The reasons of rejected requests; docs/reference/bridge-answers.md explains them."""
 
 STATUS: dict[Reason, int] = {
     "not_found": 404,
@@ -185,14 +187,14 @@ STATUS: dict[Reason, int] = {
     "busy": 503,
     "unavailable": 503,
 }
-"""Segment repeats 408 and 503 for four hours, and nothing else of these."""
+"""Of these, Segment retries only 408 and 503, for four hours."""
 
 
 class RequestRejectedError(StreamError):
-    """Nothing of this request is taken; the sender is told why.
+    """The request is rejected as a whole; the response contains the reason.
 
-    ``detail`` quotes nothing of the request. ``event`` is the index of the event that is
-    wrong, where it is one.
+    ``detail`` quotes nothing of the request. ``event`` is the index of the invalid event, if the
+    cause is a single event.
     """
 
     def __init__(self, reason: Reason, detail: str, *, event: int | None = None) -> None:
@@ -203,20 +205,20 @@ class RequestRejectedError(StreamError):
 
     @property
     def status(self) -> int:
-        """The HTTP status of the answer."""
+        """The HTTP status of the response."""
         return STATUS[self.reason]
 
 
-# A record of Segment's Kafka destination to a record of the input
+# Conversion of a record of Segment's Kafka destination to a record of the input
 
 
 def forward(
     record: Record, header: bytes, now_ms: int, *, bytes_max: int
 ) -> ReceivedEvent | DeadLetter | None:
-    """Return what is to be written for a record: keyed by user and encoded, or a dead letter.
+    """Return the output for a record: keyed by user and encoded, or a dead letter.
 
-    None for a record without a value. What is an event, however incomplete, is passed on,
-    if it has no more than ``bytes_max`` bytes.
+    None for a record without a value. Any event with at most ``bytes_max`` bytes is forwarded,
+    however incomplete.
     """
     if record.value is None:
         return None
@@ -247,5 +249,5 @@ def _document(value: bytes) -> dict[str, object]:
     except ValueError:
         raise DecodeError("invalid_json", "the value is not JSON, or nested too deeply") from None
     if not isinstance(document, dict):
-        raise DecodeError("invalid_json", "the value is JSON, but no object")
+        raise DecodeError("invalid_json", "the value is JSON, but not an object")
     return document

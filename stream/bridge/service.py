@@ -1,4 +1,4 @@
-"""The bridge: everything wired together, and run until told to stop."""
+"""Composition and run loop of the bridge."""
 
 import asyncio
 import signal
@@ -31,11 +31,11 @@ log = structlog.get_logger()
 
 
 async def serve_webhook(settings: BridgeOnly) -> None:
-    """Take Segment's webhooks until SIGTERM or SIGINT, and finish what was accepted.
+    """Accept Segment's webhooks until SIGTERM or SIGINT, then finish the accepted requests.
 
     Raises:
         StartupError: it cannot start.
-        KafkaUnavailableError: the producer is beyond repair.
+        KafkaUnavailableError: the producer failed permanently.
     """
     ended = _until_signalled()
     bridge, config = settings.bridge, kafka_config(settings.kafka, long_lived=True)
@@ -60,16 +60,16 @@ async def serve_webhook(settings: BridgeOnly) -> None:
         body_timeout_s=bridge.body_timeout_s,
         metrics=metrics,
     )
-    standing = BridgeHealth(lambda: producer.polled_at)
-    health = health_server(metrics, standing)
+    health_state = BridgeHealth(lambda: producer.polled_at)
+    health = health_server(metrics, health_state)
     await health.start(settings.http.host, settings.http.port)
     listener = await _listen(webhook, bridge, metrics)
-    standing.started = True
+    health_state.started = True
     log.info("bridge_started", version=__version__, topic=config.topic, port=bridge.port)
     try:
         await ended
     finally:
-        standing.draining = True
+        health_state.draining = True
         log.info("draining", bytes_under_way=budget.used)
         await listener.close()
         await producer.close()
@@ -78,11 +78,11 @@ async def serve_webhook(settings: BridgeOnly) -> None:
 
 
 async def serve_topic(settings: BridgeOnly, source: str) -> None:
-    """Take the events of a topic over, each exactly once, until SIGTERM or SIGINT.
+    """Transfer the events of a topic, each exactly once, until SIGTERM or SIGINT.
 
     Raises:
         StartupError: it cannot start.
-        StreamError: another bridge has our place.
+        StreamError: another bridge has the same identity.
     """
     ended = _until_signalled()
     kafka = settings.kafka
@@ -91,23 +91,23 @@ async def serve_topic(settings: BridgeOnly, source: str) -> None:
     record_bytes_max = await asyncio.to_thread(preflight_bridge, config, source=source)
     header = await header_for(settings.schema_registry, config.topic)
     metrics = BridgeMetrics()
-    standing = BridgeHealth(lambda: rekeyer.polled_at)
+    health_state = BridgeHealth(lambda: rekeyer.polled_at)
     rekeyer = Repartitioner(
         config,
         source=source,
         record_bytes_max=record_bytes_max,
         convert=partial(convert, header=header, bytes_max=record_bytes_max),
-        observer=Forwarding(metrics, standing),
+        observer=Forwarding(metrics, health_state),
         on_end=partial(asyncio.get_running_loop().call_soon_threadsafe, _end, ended),
     )
-    health = health_server(metrics, standing)
+    health = health_server(metrics, health_state)
     await health.start(settings.http.host, settings.http.port)
     rekeyer.start()
     log.info("bridge_started", version=__version__, topic=config.topic, source=source)
     try:
         await ended
     finally:
-        standing.draining = True
+        health_state.draining = True
         log.info("draining")
         rekeyer.stop()
         await asyncio.to_thread(rekeyer.join, kafka.transaction_timeout_s)
@@ -148,25 +148,25 @@ def _end(ended: "asyncio.Future[None]", failure: BaseException | None = None) ->
         ended.set_exception(failure)
 
 
-# What the transfer between two topics does with a record, and what is told of it
+# Conversion and metrics of the transfer between topics
 
 
 def convert(record: Record, header: bytes, bytes_max: int) -> OutputRecord:
-    """Return what is written for a record."""
+    """Return the output for a record."""
     found = forward(record, header, int(time.time() * 1000), bytes_max=bytes_max)
     return found if found is None or isinstance(found, DeadLetter) else (found.key, found.value)
 
 
 class Forwarding:
-    """Keeps the metrics of the transfer; told from its thread."""
+    """Metrics of the transfer; its methods are called on the transfer's thread."""
 
-    def __init__(self, metrics: BridgeMetrics, standing: BridgeHealth) -> None:
+    def __init__(self, metrics: BridgeMetrics, health_state: BridgeHealth) -> None:
         self._metrics = metrics
-        self._standing = standing
+        self._health = health_state
 
     def joined(self) -> None:
-        """Note that the group has us: ready, once and for all."""
-        self._standing.started = True
+        """Record that the group was joined; the bridge stays ready from then on."""
+        self._health.started = True
 
     def transferred(self, outputs: Sequence[OutputRecord]) -> None:
         """Count a committed transaction."""
@@ -175,12 +175,12 @@ class Forwarding:
             self._metrics.records.labels(outcome).inc(count)
 
     def aborted(self, reason: str) -> None:
-        """Count what came to nothing."""
+        """Count an aborted transaction."""
         self._metrics.transactions.labels("aborted").inc()
         log.warning("transfer_aborted", reason=reason)
 
     def lag(self, partition: Partition, records: int | None) -> None:
-        """Show how far behind a partition is."""
+        """Set a partition's lag; None removes it."""
         labels = (partition.topic, str(partition.number))
         if records is not None:
             self._metrics.lag_records.labels(*labels).set(records)

@@ -1,7 +1,7 @@
-"""Who sent a request: HMAC-SHA1 over its body, in hex, as Segment's webhooks sign.
+"""Signatures of Segment's webhooks: HMAC-SHA1 over the body, in hex.
 
 Sources: segment.com/docs/connections/destinations/catalog/actions-webhook, and
-segmentio/action-destinations, webhook/index.ts: one event is signed as it is sent; of an
+segmentio/action-destinations, webhook/index.ts: a single event is signed as sent; of an
 array only the first event, as ``JSON.stringify`` writes it.
 """
 
@@ -15,21 +15,21 @@ from stream.bridge.payload import RequestRejectedError
 
 _HEX = re.compile(r"[0-9a-f]{40}")
 _BLANKS = " \t\n\r"
-# Only where the first element ends is asked for: its numbers need no value.
+# Used only to find the end of the first element, so numbers need not be parsed.
 _SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
 class Batches(StrEnum):
-    """What becomes of an array of which only the first event is signed."""
+    """Treatment of an array of which only the first event is signed."""
 
     REJECT = "reject"
     ACCEPT = "accept"
 
 
 class Verifier:
-    """Checks signatures against one or two secrets: during a rotation both count.
+    """Checks signatures against one or two secrets; during a rotation both are accepted.
 
-    ``secrets`` gives them as they are now.
+    ``secrets`` returns the current ones.
     """
 
     def __init__(self, secrets: Callable[[], Sequence[bytes]], batches: Batches) -> None:
@@ -37,24 +37,23 @@ class Verifier:
         self._batches = batches
 
     def check_form(self, signature: str | None) -> bytes:
-        """Return a signature that may be one, before anything of the body is read.
+        """Return the signature if it is well-formed; called before the body is read.
 
         Raises:
-            RequestRejectedError: it is missing, or no 40 hexadecimal digits.
+            RequestRejectedError: it is missing, or not 40 hexadecimal digits.
         """
         if signature is None:
             raise RequestRejectedError("signature", "the header X-Signature is missing")
         given = signature.strip().lower()
         if not _HEX.fullmatch(given):
             raise RequestRejectedError(
-                "signature", "X-Signature is no HMAC-SHA1 in hexadecimal digits"
+                "signature", "X-Signature is not an HMAC-SHA1 in hexadecimal digits"
             )
         return given.encode()
 
     def check(self, signature: bytes, text: bytes, *, sent: bytes | None = None) -> None:
-        """Accept a body's JSON text if the signature covers it: all of it, or, of an array, its
-        first event if the setting says so. ``sent`` is the body before it was inflated, which
-        may have been signed instead.
+        """Check that the signature covers a body's JSON text, or the first event of an array if
+        the setting allows it. ``sent`` is the compressed body, which may have been signed instead.
 
         Raises:
             RequestRejectedError: it does not.
@@ -64,17 +63,17 @@ class Verifier:
         first, is_alone = first_element(text)
         if first is None or not self._covers(signature, first):
             raise RequestRejectedError(
-                "signature", "X-Signature does not fit the body and the shared secret"
+                "signature", "X-Signature does not match the body and the shared secret"
             )
         if not is_alone and self._batches is Batches.REJECT:
             raise RequestRejectedError(
                 "signature",
-                "the signature covers the first event of the array only: let Segment send one "
-                "event a request, or set BRIDGE__UNSIGNED_BATCH_ITEMS=accept",
+                "the signature covers only the first event of the array: let Segment send one "
+                "event per request, or set BRIDGE__UNSIGNED_BATCH_ITEMS=accept",
             )
 
     def _covers(self, signature: bytes, text: bytes) -> bool:
-        """Compare with every secret, in a time that says nothing about any of them."""
+        """Compare with every secret, in constant time."""
         fits = [
             hmac.compare_digest(hmac.digest(secret, text, "sha1").hex().encode(), signature)
             for secret in self._secrets()
@@ -83,9 +82,9 @@ class Verifier:
 
 
 def first_element(text: bytes) -> tuple[bytes | None, bool]:
-    """Return the very bytes of an array's first element, and whether there is no other.
+    """Return the exact bytes of an array's first element, and whether it is the only one.
 
-    None where the text does not begin like an array.
+    None if the text does not start with an array.
     """
     try:
         array = text.decode()

@@ -1,4 +1,4 @@
-"""The webhook: one request, from its head to its answer. 200 is said once Kafka has every event."""
+"""The webhook's request handler; it responds with 200 after Kafka has acknowledged all events."""
 
 import asyncio
 import time
@@ -24,36 +24,36 @@ from stream.bridge.signature import Verifier
 from stream.kafka.producer import AsyncProducer, NotAcknowledgedError
 from stream.telemetry.metrics import BridgeMetrics
 
-# How much of what comes in may be in memory at once
+# Limit of request bytes in memory
 
 
 class ByteBudget:
-    """Bytes of all requests that are under way."""
+    """Bytes of all requests in flight."""
 
     def __init__(self, bytes_max: int) -> None:
         self.used = 0
         self._bytes_max = bytes_max
 
     def lease(self) -> "Lease":
-        """Return the share of one request, empty at first."""
+        """Return the share of one request, initially empty."""
         return Lease(self)
 
     def take(self, count: int) -> None:
-        """Raises RequestRejectedError when there is no room: the sender tries again later."""
+        """Reserve ``count`` bytes. Raises RequestRejectedError if the budget is exhausted."""
         if self.used + count > self._bytes_max:
-            raise RequestRejectedError("busy", "too much is under way; send it again later")
+            raise RequestRejectedError("busy", "too many bytes are in flight; retry later")
         self.used += count
 
 
 class Lease:
-    """What one request has taken; given back at the end of the context."""
+    """The bytes reserved by one request; released at the end of the context."""
 
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
         self._bytes = 0
 
     def take(self, count: int) -> None:
-        """Take so many bytes more. Raises RequestRejectedError when there is no room."""
+        """Reserve ``count`` more bytes. Raises RequestRejectedError if the budget is exhausted."""
         self._budget.take(count)
         self._bytes += count
 
@@ -74,22 +74,22 @@ log = structlog.get_logger()
 PATH = "/v1/events"
 RETRY_AFTER_S = 5
 EVENTS_AT_ONCE = 50
-"""After so many events others have their turn: some milliseconds of work."""
+"""Events encoded before yielding to other tasks: some milliseconds of work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """A body as it came, and its JSON text, which is the same where nothing was packed."""
+    """A body as sent, and its JSON text; the same if it is not compressed."""
 
     sent: bytes
     text: bytes
 
 
 class Webhook:
-    """Takes Segment's requests, and answers each.
+    """Handles Segment's requests.
 
-    200: all events are in Kafka; 400, 401, 404, 405, 408, 413, 415: nothing of it is; 503: perhaps
-    some are: send it again, the same messageIds have no second effect.
+    200: all events are in Kafka. 400, 401, 404, 405, 408, 413, 415: none is. 503: some may be;
+    retrying is safe, since the same messageIds have no second effect.
     """
 
     def __init__(
@@ -110,14 +110,14 @@ class Webhook:
         self._metrics = metrics
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
-        """Return the answer to a request; every request has one."""
+        """Return the response to a request; never raises except on cancellation."""
         self._metrics.requests_in_flight.inc()
         try:
             count = await self._take(request)
         except RequestRejectedError as refusal:
             self._metrics.refused.labels(refusal.reason).inc()
             return _refusal(refusal)
-        except Exception as error:  # noqa: BLE001  the entry point: no payload may get into a log
+        except Exception as error:  # noqa: BLE001  the entry point: no payload may be logged
             where = "".join(traceback.format_tb(error.__traceback__))
             log.error("request_failed", error=type(error).__name__, where=where)  # noqa: TRY400
             return _json({"error": "internal"}, 500)
@@ -135,24 +135,24 @@ class Webhook:
         return len(records)
 
     def _check_head(self, request: web.BaseRequest) -> bytes:
-        """Return the signature, if anything of the body is worth reading."""
+        """Return the signature.
+
+        Raises:
+            RequestRejectedError: the head is invalid; the body is not read.
+        """
         if request.path != PATH:
-            raise RequestRejectedError("not_found", f"events are posted to {PATH}")
+            raise RequestRejectedError("not_found", f"POST events to {PATH}")
         if request.method != "POST":
-            raise RequestRejectedError("method", "events are posted")
+            raise RequestRejectedError("method", "only POST is allowed")
         if request.content_type != "application/json" or _charset(request) != "utf-8":
-            raise RequestRejectedError(
-                "media_type", "the body has to be application/json, in UTF-8"
-            )
+            raise RequestRejectedError("media_type", "the body must be application/json in UTF-8")
         if _encoding(request) not in ("identity", "gzip"):
-            raise RequestRejectedError(
-                "encoding", "the body may be packed with gzip, or not at all"
-            )
+            raise RequestRejectedError("encoding", "the body may be compressed with gzip only")
         check_length(request.content_length or 0)
         return self._verifier.check_form(request.headers.get("X-Signature"))
 
     async def _read(self, request: web.BaseRequest, lease: Lease) -> Body:
-        """Read the body piece by piece: who sends slowly takes no more room than is sent."""
+        """Read the body in pieces, so that a slow sender reserves only the bytes it has sent."""
         sent = bytearray()
         try:
             async with asyncio.timeout(self._body_timeout_s):
@@ -163,7 +163,7 @@ class Webhook:
         except TimeoutError:
             raise RequestRejectedError("too_slow", "the body did not arrive in time") from None
         except (ClientError, ConnectionError, web.RequestPayloadError):
-            raise RequestRejectedError("broken_off", "the body did not arrive whole") from None
+            raise RequestRejectedError("broken_off", "the body did not arrive completely") from None
         if _encoding(request) == "identity":
             return Body(sent=bytes(sent), text=bytes(sent))
         text = inflate(bytes(sent))
@@ -185,7 +185,7 @@ class Webhook:
         except NotAcknowledgedError as error:
             self._metrics.produce_errors.labels(error.error).inc()
             raise RequestRejectedError(
-                "unavailable", "Kafka did not take all events; send them again"
+                "unavailable", "Kafka did not acknowledge all events; retry"
             ) from None
         self._metrics.ack_seconds.observe(time.perf_counter() - began_at)
         for kind, count in Counter(record.type for record in records).items():

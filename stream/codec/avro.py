@@ -1,4 +1,4 @@
-"""Avro schemas, known by their fingerprints or by a registry's ids, and framed values.
+"""Avro schemas and framed values, identified by fingerprint or by a registry's id.
 
 Sources: Apache Avro 1.12 specification, sections "Schema Fingerprints", "Single-object
 encoding" and "Schema Resolution"; Confluent's wire format (a zero byte and the id).
@@ -28,16 +28,16 @@ CONFLUENT = b"\x00"
 CONFLUENT_HEADER_LENGTH = len(CONFLUENT) + 4
 
 FOLDER = Path(__file__).parents[2] / "schemas" / "avro"
-"""Beside this package in a checkout as well as in an installed wheel."""
+"""Next to this package, both in a checkout and in an installed wheel."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Schema:
-    """A schema to write and read with; logical types are left as the plain values below them.
+    """A schema for writing and reading; values of logical types are left as their plain values.
 
-    ``header`` begins every single object of this schema: two magic bytes and the CRC-64-AVRO
-    fingerprint of the parsing canonical form, little-endian. ``logical_types`` names those
-    that top-level fields declare.
+    ``header`` is the start of every single object of this schema: two magic bytes and the
+    CRC-64-AVRO fingerprint of the parsing canonical form, little-endian. ``logical_types`` has
+    those of top-level fields, by field.
     """
 
     header: bytes
@@ -49,9 +49,9 @@ class Schema:
         """Return the schema that an ``.avsc`` document defines.
 
         Raises:
-            DecodeError: it is no schema (``unresolvable``), or one under which a few bytes can
-                claim endless work or depth. fastavro 1.13 has no limit for either: a type that
-                contains itself overflows the C stack and ends the process.
+            DecodeError: it is not a schema (``unresolvable``), or a few bytes of it could demand
+                unbounded work or depth. fastavro 1.13 limits neither: a type that contains
+                itself overflows the C stack and ends the process.
         """
         named: dict[str, Any] = {}
         try:
@@ -60,34 +60,34 @@ class Schema:
             canonical = to_parsing_canonical_form(plain)
             logical_types = MappingProxyType(_logical_types(definition))
         except Exception as error:
-            raise DecodeError("unresolvable", f"the schema can not be used: {error}") from error
+            raise DecodeError("unresolvable", f"the schema cannot be used: {error}") from error
         header = SINGLE_OBJECT + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
         return cls(header, plain, logical_types)
 
 
 class Schemas:
-    """The schemas that values may have been written with."""
+    """The schemas of writers, by fingerprint."""
 
     def __init__(self, schemas: Iterable[Schema] = ()) -> None:
         self._by_header = {schema.header: schema for schema in schemas}
 
     def add(self, schema: Schema) -> None:
-        """Let values of this schema be read from now on."""
+        """Accept values of this schema."""
         self._by_header[schema.header] = schema
 
     def writer_of(self, value: bytes) -> Schema:
         """Return the schema that a single object was written with.
 
         Raises:
-            DecodeError: the value is no single object.
-            UnknownSchemaError: nobody has added its schema.
+            DecodeError: the value is not a single object.
+            UnknownSchemaError: its schema has not been added.
         """
         header = value[:HEADER_LENGTH]
         schema = self._by_header.get(header)
         if schema is not None:
             return schema
         if len(header) < HEADER_LENGTH or not header.startswith(SINGLE_OBJECT):
-            raise DecodeError("undecodable", "the value is no Avro single object")
+            raise DecodeError("undecodable", "the value is not an Avro single object")
         name = header[len(SINGLE_OBJECT) :][::-1].hex()
         raise UnknownSchemaError("unknown_schema", f"no schema has the fingerprint {name}")
 
@@ -96,7 +96,7 @@ def schema_from_text(text: str) -> Schema:
     """Return the schema that a registry's text defines.
 
     Raises:
-        DecodeError: it can not be used (``unresolvable``).
+        DecodeError: it cannot be used (``unresolvable``).
     """
     try:
         definition = orjson.loads(text)
@@ -112,17 +112,17 @@ def packaged(name: str) -> Schema:
 
 
 def all_packaged() -> Schemas:
-    """Return every schema in ``schemas/avro``, superseded versions included."""
+    """Return all schemas in ``schemas/avro``, including superseded versions."""
     return Schemas(packaged(path.stem) for path in sorted(FOLDER.glob("*.avsc")))
 
 
 def encode_single_object(schema: Schema, datum: Any) -> bytes:
-    """Return the value with its schema's header before it."""
+    """Return the encoded value, preceded by its schema's header."""
     return encode(schema, datum, schema.header)
 
 
 def encode(schema: Schema, datum: Any, header: bytes) -> bytes:
-    """Return the value in the framing of the header: the schema's own, or a registry's."""
+    """Return the encoded value, preceded by ``header``: the schema's own or a registry's."""
     output = BytesIO()
     output.write(header)
     schemaless_writer(output, schema.plain, datum)
@@ -130,12 +130,12 @@ def encode(schema: Schema, datum: Any, header: bytes) -> bytes:
 
 
 def confluent_header(schema_id: int) -> bytes:
-    """Return what begins a value whose schema a registry keeps under this id."""
+    """Return the header of a value whose schema has this id in a registry."""
     return CONFLUENT + schema_id.to_bytes(CONFLUENT_HEADER_LENGTH - len(CONFLUENT), "big")
 
 
 def confluent_id(value: bytes | None) -> int | None:
-    """Return the id that a value in Confluent's framing names; None for any other value."""
+    """Return the schema id of a value in Confluent's framing; None for any other value."""
     if value is None or len(value) < CONFLUENT_HEADER_LENGTH or not value.startswith(CONFLUENT):
         return None
     return int.from_bytes(value[len(CONFLUENT) : CONFLUENT_HEADER_LENGTH], "big")
@@ -144,24 +144,26 @@ def confluent_id(value: bytes | None) -> int | None:
 def read(
     value: bytes, start: int, writer: Schema, reader: Schema, *, name_records: bool = False
 ) -> Any:
-    """Return what the bytes from ``start`` on hold, in the shape of the reader's schema.
+    """Return the value decoded from the bytes from ``start`` on, resolved to the reader's schema.
 
-    ``name_records`` gives a record that was chosen from a union as (full name, record).
+    With ``name_records``, a record in a union is returned as (full name, record).
 
     Raises:
-        DecodeError: the bytes do not fit the writer's schema (``undecodable``), go on after
-            its end (``trailing_bytes``), or its values do not fit the reader's
+        DecodeError: the bytes do not fit the writer's schema (``undecodable``), continue after
+            its end (``trailing_bytes``), or its values do not fit the reader's schema
             (``unresolvable``).
     """
     data = BytesIO(value)
     data.seek(start)
-    # Resolution costs as much again as decoding: only where the two differ.
+    # Resolution doubles the cost of decoding, so it is used only if the schemas differ.
     target = None if writer.header == reader.header else reader.plain
     try:
         datum = schemaless_reader(data, writer.plain, target, return_record_name=name_records)
     except SchemaResolutionError:
-        raise DecodeError("unresolvable", "the writer's schema does not resolve to ours") from None
-    except Exception as error:  # noqa: BLE001  (fastavro raises whatever garbage leads it to)
+        raise DecodeError(
+            "unresolvable", "the writer's schema does not resolve to the service's schema"
+        ) from None
+    except Exception as error:  # noqa: BLE001  (fastavro raises any exception on garbage)
         detail = f"the bytes do not fit their schema ({type(error).__name__})"
         raise DecodeError("undecodable", detail) from None
     if data.tell() != len(value):
@@ -184,7 +186,7 @@ def _without_logical_types(definition: Any) -> Any:
 
 
 def _logical_types(definition: Any) -> dict[str, str]:
-    """Return the logical types of a record's own fields, those in a nullable one's union too."""
+    """Return the logical types of a record's fields, including branches of their unions."""
     if not isinstance(definition, dict):
         return {}
     return {
@@ -196,7 +198,7 @@ def _logical_types(definition: Any) -> dict[str, str]:
 
 
 def _check(schema: Any, named: Mapping[str, Any], within: tuple[str, ...] = ()) -> None:
-    """Refuse a parsed schema under which a few bytes can claim endless work or depth."""
+    """Reject a parsed schema with which a few bytes can demand unbounded work or depth."""
     if isinstance(schema, str):
         if schema in within:
             raise ValueError(f"{schema} contains itself")
@@ -213,7 +215,7 @@ def _check(schema: Any, named: Mapping[str, Any], within: tuple[str, ...] = ()) 
 
 
 def _is_empty(schema: Any, named: Mapping[str, Any]) -> bool:
-    """Whether the values of a schema take no bytes at all."""
+    """Return whether the values of a schema take no bytes."""
     match named.get(schema, schema) if isinstance(schema, str) else schema:
         case "null" | {"type": "null"} | {"type": "fixed", "size": 0}:
             return True

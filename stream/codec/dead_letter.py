@@ -1,6 +1,6 @@
-"""A record that was refused or parked, as it lies in Kafka: itself, and headers that say why.
+"""Dead letters and parked records in Kafka: the original record, with the cause in headers.
 
-``schemas/avro/dead_letter.avsc`` describes the same; a header ``x-foo-bar`` is its field
+``schemas/avro/dead_letter.avsc`` describes the same fields; the header ``x-foo-bar`` is the field
 ``foo_bar``.
 """
 
@@ -14,21 +14,21 @@ from stream.record import Partition, Record
 TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 TRACE_BYTES_MAX = 8 * 1024
 DETAIL_LENGTH_MAX = 2_000
-"""In characters; ``topics check`` reckons with 64 KiB for all headers. What is cut of a messageId
-is in the value: whole, a record's largest field would be in the letter twice."""
+"""In characters; ``topics check`` allows 64 KiB for all headers. A truncated messageId is complete
+in the value; untruncated, a record's largest field would be in the dead letter twice."""
 
 NOTE_HEADER = "x-note-on"
-"""A record with this header is no letter: it notes what a person has done about an earlier one
-of the same topic, whose partition-offset it names."""
+"""A record with this header is not a dead letter: it records the resolution of an earlier one of
+the same topic. The value is the partition-offset of that dead letter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A record that was given up, and why.
+    """A record that will not be delivered, and the cause.
 
-    ``reason`` is a word from a bounded set, ``detail`` a sentence for a person. ``replay``
-    is the header ``x-replay`` of the record that was given up, if it was a replay itself, and
-    ``trace`` are its headers ``traceparent`` and ``tracestate``, as they were.
+    ``reason`` is a word from a bounded set, ``detail`` a sentence for operators. ``replay``
+    is the original record's header ``x-replay`` if it was itself a replay, and ``trace`` are its
+    headers ``traceparent`` and ``tracestate``, unchanged.
     """
 
     key: bytes | None
@@ -46,19 +46,19 @@ class DeadLetter:
     trace: tuple[tuple[str, bytes], ...] = ()
 
     def fitting(self, bytes_max: int) -> Self:
-        """Return the letter; without key and value, where these have more than so many bytes.
+        """Return the dead letter, without key and value if these have more than ``bytes_max`` bytes.
 
-        A topic bounds what is compressed. What its producer compressed better than we do might
-        not be taken here, ever, and nothing that comes after it would be committed.
+        A topic's limit applies to compressed records. A record that its producer compressed better
+        than we do might never be accepted, and nothing after it would be committed.
         """
         size = len(self.key or b"") + len(self.value or b"")
         if size <= bytes_max:
             return self
-        detail = f"its {size:,} bytes are too many for a letter; {self.detail}"
+        detail = f"its {size:,} bytes exceed the limit of a dead letter; {self.detail}"
         return replace(self, key=None, value=None, detail=detail)
 
     def headers(self) -> list[tuple[str, bytes]]:
-        """Return the headers of the record; what is None has none."""
+        """Return the headers of the record; fields that are None are omitted."""
         values: dict[str, str | int | None] = {
             "x-reason": self.reason,
             "x-detail": self.detail[:DETAIL_LENGTH_MAX],
@@ -87,10 +87,10 @@ class DeadLetter:
         value: bytes | None,
         headers: Iterable[tuple[str, bytes | None]],
     ) -> Self:
-        """Return the dead letter that a record is; of a header given twice, the last counts.
+        """Return the dead letter of a record; of repeated headers, the last counts.
 
         Raises:
-            DecodeError: a header that every dead letter has is missing, or is no number.
+            DecodeError: a required header is missing or not a number.
         """
         headers = tuple(headers)
         texts = {
@@ -114,14 +114,16 @@ class DeadLetter:
                 trace=trace_headers(headers),
             )
         except KeyError as error:
-            raise DecodeError("undecodable", f"no dead letter: {error} is missing") from None
+            raise DecodeError("undecodable", f"not a dead letter: {error} is missing") from None
         except ValueError:
-            raise DecodeError("undecodable", "no dead letter: a header is no number") from None
+            raise DecodeError(
+                "undecodable", "not a dead letter: a header is not a number"
+            ) from None
 
 
 def trace_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
-    """Return the headers that carry a trace (W3C Trace Context), in their order; none, if they
-    are longer than a letter is sure to take.
+    """Return the headers of W3C Trace Context, in their order; none if they are longer than
+    ``TRACE_BYTES_MAX``.
     """
     trace = tuple(
         (name, value) for name, value in headers if name in TRACE_HEADERS and value is not None
@@ -130,7 +132,7 @@ def trace_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[st
 
 
 def noted(record: Record) -> str | None:
-    """Return the place of the letter that this record is a note on; None if it is no note."""
+    """Return the partition-offset of the dead letter that this note is about; None if not a note."""
     for name, value in record.headers:
         if name == NOTE_HEADER and value is not None:
             return value.decode("utf-8", "replace")

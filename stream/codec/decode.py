@@ -1,4 +1,4 @@
-"""The bytes of a record's value to an event: always an event, or an error with a reason."""
+"""Decode a record's value to an event, or raise an error with a reason."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
@@ -25,11 +25,10 @@ ById: TypeAlias = Callable[[int], Schema | None]
 
 
 class Decoder:
-    """Reads Avro values of any writer that is known.
+    """Decodes Avro values of all known writers.
 
-    ``by_id`` gives the schema that a registry keeps under an id, None when it has none, and
-    raises a DecodeError when it has one that can not be used; without a registry, values in
-    Confluent's framing are refused.
+    ``by_id`` returns a registry's schema of an id, None if there is none, and raises DecodeError
+    if it is unusable. Without a registry, values in Confluent's framing are rejected.
     """
 
     def __init__(self, schemas: Schemas, by_id: ById | None = None) -> None:
@@ -37,11 +36,11 @@ class Decoder:
         self._by_id = by_id
 
     def decode(self, value: bytes) -> Event:
-        """Return the event that a value holds.
+        """Return the event in a value.
 
         Raises:
             UnknownSchemaError: the writer's schema is not known, or not yet.
-            DecodeError: the bytes are no event; see the dead letters' reasons
+            DecodeError: the bytes are not an event; see the dead letters' reasons
                 ``undecodable``, ``no_registry``, ``trailing_bytes``, ``unresolvable`` and
                 ``invalid_json``.
         """
@@ -50,7 +49,7 @@ class Decoder:
         elif value.startswith(CONFLUENT):
             writer, start = self._registered(value), CONFLUENT_HEADER_LENGTH
         else:
-            raise DecodeError("undecodable", "the value is in none of the two Avro framings")
+            raise DecodeError("undecodable", "the value is in neither of the two Avro framings")
         if writer is not SEGMENT_EVENT:
             _check_units(writer)
         return _event(read(value, start, writer, SEGMENT_EVENT))
@@ -70,7 +69,7 @@ class Decoder:
 
 
 def _check_units(writer: Schema) -> None:
-    """Refuse times in another unit: Avro's resolution would take microseconds as they are."""
+    """Reject times in other units: Avro's resolution does not convert microseconds."""
     for name in TIMES:
         unit = writer.logical_types.get(name, _MILLISECONDS)
         if unit != _MILLISECONDS:
@@ -80,7 +79,7 @@ def _check_units(writer: Schema) -> None:
 def _event(fields: dict[str, Any]) -> Event:
     extra = _document(fields, "extra")
     if extra is not NOTHING and not isinstance(extra, dict):
-        raise DecodeError("invalid_json", "extra is no JSON object")
+        raise DecodeError("invalid_json", "extra is not a JSON object")
     return Event(
         type=fields["type"],
         message_id=fields["messageId"],
@@ -111,7 +110,7 @@ def _document(fields: dict[str, Any], name: str) -> Any:
     return NOTHING if value is None else value
 
 
-# Whether the values of a writer's schema can be read: tried on one value of each kind
+# Check whether values of a writer's schema can be read, with one sample per branch
 
 
 _PLAIN: dict[str, Any] = {
@@ -122,26 +121,26 @@ _PLAIN: dict[str, Any] = {
     "float": 0.0,
     "double": 0.0,
     "bytes": b"{}",
-    "string": "{}",  # some texts have to be JSON
+    "string": "{}",  # some texts must be JSON
 }
 
 
 def try_to_read(writer: Schema) -> None:
-    """Decode values of a schema, so many that every branch of its unions was in one.
+    """Decode sample values of a schema that cover every branch of its unions.
 
     Raises:
-        DecodeError: one of them is no event.
+        DecodeError: one of them is not an event.
     """
     decoder = Decoder(Schemas([writer]))
     parts = list(_parts(writer.plain))
     named = {part["name"]: part for part in parts if isinstance(part, dict) and "name" in part}
     branches = max(len(part) if isinstance(part, list) else 1 for part in parts)
-    for turn in range(branches):
-        decoder.decode(encode_single_object(writer, _value(writer.plain, turn, named)))
+    for branch in range(branches):
+        decoder.decode(encode_single_object(writer, _value(writer.plain, branch, named)))
 
 
 def _parts(schema: Any) -> Iterator[Any]:
-    """Yield a parsed schema, and all that it is made of."""
+    """Yield a parsed schema and all its parts."""
     yield schema
     match schema:
         case list():
@@ -155,32 +154,32 @@ def _parts(schema: Any) -> Iterator[Any]:
         yield from _parts(part)
 
 
-def _value(  # noqa: PLR0911  one case a kind of schema
-    schema: Any, turn: int, named: dict[str, Any]
+def _value(  # noqa: PLR0911  one case per kind of schema
+    schema: Any, branch: int, named: dict[str, Any]
 ) -> Any:
-    """Return a value of a parsed schema; of a union, the branch whose turn it is.
+    """Return a value of a parsed schema; of a union, of its ``branch``, modulo their number.
 
     Raises:
-        DecodeError: it has none.
+        DecodeError: no value of the schema exists.
     """
     match schema:
         case list() if schema:
-            return _value(schema[turn % len(schema)], turn, named)
+            return _value(schema[branch % len(schema)], branch, named)
         case {"fields": fields}:
-            return {field["name"]: _value(field["type"], turn, named) for field in fields}
+            return {field["name"]: _value(field["type"], branch, named) for field in fields}
         case {"type": "array", "items": items}:
-            return [_value(items, turn, named)]
+            return [_value(items, branch, named)]
         case {"type": "map", "values": values}:
-            return {"a": _value(values, turn, named)}
+            return {"a": _value(values, branch, named)}
         case {"type": "enum", "symbols": [symbol, *_]}:
             return symbol
         case {"type": "fixed", "size": size}:
             return bytes(size)
         case {"type": kind} if kind != "enum":
-            return _value(kind, turn, named)
+            return _value(kind, branch, named)
         case str() if schema in _PLAIN:
             return _PLAIN[schema]
         case str() if schema in named:
-            return _value(named[schema], turn, named)
+            return _value(named[schema], branch, named)
         case _:
-            raise DecodeError("unresolvable", f"no value is of {schema}")
+            raise DecodeError("unresolvable", f"there is no value of {schema}")

@@ -1,4 +1,4 @@
-"""A Segment call as decoded, and its forms: Segment's JSON and Avro."""
+"""The decoded Segment call, its JSON form and its Avro form."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Event:
     """A Segment call.
 
-    ``traits``, ``properties``, ``context`` and ``integrations`` are the parsed JSON values
-    as they came: an object is expected, but anything JSON can hold may be there.
-    ``extra`` holds top-level fields that have no attribute of their own, and values of the
-    wrong type for theirs. Times are in milliseconds since 1970, UTC.
+    ``traits``, ``properties``, ``context`` and ``integrations`` are the parsed JSON values,
+    unchanged: an object is expected, but any JSON value is possible. ``extra`` has top-level
+    fields without an attribute, and values of the wrong type for their attribute. Times are in
+    Unix milliseconds.
     """
 
     type: str | None = None
@@ -72,14 +72,14 @@ _EXACT_MAX = 2**53  # from here on a double may stand for several integers
 
 
 def event_from_json(document: Mapping[str, Any]) -> Event:
-    """Return the event that a call's JSON object stands for, without its write key.
+    """Return the event of a call's JSON object, without its write key.
 
-    What does not fit an attribute of its own stays in ``extra`` under its name; a number
+    A value that does not fit its attribute stays in ``extra`` under its name; a number
     beyond a double is null, as in JavaScript.
 
     Raises:
-        DecodeError: the object can not be written as JSON, or is nested too deeply. Who must
-            pass on everything sends the bytes as they are: they become a dead letter.
+        DecodeError: the object cannot be written as JSON, or is nested too deeply. A caller that
+            must forward everything sends the bytes unchanged: they become a dead letter.
     """
     try:
         fields: dict[str, Any] = canonical(document)
@@ -89,8 +89,8 @@ def event_from_json(document: Mapping[str, Any]) -> Event:
 
 
 def event_from_parsed(fields: Mapping[str, Any]) -> Event:
-    """Return the event of an object that ``stream.codec.json_text.parse`` returned, in the same
-    way.
+    """Return the event of an object returned by ``stream.codec.json_text.parse``; otherwise like
+    ``event_from_json``.
     """
     attributes: dict[str, Any] = {}
     extra: dict[str, Any] = {}
@@ -109,7 +109,7 @@ def event_from_parsed(fields: Mapping[str, Any]) -> Event:
 
 
 def encode_event(event: Event, header: bytes = SEGMENT_EVENT.header) -> bytes:
-    """Return the event in Avro: a single object, or in the framing of another header."""
+    """Return the event in Avro: a single object, or with the framing of another ``header``."""
     datum = {name: getattr(event, attribute) for name, attribute in TEXTS.items()}
     datum |= {name: getattr(event, attribute) for name, attribute in TIMES.items()}
     datum |= {name: _json(getattr(event, name)) for name in (*DOCUMENTS, "extra")}
@@ -123,7 +123,7 @@ def event_key(event: Event) -> bytes | None:
 
 
 def _text(value: Any) -> str | None:
-    """Return a scalar as text, None for what can not be an id or a name."""
+    """Return a scalar as text; None for a value that cannot be an id or a name."""
     match value:
         case str():
             return value
@@ -144,5 +144,5 @@ def _time_ms(value: Any) -> int | None:
 
 
 def _json(value: Any) -> str | None:
-    """Return JSON text; None stands for an empty object."""
+    """Return JSON text; None for an empty object."""
     return None if isinstance(value, Mapping) and not value else dump(value)

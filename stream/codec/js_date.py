@@ -1,11 +1,11 @@
-"""Dates in text as ``new Date(text)`` reads them in V8, with the local zone set to UTC.
+"""Dates in text, parsed like ``new Date(text)`` in V8 with the local zone set to UTC.
 
-First the date-time string of ECMA-262 (``2018-08-03T15:28:46.493Z``), with V8's extensions:
-years of six digits and a sign, any number of decimals, ``+hhmm``. What is none is read in
-free form; an ISO date at its beginning keeps its meaning (``2018-08-03 15:28``).
+First the date-time string of ECMA-262 (``2018-08-03T15:28:46.493Z``) is tried, with V8's
+extensions: years of six digits and a sign, any number of decimals, ``+hhmm``. Any other text is
+parsed in free form; an ISO date at its start keeps its meaning (``2018-08-03 15:28``).
 
 Source: ECMA-262, date time string format; V8, ``src/date/dateparser-inl.h`` (v8/v8 at 0fa243af).
-The cases of the tests are node 20's answers.
+The expected values of the tests are node 20's.
 """
 
 import re
@@ -25,8 +25,8 @@ _ISO_HEAD = re.compile(rf"{_YEAR}(?:-(?:{_MONTH}(?:-(?:{_DAY})?)?)?)?|-000000(?!
 
 
 def parse_ms(text: str) -> int | None:
-    """Return the milliseconds since 1970, or None where JavaScript has an invalid date."""
-    text = text.partition("\0")[0]  # V8's reader takes a NUL for the end
+    """Return Unix milliseconds, or None where JavaScript returns an invalid date."""
+    text = text.partition("\0")[0]  # V8's parser treats NUL as the end
     if iso := _ISO.fullmatch(text):
         return _iso_ms(iso)
     head = _ISO_HEAD.match(text)
@@ -50,12 +50,12 @@ def _iso_ms(iso: re.Match[str]) -> int | None:
     )
 
 
-# The tokens of a date in free form, cut as V8 cuts them.
+# Tokens of a date in free form, split as in V8.
 #
 # Source: V8, ``src/date/dateparser-inl.h`` (v8/v8 at 0fa243af).
 
 
-_NUMBER_DIGITS_MAX = 9  # further digits of a number are read over
+_NUMBER_DIGITS_MAX = 9  # further digits of a number are ignored
 
 BLANKS = "\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\ufeff"
 _TOKEN = re.compile(
@@ -73,12 +73,12 @@ class Token(NamedTuple):
 
     @property
     def number(self) -> int:
-        """The value of the digits, 0 where there are none."""
+        """The value of the digits, 0 without digits."""
         return int(self.text.lstrip("0")[:_NUMBER_DIGITS_MAX] or "0")
 
     @property
     def milliseconds(self) -> int:
-        """The digits as decimals of a second, cut to three."""
+        """The digits as decimals of a second, truncated to milliseconds."""
         unit: int = 10 ** min(len(self.text), _NUMBER_DIGITS_MAX)
         return self.number * 1000 // unit
 
@@ -87,7 +87,7 @@ END = Token("end", "")
 
 
 def read_tokens(text: str) -> list[Token]:
-    """Return the tokens of a text, and END; what stands in parentheses is one of them."""
+    """Return the tokens of a text, and END; text in parentheses is skipped after its "("."""
     tokens: list[Token] = []
     position = 0
     while match := _TOKEN.match(text, position):
@@ -101,18 +101,18 @@ def read_tokens(text: str) -> list[Token]:
     return [*tokens, END]
 
 
-# Dates in free form, as V8 reads those that are no ISO strings.
+# Dates in free form, parsed as V8 parses those that are not ISO strings.
 #
 # Words before the first number and text in parentheses are ignored, ``n:`` belongs to the
-# clock, a month goes by its first three letters, ``+hhmm`` after a time is its zone. Up to
-# three plain numbers are month, day and year, or year, month and day when the first cannot
-# be a day; beside a month's name, day and year. A year below 50 is of this century, below
-# 100 of the last one.
+# clock, a month is recognized by its first three letters, ``+hhmm`` after a time is its zone. Up
+# to three plain numbers are month, day and year, or year, month and day if the first cannot
+# be a day; with a month's name, day and year. A year below 50 is in this century, below
+# 100 in the last one.
 #
 # Source: V8, ``src/date/dateparser-inl.h`` and ``dateparser.cc`` (v8/v8 at 0fa243af, 878ccb33).
 
 
-_OFFSET_S_MAX = 2**31 - 1  # V8 counts the seconds of a zone in 32 bits, and uses 31 of them
+_OFFSET_S_MAX = 2**31 - 1  # V8 stores the seconds of a zone in 32 bits and uses 31 of them
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _HALF_DAYS = {"am": 0, "pm": 12}
 _ZONE_HOURS = {
@@ -132,9 +132,9 @@ _ZONE_HOURS = {
 
 
 class FreeFormDate:
-    """A date in free form, while it is read.
+    """Parser of a date in free form.
 
-    ``day`` holds the numbers of the date that were read before ``text`` begins.
+    ``day`` has the numbers of the date that precede ``text``.
     """
 
     def __init__(self, text: str, day: list[int]) -> None:
@@ -150,7 +150,7 @@ class FreeFormDate:
         self._zone_minute: int | None = None
 
     def parse_ms(self) -> int | None:
-        """Return the milliseconds since 1970, or None when the text is no date."""
+        """Return Unix milliseconds, or None if the text is not a date."""
         while (token := self._take()) is not END:
             match token.kind:
                 case "number":
@@ -203,7 +203,7 @@ class FreeFormDate:
         return len(self._day) <= 3
 
     def _read_clock_part(self, number: int) -> bool:
-        if self._skip(":"):  # "n::" is n, and nothing for the next part
+        if self._skip(":"):  # "n::" is n with an empty next part
             was_empty = not self._clock
             self._clock += [number, 0]
             return was_empty
@@ -287,18 +287,18 @@ class FreeFormDate:
         return ((self._zone_hour or 0) * 3600 + (self._zone_minute or 0) * 60) % 2**32
 
 
-# Days and times of day to milliseconds since 1970, for every year a JavaScript date has
+# Days and times of day to Unix milliseconds, for every year of a JavaScript date
 
 
 _TIME_MS_MAX = 8_640_000_000_000_000  # ECMA-262, time values and time range
-_CYCLE_YEARS, _CYCLE_DAYS = 400, 146_097  # the Gregorian calendar repeats itself
+_CYCLE_YEARS, _CYCLE_DAYS = 400, 146_097  # period of the Gregorian calendar
 _EPOCH_DAYS = date(1970, 1, 1).toordinal()
 
 
 def utc_ms(year: int, month: int, day: int, clock_ms: int) -> int | None:
-    """Return the milliseconds since 1970 of a day and a time of day.
+    """Return the Unix milliseconds of a day and a time of day.
 
-    Months and days beyond their end roll over, as in JavaScript's ``Date.UTC``; None when
+    Months and days beyond their end roll over, as in JavaScript's ``Date.UTC``; None if
     the result is out of the range of a date.
     """
     year, month = year + (month - 1) // 12, (month - 1) % 12 + 1
@@ -309,7 +309,7 @@ def utc_ms(year: int, month: int, day: int, clock_ms: int) -> int | None:
 
 
 def clip_ms(time_ms: int) -> int | None:
-    """Return the time, or None when a JavaScript date cannot hold it."""
+    """Return the time, or None if a JavaScript date cannot represent it."""
     return time_ms if abs(time_ms) <= _TIME_MS_MAX else None
 
 

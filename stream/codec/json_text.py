@@ -1,9 +1,9 @@
-"""JSON values such as a stream can go on with: bounded in depth, and writable as UTF-8.
+"""JSON parsing with bounded depth; every parsed value can be written as UTF-8.
 
-JSON's grammar allows more than its usual readers do. JavaScript cuts a string in the middle
-of an emoji and sends half a surrogate pair; databases send numbers of thirty digits. Neither
-is a reason to lose an event: half a pair becomes U+FFFD, and a number beyond 64 bits is read
-as JavaScript reads it, as a double, or as null beyond that.
+JSON's grammar allows more than common parsers accept. JavaScript may cut a string in the middle
+of an emoji and send a lone surrogate; databases send numbers of thirty digits. Neither
+is a reason to lose an event: a lone surrogate becomes U+FFFD, and a number beyond 64 bits is
+parsed as in JavaScript, as a double, or as null beyond that.
 """
 
 import json
@@ -13,11 +13,11 @@ from typing import Any
 import orjson
 
 DEPTH_MAX = 100
-"""Whoever walks a value may recurse. Python allows about a thousand frames, events need ten."""
+"""Allows recursion over a value. Python allows about a thousand frames; events need ten."""
 
 
 def parse(text: str | bytes) -> Any:
-    """Return the value that a JSON text stands for.
+    """Return the value of a JSON text.
 
     Raises:
         ValueError: it is not JSON, not UTF-8, or nested deeper than ``DEPTH_MAX``.
@@ -32,12 +32,12 @@ def parse(text: str | bytes) -> Any:
 
 
 def canonical(value: Any) -> Any:
-    """Return a copy of a value as it would come out of its own JSON text.
+    """Return the value after a round trip through its JSON text.
 
     NaN and the infinities become null, as with ``JSON.stringify``.
 
     Raises:
-        ValueError: it has no JSON text, or is nested deeper than ``DEPTH_MAX``.
+        ValueError: it cannot be written as JSON, or is nested deeper than ``DEPTH_MAX``.
     """
     try:
         text = orjson.dumps(value, default=_as_dict)
@@ -47,12 +47,12 @@ def canonical(value: Any) -> Any:
 
 
 def dump(value: Any) -> str:
-    """Return the JSON text of a value that ``parse`` or ``canonical`` returned."""
+    """Return the JSON text of a value returned by ``parse`` or ``canonical``."""
     return orjson.dumps(value, default=_as_dict).decode()
 
 
 def well_formed(text: str) -> str:
-    """Return the text with U+FFFD for every half of a surrogate pair."""
+    """Return the text with U+FFFD for every lone surrogate."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -71,11 +71,11 @@ def _dump_all(value: Any) -> str:
         text = json.dumps(value, default=_as_dict)
         return json.dumps(json.loads(text, parse_int=_number, parse_constant=_null))
     except (TypeError, RecursionError) as error:
-        raise ValueError(f"no JSON: {type(error).__name__}") from None
+        raise ValueError(f"not JSON: {type(error).__name__}") from None
 
 
 def _number(digits: str) -> float | None:
-    """Return a number as orjson reads it, or null when it is beyond a double."""
+    """Return a number as orjson parses it, or None if it is beyond a double."""
     try:
         return orjson.loads(digits)  # type: ignore[no-any-return]
     except orjson.JSONDecodeError:
@@ -97,7 +97,7 @@ def _as_dict(value: Any) -> dict[str, Any]:
 
 
 def _openings(text: str | bytes) -> int:
-    """Return a bound on the depth that costs next to nothing."""
+    """Return a cheap upper bound of the depth."""
     if isinstance(text, bytes):
         return text.count(b"[") + text.count(b"{")
     return text.count("[") + text.count("{")

@@ -1,8 +1,8 @@
-"""Times as Segment reads them: a number, digits, an ISO string, or what a browser takes.
+"""Times as Segment parses them: a number, digits, an ISO string, or any date of a browser.
 
 The local zone is always UTC. Source: segmentio/new-date with @segment/isodate 1.0.3,
-compared value by value under ``TZ=UTC``. Faithful to its surprises: 30 February and month
-13 roll over, year 1 is 1901, and after a blank instead of ``T`` a zone is not looked at.
+compared value by value under ``TZ=UTC``. Its surprises are kept: 30 February and month
+13 roll over, year 1 is 1901, and a zone is ignored after a blank instead of ``T``.
 """
 
 import math
@@ -10,10 +10,10 @@ import re
 
 from stream.codec.js_date import BLANKS, clip_ms, clock_ms, parse_ms, utc_ms
 
-_SECONDS_BELOW = 31_557_600_000  # a smaller number counts seconds, from here on milliseconds
+_SECONDS_BELOW = 31_557_600_000  # smaller numbers are seconds, others milliseconds
 
-_TEXT_LENGTH_MAX = 256  # no date is longer, and garbage of a megabyte should cost nothing
-_NUMBER_MAX = 2**63  # no time is beyond, and Python does not write any longer integer
+_TEXT_LENGTH_MAX = 256  # no date is longer, and a megabyte of garbage should cost nothing
+_NUMBER_MAX = 2**63  # no time is beyond, and Python does not write arbitrarily long integers
 
 _ISO = re.compile(
     r"(?P<year>\d{4})(?:-?(?P<month>\d{2})(?:-?(?P<day>\d{2}))?)?"
@@ -31,9 +31,9 @@ _LEADING_INTEGER = re.compile(rf"[{BLANKS}\u2028\u2029]*([+-]?[0-9]+)")
 
 
 def read_time_ms(value: object) -> int | None:
-    """Return the milliseconds since 1970 that a JSON value stands for, None if unreadable.
+    """Return the Unix milliseconds of a JSON value, None if unreadable.
 
-    Every JSON value is taken but null: true is one millisecond, a list is read as its text.
+    Every JSON value except null is accepted: true is one millisecond, a list is read as its text.
     """
     match value:
         case bool():
@@ -52,7 +52,7 @@ def read_time_ms(value: object) -> int | None:
 
 
 def how_read(value: object) -> str:
-    """Return in words how ``read_time_ms`` reads a value."""
+    """Return a description of how ``read_time_ms`` reads a value."""
     match value:
         case bool():
             return "true, read as one millisecond"
@@ -69,16 +69,16 @@ def how_read(value: object) -> str:
 
 
 def read_iso_date_ms(text: str) -> int | None:
-    """Return the time of an ISO string that names year, month and day; None for any other."""
+    """Return the time of an ISO string with year, month and day; None for any other."""
     if _FULL_DAY.match(text) and (iso := _ISO.fullmatch(text)):
         return _iso_ms(iso)
     return None
 
 
 def as_seconds(time_ms: int) -> int:
-    """Return whole seconds, half a second rounded up, before 1970 as well.
+    """Return whole seconds, with half a second rounded up, also before 1970.
 
-    Python's ``round`` goes to the even neighbour, JavaScript's ``Math.round`` goes up.
+    Python's ``round`` rounds half to even, JavaScript's ``Math.round`` rounds half up.
     """
     return (time_ms + 500) // 1000
 
@@ -120,7 +120,7 @@ def _iso_ms(iso: re.Match[str]) -> int | None:
 
 
 def _leading_integer_ms(text: str, factor: int) -> int | None:
-    """Read the number a text begins with, as JavaScript's ``parseInt`` does."""
+    """Return the number at the start of a text, as JavaScript's ``parseInt`` does."""
     match = _LEADING_INTEGER.match(text)
     number = float(match[1]) * factor if match else math.inf
     return clip_ms(int(number)) if math.isfinite(number) else None

@@ -34,7 +34,7 @@ from stream.schema_registry.client import (
 )
 from stream.schema_registry.setup import (
     check_compatibility,
-    register_own_schema,
+    own_schema_text,
     registry_client,
     subject_of,
 )
@@ -167,7 +167,7 @@ async def _writable(
 ) -> CheckResult:
     """Check that the service's own schema is registered, or can be."""
     try:
-        number = await client.look_up(subject, register_own_schema())
+        number = await client.look_up(subject, own_schema_text())
     except NotRegisteredError:
         pass
     else:
@@ -176,7 +176,7 @@ async def _writable(
         text = f"{subject}: the service's schema is not registered"
         return failed(SCHEMA, text, REGISTER, exit_code=CONFIGURATION)
     try:
-        fits = await client.is_compatible(subject, register_own_schema())
+        fits = await client.is_compatible(subject, own_schema_text())
     except NotRegisteredError:  # the subject has no version
         fits = True
     except SchemaRejectedError:

@@ -1,4 +1,4 @@
-"""The schemas that a registry keeps, by id: each is asked for once, without holding up the loop."""
+"""Cache of a registry's schemas by id; each is fetched once, without blocking the event loop."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ from stream.schema_registry.client import (
 
 @dataclass(frozen=True, slots=True)
 class SchemaWait:
-    """Why messages wait: for the registry, or for a schema that it does not know (yet)."""
+    """Why records wait: the registry is unavailable, or does not know the schema (yet)."""
 
     schema_id: int
     is_unknown: bool
@@ -35,10 +35,10 @@ GIVEN_UP_MAX = 10_000
 
 
 class SchemaCache:
-    """A cache of one registry's schemas, which never forgets: an id never changes its meaning.
+    """A cache of one registry's schemas without eviction: the schema of an id never changes.
 
-    ``changed`` is called when an id has become known, or was given up; ``waiting`` after each
-    attempt that did not say. Both come from the event loop.
+    ``changed`` is called when an id has become known or was given up, ``waiting`` after each
+    attempt without a result. Both are called on the event loop.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class SchemaCache:
         self._task: asyncio.Task[None] | None = None
 
     def by_id(self, schema_id: int) -> Schema | None:
-        """Return the schema of an id, None if it is not known.
+        """Return the schema of an id; None if it is not known.
 
         Raises:
-            DecodeError: the registry has something under this id that we can not use.
+            DecodeError: the registry's schema of this id is unusable.
         """
         found = self._known.get(schema_id)
         if isinstance(found, DecodeError):
@@ -72,8 +72,8 @@ class SchemaCache:
         return found
 
     def missing(self, value: bytes | None) -> int | None:
-        """Return the id that has to be known before a value can be judged, and let it be looked
-        up; None when nothing is to be waited for.
+        """Return the id whose schema is needed to decode a value, and start fetching it; None if
+        there is nothing to wait for.
         """
         schema_id = confluent_id(value)
         if schema_id is None or schema_id in self._known:
@@ -88,11 +88,11 @@ class SchemaCache:
         return None
 
     def learn(self, registered: Registered) -> None:
-        """Take over a schema that the registry has told."""
+        """Add a schema of the registry."""
         self._known[registered.id] = usable(registered)
 
     async def close(self) -> None:
-        """Ask nothing more."""
+        """Stop fetching."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -103,7 +103,7 @@ class SchemaCache:
             self._task = asyncio.get_running_loop().create_task(self._look_up())
 
     async def _look_up(self) -> None:
-        """Ask for all that is wanted, one after the other, until nothing is."""
+        """Fetch all wanted schemas, one after another, until none is left."""
         wait_s = AGAIN_S
         while self._wanted:
             told = False
@@ -111,7 +111,7 @@ class SchemaCache:
                 try:
                     told |= await self._ask(schema_id)
                 except RegistryUnavailableError as error:
-                    detail = f"the schema registry is away: {error}"
+                    detail = f"the schema registry is unavailable: {error}"
                     self.waiting(SchemaWait(schema_id, False, detail))
                     break
             if told:
@@ -122,7 +122,7 @@ class SchemaCache:
                 wait_s = min(AGAIN_S_MAX, wait_s * 2)
 
     async def _ask(self, schema_id: int) -> bool:
-        """Ask for one schema; return whether its records have nothing to wait for any more."""
+        """Fetch one schema; return whether its records no longer have to wait."""
         try:
             self.learn(await self._client.schema(schema_id))
         except NotRegisteredError:
@@ -153,9 +153,9 @@ class SchemaCache:
 
 
 def usable(registered: Registered) -> Schema | DecodeError:
-    """Return the schema, or why values of it can not be read."""
+    """Return the schema, or the error that prevents decoding its values."""
     if registered.kind != "AVRO":
-        return DecodeError("unresolvable", f"schema {registered.id} is no Avro")
+        return DecodeError("unresolvable", f"schema {registered.id} is not Avro")
     try:
         return schema_from_text(registered.text)
     except DecodeError as error:

@@ -1,7 +1,7 @@
-"""Questions to a schema registry over HTTP.
+"""HTTP client of a schema registry.
 
-Source: docs.confluent.io/platform/current/schema-registry/develop/api.html; tried on Apicurio
-Registry 2.6.13, which answers the same.
+Source: docs.confluent.io/platform/current/schema-registry/develop/api.html; tested with Apicurio
+Registry 2.6.13, which is compatible.
 """
 
 from collections.abc import Callable
@@ -17,17 +17,17 @@ from stream.errors import StreamError
 
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
 NOT_THERE = frozenset({40401, 40402, 40403})
-"""Error codes: no such subject, version, schema. Any other 404 is a wrong address."""
+"""Error codes: no such subject, version or schema. Any other 404 means a wrong URL."""
 CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 WORDS_LENGTH_MAX = 300
 
 
 class RegistryUnavailableError(StreamError):
-    """No answer, or none that says anything: ask again."""
+    """No reply, or an unusable one: retry."""
 
 
 class RegistryDeniedError(RegistryUnavailableError):
-    """It does not let us in; somebody has to act, and until then it is as good as away."""
+    """The registry refuses the credentials: an operator must act; until then it is unavailable."""
 
 
 class NotRegisteredError(StreamError):
@@ -35,12 +35,12 @@ class NotRegisteredError(StreamError):
 
 
 class SchemaRejectedError(StreamError):
-    """The registry does not take our schema: somebody has to act."""
+    """The registry rejects the service's schema: an operator must act."""
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A schema as the registry has it: any kind of schema, as text."""
+    """A schema of the registry, of any kind, as text."""
 
     id: int
     text: str
@@ -48,9 +48,9 @@ class Registered:
 
 
 class RegistryClient:
-    """Asks one registry; to be used as a context manager. ``password`` gives it as it is now.
+    """Client of one registry; use it as a context manager. ``password`` returns the current one.
 
-    Every method raises RegistryUnavailable without an answer; the others as they say.
+    Every method raises RegistryUnavailableError without a usable reply.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class RegistryClient:
         answer = await self._ask("GET", f"/subjects/{_name(subject)}/versions")
         if isinstance(answer, list) and all(type(number) is int for number in answer):
             return sorted(answer)
-        raise RegistryUnavailableError("its answer lists no versions")
+        raise RegistryUnavailableError("its reply lists no versions")
 
     async def version(self, subject: str, number: int) -> Registered:
         """Return one version of a subject. Raises NotRegisteredError."""
@@ -102,28 +102,28 @@ class RegistryClient:
     async def look_up(self, subject: str, text: str) -> int:
         """Return the id that a schema has under a subject. Raises NotRegisteredError.
 
-        However it was written there: without being told to, Apicurio compares the very text.
+        Formatting is ignored; without ``normalize``, Apicurio compares the exact text.
         """
         path = f"/subjects/{_name(subject)}?normalize=true"
         return _id(await self._ask("POST", path, {"schema": text}))
 
     async def register(self, subject: str, text: str) -> int:
-        """Return the id of a schema, which it gets if it has none. Raises SchemaRejectedError."""
+        """Register a schema if necessary and return its id. Raises SchemaRejectedError."""
         return _id(
             await self._ask("POST", f"/subjects/{_name(subject)}/versions", {"schema": text})
         )
 
     async def is_compatible(self, subject: str, text: str) -> bool:
-        """Return whether a schema fits a subject's latest version, by the subject's own rule.
+        """Return whether a schema is compatible with a subject's latest version, by its rule.
 
-        Raises NotRegisteredError where there is no version, SchemaRejectedError if it is no schema.
+        Raises NotRegisteredError without a version, SchemaRejectedError if it is not a schema.
         """
         path = f"/compatibility/subjects/{_name(subject)}/versions/latest"
         answer = await self._ask("POST", path, {"schema": text})
         return bool(isinstance(answer, dict) and answer.get("is_compatible"))
 
     async def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        """Return the answer's JSON. Nobody is followed elsewhere: the credentials are for here."""
+        """Return the reply's JSON. Redirects are not followed: they could leak the credentials."""
         assert self._session is not None  # noqa: S101  (entered)
         name, password = self._username, self._password
         auth = aiohttp.BasicAuth(name, password(), "utf-8") if name else None
@@ -140,9 +140,7 @@ class RegistryClient:
             ) as reply:
                 text = await _whole(reply)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise RegistryUnavailableError(
-                f"it does not answer ({type(error).__name__})"
-            ) from error
+            raise RegistryUnavailableError(f"it does not reply ({type(error).__name__})") from error
         return _answer(reply.status, text)
 
 
@@ -151,7 +149,7 @@ async def _whole(reply: aiohttp.ClientResponse) -> bytes:
     async for piece in reply.content.iter_any():
         text += piece
         if len(text) > ANSWER_BYTES_MAX:
-            raise ValueError("the answer is too long")
+            raise ValueError("the reply is too long")
     return bytes(text)
 
 
@@ -169,9 +167,9 @@ def _answer(status: int, text: bytes) -> Any:
     if status in (409, 422):
         raise SchemaRejectedError(words)
     if status in (401, 403):
-        raise RegistryDeniedError("it refuses our credentials")
+        raise RegistryDeniedError("it refuses the credentials")
     raise RegistryUnavailableError(
-        f"it answers with status {status}, which is no answer of a registry"
+        f"it replies with status {status}, which is not a registry's reply"
     )
 
 
@@ -181,7 +179,7 @@ def _registered(answer: Any, schema_id: int | None = None) -> Registered:
             kind = str(answer.get("schemaType", "AVRO"))
             return Registered(_id(answer) if schema_id is None else schema_id, text, kind)
         case _:
-            raise RegistryUnavailableError("its answer has no schema")
+            raise RegistryUnavailableError("its reply has no schema")
 
 
 def _id(answer: Any) -> int:
@@ -189,7 +187,7 @@ def _id(answer: Any) -> int:
         case {"id": int(number)}:
             return number
         case _:
-            raise RegistryUnavailableError("its answer has no id")
+            raise RegistryUnavailableError("its reply has no id")
 
 
 def _name(subject: str) -> str:

@@ -1,4 +1,4 @@
-"""What has to be right about schemas before anything is written or read."""
+"""Startup of schemas: registration, compatibility checks and fetchers for readers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,17 +28,17 @@ from stream.settings_loader import lasting, load_registry
 log = structlog.get_logger()
 
 VERSIONS_MAX = 20
-"""Of a subject's versions, these many newest are known from the start; others when they come."""
+"""The newest versions of a subject that are fetched at startup; others are fetched on demand."""
 
 
 async def writer_header(client: RegistryClient, subject: str, *, register: bool) -> bytes:
-    """Return what begins every value that we write: our schema's id, in Confluent's framing.
+    """Return the header of every value that we write: our schema's id, in Confluent's framing.
 
     Raises:
-        StartupError: the schema is not registered and shall not be, does not fit what is
-            registered, or the registry does not answer.
+        StartupError: the schema is not registered and ``register`` is False, it is incompatible
+            with the registered versions, or the registry does not reply.
     """
-    text = register_own_schema()
+    text = own_schema_text()
     try:
         if register:
             schema_id = await _register(client, subject, text)
@@ -46,7 +46,7 @@ async def writer_header(client: RegistryClient, subject: str, *, register: bool)
             schema_id = await client.look_up(subject, text)
     except NotRegisteredError as error:
         raise StartupError(
-            f"the schema registry does not have our schema as {subject}: register "
+            f"the service's schema is not registered as {subject}: register "
             "schemas/avro/segment_event.avsc, or set SCHEMA_REGISTRY__REGISTER_SCHEMA=true",
             exit_code=78,
         ) from error
@@ -58,13 +58,13 @@ async def writer_header(client: RegistryClient, subject: str, *, register: bool)
     return confluent_header(schema_id)
 
 
-def register_own_schema() -> str:
-    """Return the schema of what we write, as a registry is told."""
+def own_schema_text() -> str:
+    """Return the text of our schema for a registry."""
     return orjson.dumps(orjson.loads((FOLDER / "segment_event.avsc").read_bytes())).decode()
 
 
 async def _register(client: RegistryClient, subject: str, text: str) -> int:
-    """Return the schema's id; what is registered already was found to be compatible then."""
+    """Return the schema's id. One that is already registered is not checked again."""
     try:
         return await client.look_up(subject, text)
     except NotRegisteredError:
@@ -73,23 +73,23 @@ async def _register(client: RegistryClient, subject: str, text: str) -> int:
         if not await client.is_compatible(subject, text):
             _refuse(subject, "it is not compatible with the latest version")
     except NotRegisteredError:
-        pass  # there is no version to be compatible with
+        pass  # there is no earlier version
     return await client.register(subject, text)
 
 
 def _refuse(subject: str, why: str) -> NoReturn:
     raise StartupError(
-        f"the schema registry does not take our schema as {subject}: {why}", exit_code=78
+        f"the schema registry rejects the service's schema as {subject}: {why}", exit_code=78
     )
 
 
 async def learn_subject(client: RegistryClient, schemas: SchemaCache, subject: str) -> None:
-    """Let the versions of the input's subject be known, so that no record waits for them.
+    """Fetch the versions of the input's subject, so that no record waits for them.
 
-    Without an answer the records wait for the registry, and the others flow.
+    If the registry does not reply, records in its framing wait, and the others are processed.
 
     Raises:
-        StartupError: values of the latest version could not be read.
+        StartupError: values of the latest version could not be decoded.
     """
     try:
         numbers = await client.versions(subject)
@@ -105,10 +105,10 @@ async def learn_subject(client: RegistryClient, schemas: SchemaCache, subject: s
 
 
 def check_compatibility(registered: Registered, subject: str) -> None:
-    """Raises StartupError where values of this version could not be read."""
+    """Raise StartupError if values of this version could not be decoded."""
     try:
         if registered.kind != "AVRO":
-            raise DecodeError("unresolvable", "it is no Avro schema")
+            raise DecodeError("unresolvable", "it is not an Avro schema")
         try_to_read(schema_from_text(registered.text))
     except DecodeError as error:
         raise StartupError(
@@ -118,11 +118,11 @@ def check_compatibility(registered: Registered, subject: str) -> None:
         ) from error
 
 
-# The registry as the settings name it, if they do
+# The registry of the settings
 
 
 def registry_client(settings: SchemaRegistrySettings) -> RegistryClient:
-    """Return a client that is not entered yet."""
+    """Return a client; the caller enters it."""
     return RegistryClient(
         settings.url,
         username=settings.username,
@@ -139,10 +139,10 @@ def _password(settings: SchemaRegistrySettings) -> str:
 async def registered_schemas(
     settings: SchemaRegistrySettings, topic: str
 ) -> AsyncIterator[SchemaCache | None]:
-    """Yield what readers of a topic need; None where there is no registry.
+    """Yield the schema cache for readers of a topic; None without a registry.
 
     Raises:
-        StartupError: values of the latest schema could not be read.
+        StartupError: values of the latest schema could not be decoded.
     """
     if not settings.url:
         yield None
@@ -157,14 +157,14 @@ async def registered_schemas(
 
 
 def schema_fetcher(settings: SchemaRegistrySettings) -> ById | None:
-    """Return what commands read values by: each id is asked for when it is met, and waited for.
-    None where there is no registry.
+    """Return a function for commands that fetches the schema of an id, blocking and cached; None
+    without a registry.
 
-    What is returned raises StartupError when the registry does not answer.
+    The function raises StartupError if the registry does not reply.
     """
     if not settings.url:
         return None
-    pool = ThreadPoolExecutor(1)  # a command may have an event loop that is running
+    pool = ThreadPoolExecutor(1)  # the command may have a running event loop
 
     async def ask(schema_id: int) -> Schema | DecodeError | None:
         async with registry_client(settings) as client:
@@ -190,7 +190,7 @@ def schema_fetcher(settings: SchemaRegistrySettings) -> ById | None:
 
 
 async def header_for(settings: SchemaRegistrySettings, topic: str) -> bytes:
-    """Return what begins every value that is written to a topic.
+    """Return the header of every value written to a topic.
 
     Raises:
         StartupError: the registry has no id for our schema.

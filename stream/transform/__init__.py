@@ -1,4 +1,4 @@
-"""The mapping: one Segment call to one Wootric operation, a pure function.
+"""Mapping of one Segment call to one Wootric operation. Pure.
 
 | call | with | becomes |
 |---|---|---|
@@ -23,12 +23,12 @@ __all__ = ["Deliver", "Rules", "Skip", "transform"]
 
 
 def transform(event: Event, *, event_id: str, rules: Rules) -> Deliver | Skip:
-    """Return what Wootric is to be asked, or why nothing.
+    """Return the operation for Wootric, or the reason for which there is none.
 
-    ``event_id`` names the event: its message id, else one that the caller made.
+    ``event_id`` identifies the event: its message id, otherwise one made by the caller.
 
     Raises:
-        TransformError: the event cannot be mapped, now or ever.
+        TransformError: the event can never be mapped.
     """
     if not enabled(event.integrations):
         return Skip("disabled")
@@ -42,6 +42,6 @@ def transform(event: Event, *, event_id: str, rules: Rules) -> Deliver | Skip:
         case "delete":
             return delete(event, rules)
         case None | "":
-            raise TransformError("invalid_event", "type must be a text that is not empty")
+            raise TransformError("invalid_event", "type must be a non-empty text")
         case _:
             return Skip("unsupported_type")

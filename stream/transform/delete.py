@@ -1,4 +1,4 @@
-"""delete: the end user goes, where the settings allow it."""
+"""delete: deletes the end user, if the settings allow it."""
 
 from sink.wootric.operations import DeleteEndUser
 from stream.codec.event import Event
@@ -7,7 +7,7 @@ from stream.transform.traits import read_user
 
 
 def delete(event: Event, rules: Rules) -> Deliver | Skip:
-    """Return the end user to delete; only the user id names them."""
+    """Return the deletion of the end user, identified by the user id only."""
     if not rules.delete_users:
         return Skip("delete_disabled")
     external_id, email = read_user(event, {})

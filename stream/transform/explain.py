@@ -1,7 +1,7 @@
-"""Where each field of an operation comes from, and why others are left out. Pure.
+"""Explain the origin of each field of an operation, and why others are omitted. Pure.
 
-The mapping's own readers are asked which value they take (``find_key``, ``created_key``,
-``flatten`` and the like), so that there is no second mapping that could disagree.
+The mapping's own readers (``find_key``, ``created_key``, ``flatten`` and others) determine the
+values, so there is no second mapping that could disagree.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,16 +27,16 @@ from stream.transform.traits import (
     plain_name,
 )
 
-# Where each property comes from, told by the very functions that make them
+# Origin of each property, determined by the functions that make the properties
 
 
-OWN_FIELD = "e-mail, phone, creation and id are no properties"
+OWN_FIELD = "e-mail, phone, creation and id are not properties"
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """``fields``: for each field of the operation ``from`` (a path in the event) and ``how``.
-    ``left_out``: why a field, or a value of the event, is not in it.
+    """``fields``: for each field of the operation, ``from`` (a path in the event) and ``how``.
+    ``left_out``: the reason for which a field or a value of the event is omitted.
     """
 
     fields: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Explanation:
 def explain_properties(
     found: Explanation, traits: Mapping[str, Any], base: str, rules: Rules
 ) -> None:
-    """Add the origin of each property that these traits stand for."""
+    """Add the origin of each property of these traits."""
     used = {origin["from"] for origin in found.fields.values()}
     for key, value in traits.items():
         path = f"{base}.{key}"
@@ -83,7 +83,7 @@ def _how(name: str, leaf: Any, property_name: str, value: Scalar) -> str:
     if isinstance(leaf, int | float) and isinstance(value, str):
         steps.append("as text")
     if not property_name.startswith(name):
-        steps.append("characters that Wootric refuses replaced by _")
+        steps.append("characters that Wootric rejects replaced by _")
     steps += [
         f"{suffix} added"
         for suffix in ("_date", "_amount")
@@ -101,15 +101,15 @@ def _why_nothing(leaf: Any) -> str:
         case dict():
             return "an empty object"
         case _:
-            return "no number that can be written"
+            return "not a finite number"
 
 
 AS_IT_IS = "as it is"
-BY_THE_SINK = "not in the event: from what is known of the user, else looked up"
+BY_THE_SINK = "not in the event: taken from the known end user, otherwise looked up"
 HALF_UP = "rounded half up to the second"
 
 SKIPPED: Mapping[str, str] = {
-    "unsupported_type": "calls of this type are none of Wootric's",
+    "unsupported_type": "calls of this type have no equivalent in Wootric",
     "no_identity": "it has neither userId nor e-mail (nor, in an identify, a phone)",
     "no_url": "it has neither properties.url nor context.page.url",
     "no_email": "it has neither userId nor e-mail",
@@ -119,7 +119,7 @@ SKIPPED: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An event and the part of it that describes its user."""
+    """An event, the traits of its user, and their path."""
 
     event: Event
     traits: Mapping[str, Any]
@@ -132,7 +132,7 @@ Explainer: TypeAlias = Callable[[Subject], Origin]
 
 
 def explain(event: Event, operation: Operation, rules: Rules) -> Explanation:
-    """Return the origin of each field of an event's operation, and what was left out."""
+    """Return the origin of each field of an event's operation, and what was omitted."""
     page = isinstance(operation, PageView)
     subject = _subject(event)
     found = Explanation()
@@ -149,14 +149,14 @@ def explain(event: Event, operation: Operation, rules: Rules) -> Explanation:
 
 
 def why_skipped(event: Event, reason: str) -> str:
-    """Return in words why the transform skips an event."""
+    """Return a sentence about why the transform skips an event."""
     if reason == "disabled" and isinstance(event.integrations, Mapping):
         named = "Wootric" in event.integrations
         return (
             f"integrations.{'Wootric' if named else find_key(event.integrations, 'all')} is false"
         )
     if reason == "unsupported_type" and event.type == "track":
-        return "integrations.Wootric.eventType asks for no response and no decline"
+        return "integrations.Wootric.eventType requests neither a response nor a decline"
     return SKIPPED[reason]
 
 
@@ -169,7 +169,9 @@ def _subject(event: Event) -> Subject:
 
 
 def _reader(name: str, *, page: bool) -> str:
-    """Tell when a user was created from when a survey was answered: both are ``created_at``."""
+    """Return the reader of a field. ``created_at`` is of the user in a page view, otherwise of
+    the survey.
+    """
     if name == "external_created_at" or (page and name == "created_at"):
         return "user_created_at"
     return "url" if name == "origin_url" else name
@@ -208,7 +210,7 @@ def _url(subject: Subject) -> Origin:
 
 def _random(subject: Subject) -> Origin:
     source = "messageId" if subject.event.message_id else "the record's place or bytes"
-    return source, "its hash as a decimal, the same on every attempt"
+    return source, "its hash as a decimal, the same for every attempt"
 
 
 def _score(subject: Subject) -> Origin:
@@ -270,7 +272,7 @@ def _why_absent(what: str, subject: Subject, *, page: bool) -> str:
     return _ABSENT[what].format(base=subject.base)
 
 
-# What would happen to an event, told without touching anything
+# Preview of an event's outcome, without side effects
 
 
 def preview(
@@ -284,8 +286,8 @@ def preview(
 ) -> dict[str, Any]:
     """Return the line that ``wootric-stream transform`` prints, with all five keys.
 
-    Only a page view shows its request: any other begins with a look-up. ``explained`` adds
-    a sixth key, with the origin of each field.
+    Only a page view has its request, since the others start with a look-up. ``explained`` adds
+    a sixth key with the origin of each field.
     """
     line: dict[str, Any] = {
         "message_id": event.message_id,

@@ -8,7 +8,7 @@ from stream.transform.traits import as_object, read_created, read_phone, read_us
 
 
 def identify(event: Event, rules: Rules) -> Deliver | Skip:
-    """Return the end user to create or update, or a skip when nothing names them."""
+    """Return the end user to create or update, or a skip without an identity."""
     traits = as_object(event.traits, "traits")
     external_id, email = read_user(event, traits)
     phone_number = read_phone(traits)

@@ -1,4 +1,4 @@
-"""page: one view, reported through the pixel."""
+"""page: one page view, reported through the pixel."""
 
 import hashlib
 
@@ -7,11 +7,11 @@ from stream.codec.event import Event
 from stream.transform.result import Deliver, Skip
 from stream.transform.traits import context_traits, read_created, read_url, read_user
 
-_DECIMALS = 16  # as many as Math.random() usually shows
+_DECIMALS = 16  # as of most values of Math.random()
 
 
 def page(event: Event, event_id: str) -> Deliver | Skip:
-    """Return the page view, or a skip when its address or its user is unknown."""
+    """Return the page view, or a skip if its URL or its user is unknown."""
     url = read_url(event)
     if url is None:
         return Skip("no_url")
@@ -32,6 +32,6 @@ def page(event: Event, event_id: str) -> Deliver | Skip:
 
 
 def _fraction_of(event_id: str) -> str:
-    """Return a decimal in [0, 1) that stays the same for the event at every attempt."""
+    """Return a decimal in [0, 1) that is the same for every attempt of the event."""
     digest = hashlib.sha256(event_id.encode("utf-8", "surrogatepass")).digest()
     return f"0.{int.from_bytes(digest) % 10**_DECIMALS:0{_DECIMALS}d}"

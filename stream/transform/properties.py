@@ -1,17 +1,17 @@
-"""Traits to an end user's properties: flat, with values that Wootric can filter by.
+"""Mapping of traits to an end user's properties: flat, with values that Wootric can filter by.
 
 | trait | property |
 |---|---|
-| text, number | as it is |
+| text, number | unchanged |
 | true, false | ``true``, ``false`` as text |
-| a date as Segment sees it (an ISO string with year, month and day) | ``<key>_date``, seconds |
+| a date by Segment's rule (an ISO string with year, month and day) | ``<key>_date``, seconds |
 | an object | its members as ``<key>_<member>`` |
 | a list of plain values | one text, joined by ``, `` |
 | a list with objects or lists | its items as ``<key>_<index>`` |
-| null, an empty list, NaN and infinity | left out |
+| null, an empty list, NaN and infinity | omitted |
 
-The rules for dates and numbers look at the flattened key, so they hold at every depth.
-Where two keys become one the later wins. Source: Wootric's documentation, custom
+The rules for dates and numbers use the flattened key, so they apply at every depth.
+If two keys become one, the later wins. Source: Wootric's documentation, custom
 properties; segmentio's integration 2.2.0 for ``_date``.
 """
 
@@ -26,23 +26,23 @@ from stream.transform.result import Rules
 from stream.transform.traits import is_number, number_text, plain_name
 
 FIELDS = frozenset({"email", "created", "createdat", "phone", "id"})
-"""Traits that are fields of their own and never properties, by their plain names."""
+"""Traits that are fields of the end user and never properties, by their plain names."""
 
 SIZE_MAX = 256 * 1024
 """In characters, of all flat names and texts of one event."""
 _DEPTH_MAX = 32  # far beyond any profile, far below Python's own limit
 _INTEGER_END = 2**63
-_EXACT_END = 2**53  # from here on a float has no units
-# Wootric refuses "$", "." and NUL; brackets are the form's own way to write nesting.
+_EXACT_END = 2**53  # from here on a float cannot represent every integer
+# Wootric rejects "$", "." and NUL; brackets express nesting in a form.
 _FORBIDDEN = re.compile(r"[$.\0\[\]]")
 
 
 def read_properties(traits: Mapping[str, Any], rules: Rules) -> dict[str, Scalar]:
-    """Return the properties that these traits stand for.
+    """Return the properties of these traits.
 
     Raises:
-        TransformError: the traits are nested too deeply, or there is too much of them: each
-            flat name repeats what is above it, so that 32 KB can become 100 MB.
+        TransformError: the traits are nested too deeply or too large. Each flat name repeats the
+            names above it, so 32 KB could become 100 MB.
     """
     properties: dict[str, Scalar] = {}
     size = 0
@@ -66,7 +66,7 @@ def _too_large() -> TransformError:
 def flatten(
     name: str, value: Any, *, joint: str = "_", depth: int = 1
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of a value under their flat names; a list of plain values is one.
+    """Yield the leaves of a value with their flat names; a list of plain values is one leaf.
 
     Raises:
         TransformError: the value is nested too deeply.
@@ -85,7 +85,7 @@ def flatten(
 
 
 def add(properties: dict[str, Scalar], key: str, value: Any, rules: Rules) -> None:
-    """Add the property that a leaf stands for, if it stands for one."""
+    """Add the property of a leaf, if it has one."""
     name = _FORBIDDEN.sub("_", key) or "_"
     match value:
         case str() if (date_ms := read_iso_date_ms(value)) is not None:
@@ -108,7 +108,7 @@ def _with_suffix(name: str, suffix: str) -> str:
 
 
 def _number(value: float) -> Scalar:
-    """Return a number as Wootric can hold it; integers beyond 64 bits become text."""
+    """Return a number that Wootric can store; integers beyond 64 bits become text."""
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < _EXACT_END else value
     return value if abs(value) < _INTEGER_END else str(value)

@@ -1,4 +1,4 @@
-"""What the transform is told, and what it answers."""
+"""Settings and results of the transform."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from stream.transform.traits import find
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The settings that the mapping depends on.
+    """The settings of the mapping.
 
-    ``amount_suffix`` adds Wootric's ``_amount`` to the names of whole numbers.
+    ``amount_suffix`` appends Wootric's ``_amount`` to the names of integer properties.
     """
 
     amount_suffix: bool = False
@@ -21,10 +21,10 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliver:
-    """Wootric is to be asked for this.
+    """An operation to deliver.
 
     Operations of one ``lane`` (one end user) keep the order of their events. ``notes``
-    names what had to be left out, for counting.
+    names the values that were invalid and omitted, for metrics.
     """
 
     operation: Operation
@@ -34,19 +34,19 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Wootric has nothing to do with this event; ``reason`` is from a bounded set."""
+    """The event needs no operation; ``reason`` is from a bounded set."""
 
     reason: str
 
 
-# Whether the event is meant for Wootric at all
+# Whether the event is intended for Wootric
 
 
 def enabled(integrations: Any) -> bool:
-    """Judge the integrations object as Segment does.
+    """Return whether the integrations object enables Wootric, by Segment's rules.
 
-    Only a boolean under ``All`` (in any case) counts. ``Wootric`` is case-sensitive and
-    goes before; anything there but false enables, since options imply "on".
+    Under ``All`` (in any case), only false disables. ``Wootric`` is case-sensitive and takes
+    precedence; any value except false enables, since options imply "on".
     Source: segmentio/facade 3.2.3, ``enabled()``.
     """
     if not isinstance(integrations, Mapping):

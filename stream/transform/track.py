@@ -1,4 +1,4 @@
-"""track: an answered or declined survey, where the integrations object says so.
+"""track: an answered or declined survey, if the integrations object requests it.
 
 The event types and their fields follow RudderStack's mapping (rudder-transformer at
 c98d160c), with the time of the event instead of the user's creation.
@@ -71,18 +71,18 @@ def _event_type(integrations: Any) -> str | None:
 
 
 def _event_seconds(event: Event) -> int | None:
-    """Return when the survey was answered: the first of the event's times that is known."""
+    """Return the time of the answer in Unix seconds: the first known time of the event."""
     name = time_of(event)
     return None if name is None else as_seconds(getattr(event, name))
 
 
 def time_of(event: Event) -> str | None:
-    """Return the attribute that says when the event happened: the first that is known."""
+    """Return the attribute with the time of the event: the first one that is set."""
     return next((name for name in TIMES if getattr(event, name) is not None), None)
 
 
 def either_key(values: Mapping[str, Any], first: str, second: str) -> str | None:
-    """Return the key of ``first``, or of ``second`` where that is absent or null."""
+    """Return the key of ``first``, or of ``second`` if that is absent or null."""
     key = find_key(values, first)
     return find_key(values, second) if key is None or values[key] is None else key
 

@@ -1,4 +1,4 @@
-"""The single fields of an end user and of an event, each read by its own rule."""
+"""Readers of the fields of an end user and of an event."""
 
 import math
 import re
@@ -15,10 +15,10 @@ _LINE_ENDS = re.compile(r"[\n\r\u2028\u2029]")
 
 
 def read_user(event: Event, traits: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Return the external id and the e-mail; a user id may well be both.
+    """Return the external id and the e-mail; a user id may be both.
 
     Raises:
-        TransformError: the user id or e-mail is no text, or is too long.
+        TransformError: the user id or the e-mail is not text, or is too long.
     """
     if event.extra.get("userId") is not None:
         raise TransformError("invalid_user_id", "userId must be a text")
@@ -35,7 +35,7 @@ def read_phone(traits: Mapping[str, Any]) -> str | None:
     """Return the phone number as text.
 
     Raises:
-        TransformError: it is neither a text nor a number, or is too long.
+        TransformError: it is neither text nor a number, or is too long.
     """
     match find(traits, "phone"):
         case None | "":
@@ -49,9 +49,9 @@ def read_phone(traits: Mapping[str, Any]) -> str | None:
 
 
 def read_created(traits: Mapping[str, Any]) -> tuple[int | None, tuple[str, ...]]:
-    """Return when the user was created, in seconds, and a note if that cannot be read.
+    """Return when the user was created, in Unix seconds, and a note if it cannot be read.
 
-    What JavaScript takes for false (0, an empty text) is as good as absent.
+    Values that are false in JavaScript (0, an empty text) count as absent.
     """
     key = created_key(traits)
     if key is None:
@@ -61,7 +61,7 @@ def read_created(traits: Mapping[str, Any]) -> tuple[int | None, tuple[str, ...]
 
 
 def created_key(traits: Mapping[str, Any]) -> str | None:
-    """Return the trait that says when the user was created: ``created`` before ``createdAt``."""
+    """Return the key of the user's creation time: ``created`` takes precedence over ``createdAt``."""
     for name in ("created", "createdat"):
         key = find_key(traits, name)
         if key is not None and _is_true(traits[key]):
@@ -70,10 +70,10 @@ def created_key(traits: Mapping[str, Any]) -> str | None:
 
 
 def read_url(event: Event) -> str | None:
-    """Return the page's address: ``properties.url``, else ``context.page.url``.
+    """Return the page's URL: ``properties.url``, otherwise ``context.page.url``.
 
     Raises:
-        TransformError: properties, context or its page is no object.
+        TransformError: properties, context or its page is not an object.
     """
     url = optional_text(find(as_object(event.properties, "properties"), "url"))
     if url:
@@ -83,21 +83,21 @@ def read_url(event: Event) -> str | None:
 
 
 def context_traits(event: Event) -> Mapping[str, Any]:
-    """Return the traits that came along in the context of a page or track.
+    """Return the traits in the context of a page or track.
 
     Raises:
-        TransformError: the context or its traits are no object.
+        TransformError: the context or its traits are not an object.
     """
     return as_object(as_object(event.context, "context").get("traits"), "context.traits")
 
 
 def optional_text(value: Any) -> str | None:
-    """Return a text that is not empty; anything else counts as absent."""
+    """Return a non-empty text; None for any other value."""
     return value if isinstance(value, str) and value else None
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a value is a number that JSON's readers agree on: no NaN, no infinity."""
+    """Return whether a value is a finite number within the range of a double."""
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)
@@ -106,7 +106,7 @@ def is_number(value: Any) -> bool:
 
 
 def number_text(number: float) -> str:
-    """Return a number as JavaScript writes it: no fraction where there is none."""
+    """Return a number as JavaScript writes it: integral floats without a fraction."""
     return f"{number:.0f}" if isinstance(number, float) and number.is_integer() else str(number)
 
 
@@ -117,14 +117,14 @@ def _bounded(reason: str, name: str, text: str | None) -> str | None:
 
 
 def _is_true(value: Any) -> bool:
-    """Tell whether JavaScript takes the value for true: empty lists and objects, but not NaN."""
+    """Return whether the value is true in JavaScript: empty lists and objects are, NaN is not."""
     if isinstance(value, float) and math.isnan(value):
         return False
     return bool(value) or isinstance(value, list | dict)
 
 
 def _looks_like_email(text: str) -> bool:
-    r"""Tell whether ``.+@.+\..+`` is found, in linear time however long the text is."""
+    r"""Return whether ``.+@.+\..+`` matches, in linear time."""
     for line in _LINE_ENDS.split(text):
         at = line.find("@", 1)
         dot = line.find(".", at + 2) if at > 0 else -1
@@ -133,7 +133,7 @@ def _looks_like_email(text: str) -> bool:
     return False
 
 
-# Finding a value by its name, in any spelling
+# Look-up of a value by its name, ignoring case and punctuation
 
 
 _PUNCTUATION = re.compile(r"[^a-zA-Z0-9.]+")
@@ -144,19 +144,19 @@ def plain_name(name: str) -> str:
 
     Source: segmentio/obj-case 0.2.1, by which Segment finds traits.
     """
-    if name.isascii() and name.isalnum():  # most names, at a third of the cost
+    if name.isascii() and name.isalnum():  # covers most names at a third of the cost
         return name.lower()
     return _PUNCTUATION.sub("", name).lower()
 
 
 def find(values: Mapping[str, Any], name: str) -> Any:
-    """Return the first value whose plain name is ``name``, None if there is none."""
+    """Return the first value whose plain name is ``name``; None if there is none."""
     key = find_key(values, name)
     return None if key is None else values[key]
 
 
 def find_key(values: Mapping[str, Any], name: str) -> str | None:
-    """Return the first key whose plain name is ``name``, None if there is none."""
+    """Return the first key whose plain name is ``name``; None if there is none."""
     for key in values:
         if plain_name(key) == name:
             return key
@@ -167,7 +167,7 @@ def as_object(value: Any, name: str) -> Mapping[str, Any]:
     """Return a JSON object, an empty one for null.
 
     Raises:
-        TransformError: the value is something else.
+        TransformError: the value is neither.
     """
     if value is None:
         return {}

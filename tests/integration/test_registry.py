@@ -221,7 +221,7 @@ async def test_a_schema_that_does_not_fit_stops_the_start(
     only_looking = {"SCHEMA_REGISTRY__REGISTER_SCHEMA": "false"}
     cases.append((bridge(stack, instance="b1", **only_looking), 78, "REGISTER_SCHEMA=true"))
     wrong = {"SCHEMA_REGISTRY__PASSWORD": "wrong"}
-    cases.append((bridge(stack, instance="b2", **wrong), 69, "refuses our credentials"))
+    cases.append((bridge(stack, instance="b2", **wrong), 69, "refuses the credentials"))
     await refused(cases)
 
     times = {"name": "timestamp", "type": {"type": "long", "logicalType": "timestamp-micros"}}

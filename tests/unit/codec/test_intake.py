@@ -83,8 +83,8 @@ def test_the_key_is_the_users(event, key):
     ("event", "says"),
     [
         ({**EVENT, "messageId": "m" * 101}, "messageId is longer than 100 characters"),
-        ({**EVENT, "messageId": ["m"]}, "messageId is no text"),
-        ({**EVENT, "messageId": 1.5}, "messageId is no text"),
+        ({**EVENT, "messageId": ["m"]}, "messageId is not text"),
+        ({**EVENT, "messageId": 1.5}, "messageId is not text"),
         ({"type": "track", "messageId": "m"}, "neither userId nor anonymousId"),
         ({"type": "track", "messageId": "m", "userId": ""}, "neither userId nor anonymousId"),
         ({"type": "track", "messageId": "m", "userId": {"a": 1}}, "neither userId nor anonymousId"),
@@ -160,5 +160,5 @@ def test_a_record_that_no_topic_has_to_take_leaves_a_letter_without_bytes(value)
     letter = forward(record(value), HEADER, 1, bytes_max=1_000)
     assert isinstance(letter, DeadLetter)
     assert (letter.key, letter.value) == (None, None)
-    assert "bytes are too many for a letter; " in letter.detail
+    assert "bytes exceed the limit of a dead letter; " in letter.detail
     assert (letter.origin, letter.offset) == (Partition("segment.json", 2), 7)
