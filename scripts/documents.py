@@ -1,6 +1,6 @@
-"""Make the chart's README.md, values.schema.json and dashboards.
+"""Generate the chart's README.md, values.schema.json and dashboards.
 
-`make chart` runs this file. A comment that begins with "--" describes the value below it.
+`make chart` runs this file. A comment that starts with "--" describes the value below it.
 """
 
 import json
@@ -26,7 +26,7 @@ BY_THE_CHART = {
     "BRIDGE__HOST",
     "BRIDGE__PORT",
 }
-"""Settings that have a value of their own; secrets come from secrets."""
+"""Settings that the chart sets from other values; those with secrets come from Secrets."""
 
 CHOICES = {
     "image.pullPolicy": ["Always", "IfNotPresent", "Never"],
@@ -48,7 +48,7 @@ OPEN = {
     "metrics.dashboards.labels",
     "metrics.dashboards.annotations",
 }
-"""Objects of Kubernetes: what may be in them is its business."""
+"""Objects that Kubernetes validates."""
 SHAPES: Mapping[str, dict[str, Any]] = {
     "pdb.maxUnavailable": {"type": ["integer", "string"]},
     "terminationGracePeriodSeconds": {"type": ["integer", "null"], "minimum": 1},
@@ -82,7 +82,7 @@ def descriptions(text: str) -> Iterator[tuple[str, str]]:
 
 
 def schema() -> dict[str, Any]:
-    """Return what values may be: nothing that values.yaml does not name."""
+    """Return the schema of the values; names that values.yaml lacks are not allowed."""
     text = (CHART / "values.yaml").read_text(encoding="utf-8")
     told = dict(descriptions(text))
     root = _object(yaml.safe_load(text), "", told)
@@ -114,7 +114,7 @@ def _shape(value: Any, path: str, told: Mapping[str, str]) -> dict[str, Any]:
 
 
 def settings_schema() -> dict[str, Any]:
-    """Return the service's settings by their names, with their bounds."""
+    """Return the schema of the service's settings, with their bounds."""
     properties = {}
     for section, model in SECTIONS.items():
         inner = model.model_json_schema()
@@ -135,13 +135,13 @@ def _setting(shape: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[s
     kept = ("type", "enum", "pattern", "description")
     bounds = ("minimum", "maximum", "exclusiveMinimum", "minLength", "maxLength")
     found = {name: shape[name] for name in (*kept, *bounds) if name in shape}
-    if found.get("type") == "number":  # `helm --set` makes a text of 7.5
+    if found.get("type") == "number":  # `helm --set` passes 7.5 as text
         found |= {"type": ["number", "string"], "pattern": r"^[0-9]+(\.[0-9]+)?$"}
     return found
 
 
 def readme() -> str:
-    """Return the chart's README: what it brings, and examples."""
+    """Return the chart's README with its list of examples."""
     examples = "\n".join(
         f"| [`{path.name}`](examples/{path.name}) | {_first_words(path)} |"
         for path in sorted((CHART / "examples").glob("*.yaml"))
@@ -164,7 +164,7 @@ def _first_words(path: Path) -> str:
 
 
 def files() -> dict[Path, str]:
-    """Return what is made: each file's content by its path."""
+    """Return the generated files: content by path."""
     return {
         CHART / "values.schema.json": json.dumps(schema(), indent=2) + "\n",
         CHART / "README.md": readme(),

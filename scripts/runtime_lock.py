@@ -1,7 +1,7 @@
-"""Print the part of requirements.lock that the service needs at run time, hashes and all.
+"""Print the part of requirements.lock that the service needs at run time, including hashes.
 
-The lock has the development tools too. It says of each package who wants it ("# via"); what is
-wanted only by those tools is left out. `pip install --require-hashes` refuses if any is missing.
+The lock also has the development tools. It lists the dependents of each package ("# via"); packages
+that only those tools need are omitted. `pip install --require-hashes` fails if one is missing.
 """
 
 import re
@@ -16,7 +16,7 @@ BUILD = "setuptools"
 
 
 def normal(name: str) -> str:
-    """Return a package's name as the lock has it."""
+    """Return a package's normalized name."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -27,13 +27,13 @@ def entries(lock: str) -> dict[str, str]:
 
 
 def wanted_by(entry: str) -> set[str]:
-    """Return who wants a package, by the lock's comment."""
+    """Return the dependents of a package, from the lock's comment."""
     comment = re.findall(r"^    #(?: via)?(.*)$", entry, re.MULTILINE)
     return {name.strip() for name in comment if name.strip()}
 
 
 def runtime(lock: str, pyproject: str) -> dict[str, str]:
-    """Return the entries of the project's dependencies, extras but tools, and of what they want."""
+    """Return the entries of the project's dependencies and extras, except tools, transitively."""
     found = entries(lock)
     project = tomllib.loads(pyproject)["project"]
     extras = project.get("optional-dependencies", {})

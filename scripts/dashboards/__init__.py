@@ -1,4 +1,4 @@
-"""The dashboards; `make chart` writes their JSON into the chart."""
+"""Dashboards; `make chart` writes their JSON into the chart."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ PLACED = (ON_CALL, PARTITIONS, SINK, EXACTLY_ONCE, GROUP, BRIDGE, RUNTIME)
 
 
 def dashboards() -> list[Dashboard]:
-    """Return all of them, with what no panel was made for by hand."""
+    """Return all dashboards, including the one of remaining metrics."""
     rules = "".join(path.read_text(encoding="utf-8") for path in FILES.glob("rules/*.yaml"))
     rest = others(PLACED, rules)
     return [*PLACED, *([rest] if rest else [])]

@@ -1,4 +1,4 @@
-"""The bridge: what Segment sends and what becomes of it."""
+"""Dashboard of the bridge."""
 
 from scripts.dashboards.panels import Dashboard, Panel, quantiles, rate, stat
 
@@ -9,7 +9,7 @@ BRIDGE = Dashboard(
         [
             stat(
                 "Kafka unavailable",
-                "Above 0 Segment is told 503 and keeps its events.",
+                "Above 0, Segment receives 503 and retries later.",
                 "short",
                 "max(1 - wootric_bridge_kafka_up{$scope})",
                 red_above=1,
@@ -21,16 +21,16 @@ BRIDGE = Dashboard(
                 "sum(increase(wootric_bridge_events_accepted_total{$scope}[1d]))",
             ),
             stat(
-                "Under way",
-                "Requests that wait for Kafka.",
+                "In flight",
+                "Requests waiting for Kafka.",
                 "short",
                 "sum(wootric_bridge_in_flight_requests{$scope})",
             ),
         ],
         [
             Panel(
-                title="Answers, by code",
-                says="200 once Kafka has every event; 401 a wrong signature; 503 try again.",
+                title="Responses, by code",
+                says="200: Kafka has every event; 401: wrong signature; 503: retry later.",
                 unit="reqps",
                 queries={"{{code}}": rate("wootric_bridge_requests_total", "code")},
                 stacked=True,
@@ -43,8 +43,8 @@ BRIDGE = Dashboard(
                 stacked=True,
             ),
             Panel(
-                title="Refused, by reason",
-                says="Requests that were not taken. No series before the first.",
+                title="Rejected, by reason",
+                says="Rejected requests. No series before the first one.",
                 unit="reqps",
                 queries={"{{reason}}": rate("wootric_bridge_refused_total", "reason")},
                 stacked=True,
@@ -52,20 +52,20 @@ BRIDGE = Dashboard(
         ],
         [
             Panel(
-                title="Time to answer",
-                says="Segment gives up after 5 s.",
+                title="Response time",
+                says="Segment times out after 5 s.",
                 unit="s",
                 queries=quantiles("wootric_bridge_request_duration_seconds"),
             ),
             Panel(
                 title="Time to acknowledge",
-                says="Kafka's share of it.",
+                says="Part of the response time spent waiting for Kafka.",
                 unit="s",
                 queries=quantiles("wootric_bridge_ack_duration_seconds"),
             ),
             Panel(
-                title="Bytes under way",
-                says="At the limit the bridge says 503.",
+                title="Bytes in flight",
+                says="At the limit the bridge responds with 503.",
                 unit="bytes",
                 queries={"{{instance}}": "wootric_bridge_in_flight_bytes{$scope}"},
             ),
@@ -73,13 +73,13 @@ BRIDGE = Dashboard(
         [
             Panel(
                 title="Not acknowledged, by error",
-                says="Kafka's word for it. No series before the first.",
+                says="By librdkafka's error. No series before the first one.",
                 unit="reqps",
                 queries={"{{error}}": rate("wootric_bridge_produce_errors_total", "error")},
             ),
             Panel(
                 title="Connections refused",
-                says="Closed at once, because there were too many.",
+                says="Closed immediately because the limit was reached.",
                 unit="reqps",
                 queries={
                     "{{instance}}": rate("wootric_bridge_connections_refused_total", "instance")
@@ -89,13 +89,13 @@ BRIDGE = Dashboard(
         [
             Panel(
                 title="From a topic: records",
-                says="Of bridge --from-topic, by outcome.",
+                says="Of `bridge --from-topic`, by outcome.",
                 unit="reqps",
                 queries={"{{outcome}}": rate("wootric_bridge_records_total", "outcome")},
             ),
             Panel(
                 title="From a topic: transactions",
-                says="Of bridge --from-topic, by outcome.",
+                says="Of `bridge --from-topic`, by outcome.",
                 unit="reqps",
                 queries={"{{outcome}}": rate("wootric_bridge_transactions_total", "outcome")},
             ),

@@ -1,4 +1,4 @@
-"""Books, transactions, doubts, dead letters."""
+"""Dashboard of accounting, transactions, requests in doubt and dead letters."""
 
 from scripts.dashboards.panels import Dashboard, Panel, quantiles, rate, stat
 
@@ -9,14 +9,14 @@ EXACTLY_ONCE = Dashboard(
         [
             stat(
                 "Unaccounted records",
-                "Consumed less settled, relinquished and in flight. Anything but 0 is a defect.",
+                "Consumed - settled - relinquished - in flight. Any value except 0 is a bug.",
                 "short",
                 "sum(abs(wootric_records_unaccounted{$scope}))",
                 red_above=1,
             ),
             stat(
-                "Oldest doubt",
-                "Worry above 15 minutes.",
+                "Oldest in doubt",
+                "Age of the oldest request in doubt. Investigate above 15 minutes.",
                 "s",
                 "max(wootric_in_doubt_oldest_seconds{$scope})",
                 red_above=900,
@@ -29,7 +29,7 @@ EXACTLY_ONCE = Dashboard(
             ),
             stat(
                 "Parked, last day",
-                "Events that wait for a person.",
+                "Events that require an operator's decision.",
                 "short",
                 'sum(increase(wootric_records_settled_total{$scope,outcome="parked"}[1d]))',
                 red_above=1,
@@ -38,13 +38,13 @@ EXACTLY_ONCE = Dashboard(
         [
             Panel(
                 title="Transactions",
-                says="aborted ones come again; worry when they are more than a few percent.",
+                says="Aborted ones are retried; investigate above a few percent.",
                 unit="reqps",
                 queries={"{{outcome}}": rate("wootric_transactions_total", "outcome")},
             ),
             Panel(
                 title="Transaction time",
-                says="Every request waits for one.",
+                says="Every request waits for a transaction.",
                 unit="s",
                 queries=quantiles("wootric_transaction_duration_seconds"),
             ),
@@ -52,7 +52,7 @@ EXACTLY_ONCE = Dashboard(
         [
             Panel(
                 title="Settled, by outcome",
-                says="Every record ends as one of the five.",
+                says="Every record ends with one of five outcomes.",
                 unit="reqps",
                 queries={"{{outcome}}": rate("wootric_records_settled_total", "outcome")},
                 stacked=True,
@@ -76,28 +76,28 @@ EXACTLY_ONCE = Dashboard(
                 queries={"{{instance}}": "wootric_in_doubt_records{$scope}"},
             ),
             Panel(
-                title="Attempts without an answer",
-                says="Each closes its end user's lane for the quiet period.",
+                title="Attempts without a reply",
+                says="Each blocks its end user's lane for the quiet period.",
                 unit="reqps",
                 queries={"{{operation}}": rate("wootric_ambiguous_outcomes_total", "operation")},
             ),
             Panel(
-                title="Doubts resolved",
-                says="How they ended; in_doubt means looked at again later.",
+                title="Checks of requests in doubt",
+                says="By result; in_doubt means that the check is repeated later.",
                 unit="reqps",
                 queries={"{{result}}": rate("wootric_in_doubt_checks_total", "result")},
             ),
             Panel(
-                title="Values left out",
-                says="Delivered without a value that could not be read.",
+                title="Invalid values",
+                says="Events delivered without a value that could not be read.",
                 unit="reqps",
                 queries={"{{note}}": rate("wootric_invalid_fields_total", "note")},
             ),
         ],
         [
             Panel(
-                title="In flight, and left to others",
-                says="Read and not settled; and what was left to the next owner.",
+                title="In flight and relinquished",
+                says="Records read but not settled, and records left to the next owner.",
                 unit="short",
                 queries={
                     "in flight": "sum(wootric_records_in_flight{$scope})",
@@ -106,7 +106,7 @@ EXACTLY_ONCE = Dashboard(
             ),
             Panel(
                 title="Ledger entries",
-                says="Keys: the dedupe window's events and all known users; what a disk refused.",
+                says="Keys: events of the dedupe window and all known users; keys not written to disk.",
                 unit="short",
                 queries={
                     "{{instance}}": "wootric_ledger_entries{$scope}",
@@ -115,7 +115,7 @@ EXACTLY_ONCE = Dashboard(
             ),
             Panel(
                 title="State on disk",
-                says="Size of the stores below STATE__DIR; nothing where state is in memory.",
+                says="Size of the stores under STATE__DIR; empty if state is in memory.",
                 unit="bytes",
                 queries={"{{instance}}": "wootric_state_disk_bytes{$scope}"},
             ),

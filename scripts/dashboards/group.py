@@ -1,4 +1,4 @@
-"""The group as the lag exporter sees it, whether or not a worker lives."""
+"""Dashboard of the group, measured by the lag exporter independently of the workers."""
 
 from scripts.dashboards.panels import Dashboard, Panel, stat
 
@@ -9,26 +9,26 @@ GROUP = Dashboard(
         [
             stat(
                 "Members",
-                "Members of the group; 0: nobody reads.",
+                "Members of the group; at 0 the input is not read.",
                 "short",
                 "max(wootric_group_members{$scope})",
             ),
             stat(
                 "Lag",
-                "Records up to the last stable offset that are not settled.",
+                "Unsettled records up to the last stable offset.",
                 "short",
                 "sum(wootric_group_lag_records{$scope})",
             ),
             stat(
                 "Measured",
-                "Since Kafka last answered the exporter. Worry above 5 minutes.",
+                "Time since the last measurement. Investigate above 5 minutes.",
                 "s",
                 "time() - max(wootric_group_measured_timestamp_seconds{$scope})",
                 red_above=300,
             ),
             stat(
                 "Offsets out of range",
-                "Partitions whose committed offset does not exist any more.",
+                "Partitions whose committed offset no longer exists.",
                 "short",
                 "sum(wootric_group_offset_out_of_range{$scope})",
                 red_above=1,
@@ -57,7 +57,7 @@ GROUP = Dashboard(
             ),
             Panel(
                 title="Offsets",
-                says="First kept, committed, last stable.",
+                says="First, committed and last stable offset.",
                 unit="short",
                 queries={
                     "begin {{partition}}": "wootric_group_begin_offset{$scope}",
@@ -69,19 +69,19 @@ GROUP = Dashboard(
         [
             Panel(
                 title="State",
-                says="1 for the state that the group is in.",
+                says="1 for the group's current state.",
                 unit="short",
                 queries={"{{state}}": "max by (state) (wootric_group_state{$scope})"},
             ),
             Panel(
-                title="Letters kept",
-                says="Offsets that the dead-letter and the parked topic span.",
+                title="Dead letters kept",
+                says="Offset range of the dead-letter and the parked topic.",
                 unit="short",
                 queries={"{{topic}}": "wootric_group_dead_letter_offsets{$scope}"},
             ),
             Panel(
-                title="Measurements that failed",
-                says="Kafka did not answer.",
+                title="Failed measurements",
+                says="Kafka did not reply.",
                 unit="reqps",
                 queries={
                     "failed": "sum(rate(wootric_group_measure_failures_total{$scope}"

@@ -1,4 +1,4 @@
-"""What one looks at first: is it healthy, and if not, where."""
+"""Dashboard for on-call: overall health and the location of problems."""
 
 from scripts.dashboards.panels import Dashboard, Panel, quantiles, rate, stat
 
@@ -14,8 +14,8 @@ ON_CALL = Dashboard(
                 "1 - max(job:wootric_stale:ratio_1h{$scope})",
             ),
             stat(
-                "Furthest behind",
-                "Age of the oldest unsettled record. Worry above 5 minutes.",
+                "Maximum lag",
+                "Age of the oldest unsettled record. Investigate above 5 minutes.",
                 "s",
                 "max(wootric_consumer_lag_seconds{$scope})",
                 red_above=300,
@@ -29,14 +29,14 @@ ON_CALL = Dashboard(
             ),
             stat(
                 "Unaccounted records",
-                "Consumed less settled, relinquished and in flight. Anything but 0 is a defect.",
+                "Consumed - settled - relinquished - in flight. Any value except 0 is a bug.",
                 "short",
                 "sum(abs(instance:wootric_records_unaccounted{$scope}))",
                 red_above=1,
             ),
             stat(
                 "In doubt",
-                "Events whose request may have been executed. They resolve by themselves.",
+                "Events whose request may have been executed. They are resolved automatically.",
                 "short",
                 "sum(wootric_in_doubt_records{$scope})",
                 red_above=100,
@@ -60,7 +60,7 @@ ON_CALL = Dashboard(
             ),
             Panel(
                 title="In and out",
-                says="Records read against records settled. In above out: the lag grows.",
+                says="Records read and records settled. If more are read, the lag grows.",
                 unit="reqps",
                 queries={
                     "consumed": "sum(job:wootric_records_consumed:rate5m{$scope})",
@@ -72,7 +72,7 @@ ON_CALL = Dashboard(
         [
             Panel(
                 title="Time to drain",
-                says="Lag over how much faster we are than what comes in; shown only while we are.",
+                says="Lag divided by the rate at which it decreases; empty while it does not.",
                 unit="s",
                 queries={
                     "to drain": "sum(job:wootric_lag_records:sum{$scope}) / clamp_min(sum("
@@ -82,7 +82,7 @@ ON_CALL = Dashboard(
             ),
             Panel(
                 title="From record to Wootric",
-                says="From the record's time to Wootric's answer. Old ones count with their age.",
+                says="From the record's timestamp to Wootric's reply. Old records count with their age.",
                 unit="s",
                 queries=quantiles("wootric_end_to_end_latency_seconds"),
             ),
@@ -103,13 +103,13 @@ ON_CALL = Dashboard(
         [
             Panel(
                 title="Rebalances",
-                says="Partitions given and taken. Bursts at rollouts are normal.",
+                says="Partitions assigned and revoked. Bursts during rollouts are normal.",
                 unit="reqps",
                 queries={"{{event}}": rate("wootric_consumer_rebalances_total", "event")},
             ),
             Panel(
                 title="Versions",
-                says="Workers by version: two for the time of a rollout.",
+                says="Workers by version: two during a rollout.",
                 unit="short",
                 queries={"{{version}}": "count by (version) (wootric_build_info{$scope})"},
             ),

@@ -1,6 +1,6 @@
-"""Metrics that no other dashboard and no rule asks for, so that each can be looked at somewhere.
+"""Dashboard of the metrics that no other dashboard and no rule uses.
 
-A metric that is new is here as soon as `make chart` has run, until somebody places it by hand.
+`make chart` adds every new metric here until it is placed in another dashboard manually.
 """
 
 import importlib
@@ -22,7 +22,7 @@ ROW = 3
 
 
 def exported() -> Iterator[MetricWrapperBase]:
-    """Yield the metrics of every program that is scraped."""
+    """Yield the metrics of every scraped program."""
     for module, name in CATALOGUES:
         if importlib.util.find_spec(module):
             catalogue = getattr(importlib.import_module(module), name)()
@@ -38,7 +38,7 @@ def series(metric: MetricWrapperBase) -> set[str]:
 
 
 def others(placed: Iterable[Dashboard], rules: str) -> Dashboard | None:
-    """Return the dashboard of what is not placed, or None if everything is."""
+    """Return the dashboard of the remaining metrics; None if there are none."""
     asked = rules + json.dumps(
         [panel.queries for board in placed for row in board.rows for panel in row]
     )

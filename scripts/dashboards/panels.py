@@ -1,7 +1,7 @@
-"""Panels and dashboards, and what Grafana imports of them.
+"""Panels and dashboards, and their JSON for Grafana.
 
-Each panel has a title, what it says and when to worry, a unit, and its queries; `$scope` is
-replaced by the chosen namespace and job.
+Each panel has a title, a description, a unit, and its queries; `$scope` is
+replaced by the selected namespace and job.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dashboard:
-    """A dashboard, known by its uid for ever."""
+    """A dashboard; its uid never changes."""
 
     uid: str
     title: str
@@ -37,7 +37,7 @@ class Dashboard:
 
 
 def stat(title: str, says: str, unit: str, query: str, *, red_above: float | None = None) -> Panel:
-    """Return a panel that is one number."""
+    """Return a panel with one number."""
     return Panel(
         title=title, says=says, unit=unit, queries={"": query}, kind="stat", red_above=red_above
     )
@@ -61,12 +61,12 @@ def rate(metric: str, by: str, matchers: str = "") -> str:
 
 
 def scoped(query: str) -> str:
-    """Return a query with the chosen namespace and job in it."""
+    """Return a query with the selected namespace and job."""
     return query.replace("$scope", SCOPE)
 
 
 def render(dashboard: Dashboard) -> dict[str, Any]:
-    """Return what Grafana imports."""
+    """Return the JSON that Grafana imports."""
     panels, top = [], 0
     for row in dashboard.rows:
         height = 4 if all(panel.kind == "stat" for panel in row) else 8

@@ -1,4 +1,4 @@
-"""Partition by partition: how far behind, whose, halted or not."""
+"""Dashboard of the partitions: lag, owner, pauses."""
 
 from scripts.dashboards.panels import Dashboard, Panel, rate
 
@@ -9,7 +9,7 @@ PARTITIONS = Dashboard(
         [
             Panel(
                 title="Lag in records",
-                says="Records up to the last stable offset that are not settled.",
+                says="Unsettled records up to the last stable offset.",
                 unit="short",
                 queries={
                     "{{partition}}": "max by (topic, partition) "
@@ -18,7 +18,7 @@ PARTITIONS = Dashboard(
             ),
             Panel(
                 title="Lag in seconds",
-                says="Age of the oldest record that is not settled.",
+                says="Age of the oldest unsettled record.",
                 unit="s",
                 queries={
                     "{{partition}}": "max by (topic, partition) "
@@ -29,13 +29,13 @@ PARTITIONS = Dashboard(
         [
             Panel(
                 title="Consumed, by partition",
-                says="One that stands out has a few keys with most of the traffic.",
+                says="An outlier has a few keys with most of the traffic.",
                 unit="reqps",
                 queries={"{{partition}}": rate("wootric_records_consumed_total", "partition")},
             ),
             Panel(
                 title="Owner",
-                says="Which worker reports a partition's lag: its owner.",
+                says="The worker that reports a partition's lag, which is its owner.",
                 unit="short",
                 kind="table",
                 queries={
@@ -46,7 +46,7 @@ PARTITIONS = Dashboard(
         [
             Panel(
                 title="Until retention deletes",
-                says="Time until Kafka may delete the oldest unsettled record. Worry below a day.",
+                says="Time until Kafka may delete the oldest unsettled record. Investigate below a day.",
                 unit="s",
                 queries={
                     "{{partition}}": "min by (topic, partition) "
@@ -55,7 +55,7 @@ PARTITIONS = Dashboard(
             ),
             Panel(
                 title="Offsets",
-                says="What is committed, what is read next, and the last stable offset.",
+                says="Committed offset, next offset to read, and last stable offset.",
                 unit="short",
                 queries={
                     "committed {{partition}}": "max by (partition) "
@@ -76,13 +76,13 @@ PARTITIONS = Dashboard(
         [
             Panel(
                 title="Partitions, by worker",
-                says="Uneven for a moment at a rebalance; 0 for workers beyond the partitions.",
+                says="Briefly uneven during a rebalance; 0 for surplus workers.",
                 unit="short",
                 queries={"{{instance}}": "wootric_consumer_assigned_partitions{$scope}"},
             ),
             Panel(
                 title="Halted, by reason",
-                says="Partitions that stand still. No series until the first one halts.",
+                says="Paused partitions. No series before the first one.",
                 unit="short",
                 queries={
                     "{{reason}}": "sum by (reason) (wootric_consumer_halted_partitions{$scope})"
@@ -90,21 +90,21 @@ PARTITIONS = Dashboard(
             ),
             Panel(
                 title="Last restore",
-                says="Time to read a partition's ledger; it stands still meanwhile.",
+                says="Time to read a partition's ledger; the partition is not processed during it.",
                 unit="s",
                 queries={"{{instance}}": "wootric_restore_duration_seconds{$scope}"},
             ),
         ],
         [
             Panel(
-                title="Restores under way",
-                says="Records of the ledger that are still to be read.",
+                title="Restores in progress",
+                says="Records of the ledger that remain to be read.",
                 unit="short",
                 queries={"{{instance}}": "wootric_restore_remaining_records{$scope}"},
             ),
             Panel(
                 title="Restores",
-                says="Warm ones read what a store on disk does not have, cold ones all.",
+                says="Warm: read only what the store on disk lacks. Cold: read everything.",
                 unit="reqps",
                 queries={"{{start}}": rate("wootric_restores_total", "start")},
             ),

@@ -1,4 +1,4 @@
-"""The processes: where their time goes."""
+"""Dashboard of the processes: time, memory, log lines."""
 
 from scripts.dashboards.panels import Dashboard, Panel, quantiles, rate
 
@@ -8,15 +8,15 @@ RUNTIME = Dashboard(
     rows=[
         [
             Panel(
-                title="Where the loop's time goes",
-                says="Share of a second that the event loop spends on each step.",
+                title="Event loop time, by state",
+                says="Share of time that the event loop spends in each state.",
                 unit="percentunit",
                 queries={"{{state}}": rate("wootric_event_loop_seconds_total", "state")},
                 stacked=True,
             ),
             Panel(
                 title="Loop, by worker",
-                says="Near 1 the worker is at its limit: add workers.",
+                says="Near 1 the worker is saturated: add workers.",
                 unit="percentunit",
                 queries={
                     "{{instance}}": rate(
@@ -28,13 +28,13 @@ RUNTIME = Dashboard(
         [
             Panel(
                 title="Loop lag",
-                says="How late the event loop comes. Above half a second the lease suffers.",
+                says="Delay of the event loop. Above 0.5 s requests may miss their lease.",
                 unit="s",
                 queries=quantiles("wootric_event_loop_lag_seconds"),
             ),
             Panel(
-                title="Room for records",
-                says="In flight over the limit; at 1 of either a worker reads no further.",
+                title="In flight, share of the limit",
+                says="At 1, by number or by bytes, a worker pauses fetching.",
                 unit="percentunit",
                 queries={
                     "{{instance}} by number": "wootric_records_in_flight{$scope} "
@@ -44,7 +44,7 @@ RUNTIME = Dashboard(
                 },
             ),
             Panel(
-                title="Since the group was polled",
+                title="Time since the last poll",
                 says="Above 60 s the liveness probe fails.",
                 unit="s",
                 queries={
@@ -67,14 +67,14 @@ RUNTIME = Dashboard(
             ),
             Panel(
                 title="Garbage collections",
-                says="By generation; generation 2 stops the loop for a moment.",
+                says="By generation; generation 2 briefly stops the loop.",
                 unit="short",
                 queries={"{{generation}}": rate("python_gc_collections_total", "generation")},
             ),
         ],
         [
             Panel(
-                title="Log lines worth a look",
+                title="Warnings and errors logged",
                 says="Warnings and errors, by event.",
                 unit="short",
                 queries={
@@ -84,7 +84,7 @@ RUNTIME = Dashboard(
             ),
             Panel(
                 title="Settings",
-                says="Workers by the hash of their settings: two for the time of a rollout.",
+                says="Workers by the hash of their settings: two during a rollout.",
                 unit="short",
                 queries={"{{hash}}": "count by (hash) (wootric_config_info{$scope})"},
             ),
@@ -98,7 +98,7 @@ RUNTIME = Dashboard(
             ),
             Panel(
                 title="Scrape time",
-                says="A slow scrape is a busy loop.",
+                says="A slow scrape indicates a busy event loop.",
                 unit="s",
                 queries={"{{instance}}": "scrape_duration_seconds{$scope}"},
             ),

@@ -1,4 +1,4 @@
-"""Requests to Wootric: verdicts, time, limits, circuits."""
+"""Dashboard of requests to Wootric: outcomes, time, limits, circuits."""
 
 from scripts.dashboards.panels import Dashboard, Panel, quantiles, rate
 
@@ -8,22 +8,22 @@ SINK = Dashboard(
     rows=[
         [
             Panel(
-                title="Requests, by verdict",
-                says="executed is success; throttled and not_executed are sent again.",
+                title="Requests, by outcome",
+                says="executed: success; throttled and not_executed: retried.",
                 unit="reqps",
                 queries={"{{outcome}}": rate("wootric_sink_requests_total", "outcome")},
                 stacked=True,
             ),
             Panel(
                 title="Requests, by code",
-                says="HTTP status; none means no answer.",
+                says="HTTP status; none: no reply.",
                 unit="reqps",
                 queries={"{{code}}": rate("wootric_sink_requests_total", "code")},
                 stacked=True,
             ),
             Panel(
                 title="Requests, by operation",
-                says="What Wootric is asked to do, look-ups included.",
+                says="Operations, including look-ups.",
                 unit="reqps",
                 queries={"{{operation}}": rate("wootric_sink_requests_total", "operation")},
                 stacked=True,
@@ -32,13 +32,13 @@ SINK = Dashboard(
         [
             Panel(
                 title="Reply time",
-                says="Time of one request. p99 near the timeout makes doubts.",
+                says="Duration of one request. With p99 near the timeout, requests become in doubt.",
                 unit="s",
                 queries=quantiles("wootric_sink_request_duration_seconds"),
             ),
             Panel(
                 title="Reply time p95, by operation",
-                says="Which kind is slow.",
+                says="Shows which operation is slow.",
                 unit="s",
                 queries={
                     "{{operation}}": "histogram_quantile(0.95, sum by (le, operation) (rate("
@@ -48,14 +48,14 @@ SINK = Dashboard(
         ],
         [
             Panel(
-                title="Under way",
-                says="Deliveries in the sink; at its limit Wootric is the bound.",
+                title="In flight",
+                says="Deliveries in the sink; at the limit Wootric is the bottleneck.",
                 unit="short",
                 queries={"{{instance}}": "wootric_sink_in_flight_deliveries{$scope}"},
             ),
             Panel(
                 title="Throttled",
-                says="Answers that asked us to wait. With a growing lag: the account's limit.",
+                says="Replies that asked to wait. With a growing lag the account's rate limit is too low.",
                 unit="reqps",
                 queries={
                     "throttled": "sum(rate(wootric_sink_throttled_total{$scope}[$__rate_interval]))"
@@ -69,7 +69,7 @@ SINK = Dashboard(
             ),
             Panel(
                 title="Circuits opened, by reason",
-                says="In the last hour. No series before the first time.",
+                says="In the last hour. No series before the first one.",
                 unit="short",
                 queries={
                     "{{circuit}} {{reason}}": "sum by (circuit, reason) "
@@ -79,11 +79,11 @@ SINK = Dashboard(
         ],
         [
             Panel(
-                title="Requests an event",
+                title="Requests per event",
                 says="Below 1: merged and unchanged profiles. Above: look-ups and retries.",
                 unit="short",
                 queries={
-                    "requests an event": "sum(rate(wootric_sink_requests_total{$scope}"
+                    "requests per event": "sum(rate(wootric_sink_requests_total{$scope}"
                     "[$__rate_interval])) / clamp_min(sum(rate(wootric_records_settled_total"
                     "{$scope}[$__rate_interval])), 0.001)"
                 },
@@ -100,16 +100,16 @@ SINK = Dashboard(
         ],
         [
             Panel(
-                title="Requests at once, at most",
-                says="Falls while the host is slow or fails, and comes back within half a minute.",
+                title="Concurrency limit",
+                says="Decreases while the host is slow or fails; recovers within half a minute.",
                 unit="short",
                 queries={
                     "{{instance}} {{host}}": "wootric_sink_concurrency_limit{$scope}",
                 },
             ),
             Panel(
-                title="Left of the account's rate",
-                says="By the last reply that said it. No series if Wootric says nothing.",
+                title="Remaining quota of the account",
+                says="From the last reply that stated it. No series if Wootric does not.",
                 unit="short",
                 queries={
                     "left": "min(wootric_sink_rate_remaining{$scope})",
@@ -117,8 +117,8 @@ SINK = Dashboard(
                 },
             ),
             Panel(
-                title="Own pace, requests a minute",
-                says="The workers' parts of WOOTRIC__REQUESTS_PER_MINUTE; 0 without one.",
+                title="Own rate limit, requests per minute",
+                says="The workers' shares of WOOTRIC__REQUESTS_PER_MINUTE; 0 if that is 0.",
                 unit="short",
                 queries={"{{instance}}": "wootric_sink_rate_share_per_minute{$scope}"},
                 stacked=True,
@@ -127,7 +127,7 @@ SINK = Dashboard(
         [
             Panel(
                 title="Credentials refused",
-                says="In the last hour, by Wootric's word. No series before the first time.",
+                says="In the last hour, by OAuth error. No series before the first one.",
                 unit="short",
                 queries={
                     "{{error}}": "sum by (error) "
@@ -135,7 +135,7 @@ SINK = Dashboard(
                 },
             ),
             Panel(
-                title="Identities that clashed",
+                title="Identity conflicts",
                 says="In the last hour, by kind: see docs/explanation/identity.md.",
                 unit="short",
                 queries={

@@ -1,4 +1,4 @@
-"""Facts that are read from the source text: log lines, exit codes, HTTP paths."""
+"""Facts read from the source code: log lines, exit codes, HTTP paths."""
 
 import ast
 import re
@@ -29,7 +29,7 @@ def logged() -> set[tuple[str, str]]:
 
 
 def exit_codes() -> set[int]:
-    """Return every exit code that the code names, and those of the command line's library."""
+    """Return every exit code in the code, and those of the command line's library."""
     found = {0, 2}
     for node in _nodes():
         match node:
@@ -56,7 +56,7 @@ def _numbers(node: ast.expr) -> Iterator[int]:
 
 
 def http_paths() -> set[str]:
-    """Return every path that a server of metrics and health answers."""
+    """Return every path of a server of metrics and health."""
     found = set()
     for path in sources.code():
         text = sources.read(path)

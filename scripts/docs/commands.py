@@ -22,7 +22,7 @@ def cli() -> str:
         "Commands",
         "`wootric-stream`, or `python -m stream`. Data goes to stdout, messages to stderr. With "
         "`--json` a command prints one JSON document (`status --watch`: one per measurement). "
-        "Commands that change something show what they would do until `--yes` is given. "
+        "Commands that change something only show the changes unless `--yes` is given. "
         "[Exit codes](exit-codes.md).\n\n"
         "Completion for bash, zsh, fish and PowerShell: `wootric-stream --install-completion` and a "
         "new shell. In an image or without a home directory: "

@@ -28,7 +28,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "runbooks/index.md": reference.runbooks,
     "decisions/index.md": protocol.decisions,
 }
-"""Each page, and what makes it."""
+"""Each page, and the function that returns its content."""
 
 
 def files() -> dict[Path, str]:

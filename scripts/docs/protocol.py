@@ -1,4 +1,4 @@
-"""The pages of what the tests show: faults, safeguards, the protocol's model."""
+"""The pages generated from tests: faults, safeguards, the protocol's model."""
 
 from scripts.docs import sources
 from scripts.docs.markdown import cell, code, page, table
@@ -63,8 +63,8 @@ def safeguards() -> str:
         "the violation. The last two rows are what [the guarantee](guarantee.md) does not claim.",
         table(("variant of the protocol", "of a", "violation"), model),
         '`make simulate` runs any number of schedules (`ARGS="--schedules 1000000"`), also as '
-        '`make soak ARGS="--schedules 1000000"`. One that fails names its seed and the command that '
-        "prints it step by step.",
+        '`make soak ARGS="--schedules 1000000"`. A failing schedule reports its seed and the command '
+        "that prints it step by step.",
     )
 
 

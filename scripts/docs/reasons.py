@@ -1,4 +1,4 @@
-"""What each outcome and reason means, and what to do; where the code has them."""
+"""Meaning and remedy of each outcome and reason, checked against the code."""
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 from scripts.docs import sources
 
 BY_THE_CODE = ""
-"""The command `trace` explains these: the meaning is its text."""
+"""The meaning is the text of the command `trace`."""
 
 REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
     ("delivered", ""): ("Wootric holds the effect", "nothing"),
@@ -22,14 +22,14 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
     ("skipped", "no_email"): (BY_THE_CODE, "identify them with an e-mail"),
     ("skipped", "identity_taken"): (
         BY_THE_CODE,
-        "merge or rename the two in Wootric; the next identify brings it",
+        "merge or rename the two in Wootric; the next identify updates it",
     ),
-    ("skipped", "delete_disabled"): (BY_THE_CODE, "set it, if deletes are meant"),
+    ("skipped", "delete_disabled"): (BY_THE_CODE, "set it if deletes are intended"),
     ("skipped", "tombstone"): (BY_THE_CODE, "nothing"),
     ("skipped", "stale"): (BY_THE_CODE, "nothing; `dlq replay --force` lets it win"),
     ("duplicate", "message_id"): (
         "an event with this messageId was settled before",
-        "nothing; many of them: check the producer",
+        "nothing; if many: check the producer",
     ),
     ("duplicate", "redelivered"): ("the same record, read again after a restart", "nothing"),
     ("rejected", "undecodable"): (
@@ -96,13 +96,13 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
     ),
     ("rejected", "too_deep"): ("traits are nested deeper than 32 levels", "flatten them"),
     ("rejected", "already_taken"): (
-        "another end user holds a value that must be unique, and cannot be found by a look-up",
+        "another end user holds a unique value, and a look-up cannot find it",
         "find it in Wootric; merge or rename",
     ),
     ("rejected", "email_taken"): ("the same; Wootric names an e-mail", "the same"),
     ("rejected", "phone_number_taken"): ("the same; Wootric names a phone number", "the same"),
     ("rejected", "phone_number_not_findable"): (
-        "an end user with only a phone number that does not begin with `+`: Wootric would not find it again, and each identify would create another one",
+        "an end user with only a phone number that does not start with `+`: Wootric would not find it again, and each identify would create another one",
         "send the number with `+` and country code, or a user id",
     ),
     ("rejected", "validation"): (
@@ -110,11 +110,11 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
         "fix the value",
     ),
     ("rejected", "invalid_value"): (
-        "Wootric names a field whose value it refuses; `x-detail` has the text",
+        "Wootric rejects the value of a field; `x-detail` has the text",
         "fix the value",
     ),
     ("rejected", "missing_value"): (
-        "Wootric names a required field; `x-detail` has the text",
+        "a required field is missing; `x-detail` has the text",
         "send the field (usually an e-mail)",
     ),
     ("rejected", "record_not_found"): ("Wootric has no such record", "see `x-detail`"),
@@ -133,10 +133,10 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
     ),
     ("rejected", "unsupported_media_type"): ("status 415", "check `WOOTRIC__API_URL`"),
     ("rejected", "locked"): ("status 423", "replay later"),
-    ("rejected", "status_*"): ("any other status that refuses, by its number", "see `x-detail`"),
+    ("rejected", "status_*"): ("any other rejecting status, by its number", "see `x-detail`"),
     ("rejected", "lookup_*"): (
-        "the look-up before the write was refused; after `lookup_` one of the reasons above",
-        "see there",
+        "the look-up before the write was refused; `lookup_` is followed by one of the reasons above",
+        "see that reason",
     ),
     ("rejected", "no_identity"): (
         "a response or decline without an end user reached the sink",
@@ -144,26 +144,26 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
     ),
     ("parked", "ambiguous"): (
         "a page view that may or may not have been counted",
-        "dismiss it, or resend it and accept that it may count twice: `in-doubt resolve`",
+        "dismiss it, or resend it and accept that it may be counted twice: `in-doubt resolve`",
     ),
     ("parked", "two_candidates"): (
         "two responses (or declines) match this one",
         "check in Wootric, then `in-doubt resolve`",
     ),
     ("parked", "operation_lost"): (
-        "an intent too large to be kept, whose events no longer need a request",
-        "check in Wootric what they should have done",
+        "an intent too large to be stored, whose events no longer need a request",
+        "check in Wootric for their effect",
     ),
     ("parked", "lookup_*"): (
-        "an earlier attempt may have been executed, and the look-up for it was refused; after `lookup_` one of the reasons above",
+        "an earlier attempt may have been executed, and the look-up for it was refused; `lookup_` is followed by one of the reasons above",
         "check in Wootric, then `in-doubt resolve`",
     ),
     ("parked", "forbidden"): (
-        "the same, and Wootric forbids this look-up while others succeed",
+        "an earlier attempt may have been executed, and Wootric forbids this look-up while others succeed",
         "check in Wootric, then `in-doubt resolve`",
     ),
     ("parked", "record_not_found"): (
-        "the end user was found, their responses (or declines) were not",
+        "the end user exists, but their responses (or declines) were not found",
         "check in Wootric, then `in-doubt resolve`",
     ),
     ("parked", "list_incomplete"): (
@@ -191,7 +191,7 @@ def rows() -> Iterator[tuple[str, str, str, str]]:
 
 
 def in_code() -> set[tuple[str, str]]:
-    """Return every (outcome, reason) that a literal in the code can give a record."""
+    """Return every (outcome, reason) of a record that occurs as a literal in the code."""
     found = sources.named_reasons()
     objects: set[str] = set()
     paths = (
@@ -214,7 +214,7 @@ def in_code() -> set[tuple[str, str]]:
 
 
 def _by_first(name: str, reason: ast.expr | None) -> set[tuple[str, str]]:
-    """Return what a call gives whose first argument is a reason."""
+    """Return the (outcome, reason) pairs of a call whose first argument is a reason."""
     if reason is None:
         return set()
     if name in RECORD_ERRORS:
@@ -230,7 +230,7 @@ def _by_first(name: str, reason: ast.expr | None) -> set[tuple[str, str]]:
 
 
 def texts(node: ast.expr) -> Iterator[str]:
-    """Yield the texts that an expression may be; what is not a literal is found elsewhere."""
+    """Yield the possible texts of an expression; only literals are considered."""
     match node:
         case ast.Constant(value=str(text)):
             yield text

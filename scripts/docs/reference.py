@@ -13,8 +13,8 @@ from scripts.docs.markdown import cell, code, page, table
 def settings() -> str:
     """Every setting, by section."""
     parts = [
-        "All settings come from the environment. An unknown name that begins with one of the "
-        "prefixes stops the start, and the message suggests the right name.\n\n"
+        "All settings come from the environment. An unknown name that starts with one of the "
+        "prefixes is an error, and the message suggests the right name.\n\n"
         "`WOOTRIC__ACCOUNT_TOKEN` is required, and either client id and secret or user name and "
         "password. `WOOTRIC__LEASE_S` must be at least four times `KAFKA__COMMIT_INTERVAL_S`.\n\n"
         "**Files.** Settings marked with † may be in a file: append `_FILE` to the name and give "
@@ -62,7 +62,7 @@ def metrics() -> str:
     intro = {
         "run": "Served by every worker. A worker reports its own partitions only.",
         "lag-exporter": "`wootric-stream lag-exporter` measures from outside and is no member of "
-        "the group; one per group is enough.",
+        "the group; one per group is sufficient.",
         "bridge": "Served by every bridge.",
     }
     parts = [
@@ -116,9 +116,9 @@ def halt_reasons() -> str:
     return page(
         "Halt reasons",
         "A halted partition is not read; the others continue. Nothing is lost while the input "
-        "keeps its records. `/status` and the log event `partition_halted` have a detail. What to "
-        "do: [WootricPartitionHalted](../runbooks/WootricPartitionHalted.md).",
-        table(("reason", "what happened", "resumes by itself"), body),
+        "keeps its records. `/status` and the log event `partition_halted` have the details. What "
+        "to do: [WootricPartitionHalted](../runbooks/WootricPartitionHalted.md).",
+        table(("reason", "what happened", "resumes automatically"), body),
     )
 
 
@@ -140,9 +140,9 @@ def bridge_answers() -> str:
     body.append(("500", "", "a bug; the log event `request_failed` has the place", "no"))
     return page(
         "Bridge answers",
-        "`POST /v1/events`. Unless the status is 200 or 503, nothing of the request was taken. "
-        "`wootric_bridge_refused_total{reason}` counts refusals. 503 has `Retry-After`.",
-        table(("status", "reason", "meaning", "Segment repeats it"), body),
+        "`POST /v1/events`. Unless the status is 200 or 503, no event of the request was accepted. "
+        "`wootric_bridge_refused_total{reason}` counts rejected requests. 503 has `Retry-After`.",
+        table(("status", "reason", "meaning", "Segment retries"), body),
     )
 
 
@@ -160,7 +160,7 @@ def alerts() -> str:
     )
     return page(
         "Alerts",
-        "`page` means now, `ticket` means in working hours. Each alert leads to its runbook. The "
+        "`page` requires action now, `ticket` in working hours. Each alert links to its runbook. The "
         "rules are in `helm/wootric-destination/files/rules/`; metrics with colons are recorded "
         "there.",
         table(("alert", "severity", "for", "summary", "expression"), body),
@@ -188,7 +188,7 @@ def runbooks() -> str:
 
 def dashboards() -> str:
     """Every dashboard with its panels."""
-    parts = ["Of `metrics.dashboards.enabled`. Each panel has its description in Grafana too."]
+    parts = ["Installed by `metrics.dashboards.enabled`. Grafana shows the descriptions too."]
     for board in sources.dashboards():
         body = (
             (cell(panel["title"]), cell(panel["description"]))
@@ -208,7 +208,7 @@ def chart_values() -> str:
     return page(
         "Chart values",
         "Values of the chart `helm/wootric-destination`. A name that is not in this table fails the "
-        "install, and so does a misspelt setting under `settings`.",
+        "install, and so does an unknown setting under `settings`.",
         table(("value", "default", "meaning"), body),
     )
 
@@ -221,7 +221,7 @@ def topics() -> str:
     )
     return page(
         "Topics",
-        "As `topics create` makes them with the defaults. It gives all four the same number of "
+        "As created by `topics create` with the defaults. It gives all four the same number of "
         "partitions, up to three replicas, and `min.insync.replicas=2` with three. A new input gets "
         "`retention.ms` of a day less than `KAFKA__DEDUPE_WINDOW_S` and `segment.ms` of an hour. "
         "Existing topics are left as they are; `topics check` reports what does not fit.",
@@ -295,7 +295,7 @@ def dates() -> str:
 
 
 def _same(documented: set[Any], found: set[Any], what: str) -> None:
-    """Raise where the texts of this package and the code differ."""
+    """Raise ValueError if the texts of this package and the code differ."""
     if documented != found:
         raise ValueError(f"{what} of the code and of scripts/docs differ: {documented ^ found}")
 

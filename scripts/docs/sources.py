@@ -1,6 +1,6 @@
-"""All that the generator takes from the product. Nothing else in this package imports it.
+"""Everything that the generator reads from the product; no other module here imports it.
 
-A module that moves or is renamed changes here, and nowhere else.
+A moved or renamed module of the product needs a change in this module only.
 """
 
 import importlib
@@ -36,9 +36,9 @@ DOCS = ROOT / "docs"
 CHART = ROOT / "helm" / "wootric-destination"
 PACKAGES = ("stream", "sink")
 EMULATOR = "wootric_emulator"
-"""The folder whose literals are no words of the service."""
+"""The folder whose literals are not reasons of the service."""
 LEDGER_MODULES = {"lanes.py", "ledger.py", "dead_letter.py"}
-"""What they refuse was written by the service itself, and is never an event's reason."""
+"""They reject only what the service itself wrote, so their reasons are never an event's."""
 DEDUPE_WINDOW_S = 7 * 86_400
 
 
@@ -67,7 +67,7 @@ class Setting:
 
 
 def settings() -> Mapping[str, tuple[str, list[Setting]]]:
-    """Return the settings by section, with what the section is about."""
+    """Return the settings by section, with the section's description."""
     secrets = set(secret_names())
     found = {}
     for section, model in SECTIONS.items():
@@ -81,7 +81,7 @@ def settings() -> Mapping[str, tuple[str, list[Setting]]]:
 
 
 def setting_names() -> set[str]:
-    """Return all names that the environment may have, those of files included."""
+    """Return all names that the environment may have, including those of files."""
     return {*names(), *file_names(secret_names())}
 
 
@@ -161,7 +161,7 @@ def skips() -> Mapping[str, str]:
 
 
 def named_reasons() -> set[tuple[str, str]]:
-    """Return the (outcome, reason) pairs that the code names by constants."""
+    """Return the (outcome, reason) pairs in constants of the code."""
     words = {word for _, word in (*replies._BY_TEXT, *replies._BY_MESSAGE)}
     words |= set(replies._BY_STATUS.values())
     return {
@@ -175,12 +175,12 @@ def named_reasons() -> set[tuple[str, str]]:
 
 
 def halt_reasons() -> list[str]:
-    """Return why a partition may halt."""
+    """Return the halt reasons."""
     return [str(reason) for reason in HaltReason]
 
 
 def bridge_refusals() -> Mapping[str, int]:
-    """Return the HTTP status of each reason for which the bridge refuses a request."""
+    """Return the HTTP status of each reason for which the bridge rejects a request."""
     return {str(reason): status for reason, status in payload.STATUS.items()}
 
 
@@ -261,7 +261,7 @@ def test_names() -> set[str]:
 
 
 def of_tests(module: str, attribute: str) -> Any:
-    """Return what a module beside the tests defines."""
+    """Return an attribute of a module next to the tests."""
     for folder in ("tests/fixtures", "tests/model"):
         if str(ROOT / folder) not in sys.path:
             sys.path.append(str(ROOT / folder))

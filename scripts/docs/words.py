@@ -1,4 +1,4 @@
-"""What the words of the code mean that have no text there: halts, answers, exit codes, paths."""
+"""Descriptions of names that have no text in the code: halt reasons, answers, exit codes, paths."""
 
 from collections.abc import Mapping
 
@@ -26,8 +26,8 @@ HALTS: Mapping[str, tuple[str, str]] = {
         "yes, after `KAFKA__DEAD_LETTER_PAUSE_S`",
     ),
     "registry_away": (
-        "the schema registry does not answer, and a record needs an unknown schema",
-        "yes, when the registry answers",
+        "the schema registry does not reply, and a record needs an unknown schema",
+        "yes, when the registry replies",
     ),
     "unknown_schema": (
         "the schema registry does not know a record's schema id",
@@ -35,11 +35,11 @@ HALTS: Mapping[str, tuple[str, str]] = {
         "become dead letters",
     ),
     "overstretched": (
-        "`KAFKA__OFFSET_GAP_MAX` records were read past one that still waits",
+        "`KAFKA__OFFSET_GAP_MAX` records were read after an unsettled one",
         "yes, when that one is settled",
     ),
 }
-"""Each reason: what happened, and whether the partition resumes by itself."""
+"""Each reason: what happened, and whether the partition resumes automatically."""
 
 ANSWERS: Mapping[str, str] = {
     "not_found": "another path than `/v1/events`",
@@ -48,32 +48,33 @@ ANSWERS: Mapping[str, str] = {
     "encoding": "the content encoding is neither gzip nor identity",
     "signature": "`X-Signature` is missing or does not match, or an array is signed by its first "
     "event only (`BRIDGE__UNSIGNED_BATCH_ITEMS`)",
-    "too_large": "the body, or what it unpacks to, is larger than 500 KB, or has more than 2,500 events",
+    "too_large": "the body, before or after decompression, is larger than 500 KB, or has more than 2,500 "
+    "events",
     "too_slow": "the body did not arrive within `BRIDGE__BODY_TIMEOUT_S`",
     "broken_off": "the body ended before its declared length",
-    "undecodable": "the gzip body cannot be unpacked",
+    "undecodable": "the gzip body cannot be decompressed",
     "not_json": "the body is not JSON",
     "invalid_event": "an event breaks a rule of Segment; the answer has its index and the rule",
     "busy": "too many bytes are in flight (`BRIDGE__IN_FLIGHT_BYTES_MAX`)",
     "unavailable": "Kafka did not acknowledge within `BRIDGE__ACK_TIMEOUT_S`; some events may be "
     "in Kafka",
 }
-"""Why the bridge refuses a request."""
+"""Why the bridge rejects a request."""
 REPEATED = {408, 503}
-"""What Segment repeats, for four hours."""
+"""Statuses after which Segment retries, for four hours."""
 
 EXITS: Mapping[int, str] = {
-    0: "done; after SIGTERM: finished, committed and left",
+    0: "success; after SIGTERM: requests in flight are finished and committed",
     1: "failed: a topic to fix, a line that is not JSON, a demo or `verify` that does not agree, "
     "nothing found, or an unexpected error",
-    2: "wrong usage of the command line",
+    2: "invalid command line",
     66: "a file cannot be read or written",
     69: "Kafka, the schema registry or a port is unavailable",
     75: "temporary: another worker has the instance id, Kafka is not ready (`status`: unavailable), "
-    "state on disk cannot be read, or workers must be stopped first. Start again",
-    77: "Kafka or Wootric refuses the login, or a right is missing",
-    78: "settings, topics or schemas are wrong; the message names what. Missing credentials are "
-    "named once the required settings are set",
+    "state on disk cannot be read, or workers must be stopped first. Restart",
+    77: "Kafka or Wootric refuses the credentials, or a permission is missing",
+    78: "settings, topics or schemas are wrong; the message names them. Missing credentials are "
+    "reported after the required settings are set",
     130: "interrupted",
 }
 """What each exit code means."""
@@ -85,20 +86,21 @@ PATHS: Mapping[str, tuple[str, str]] = {
     ),
     "/livez": (
         "`run`, `bridge`, `lag-exporter`",
-        "503 when the event loop has not turned for 15 s (`run`) or Kafka was not polled for 60 s",
+        "503 when the event loop has not run for 15 s (`run`) or Kafka was not polled for 60 s",
     ),
     "/readyz": (
         "`run`, `bridge`, `lag-exporter`",
-        "`run`: 200 once the group has taken the worker in (with or without partitions), until "
-        "draining begins. An outage of Wootric does not change it. `bridge`: 200 until draining "
-        "begins; an outage of Kafka does not change it. `lag-exporter`: 200 once it has measured",
+        "`run`: 200 after the worker has joined the group (with or without partitions), until "
+        "draining starts. An outage of Wootric does not change it. `bridge`: 200 until draining "
+        "starts; an outage of Kafka does not change it. `lag-exporter`: 200 after the first "
+        "measurement",
     ),
     "/startupz": ("`run`, `bridge`, `lag-exporter`", "200 once it has started"),
     "/status": (
         "`run`",
-        "JSON: a verdict in one sentence, throughput, lag, requests in doubt, open circuits with "
+        "JSON: a summary in one sentence, throughput, lag, requests in doubt, open circuits with "
         "their reasons, halted partitions, last dead letters",
     ),
-    "/": ("`run`", "the same as a live page"),
+    "/": ("`run`", "`/status` as a live page"),
 }
-"""What answers on HTTP__PORT."""
+"""Paths on HTTP__PORT: the commands that serve them, and the response."""

@@ -46,7 +46,7 @@ class DeadLetter:
     trace: tuple[tuple[str, bytes], ...] = ()
 
     def fitting(self, bytes_max: int) -> Self:
-        """Return the dead letter, without key and value if these have more than ``bytes_max`` bytes.
+        """Return the dead letter, without key and value if these exceed ``bytes_max`` bytes.
 
         A topic's limit applies to compressed records. A record that its producer compressed better
         than we do might never be accepted, and nothing after it would be committed.
@@ -132,7 +132,7 @@ def trace_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[st
 
 
 def noted(record: Record) -> str | None:
-    """Return the partition-offset of the dead letter that this note is about; None if not a note."""
+    """Return the partition-offset of the dead letter that a note is about; None if not a note."""
     for name, value in record.headers:
         if name == NOTE_HEADER and value is not None:
             return value.decode("utf-8", "replace")

@@ -61,7 +61,7 @@ def read_created(traits: Mapping[str, Any]) -> tuple[int | None, tuple[str, ...]
 
 
 def created_key(traits: Mapping[str, Any]) -> str | None:
-    """Return the key of the user's creation time: ``created`` takes precedence over ``createdAt``."""
+    """Return the key of the user's creation time: ``created``, otherwise ``createdAt``."""
     for name in ("created", "createdat"):
         key = find_key(traits, name)
         if key is not None and _is_true(traits[key]):

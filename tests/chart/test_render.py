@@ -393,8 +393,8 @@ def test_eviction_takes_one_pod_at_a_time_and_broken_ones_always():
         ("replicaCount=1", "WARNING: one worker"),
         ("kafka.sasl.mechanism=PLAIN,kafka.sasl.existingSecret=a", "WARNING: SASL without TLS"),
         ("metrics.prometheusRule.enabled=true", "WARNING: without lagExporter.enabled=true"),
-        ("nameOverride=", "WARNING: nothing scrapes the metrics"),
-        ("shutdown.marginSeconds=40", "time to leave      60 s"),
+        ("nameOverride=", "WARNING: the metrics are not scraped"),
+        ("shutdown.marginSeconds=40", "grace period       60 s"),
         ("secrets.asFiles=false", "secrets            environment"),
     ],
 )

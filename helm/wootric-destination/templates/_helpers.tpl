@@ -104,18 +104,18 @@ annotations:
 {{- fail "kafka.tls.existingSecret is required with kafka.tls.certKey" -}}
 {{- end -}}
 {{- if ne (empty $kafka.tls.certKey) (empty $kafka.tls.keyKey) -}}
-{{- fail "kafka.tls.certKey and kafka.tls.keyKey belong together" -}}
+{{- fail "kafka.tls.certKey and kafka.tls.keyKey must be set together" -}}
 {{- end -}}
 {{- $wootric := .Values.wootric -}}
 {{- if and .Values.externalSecrets.enabled (or (not .Values.externalSecrets.storeRef.name) (not .Values.externalSecrets.remoteKey)) -}}
 {{- fail "externalSecrets.storeRef.name and externalSecrets.remoteKey are required with externalSecrets.enabled" -}}
 {{- end -}}
 {{- if and .Values.externalSecrets.enabled $wootric.existingSecret -}}
-{{- fail "externalSecrets makes the secret: leave wootric.existingSecret empty" -}}
+{{- fail "externalSecrets creates the secret: leave wootric.existingSecret empty" -}}
 {{- end -}}
 {{- if not (or $wootric.existingSecret .Values.externalSecrets.enabled) -}}
 {{- if not $wootric.accountToken -}}
-{{- fail "wootric.existingSecret is required (or, for trying out, wootric.accountToken and credentials)" -}}
+{{- fail "wootric.existingSecret is required (or, for a trial, wootric.accountToken and credentials)" -}}
 {{- end -}}
 {{- if and (eq $wootric.auth "client") (not (and $wootric.clientId $wootric.clientSecret)) -}}
 {{- fail "wootric.clientId and wootric.clientSecret are required without wootric.existingSecret" -}}
@@ -126,7 +126,7 @@ annotations:
 {{- end -}}
 {{- if .Values.autoscaling.enabled -}}
 {{- if gt (int .Values.autoscaling.maxReplicas) (int $kafka.partitions) -}}
-{{- fail (printf "autoscaling.maxReplicas is %d, but the input has %d partitions (kafka.partitions): more workers would only wait" (int .Values.autoscaling.maxReplicas) (int $kafka.partitions)) -}}
+{{- fail (printf "autoscaling.maxReplicas is %d, but the input has %d partitions (kafka.partitions): more workers would be idle" (int .Values.autoscaling.maxReplicas) (int $kafka.partitions)) -}}
 {{- end -}}
 {{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) -}}
 {{- fail "autoscaling.minReplicas is above autoscaling.maxReplicas" -}}
