@@ -119,7 +119,8 @@ class WootricSink:
 
     def circuits(self) -> dict[str, str | None]:
         """Return the reason for which each circuit is open; None for a closed one."""
-        return {host.name: host.circuit.reason for host in (self._api.host, self._pixel.host)}
+        endpoints = (self._api.endpoint, self._pixel.endpoint)
+        return {endpoint.name: endpoint.circuit.reason for endpoint in endpoints}
 
     def share(self, owned: int, total: int) -> None:
         """Set this worker's share of the account's rate: ``owned`` of ``total`` partitions."""

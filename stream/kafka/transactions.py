@@ -208,14 +208,17 @@ class Transactions:
         wait_s = self._config.transaction_timeout_s
         self._send_offsets(producer, offsets, group_metadata, wait_s)
         # The commit would flush first as well; the delivery reports carry the ledger's end offsets.
-        try:
+        # The client raises SystemError on overlapping failure reports; the commit then raises the
+        # failure itself. A fenced producer must not be replaced: that would fence its successor.
+        with suppress(SystemError):
             producer.flush(wait_s)
-        except SystemError as defect:  # raised by the client on overlapping failure reports
-            raise KafkaException(KafkaError(KafkaError._FAIL, str(defect))) from defect
         if self._ends.lost is not None:
             raise KafkaUnavailableError(f"the ledger has lost records: {self._ends.lost}")
         # Without a timeout the client retries forever; the group is not polled meanwhile.
-        producer.commit_transaction(wait_s)
+        try:
+            producer.commit_transaction(wait_s)
+        except SystemError as defect:
+            raise KafkaException(KafkaError(KafkaError._FAIL, str(defect))) from defect
 
     def _send_offsets(
         self, producer: Producer, offsets: list[TopicPartition], metadata: Any, wait_s: float
