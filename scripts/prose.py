@@ -104,7 +104,7 @@ def text_of_code(source: str) -> str:
     Quotes become spaces, so that a phrase is found in adjacent literals; code becomes NUL.
     """
     starts = [0, *(found.end() for found in re.finditer("\n", source))]
-    text = re.sub(r"\S", "\0", source)
+    text = list(re.sub(r"\S", "\0", source))
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type in TEXT:
             shown = token.string
@@ -117,8 +117,8 @@ def text_of_code(source: str) -> str:
             continue
         begin = starts[token.start[0] - 1] + token.start[1]
         shown = ESCAPE.sub("  ", shown)
-        text = text[:begin] + shown + text[begin + len(shown) :]
-    return text
+        text[begin : begin + len(shown)] = shown
+    return "".join(text)
 
 
 def check(path: str, source: str) -> list[Finding]:

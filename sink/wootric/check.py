@@ -17,7 +17,7 @@ from sink.wootric.requests import Requests
 @dataclass(frozen=True, slots=True)
 class AccountCheck:
     """Result of the check. ``verdict`` is the look-up's, None without a token. ``skew_s`` is the
-    number of seconds by which the server's clock is ahead of ours; None if it is not known.
+    number of seconds by which the server's clock is ahead; None if it is not known.
     """
 
     grant: TokenResult

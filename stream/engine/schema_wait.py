@@ -37,7 +37,7 @@ class SchemaWaitQueue:
     def add(self, partition: Partition, message: Any) -> bool:
         """Queue a message if it has to wait or follows one that does; return whether it was queued.
 
-        Every schema id is requested as soon as it is seen, so many schemas take no longer than one.
+        Every schema id is requested as soon as it is seen: a hundred take no longer than one.
         """
         if self._missing is None:
             return False

@@ -177,7 +177,7 @@ async def test_a_partition_that_stretches_too_far_says_why_it_stands_still() -> 
     assert await worker.told(Pause) == Pause(PARTITION)
     halted = worker.vitals.halted[PARTITION]
     assert halted.reason is HaltReason.OFFSET_GAP
-    assert "offset 0 " in halted.detail
+    assert "offset 0:" in halted.detail
     worker.run.cancel()
 
 

@@ -266,6 +266,6 @@ def test_an_operation_of_before_is_read_as_it_was_meant(name: str) -> None:
 
 
 def test_commit_metadata_and_letters_of_before_are_read_as_they_were_meant() -> None:
-    assert CommitMetadata.read(FORMS["commit metadata"]) == CommitMetadata("worker-0", 5, 77, 1234)
+    assert CommitMetadata.parse(FORMS["commit metadata"]) == CommitMetadata("worker-0", 5, 77, 1234)
     stored = [(name, value.encode()) for name, value in FORMS["dead letter"]]
     assert DeadLetter.from_headers(b"ada", b"raw", stored) == LETTER

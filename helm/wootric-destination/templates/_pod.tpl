@@ -1,4 +1,4 @@
-{{/* What every pod of ours has. */}}
+{{/* What every pod of this chart has. */}}
 
 {{/* Kafka's settings, for every command. Needs no Wootric credentials. */}}
 {{- define "wd.kafkaEnv" -}}

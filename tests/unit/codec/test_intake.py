@@ -89,9 +89,9 @@ def test_the_key_is_the_users(event, key):
         ({"type": "track", "messageId": "m", "userId": ""}, "neither userId nor anonymousId"),
         ({"type": "track", "messageId": "m", "userId": {"a": 1}}, "neither userId nor anonymousId"),
         ({"type": "track", "messageId": "m", "previousId": "p"}, "neither userId nor anonymousId"),
-        (17, "no JSON object"),
-        (None, "no JSON object"),
-        ([EVENT], "no JSON object"),
+        (17, "is not a JSON object"),
+        (None, "is not a JSON object"),
+        ([EVENT], "is not a JSON object"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(event, says):
