@@ -26,7 +26,7 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
     ),
     ("skipped", "delete_disabled"): (BY_THE_CODE, "set it if deletes are intended"),
     ("skipped", "tombstone"): (BY_THE_CODE, "nothing"),
-    ("skipped", "stale"): (BY_THE_CODE, "nothing; `dlq replay --force` lets it win"),
+    ("skipped", "stale"): (BY_THE_CODE, "nothing; `dlq replay --force` applies it anyway"),
     ("duplicate", "message_id"): (
         "an event with this messageId was settled before",
         "nothing; if many: check the producer",

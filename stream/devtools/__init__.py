@@ -1,11 +1,11 @@
-"""Kafka and sample traffic for one machine: for the demo, the tests and a first try."""
+"""Local Kafka and sample traffic, for the demo, the tests and trials."""
 
 from collections.abc import Callable
 from typing import TypeAlias
 
 Say: TypeAlias = Callable[[str], None]
-"""Takes one line about what goes on, for a person who waits."""
+"""Prints one line of progress."""
 
 
 def silent(_: str) -> None:
-    """Say nothing."""
+    """Print nothing."""

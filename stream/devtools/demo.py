@@ -1,7 +1,7 @@
-"""The demo: all of it on this machine, with a worker killed on the way, and a report.
+"""The demo: the complete pipeline on this machine, with a worker killed twice, and a report.
 
-What Wootric holds at the end is compared with what the traffic asks for; what our own
-code believes is only shown beside it.
+The report compares the emulator's final state with the state that the traffic implies; the
+service's own view is only shown in addition.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ PLAIN_EVERY_S = 2.0
 
 
 class Progress:
-    """Tells a person how far it is."""
+    """Shows the progress on stderr."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
@@ -75,7 +75,7 @@ class Progress:
         self._console.print(line, markup=False)
 
     def show(self, settled: int, total: int, *, kills: int) -> None:
-        """Show how many of the events are settled."""
+        """Show the number of settled events."""
         now = time.monotonic()
         if self._began is None and settled:
             self._began = (now, settled)
@@ -86,7 +86,7 @@ class Progress:
             self.say(f"{settled} of {total} events settled{self._rate(settled, now)}")
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -94,7 +94,7 @@ class Progress:
     def _rate(self, settled: int, now: float) -> str:
         if self._began is None or now - self._began[0] < 1:
             return ""
-        return f", {(settled - self._began[1]) / (now - self._began[0]):,.0f} a second"
+        return f", {(settled - self._began[1]) / (now - self._began[0]):,.0f}/s"
 
     def _show_bar(self, settled: int, total: int, kills: int) -> None:
         if self._bar is None:
@@ -115,10 +115,10 @@ class Progress:
 
 PARTITIONS = 6
 KILLS_AT = (0.25, 0.6)
-"""Shares of the events, or of the time, after which the worker is killed."""
+"""Fractions of the events, or of the time, after which the worker is killed."""
 
 AHEAD = 0.3
-"""How much further than the next kill is published: after each there is something to send."""
+"""Fraction of the events published beyond the next kill, so that work is left after it."""
 
 LOST_REPLIES = 0.05
 DEDUPE_WINDOW_S = 7 * 86_400
@@ -137,11 +137,11 @@ async def run_demo(
     webhooks: bool = False,
     show: Callable[[DemoReport], bool] = print_report,
 ) -> bool:
-    """Run the demo, its events published or sent as webhooks, and show the report; return
-    whether Wootric holds exactly what went in.
+    """Run the demo, with events published to Kafka or sent as webhooks, and show the report.
+    Return whether Wootric holds exactly the expected state.
 
     Raises:
-        StartupError: Kafka, the emulator or the worker cannot be started, or stand still.
+        StartupError: Kafka, the emulator or the worker cannot be started, or make no progress.
     """
     folder = Path(tempfile.mkdtemp(prefix="wootric-demo-"))
     progress = Progress()
@@ -157,7 +157,7 @@ async def run_demo(
             progress.close()
             agrees = show(report)
     except (aiohttp.ClientError, KafkaException) as error:
-        raise StartupError(f"a part of the demo went away: {error}", exit_code=69) from error
+        raise StartupError(f"a part of the demo is unavailable: {error}", exit_code=69) from error
     finally:
         progress.close()
         if agrees:
@@ -169,7 +169,7 @@ async def run_demo(
 
 @contextmanager
 def children() -> Iterator[GuardedGroup]:
-    """Yield a group of processes that ends with this one, whatever happens."""
+    """Yield a group of processes that always ends with this one."""
     group = GuardedGroup()
     try:
         yield group
@@ -178,7 +178,7 @@ def children() -> Iterator[GuardedGroup]:
 
 
 def _config(bootstrap_servers: str, seed: int) -> KafkaConfig:
-    """Return names that nobody else has: the cluster may be one that is shared."""
+    """Return a configuration with unique names, since the cluster may be shared."""
     name = f"demo-{seed}-{secrets.token_hex(4)}"
     topic = f"{name}.events"
     access = kafka_config(load_kafka()) if os.environ.get(ADDRESS_VARIABLE) else None
@@ -222,11 +222,11 @@ class Demo:
         self._recovery_s: list[float | None] = []
 
     def close(self) -> None:
-        """Ask Kafka nothing more, while it is still there."""
+        """Close the clients, before Kafka stops."""
         self._survey.close()
 
     async def run(self, events: int, seconds: float | None) -> DemoReport:
-        """Start everything, let the events flow, kill, compare."""
+        """Start all parts, publish, kill the worker twice, and return the comparison."""
         await self._start_emulator()
         await asyncio.to_thread(
             create,
@@ -257,7 +257,7 @@ class Demo:
         if not self._webhooks:
             return Publisher(self._config, samples, events=events, seconds=seconds)
         bridge = DemoBridge(self._config, free_ports(2), self._group, self._folder / "bridge.log")
-        self._progress.say("the events go in as signed webhooks")
+        self._progress.say("the events are sent as signed webhooks")
         return WebhookPublisher(self._config, samples, bridge, events=events, seconds=seconds)
 
     async def _start_emulator(self) -> None:
@@ -273,7 +273,7 @@ class Demo:
                 await asyncio.sleep(0.1)
             else:
                 self._progress.say(
-                    f"Wootric's emulator is up; {LOST_REPLIES:.0%} of its replies get lost"
+                    f"Wootric's emulator is up; {LOST_REPLIES:.0%} of its replies are lost"
                 )
                 return
         raise StartupError("the emulator did not start", exit_code=69)
@@ -287,7 +287,7 @@ class Demo:
         events: int,
         seconds: float | None,
     ) -> None:
-        """Show the progress and kill the worker on the way, until all is settled."""
+        """Show the progress and kill the worker at ``KILLS_AT``, until all events are settled."""
         kills = list(KILLS_AT)
         began_at = moved_at = time.monotonic()
         before = -1
@@ -309,16 +309,18 @@ class Demo:
             if settled != before:
                 moved_at, before = time.monotonic(), settled
             if not self._worker.running or time.monotonic() - moved_at > STALL_S_MAX:
-                raise StartupError(f"the worker stands still:\n{self._worker.tail()}", exit_code=69)
+                raise StartupError(
+                    f"the worker makes no progress:\n{self._worker.tail()}", exit_code=69
+                )
             await asyncio.sleep(FOLLOW_S)
 
     async def _kill(self) -> None:
-        """Kill the worker with -9, start it again and time the gap until it sends."""
+        """Kill the worker with -9, restart it and measure the time until its next effect."""
         await asyncio.to_thread(self._worker.kill)
         killed_at = time.monotonic()
         self._worker.start()
-        effects = await self._effect_count()  # the new process is not that quick, the dead done
-        self._progress.say("killed the worker with -9 and started it again")
+        effects = await self._effect_count()  # the new process cannot have sent yet
+        self._progress.say("killed the worker with -9 and restarted it")
         while self._worker.running and time.monotonic() - killed_at < RECOVERY_S_MAX:
             if await self._effect_count() > effects:
                 self._recovery_s.append(time.monotonic() - killed_at)
@@ -377,14 +379,14 @@ class Demo:
 
 
 def judge_all(records: Sequence[Record]) -> list[PreparedRecord]:
-    """Return what should become of the records, in the order in which Kafka has them."""
+    """Return the prepared records in Kafka's order."""
     judging = partial(prepare, decoder=Decoder(all_packaged()), rules=Rules())
     ordered = sorted(records, key=lambda record: (record.partition, record.offset))
     return [judging(record) for record in ordered]
 
 
 def pixels_of(judged: Sequence[PreparedRecord], values: Collection[bytes]) -> Collection[str]:
-    """Return the cache breakers of the page views that these are the values of."""
+    """Return the cache breakers of the page views with these values."""
     wanted = set(values)
     return {
         event.result.operation.random
@@ -398,7 +400,7 @@ def pixels_of(judged: Sequence[PreparedRecord], values: Collection[bytes]) -> Co
 def latencies(
     judged: Sequence[PreparedRecord], page_views: Sequence[Mapping[str, Any]]
 ) -> list[float]:
-    """Return the seconds from publishing to Wootric of each page view, sorted."""
+    """Return the sorted latencies of page views in seconds, from publishing to Wootric."""
     published: dict[str, float] = {}
     for event in judged:
         if isinstance(event.result, Deliver) and isinstance(event.result.operation, PageView):

@@ -1,4 +1,4 @@
-"""The demo's own processes: its worker, its publisher, its senders of webhooks."""
+"""The demo's worker, publisher and webhook sender."""
 
 import asyncio
 import hashlib
@@ -36,7 +36,7 @@ LOG_LINES_SHOWN = 15
 
 
 class Worker:
-    """One worker with one identity, however often it is started."""
+    """One worker that keeps its identity across restarts."""
 
     def __init__(
         self, config: KafkaConfig, wootric: str, http_port: int, group: GuardedGroup, log: Path
@@ -48,7 +48,7 @@ class Worker:
 
     @property
     def running(self) -> bool:
-        """Whether it was started and has not ended."""
+        """Whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
@@ -56,13 +56,13 @@ class Worker:
         self._process = self._group.start(self._command, log=self._log)
 
     def kill(self) -> None:
-        """Kill it with -9 and wait until it is gone."""
+        """Kill it with -9 and wait for its end."""
         assert self._process is not None  # noqa: S101
         self._process.kill()
         self._process.wait()
 
     def stop(self) -> int | None:
-        """End it with SIGTERM; return its exit code, None if it did not end in a minute."""
+        """Stop it with SIGTERM; return its exit code, None if it did not exit in a minute."""
         assert self._process is not None  # noqa: S101
         self._process.terminate()
         try:
@@ -79,10 +79,9 @@ class Worker:
 def command(config: KafkaConfig, wootric: str, http_port: int) -> list[str]:
     """Return the worker's command line.
 
-    What the environment says for a real account is taken away: neither its credentials nor
-    its choices belong here. Only what lets us into Kafka stays if we use it ourselves: a password
-    must not be seen among the processes. The waits are short, so that a lost reply is
-    resolved at once.
+    Settings of a real account are removed from the environment. Only Kafka's access settings
+    stay, if the demo uses them, since a password on the command line would be visible in the
+    process list. The waits are short, so that a lost reply is resolved quickly.
     """
     settings = {
         "KAFKA__BOOTSTRAP_SERVERS": config.bootstrap_servers,
@@ -107,11 +106,11 @@ def command(config: KafkaConfig, wootric: str, http_port: int) -> list[str]:
     return ["env", *removed, *given, sys.executable, "-m", "stream", "run"]
 
 
-# The demo's events on their way into Kafka, and where each of them came to lie
+# Publishing of the demo's events, and their positions in Kafka
 
 
 RATE = 2_000
-"""Events per second where the demo has a length: a rate that the service can follow."""
+"""Events per second of a demo with a duration: a rate that the service can sustain."""
 
 CHUNK = 100
 FLUSH_S_MAX = 60
@@ -119,7 +118,7 @@ PAUSE_S = 0.02
 
 
 class Publisher:
-    """Publishes samples from a thread of its own; others may look at it meanwhile."""
+    """Publishes samples in a separate thread; its attributes may be read meanwhile."""
 
     def __init__(
         self,
@@ -130,10 +129,10 @@ class Publisher:
         seconds: float | None,
     ) -> None:
         self.records: list[Record] = []
-        """What Kafka has, in the order of the acknowledgements."""
+        """The acknowledged records, in the order of their acknowledgements."""
         self.count = 0
         self.limit = 0
-        """How many events may be published by now, where there is no length."""
+        """The number of events that may be published by now, without a duration."""
         self._topic = config.topic
         self._producer = Producer(plain_producer(config))
         self._samples = samples
@@ -143,14 +142,14 @@ class Publisher:
         self._failure = ""
 
     def stop(self) -> None:
-        """Let the thread end soon, whatever is left to publish."""
+        """Stop the thread soon, even if events are left to publish."""
         self._stopped.set()
 
     def run(self) -> None:
-        """Publish until the samples, or the seconds, are over.
+        """Publish until the samples or the duration end.
 
         Raises:
-            StartupError: Kafka did not take them all.
+            StartupError: Kafka did not acknowledge all events.
         """
         began = time.monotonic()
         while not self._stopped.is_set() and not self._over(began):
@@ -165,7 +164,7 @@ class Publisher:
         left = self._producer.flush(FLUSH_S_MAX)
         if left or self._failure:
             why = self._failure or f"{left} were not acknowledged in {FLUSH_S_MAX} s"
-            raise StartupError(f"Kafka did not take the events: {why}", exit_code=69)
+            raise StartupError(f"Kafka did not acknowledge the events: {why}", exit_code=69)
 
     def _over(self, began: float) -> bool:
         if self._seconds is None:
@@ -205,12 +204,12 @@ class Publisher:
         )
 
 
-# The demo's events as signed webhooks into a bridge, and where Kafka has them at the end
+# The demo's events as signed webhooks to a bridge, and their records in Kafka
 
 
 SENDERS = 16
 TIMEOUT_S = 5
-"""Segment waits no longer."""
+"""Segment's own timeout."""
 AGAIN_S = 0.2
 FLUSH_S = 30
 SECRET = "of-the-demo"  # noqa: S105
@@ -242,18 +241,18 @@ class DemoBridge:
         self._process = group.start(command, log=log)
 
     def check(self) -> None:
-        """Raises StartupError when it has ended."""
+        """Raise StartupError if the process has ended."""
         if self._process.poll() is not None:
             lines = self._log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
             raise StartupError("the bridge ended:\n" + "\n".join(lines), exit_code=69)
 
 
 class WebhookPublisher:
-    """Sends samples as Segment does, from a thread of its own: one event a request, several at
-    once, each again until it is taken.
+    """Sends samples as Segment does, in a separate thread: one event per request, several
+    concurrently, each retried until it is accepted.
 
-    What cannot be a webhook (bytes that are no JSON, null values) is written to the topic
-    directly, as somebody else's. ``records`` is what Kafka has, once ``run`` has returned.
+    Samples that cannot be webhooks (bytes that are not JSON, null values) are written to the topic
+    directly, as by another producer. After ``run``, ``records`` has the records in Kafka.
     """
 
     def __init__(
@@ -268,7 +267,7 @@ class WebhookPublisher:
         self.records: list[Record] = []
         self.count = 0
         self.limit = 0
-        """How many events may be sent by now, where there is no length."""
+        """The number of events that may be sent by now, without a duration."""
         self._config = config
         self._samples = samples
         self._bridge = bridge
@@ -277,14 +276,14 @@ class WebhookPublisher:
         self._stopped = Event()
 
     def stop(self) -> None:
-        """Let the thread end soon, whatever is left to send."""
+        """Stop the thread soon, even if events are left to send."""
         self._stopped.set()
 
     def run(self) -> None:
-        """Send until the samples, or the seconds, are over.
+        """Send until the samples or the duration end.
 
         Raises:
-            StartupError: the bridge has ended, or Kafka did not take what was written directly.
+            StartupError: the bridge has ended, or Kafka did not acknowledge a direct write.
         """
         asyncio.run(self._run())
         if not self._stopped.is_set():
@@ -308,7 +307,7 @@ class WebhookPublisher:
                 await asyncio.gather(*(self._send(session, bodies) for _ in range(SENDERS)))
                 self.count += len(chunk)
         if await asyncio.to_thread(producer.flush, FLUSH_S):
-            raise StartupError("Kafka did not take all records", exit_code=69)
+            raise StartupError("Kafka did not acknowledge all records", exit_code=69)
 
     async def _send(self, session: aiohttp.ClientSession, bodies: Iterator[bytes]) -> None:
         for body in bodies:
@@ -320,7 +319,7 @@ class WebhookPublisher:
                         if reply.status == 200:
                             break
                         if reply.status != 503:
-                            text = f"the bridge refused an event with {reply.status}"
+                            text = f"the bridge rejected an event with {reply.status}"
                             raise StartupError(text, exit_code=69)
                 self._bridge.check()
                 await asyncio.sleep(AGAIN_S)
@@ -337,7 +336,7 @@ class WebhookPublisher:
 
 
 def read_back(config: KafkaConfig) -> list[Record]:
-    """Return what the input holds, by partition and offset."""
+    """Return the records of the input, by partition and offset."""
     survey = TopicReader(config)
     try:
         return list(survey.read(config.topic))

@@ -1,4 +1,4 @@
-"""The demo's report: what went in, what came out, what Wootric holds."""
+"""The demo's report: events, outcomes, and the comparison with Wootric's state."""
 
 import sys
 from collections import Counter
@@ -23,10 +23,10 @@ from sink.wootric.operations import (
 from stream.engine.prepare import PreparedRecord
 from stream.transform import Deliver, Skip
 
-# What Wootric should hold after some traffic, worked out without the service.
+# The state that Wootric should have after the traffic, computed without the service.
 #
-# The same transform says what each event asks for; order, dedupe and what a user is by then
-# are done again here in the plainest way, so that a comparison means something.
+# The transform is shared; order, deduplication and the state of users are implemented again in the
+# simplest way, so that the comparison is meaningful.
 
 
 END_USERS = "end users"
@@ -39,7 +39,7 @@ KINDS = (END_USERS, RESPONSES, DECLINES, PAGE_VIEWS, DEAD_LETTERS)
 
 @dataclass(slots=True)
 class User:
-    """An end user as they should be; properties as the text that a form carries."""
+    """An end user; properties have the text of their form values."""
 
     email: str | None = None
     created_at: int | None = None
@@ -48,9 +48,9 @@ class User:
 
 @dataclass(slots=True)
 class ActualState:
-    """What should be, or what is: users by external id, and how often each thing is there.
+    """The state of Wootric: users by external id, and the number of each other object.
 
-    ``pixels`` tells page views apart by their cache breaker, which an event's id decides.
+    ``pixels`` counts page views by their cache breaker, which is derived from the event's id.
     """
 
     users: dict[str, User] = field(default_factory=dict)
@@ -62,10 +62,9 @@ class ActualState:
 
 @dataclass(slots=True)
 class ExpectedState:
-    """The world that should be, and what should become of the events that do not reach it.
+    """The expected state, and the expected outcomes of events that do not reach Wootric.
 
-    ``asked`` says by event id which kind of thing each event asks for, ``sources`` by kind and
-    thing which event it comes from.
+    ``asked`` has the kind of object by event id, ``sources`` the event id by kind and object.
     """
 
     world: ActualState = field(default_factory=ActualState)
@@ -77,7 +76,7 @@ class ExpectedState:
 
 
 def expect(judged: Iterable[PreparedRecord]) -> ExpectedState:
-    """Return what should come of records that were judged in their order."""
+    """Return the expected state after records prepared in their order."""
     expectation = ExpectedState()
     for event in judged:
         verdict = event.result
@@ -99,7 +98,7 @@ def expect(judged: Iterable[PreparedRecord]) -> ExpectedState:
 
 
 def _apply(operation: Operation, expectation: ExpectedState, event_id: str) -> str:
-    """Let an operation have its effect; return what kind of thing it asks for."""
+    """Apply an operation; return the kind of object that it concerns."""
     world = expectation.world
     name = operation.external_id or operation.email or ""
     thing: Any = name
@@ -142,7 +141,7 @@ def _apply(operation: Operation, expectation: ExpectedState, event_id: str) -> s
 
 
 def observed(state: Mapping[str, Any]) -> ActualState:
-    """Return the world that the emulator's state document describes."""
+    """Return the actual state from the emulator's state document."""
     world = ActualState()
     names: dict[int, str] = {}
     for user in state["end_users"]:
@@ -185,21 +184,21 @@ def parse_moment(text: str) -> int:
     return int(datetime.strptime(text, "%Y-%m-%d %H:%M:%S %z").timestamp())
 
 
-# What Wootric should hold beside what it holds
+# Comparison of the expected and the actual state
 
 
 __all__ = ["Row", "compare", "differences", "expect", "observed"]
 
 EXAMPLES_MAX = 10
-NOBODY = "an event that nobody sent"
+NOBODY = "an event that was not sent"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the report: how many there should be, are, are too many and are missing.
+    """One line of the report: the numbers expected, held, extra and missing.
 
-    ``asked`` of the events ask for such a thing, and ``receipts`` of them the ledger knows.
-    Of what is missing, ``parked`` are kept for a person to decide.
+    ``asked`` events concern this kind, and ``receipts`` of them have a receipt in the ledger.
+    ``parked`` of the missing ones are kept for an operator's decision.
     """
 
     kind: str
@@ -213,7 +212,7 @@ class Row:
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing is too much or unsettled, and nothing missing that is not parked."""
+        """Whether nothing is extra, unsettled, or missing without being parked."""
         return self.extra == 0 and self.missing <= self.parked and self.asked == self.receipts
 
 
@@ -226,10 +225,10 @@ def compare(
     parked_pixels: Collection[str] | None = None,
     receipts: Collection[str] | None = None,
 ) -> list[Row]:
-    """Return how the world that is differs from the one that should be.
+    """Return the comparison of the actual with the expected state.
 
-    With ``parked_pixels`` page views are told apart one by one instead of by address, and
-    with ``receipts``, the ids of settled events, each event must have one.
+    With ``parked_pixels`` page views are compared individually instead of by URL. With
+    ``receipts``, the ids of settled events, each event must have one.
     """
     world = expected.world
     same_users = sum(1 for name, user in world.users.items() if held.users.get(name) == user)
@@ -264,9 +263,9 @@ def differences(
     parked_pixels: Collection[str] | None = None,
     dead_letters: Counter[bytes] | None = None,
 ) -> list[str]:
-    """Return up to ten of what is not as it should be, by the event's id and never by value.
+    """Return at most ten differences, by event id and without values.
 
-    Page views are looked at with ``parked_pixels`` only, dead letters when they are given.
+    Page views are compared only with ``parked_pixels``, dead letters only if given.
     """
     world = expected.world
     pairs: dict[str, tuple[Counter[Any], Counter[Any]]] = {
@@ -315,16 +314,16 @@ def _counts(expected: Counter[Any], held: Counter[Any]) -> tuple[int, int, int, 
 
 
 WIDTH = 100
-"""Columns where the report goes to no terminal."""
+"""Columns if the output is not a terminal."""
 
 COLUMNS = ("", "in", "out", "expected", "held", "too many", "missing", "parked", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoReport:
-    """Everything that is reported; times in seconds.
+    """All figures of the report; times in seconds.
 
-    ``recovery_s`` is the time from each kill to the next effect, None where none was seen.
+    ``recovery_s`` is the time from each kill to the next effect, None if there was none.
     """
 
     events: int
@@ -343,7 +342,7 @@ class DemoReport:
 
     @property
     def agrees(self) -> bool:
-        """Whether Wootric holds what went in, and nothing is left open."""
+        """Whether Wootric has the expected state, and nothing is unresolved."""
         return (
             all(row.agrees for row in self.rows)
             and not self.differences
@@ -376,7 +375,7 @@ def print_document(report: DemoReport) -> bool:
     latencies = report.latencies_s
     document = {
         **asdict(report),
-        "outcomes": dict(report.outcomes),  # asdict makes another Counter's keys of the pairs
+        "outcomes": dict(report.outcomes),  # asdict would make a Counter of the pairs
         "skips": dict(report.skips),
         "agrees": report.agrees,
         "verdict": verdict(report),
@@ -388,16 +387,16 @@ def print_document(report: DemoReport) -> bool:
 
 
 def lines(report: DemoReport) -> list[str]:
-    """Return the figures below the table, and at the end one line that says whether it agrees."""
+    """Return the lines below the table; the last one states whether the result agrees."""
     gaps = ", ".join("none seen" if gap is None else f"{gap:.1f} s" for gap in report.recovery_s)
     found = [
         (
             f"events      {report.events} in {report.took_s:.1f} s, start and restarts included: "
-            f"{report.events / report.took_s:,.0f} a second"
+            f"{report.events / report.took_s:,.0f}/s"
         ),
         f"asked for   {_listed(report.outcomes)}",
         f"skipped     {_listed(report.skips)}",
-        f"requests    {report.requests}, {report.requests / max(1, report.events):.2f} an event",
+        f"requests    {report.requests}, {report.requests / max(1, report.events):.2f} per event",
         (
             f"faults      {len(report.recovery_s)} x kill -9, {report.lost_replies} replies lost "
             "after the effect"
@@ -418,7 +417,7 @@ def lines(report: DemoReport) -> list[str]:
 
 
 def verdict(report: DemoReport) -> str:
-    """Return the one line that counts."""
+    """Return the result in one line."""
     if report.agrees:
         return f"in and out agree: {report.events} events, nothing lost, nothing twice"
     kinds = [row.kind for row in report.rows if not row.agrees]

@@ -1,4 +1,4 @@
-"""Apache Kafka's own jars, fetched once by Maven and kept in the user's cache folder."""
+"""Apache Kafka's jars, downloaded once by Maven and kept in the user's cache folder."""
 
 import fcntl
 import os
@@ -19,10 +19,10 @@ from stream.errors import StartupError
 
 KAFKA_VERSION = "4.1.1"
 JAVA_VERSION_MIN = 17  # Source: Apache Kafka 4.0, upgrade notes: brokers need Java 17.
-FETCH_S_MAX = 900  # 43 MB; more than this is a connection that will not come back
+FETCH_S_MAX = 900  # for 43 MB; a slower connection is considered lost
 ERROR_LINES_MAX = 12
 
-# slf4j-simple (of the generation that Kafka brings the API of) writes to stderr: the node's log.
+# slf4j-simple (in the version of Kafka's slf4j API) writes to stderr: the node's log.
 POM = f"""\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -48,14 +48,14 @@ POM = f"""\
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """What a Kafka process is started from: the Java program and a folder of jars."""
+    """A runnable Kafka: the Java program and a folder of jars."""
 
     java: Path
     jars: Path
 
     @property
     def archive(self) -> Path:
-        """Where Java finds the classes as it left them once (CDS); empty where it could not."""
+        """The class data archive (CDS) for quicker starts; empty if Java could not write it."""
         return self.jars.with_name(f"{self.jars.name}.jsa")
 
     def command(self, main: str, *arguments: str, options: tuple[str, ...] = ()) -> list[str]:
@@ -66,7 +66,7 @@ class Distribution:
 
 
 def distribution(say: Say) -> Distribution:
-    """Return a runnable Kafka; the first time its jars are fetched.
+    """Return a runnable Kafka; the first call downloads its jars.
 
     Raises:
         StartupError: there is no Java 17, no Maven, or Maven could not fetch the jars.
@@ -82,7 +82,7 @@ def distribution(say: Say) -> Distribution:
 
 
 def java_major(version_output: str) -> int | None:
-    """Return the major version that ``java -version`` printed (8 for 1.8), if it did."""
+    """Return the major version in the output of ``java -version`` (8 for 1.8), or None."""
     found = re.search(r'version "(?:1\.)?(\d+)', version_output)
     return int(found[1]) if found else None
 
@@ -97,7 +97,7 @@ def find_java() -> Path:
     name = shutil.which("java", path=f"{home}/bin") if home else None
     name = name or shutil.which("java")
     if name is None:
-        raise StartupError(f"there is no java; install Java {JAVA_VERSION_MIN}", exit_code=69)
+        raise StartupError(f"java is not installed; install Java {JAVA_VERSION_MIN}", exit_code=69)
     answer = subprocess.run(  # noqa: S603  (found on the user's own PATH)
         [name, "-version"], capture_output=True, text=True, check=False
     )
@@ -109,21 +109,21 @@ def find_java() -> Path:
 
 
 def cache() -> Path:
-    """Return the folder for what was fetched, in the user's cache."""
+    """Return the folder of downloads in the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "wootric-stream"
 
 
 @contextmanager
 def alone(lock: Path) -> Iterator[None]:
-    """Hold the lock file: a second process waits here and then finds the jars."""
+    """Hold the lock file exclusively: a second process waits and then finds the jars."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _fetch(jars: Path, say: Say) -> None:
-    """Fetch into a folder beside ``jars`` and rename it: there are all jars or none."""
+    """Download to a folder next to ``jars`` and rename it, so that all jars are present or none."""
     say(f"fetching Apache Kafka {KAFKA_VERSION} (43 MB, once)")
     with tempfile.TemporaryDirectory(dir=jars.parent, prefix="fetch-") as folder:
         pom = Path(folder, "pom.xml")
@@ -142,14 +142,14 @@ def _fetch(jars: Path, say: Say) -> None:
 
 
 def run_maven(arguments: list[str], *, what: str, say: Say) -> None:
-    """Let Maven fetch something, telling now and then how far it is.
+    """Run Maven to download something, and print the progress.
 
     Raises:
-        StartupError: there is no Maven, or it could not.
+        StartupError: there is no Maven, or it failed.
     """
     maven = shutil.which("mvn")
     if maven is None:
-        raise StartupError(f"there is no mvn to fetch {what}; install Maven", exit_code=69)
+        raise StartupError(f"mvn is needed to download {what}; install Maven", exit_code=69)
     command = [maven, "--batch-mode", "--strict-checksums", *arguments]
     with subprocess.Popen(  # noqa: S603  (found on the user's own PATH)
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -171,7 +171,7 @@ def run_maven(arguments: list[str], *, what: str, say: Say) -> None:
 
 
 def _follow(output: IO[str], what: str, say: Say) -> list[str]:
-    """Say about once a second how far it is; return the lines of errors."""
+    """Print the progress about once per second; return the error lines."""
     errors: list[str] = []
     arrived, began_at = 0, time.monotonic()
     said_at = began_at

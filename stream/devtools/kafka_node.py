@@ -1,4 +1,4 @@
-"""One Kafka node: its properties, its folder, its process."""
+"""One Kafka node: properties, folder and process."""
 
 import atexit
 import os
@@ -18,11 +18,11 @@ from typing import Self
 from stream.devtools.downloads import Distribution
 from stream.errors import StartupError
 
-# Processes that do not outlive the one that started them, whatever becomes of it
+# Processes that never outlive the process that started them
 
 
 # The guard leads the group. Its standard input is a pipe that only the starting process holds:
-# the kernel closes it even after SIGKILL. `kill 0` means the whole group, guard included.
+# the kernel closes it even after SIGKILL. `kill 0` kills the whole group, including the guard.
 GUARD = 'while read -r _; do :; done; rm -rf -- "$@"; kill -KILL 0'
 
 
@@ -30,12 +30,12 @@ class GuardedGroup:
     """A process group that is killed when it is closed or when its starter dies.
 
     Unlike PR_SET_PDEATHSIG this does not depend on the *thread* that started a process,
-    and it works wherever there is a shell. A fork of the starter that never execs keeps
-    the pipe open and so the group alive.
+    and it works on any system with a shell. A fork of the starter that never execs keeps
+    the pipe open, and so the group alive.
     """
 
     def __init__(self, *, remove: Sequence[Path] = ()) -> None:
-        """Start the guard; it deletes the folders ``remove`` at the end as well."""
+        """Start the guard; at the end it also deletes the folders ``remove``."""
         self._guard = subprocess.Popen(  # noqa: S603  (a constant script)
             ["sh", "-c", GUARD, "guard", *map(str, remove)],  # noqa: S607
             stdin=subprocess.PIPE,
@@ -43,9 +43,9 @@ class GuardedGroup:
         )
 
     def start(self, command: Sequence[str], *, log: Path) -> subprocess.Popen[bytes]:
-        """Start a process of the group; what it prints is appended to ``log``.
+        """Start a process of the group; its output is appended to ``log``.
 
-        The terminal's Ctrl-C does not reach it: the starter decides when it ends.
+        It does not receive the terminal's Ctrl-C: the starter decides when it ends.
         """
         with log.open("ab") as output:
             return subprocess.Popen(  # noqa: S603  (our own command lines)
@@ -57,22 +57,22 @@ class GuardedGroup:
             )
 
     def close(self) -> None:
-        """Kill what is left of the group and wait for the guard."""
+        """Kill the remaining processes and wait for the guard."""
         assert self._guard.stdin is not None  # noqa: S101  (for the type checker: a pipe)
         self._guard.stdin.close()
         self._guard.wait()
 
 
 class Child(ABC):
-    """What runs for as long as its ``with`` block does; stopped too where the start fails."""
+    """A process that runs during its ``with`` block; it is also stopped if the start fails."""
 
     @abstractmethod
     def start(self) -> None:
-        """Start it, and return when it answers."""
+        """Start it, and return when it is ready."""
 
     @abstractmethod
     def stop(self) -> None:
-        """End it, however far its start has come; also if it has ended already."""
+        """Stop it, even if it has started only partly or has already ended."""
 
     def __enter__(self) -> Self:
         try:
@@ -92,14 +92,14 @@ class Child(ABC):
 
 
 HOST = "127.0.0.1"
-PORTS = range(10_000, 32_768)  # Linux gives away those from 32,768 on, others from 49,152
+PORTS = range(10_000, 32_768)  # Linux assigns those from 32,768 on, other systems from 49,152
 BLOCK = 64
-"""How many ports a process claims at a time."""
+"""The number of ports that a process claims at a time."""
 LOG_LINES_SHOWN = 25
 TERMINATE_S_MAX = 30
 
-# Up as fast as with the JVM's defaults. Over start-up and 1,500 transactions of 50 records on two
-# cores the node used 6 s of CPU instead of 12 (two runs each), which the worker beside it can use.
+# Starts as fast as with the JVM's defaults. For start-up and 1,500 transactions of 50 records on
+# two cores the node used 6 s of CPU instead of 12 (two runs each), which leaves more for the worker.
 QUICK_START = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 LOGGING = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -109,7 +109,7 @@ LOGGING = (
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where one node listens: for clients and for the other controllers."""
+    """The ports of one node: for clients and for other controllers."""
 
     client_port: int
     controller_port: int
@@ -117,9 +117,9 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class KafkaListener:
-    """One more address of every node, beside the usual one.
+    """An additional listener of every node.
 
-    Who asks there is told the ``advertised`` ports, node by node, which may be a proxy's.
+    ``advertised`` has the ports advertised to its clients, by node; they may be a proxy's.
     """
 
     name: str
@@ -135,10 +135,9 @@ _claiming = Lock()
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now, none twice and none that another process was given.
+    """Return unused ports, each at most once and none that another process has claimed.
 
-    They are below those that systems give to connections by themselves: such a one could be taken
-    between this look and the use.
+    They are below the ephemeral ports, which a system could assign before they are used.
     """
     with _claiming:
         return [_free_port() for _ in range(count)]
@@ -152,19 +151,19 @@ def _free_port() -> int:
         try:
             with socket.socket() as taken:
                 taken.bind((HOST, port))
-        except OSError:  # somebody's
+        except OSError:  # in use
             continue
         return port
 
 
 def _claim_block() -> range:
-    """Return ports that are this process's while it lives, as it holds the one before them."""
+    """Return ports claimed until this process ends; it holds the port before them."""
     while True:
-        first = secrets.choice(PORTS[::BLOCK])  # whatever seed the caller's dice have
+        first = secrets.choice(PORTS[::BLOCK])  # independent of seeds in the caller
         claim = socket.socket()
         try:
             claim.bind((HOST, first))
-        except OSError:  # another process's
+        except OSError:  # claimed by another process
             claim.close()
             continue
         _claims.enter_context(claim)
@@ -174,9 +173,9 @@ def _claim_block() -> range:
 def server_properties(
     number: int, cluster: tuple[Endpoint, ...], data: Path, more: Sequence[KafkaListener] = ()
 ) -> dict[str, str]:
-    """Return the properties of node ``number`` (from 1), broker and controller in one.
+    """Return the properties of node ``number`` (from 1), a combined broker and controller.
 
-    Replication is the most that the cluster has, up to three. The internal topics have a
+    The replication factor is the number of nodes, at most three. The internal topics have one
     partition per node, not 50: the first use of a group or a transaction waits for them.
     """
     here = cluster[number - 1]
@@ -214,15 +213,15 @@ def server_properties(
         "num.network.threads": "2",
         "num.io.threads": "2",
         "log.segment.bytes": "16777216",
-        # Idle, a node used 6 % of a core with the default of 500 ms, 3 % without these records.
+        # An idle node used 6 % of a core with the default of 500 ms, 3 % without these records.
         "metadata.max.idle.interval.ms": "5000",
     }
 
 
 class Node:
-    """A node of a local cluster, to be broken and mended at will.
+    """A node of a local cluster that can be stopped, paused and restarted.
 
-    ``home`` keeps its data, its properties and its log.
+    ``home`` has its data, its properties and its log.
     """
 
     def __init__(
@@ -268,25 +267,25 @@ class Node:
         return self._group.start(command, log=self.log)
 
     def start(self) -> None:
-        """Start the process; it takes a few seconds until it answers.
+        """Start the process; it is ready after a few seconds.
 
         Raises:
-            StartupError: it is running already.
+            StartupError: it is already running.
         """
         if self.running:
-            raise StartupError(f"Kafka's node {self.number} is running already", exit_code=69)
+            raise StartupError(f"Kafka's node {self.number} is already running", exit_code=69)
         command = self._kafka.command(
             "kafka.Kafka", str(self._properties), options=self._java_options
         )
         self._process = self._group.start(command, log=self.log)
 
     def kill(self) -> None:
-        """End it with SIGKILL: what a crash of the machine's process is."""
+        """End it with SIGKILL, like a crash of the process."""
         self._started.kill()
         self._started.wait()
 
     def terminate(self, within_s: float = TERMINATE_S_MAX) -> None:
-        """Let it shut down; a node that does not in time is killed."""
+        """Shut it down; kill it if it does not end within ``within_s``."""
         self._started.terminate()
         self.resume()
         try:
@@ -295,17 +294,17 @@ class Node:
             self.kill()
 
     def pause(self) -> None:
-        """Freeze it with SIGSTOP: connections stay open and nothing answers."""
+        """Pause it with SIGSTOP: connections stay open without replies."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused node go on."""
+        """Resume a paused node."""
         self._signal(signal.SIGCONT)
 
     def tail(self) -> str:
-        """Return the last lines of its log: what is serious in it, if anything is.
+        """Return the last warnings and errors of its log, or its last lines if there are none.
 
-        A node that fails writes one line that says why and a hundred about its shutdown.
+        A failing node writes one line with the cause and a hundred lines about its shutdown.
         """
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         serious = [line for line in lines if " INFO " not in line and not line.startswith("\tat ")]

@@ -1,4 +1,4 @@
-"""A real Apache Kafka on this machine, by the first way that works."""
+"""A real Apache Kafka on this machine: an existing one, a container, or child processes."""
 
 import base64
 import os
@@ -40,18 +40,17 @@ __all__ = ["LocalBroker", "broker", "run_foreground"]
 ADDRESS_VARIABLE = "KAFKA__BOOTSTRAP_SERVERS"
 
 Way: TypeAlias = Callable[[], AbstractContextManager[str]]
-"""Opens a Kafka and gives its bootstrap servers; a StartupError says why it cannot."""
+"""Opens a Kafka and yields its bootstrap servers; raises StartupError with the cause otherwise."""
 
 
 @contextmanager
 def broker(*, nodes: int = 1, say: Say = silent) -> Iterator[str]:
-    """Yield the bootstrap servers of a Kafka, by the first way that works.
+    """Yield the bootstrap servers of a Kafka.
 
-    ``KAFKA__BOOTSTRAP_SERVERS`` when set, taken as it is; else a container; else Kafka's
-    own jars.
+    ``KAFKA__BOOTSTRAP_SERVERS`` if set, otherwise a container, otherwise Kafka's jars.
 
     Raises:
-        StartupError: no way works; the message names the three and why each failed.
+        StartupError: none of the three works; the message has the cause of each.
     """
     given = os.environ.get(ADDRESS_VARIABLE)
     if given:
@@ -68,10 +67,10 @@ def broker(*, nodes: int = 1, say: Say = silent) -> Iterator[str]:
 
 
 def run_foreground(port: int | None, directory: Path | None, nodes: int, say: Say) -> None:
-    """Run a Kafka until SIGINT or SIGTERM; stdout gets its bootstrap servers, once it is up.
+    """Run a Kafka until SIGINT or SIGTERM; print its bootstrap servers on stdout when it is up.
 
     Raises:
-        StartupError: it did not come up, or a node ended.
+        StartupError: it did not start, or a node ended.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (
@@ -98,7 +97,7 @@ def _enter_first(ways: Mapping[str, Way], stack: ExitStack) -> str:
             failures.append(f"{number}. {name}: {error}")
     reasons = "\n".join(failures)
     raise StartupError(
-        f"no Kafka can be had; there are three ways, make one of them work:\n{reasons}",
+        f"no Kafka is available; make one of these work:\n{reasons}",
         exit_code=69,
     )
 
@@ -106,7 +105,7 @@ def _enter_first(ways: Mapping[str, Way], stack: ExitStack) -> str:
 # Apache Kafka as child processes: one node, or three
 
 
-START_S_MAX = 300  # a busy machine takes its time; a node that fails ends by itself
+START_S_MAX = 300  # for a busy machine; a failing node ends by itself
 KEEP_S_MAX = 300
 POLL_S = 0.05
 NO_PROPERTIES: Mapping[str, str] = MappingProxyType({})
@@ -115,10 +114,10 @@ NO_PROPERTIES: Mapping[str, str] = MappingProxyType({})
 class LocalBroker(Child):
     """Apache Kafka as child processes: one node, or three.
 
-    Without ``directory`` its data lives in a temporary folder that is removed at the end;
-    with one, data and logs stay, and the next start goes on with them. Node ``n`` listens on
-    ``port`` + n - 1, or on a free port. ``properties`` are added to every node's own,
-    and each takes clients at the addresses of ``listeners`` as well.
+    Without ``directory`` its data is in a temporary folder that is removed at the end;
+    with one, data and logs are kept, and the next start uses them. Node ``n`` listens on
+    ``port`` + n - 1, or on a free port. ``properties`` are added to every node's own, and
+    ``listeners`` are additional listeners of every node.
     The processes end with this one, even if it is killed.
     """
 
@@ -150,10 +149,10 @@ class LocalBroker(Child):
         return self._nodes[number - 1]
 
     def start(self) -> None:
-        """Start all nodes and wait until they answer.
+        """Start all nodes and wait until they are ready.
 
         Raises:
-            StartupError: no Java, no jars, or a node did not come up; with the log's end.
+            StartupError: no Java, no jars, or a node did not start; with the end of its log.
         """
         kafka = distribution(self._say)
         if not self._java_options:
@@ -181,7 +180,7 @@ class LocalBroker(Child):
         self._say(f"Kafka is up at {self.bootstrap_servers} ({time.monotonic() - began:.1f} s)")
 
     def stop(self) -> None:
-        """End all nodes: in order when the data stay, at once when they do not."""
+        """Stop all nodes: shut down if the data is kept, otherwise kill."""
         if self._group is None:
             return
         for node in self._nodes:
@@ -191,10 +190,10 @@ class LocalBroker(Child):
         self._group = None
 
     def wait_until_ready(self, timeout_s: float = START_S_MAX) -> None:
-        """Wait until every node takes connections and each knows of all.
+        """Wait until every node accepts connections and the cluster is complete.
 
         Raises:
-            StartupError: a node has ended or the time is over; with the log's end.
+            StartupError: a node has ended, or the timeout expired; with the end of its log.
         """
         began = time.monotonic()
         said_at = began
@@ -202,7 +201,7 @@ class LocalBroker(Child):
             now = time.monotonic()
             for node in self._nodes:
                 if not node.running or now - began > timeout_s:
-                    what = "does not answer" if node.running else "has ended"
+                    what = "does not reply" if node.running else "has ended"
                     raise StartupError(
                         f"Kafka's node {node.number} {what}; its log ends:\n{node.tail()}",
                         exit_code=69,
@@ -213,10 +212,10 @@ class LocalBroker(Child):
             time.sleep(POLL_S)
 
     def wait(self) -> None:
-        """Wait until a node ends, which it never does by itself.
+        """Wait while all nodes are running.
 
         Raises:
-            StartupError: it did.
+            StartupError: a node has ended.
         """
         while all(node.running for node in self._nodes):
             time.sleep(10 * POLL_S)
@@ -235,9 +234,9 @@ class LocalBroker(Child):
                 )
 
     def _ready(self) -> bool:
-        """Tell whether all nodes are up, and are ours: the port may be another Kafka's.
+        """Return whether all nodes are up and belong to this cluster, not to another Kafka.
 
-        The client is asked only once all ports are open: it prints every refused connection.
+        The client is used only after all ports are open, since it logs every refused connection.
         """
         if not all(_open(endpoint.client_port) for endpoint in self._cluster):
             return False
@@ -249,9 +248,9 @@ class LocalBroker(Child):
 
 
 def keep_classes(kafka: Distribution, say: Say) -> None:
-    """Let Java keep Kafka's classes as it has them after a start, the first time.
+    """Create the class data archive of Kafka, once.
 
-    A start then uses 2.9 s of CPU instead of 4.8 (two runs each), and the archive has 49 MB.
+    A start then uses 2.9 s of CPU instead of 4.8 (two runs each); the archive has 49 MB.
     """
     if kafka.archive.exists():
         return
@@ -264,7 +263,7 @@ def keep_classes(kafka: Distribution, say: Say) -> None:
             keeping = f"-XX:ArchiveClassesAtExit={kept}"
             with LocalBroker(directory=Path(folder, "node"), java_options=[keeping]) as local:
                 local.node(1).terminate(KEEP_S_MAX)
-            kept.touch()  # where Java could not, it need not be tried again
+            kept.touch()  # if Java could not write it, it is not tried again
             kept.rename(kafka.archive)
 
 
@@ -282,15 +281,15 @@ def _cluster_id(home: Path) -> str:
     return file.read_text()
 
 
-# Kafka in a container, where Docker runs and testcontainers (an extra) is installed
+# Kafka in a container, if Docker runs and testcontainers (an extra) is installed
 
 
-# testcontainers starts images of Confluent's layout only; this is the one it is tested with.
+# testcontainers supports only Confluent's images; this is the one that it is tested with.
 IMAGE = "confluentinc/cp-kafka:7.6.0"
 PROBE = "import docker; docker.from_env(timeout=3).ping()"
 CONTAINER_START_S_MAX = 120
 
-# The image asks for three replicas of the transaction log, which one node never has.
+# The image requires three replicas of the transaction log, which a single node cannot have.
 ENVIRONMENT = MappingProxyType(
     {
         "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
@@ -306,13 +305,13 @@ def container(*, nodes: int, say: Say) -> Iterator[str]:
     """Yield the bootstrap servers of a Kafka in a container; it is removed at the end.
 
     Raises:
-        StartupError: more than one node is asked for, testcontainers is not installed, no
-            Docker daemon answers, or the container did not start.
+        StartupError: more than one node is requested, testcontainers is not installed, no
+            Docker daemon replies, or the container did not start.
     """
     if nodes != 1:
-        raise StartupError("a container is one node only", exit_code=69)
+        raise StartupError("a container has only one node", exit_code=69)
     _require_docker()
-    say(f"starting {IMAGE} in Docker (the first time the image is fetched)")
+    say(f"starting {IMAGE} in Docker (the first start downloads the image)")
     kafka = kafka_container()
     try:
         kafka.start(timeout=CONTAINER_START_S_MAX)
@@ -326,7 +325,7 @@ def container(*, nodes: int, say: Say) -> Iterator[str]:
 
 
 def kafka_container() -> Any:
-    """Return a container, not started: KRaft, transactions on one node."""
+    """Return a container that is not started, with KRaft and transactions on one node."""
     kafka = import_module("testcontainers.community.kafka").KafkaContainer(IMAGE).with_kraft()
     for name, value in ENVIRONMENT.items():
         kafka.with_env(name, value)
@@ -334,11 +333,11 @@ def kafka_container() -> Any:
 
 
 def _require_docker() -> None:
-    """Ask the daemon in a process of its own: the library leaves sockets open when none answers."""
+    """Check the daemon in a separate process: without a reply the library leaves sockets open."""
     if not find_spec("testcontainers"):
         raise StartupError("testcontainers is not installed", exit_code=69)
     answer = subprocess.run(  # noqa: S603  (a constant script)
         [sys.executable, "-c", PROBE], capture_output=True, check=False
     )
     if answer.returncode != 0:
-        raise StartupError("no Docker daemon answers", exit_code=69)
+        raise StartupError("no Docker daemon replies", exit_code=69)

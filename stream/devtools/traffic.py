@@ -1,4 +1,4 @@
-"""Realistic Segment traffic from a seed: the same seed gives the same events, everywhere."""
+"""Realistic Segment traffic from a seed; the same seed gives the same events on every machine."""
 
 import random
 import uuid
@@ -27,7 +27,7 @@ ZIPF_SHIFT = 20
 
 
 class TrafficKind(StrEnum):
-    """What a sample is meant to show."""
+    """The purpose of a sample."""
 
     CHANGED = "changed profile"
     UNCHANGED = "unchanged profile"
@@ -47,9 +47,9 @@ class TrafficKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One record to be: a Segment document, or the very bytes of a value, or a null value.
+    """The value of one record: a Segment document, raw bytes, or null.
 
-    The document is shared with later duplicates: not to be changed.
+    The document is shared with later duplicates and must not be changed.
     """
 
     kind: TrafficKind
@@ -80,8 +80,8 @@ SHARES: Mapping[TrafficKind, float] = MappingProxyType(
 def traffic(*, events: int, seed: int, users: int | None = None) -> Iterator[Sample]:
     """Yield ``events`` samples of ``users`` people (by default a tenth of the events).
 
-    Two surveys, answered or declined, never share a second, so that each can be told
-    from the others. Memory grows with the users, not with the events.
+    No two surveys, answered or declined, have the same second, so that each can be
+    identified. Memory grows with the users, not with the events.
     """
     count = users or max(1, min(events // 10, USERS_MAX))
     source = Traffic(random.Random(seed), users=count)  # noqa: S311  (no secret)
@@ -95,7 +95,7 @@ def traffic(*, events: int, seed: int, users: int | None = None) -> Iterator[Sam
 
 
 def distinct(events: int, seed: int) -> Iterator[Document]:
-    """Yield page views, each of another user and complete: one pixel request per event."""
+    """Yield page views of different users with e-mail: one pixel request per event."""
     source = Traffic(random.Random(seed), users=1)  # noqa: S311  (no secret)
     for number in range(events):
         source.tick()
@@ -105,7 +105,7 @@ def distinct(events: int, seed: int) -> Iterator[Document]:
 
 
 class Traffic:
-    """The world that events come from: a clock, people and their latest profiles."""
+    """Source of events: a clock, users and their latest profiles."""
 
     def __init__(self, dice: random.Random, *, users: int) -> None:
         self.dice = dice
@@ -138,11 +138,11 @@ class Traffic:
         }
 
     def tick(self) -> None:
-        """Let the time pass until the next event."""
+        """Advance the clock to the next event."""
         self._now += timedelta(seconds=self.dice.expovariate(EVENTS_PER_SECOND))
 
     def sample(self, kind: TrafficKind) -> Sample:
-        """Return the next sample; until there is something to repeat, a duplicate is a page."""
+        """Return the next sample; a duplicate is a page while there is nothing to repeat."""
         self.tick()
         if kind is TrafficKind.DUPLICATE:
             if self._recent:
@@ -157,7 +157,7 @@ class Traffic:
         return Sample(kind, value)
 
     def changed(self, user: int) -> Document:
-        """Return an identify that brings something new: a first profile, or one or two traits."""
+        """Return an identify with a first profile, or with one or two changed traits."""
         known = self._profiles.get(user)
         if known is None:
             profile = first_profile(user, self.dice, self._now)
@@ -167,7 +167,7 @@ class Traffic:
         return self.identify(user, profile)
 
     def unchanged(self, user: int) -> Document:
-        """Return an identify with the profile as it was sent last."""
+        """Return an identify with the last profile, unchanged."""
         return self.identify(user, self._profiles[user])
 
     def identify(self, user: int, traits: Document) -> Document:
@@ -175,7 +175,7 @@ class Traffic:
         return self._call("identify", user, traits=traits)
 
     def page(self, user: int, *, with_email: bool | None = None) -> Document:
-        """Return a page view; half of them name the e-mail, as sites differ."""
+        """Return a page view; half of them contain the e-mail, since sites differ."""
         path = self.dice.choice(PATHS)
         properties = {"path": path, "url": f"https://app.example.com{path}", "title": path[1:]}
         document = self._call("page", user, properties=properties, name=path[1:])
@@ -195,7 +195,7 @@ class Traffic:
         return self._survey(user, "create decline", {})
 
     def other(self, user: int) -> Document:
-        """Return a call that is none of Wootric's business."""
+        """Return a call that is not mapped to Wootric."""
         match self.dice.randrange(4):
             case 0:
                 return self._call("track", user, event="Report Exported", properties={"rows": 120})
@@ -216,7 +216,7 @@ class Traffic:
         return document
 
     def _call(self, kind: str, user: int, **fields: Any) -> Document:
-        """Return a call in Segment's envelope; a few lack the messageId."""
+        """Return a call in Segment's envelope; a few have no messageId."""
         now = iso(self._now)
         document: Document = {
             "type": kind,
@@ -235,7 +235,7 @@ class Traffic:
         return document
 
 
-# The people of the sample traffic: who they are and what their profiles say.
+# The users of the sample traffic and their profiles.
 #
 # Domains and addresses are those set aside for examples (RFC 2606, RFC 5737).
 
@@ -266,17 +266,17 @@ def user_id(user: int) -> str:
 
 
 def email(user: int) -> str:
-    """Return the user's address; never two the same."""
+    """Return the user's unique e-mail."""
     return f"user.{user}@example.com"
 
 
 def iso(moment: datetime) -> str:
-    """Return the moment as Segment writes it: UTC, milliseconds."""
+    """Return the time in Segment's format: UTC with milliseconds."""
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
 def context(user: int) -> dict[str, Any]:
-    """Return what a browser's library adds to each call."""
+    """Return the context that a browser's library adds to each call."""
     return {
         "ip": f"203.0.113.{user % 254 + 1}",
         "library": {"name": "analytics.js", "version": "4.2.1"},
@@ -287,7 +287,7 @@ def context(user: int) -> dict[str, Any]:
 
 
 def first_profile(user: int, dice: random.Random, now: datetime) -> dict[str, Any]:
-    """Return a first profile. Its creation is written in one of the ways that occur."""
+    """Return a first profile, with its creation time in one of the usual forms."""
     created = (now - timedelta(seconds=dice.randrange(400 * 86400))).replace(microsecond=0)
     company = dice.choice(COMPANIES)
     creations = ({"createdAt": iso(created)}, {"created_at": iso(created)},
@@ -310,7 +310,7 @@ def first_profile(user: int, dice: random.Random, now: datetime) -> dict[str, An
 
 
 def change(known: dict[str, Any], dice: random.Random, now: datetime) -> dict[str, Any]:
-    """Return the profile with one or two traits really different."""
+    """Return the profile with one or two traits changed."""
     changed = {
         "plan": _other(PLANS, known["plan"], dice),
         "language": _other(LANGUAGES, known["language"], dice),

@@ -215,11 +215,11 @@ except StartupError as error:
     with python(script, **bare, DOCKER_HOST=f"tcp://127.0.0.1:{free_ports(1)[0]}") as process:
         code, headline, *ways = process.stdout.read().splitlines()
     assert code == "69"
-    assert "three ways" in headline
+    assert "no Kafka is available" in headline
     assert ways == [
         "1. KAFKA__BOOTSTRAP_SERVERS: is not set",
-        "2. Docker: no Docker daemon answers",
-        "3. Java 17 and Maven: there is no java; install Java 17",
+        "2. Docker: no Docker daemon replies",
+        "3. Java 17 and Maven: java is not installed; install Java 17",
     ]
 
 

@@ -53,4 +53,4 @@ def test_the_demo_with_webhooks_agrees_too(bootstrap_servers: str, tmp_path: Pat
     report = json.loads(out)
     assert report["verdict"] == "in and out agree: 200 events, nothing lost, nothing twice"
     assert (report["agrees"], report["in_doubt"], report["exit_code"]) == (True, 0, 0)
-    assert "the events go in as signed webhooks" in err
+    assert "the events are sent as signed webhooks" in err

@@ -1,4 +1,4 @@
-"""Wootric on loopback: a stand-in with faults to order and a journal of every effect."""
+"""Emulator of Wootric on loopback, with fault injection and a journal of every effect."""
 
 from stream.devtools.wootric_emulator.behaviour import Behaviour
 from stream.devtools.wootric_emulator.faults import (

@@ -1,4 +1,4 @@
-"""Wootric's API, token endpoint and pixel as one function from a call to its reply."""
+"""Wootric's API, token endpoint and pixel as a function from a call to its reply."""
 
 import base64
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from stream.devtools.wootric_emulator.oauth import OAuthError, Tokens
 from stream.devtools.wootric_emulator.parameters import BadParameterError, Parameters
 from stream.devtools.wootric_emulator.state import AlreadyTakenError, EmulatorState, EndUser
 
-# A request and its reply, free of any web framework
+# A request and its reply, independent of web frameworks
 
 
 JSON = "application/json; charset=utf-8"
@@ -24,9 +24,9 @@ JSON = "application/json; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. ``query`` and ``form`` are still URL-encoded, as they came.
+    """One request. ``query`` and ``form`` are URL-encoded, as received.
 
-    ``base`` is ``/api`` at the regional hosts, where the same resources lie below it.
+    ``base`` is ``/api`` on the regional hosts, which serve the same resources below it.
     """
 
     method: str
@@ -38,14 +38,14 @@ class Call:
 
     @property
     def segments(self) -> tuple[str, ...]:
-        """The path's parts, decoded one by one: an encoded slash stays inside its part."""
+        """The path's parts, decoded individually: an encoded slash stays inside its part."""
         parts = self.path.strip("/").split("/")
         return tuple(unquote(part) if "%" in part else part for part in parts)
 
 
 @dataclass(frozen=True, slots=True)
 class EmulatorReply:
-    """What is answered."""
+    """The reply to a call."""
 
     status: int
     body: bytes = b""
@@ -60,7 +60,7 @@ class EmulatorReply:
         return cls(status, orjson.dumps(document), headers or {})
 
 
-# The rate limit: so many requests in each minute of the clock, told in headers.
+# The rate limit: a number of requests in each minute of the clock, stated in headers.
 #
 # Source: docs.wootric.com, rate limits (added 2018-09-26): three ``X-Rate-Limit`` headers, the
 # reset in Unix seconds, no ``Retry-After``; a reply without them is not limited.
@@ -71,14 +71,14 @@ WINDOW_S = 60
 
 @dataclass(frozen=True, slots=True)
 class AccountQuota:
-    """Whether a request may pass, and what its reply says about the next ones."""
+    """Whether a request is allowed, and the rate-limit headers of its reply."""
 
     allowed: bool
     headers: dict[str, str]
 
 
 class RateLimit:
-    """Counts the account's requests in the current minute; ``clock`` gives Unix seconds."""
+    """Counts the account's requests in the current minute; ``clock`` returns Unix seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -101,10 +101,10 @@ class RateLimit:
         return AccountQuota(allowed, headers)
 
 
-# What each resource of the API does: one function for each method and route.
+# Handlers of the API: one function per method and route.
 #
-# Source: docs.wootric.com (sources of 2018-10 and 2021-01) and the replies that public clients
-# are tested with; what neither says is a switch of ``Behaviour``.
+# Source: docs.wootric.com (sources of 2018-10 and 2021-01) and the replies in the tests of public
+# clients; anything unspecified is a switch of ``Behaviour``.
 
 
 Path: TypeAlias = tuple[str, ...]
@@ -126,14 +126,14 @@ class NotFoundError(Exception):
 
 @dataclass(slots=True)
 class Account:
-    """What an account holds, and how Wootric behaves towards it."""
+    """The state of an account, and the behaviour of its API."""
 
     behaviour: Behaviour
     state: EmulatorState
 
 
 def list_end_users(account: Account, _: Path, given: Parameters) -> EmulatorReply:
-    """Answer with a page of end users, or with the one who has an e-mail."""
+    """List a page of end users, or the one with an e-mail."""
     if "email" in given:
         found = account.state.find("email", parameters.text(given, "email") or "")
         users = [] if found is None else [found]
@@ -143,7 +143,7 @@ def list_end_users(account: Account, _: Path, given: Parameters) -> EmulatorRepl
 
 
 def create_end_user(account: Account, _: Path, given: Parameters) -> EmulatorReply:
-    """Create an end user who can be told from others."""
+    """Create an end user with an identity."""
     fields = parameters.end_user(given)
     names = ["email", "phone_number"]
     if account.behaviour.external_id_suffices:
@@ -155,12 +155,12 @@ def create_end_user(account: Account, _: Path, given: Parameters) -> EmulatorRep
 
 
 def show_end_user(account: Account, path: Path, given: Parameters) -> EmulatorReply:
-    """Look one end user up: by id, e-mail or external id."""
+    """Look up an end user by id, e-mail or external id."""
     return _looked_up(account, _look_up(account, path[0], given))
 
 
 def show_by_phone_number(account: Account, path: Path, _: Parameters) -> EmulatorReply:
-    """Look one end user up by phone number; without its plus sign it is taken for an id."""
+    """Look up an end user by phone number; without its plus sign it is treated as an id."""
     number = path[1]
     if number.startswith("+"):
         return _looked_up(account, account.state.find("phone_number", number))
@@ -168,7 +168,7 @@ def show_by_phone_number(account: Account, path: Path, _: Parameters) -> Emulato
 
 
 def update_end_user(account: Account, path: Path, given: Parameters) -> EmulatorReply:
-    """Set the fields that are named."""
+    """Set the given fields."""
     user = _required(_by_id(account, path[0]))
     account.state.update_end_user(
         user,
@@ -180,7 +180,7 @@ def update_end_user(account: Account, path: Path, given: Parameters) -> Emulator
 
 
 def delete_end_user(account: Account, path: Path, given: Parameters) -> EmulatorReply:
-    """Delete an end user, at once where Wootric waits for the next morning."""
+    """Delete an end user immediately; Wootric does it the next morning."""
     user = _required(_look_up(account, path[0], given))
     shown = _view(account, user)
     account.state.delete_end_user(user)
@@ -204,7 +204,7 @@ def create_decline(account: Account, path: Path, given: Parameters) -> EmulatorR
 
 
 def list_responses(account: Account, path: Path, given: Parameters) -> EmulatorReply:
-    """Answer with a page of the account's responses, or of one end user's."""
+    """List a page of responses of the account or of one end user."""
     if path:
         held = account.state.responses_of(_required(_by_id(account, path[0])).id)
     else:
@@ -215,7 +215,7 @@ def list_responses(account: Account, path: Path, given: Parameters) -> EmulatorR
 
 
 def list_declines(account: Account, path: Path, given: Parameters) -> EmulatorReply:
-    """Answer with a page of the account's declines, or of one end user's."""
+    """List a page of declines of the account or of one end user."""
     if path:
         held = account.state.declines_of(_required(_by_id(account, path[0])).id)
     else:
@@ -226,7 +226,7 @@ def list_declines(account: Account, path: Path, given: Parameters) -> EmulatorRe
 
 
 def show_response(account: Account, path: Path, _: Parameters) -> EmulatorReply:
-    """Answer with one response of an end user."""
+    """Return one response of an end user."""
     answer = account.state.responses.get(_number(path[2]))
     if answer is None or answer.end_user_id != _number(path[0]):
         raise NotFoundError
@@ -234,7 +234,7 @@ def show_response(account: Account, path: Path, _: Parameters) -> EmulatorReply:
 
 
 def show_decline(account: Account, path: Path, _: Parameters) -> EmulatorReply:
-    """Answer with one decline of an end user, with its address and origin."""
+    """Return one decline of an end user, with its address and origin."""
     refusal = account.state.declines.get(_number(path[2]))
     if refusal is None or refusal.end_user_id != _number(path[0]):
         raise NotFoundError
@@ -278,9 +278,9 @@ def _looked_up(account: Account, user: EndUser | None) -> EmulatorReply:
 
 
 def _look_up(account: Account, name: str, given: Parameters) -> EndUser | None:
-    """Find by the kind that a flag names; else digits are an id, and the rest is an e-mail.
+    """Find by the kind of a flag; without one, digits are an id, and other text is an e-mail.
 
-    The e-mail in the path without a flag is the form of 2018, the flags are those of 2020.
+    An e-mail in the path without a flag is the form of 2018, the flags are those of 2020.
     """
     if parameters.flag(given, "lookup_by_external_id"):
         return account.state.find("external_id", name)
@@ -294,7 +294,7 @@ def _by_id(account: Account, digits: str) -> EndUser | None:
 
 
 def _number(digits: str) -> int:
-    """Return an id; what is none becomes 0, which nobody has."""
+    """Return an id; invalid text becomes 0, which is never an id."""
     return int(digits) if digits.isdecimal() and len(digits) <= ID_DIGITS_MAX else 0
 
 
@@ -317,13 +317,13 @@ PIXEL = "/pixel.gif"
 PIXEL_PARAMETERS = ("account_token", "email", "created_at", "url", "random")
 TOKEN = "/oauth/token"  # noqa: S105  (a path)
 OTHER = "other"
-"""The route of a call that no route fits."""
+"""The route of a call without a matching route."""
 
 ROUTES = frozenset(route for _, route in HANDLERS) | {PIXEL, TOKEN}
 
 
 class Api:
-    """Answers calls from a state; ``clock`` gives Unix seconds."""
+    """Handles calls on a state; ``clock`` returns Unix seconds."""
 
     def __init__(self, behaviour: Behaviour, clock: Callable[[], float]) -> None:
         self.account = Account(behaviour, EmulatorState(clock))
@@ -331,7 +331,7 @@ class Api:
         self._limit = RateLimit(clock)
 
     def answer(self, call: Call) -> EmulatorReply:
-        """Do what the call asks for, and return the reply."""
+        """Execute the call and return the reply."""
         if call.path.startswith("/v1/"):
             return self._limited(call)
         match call.method, call.path:
@@ -386,7 +386,7 @@ class Api:
 
 
 def route_of(call: Call) -> str:
-    """Return the call's path with ``{id}`` for what varies, ``other`` if nothing is there."""
+    """Return the call's path with ``{id}`` for variable parts, ``other`` without a route."""
     if call.path in ROUTES:
         return call.path
     match call.segments:

@@ -1,7 +1,7 @@
-"""What the emulator does where Wootric's documents leave a choice.
+"""Behaviour of the emulator where Wootric's documentation is ambiguous.
 
-Nobody outside Wootric knows which reading is right, so a client has to be right under
-each of them: every open question is a switch here, and a test sets it both ways.
+The correct reading is not known, so a client must be correct under each of them: every
+open question is a switch here, and tests use all its positions.
 """
 
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
-    """The readings in force, the credentials that are accepted, and the pace.
+    """The readings in effect, the accepted credentials, and the rate limit.
 
-    A credential of None accepts any value that is not empty. ``rate_limit_per_minute`` of
-    None means that no reply is limited. Times are in seconds.
+    A credential of None accepts any non-empty value. ``rate_limit_per_minute`` of None means no
+    limit. Times are in seconds.
     """
 
     put_properties: Literal["merge", "replace"] = "merge"
-    """What becomes of properties that a PUT does not name."""
+    """Treatment of properties that a PUT does not contain."""
     response_properties: Literal["merge", "replace"] = "merge"
     """The same for ``end_user[properties]`` sent with a response or a decline."""
     duplicate_external_id: Literal["allow", "refuse"] = "allow"
@@ -27,8 +27,8 @@ class Behaviour:
     """Whether an end user may be created with neither e-mail nor phone number."""
     email_taken_status: Literal[400, 409, 422] = 400
     lookup_absent: Literal["404", "empty", "list", "null", "error_list"] = "404"
-    """How a look-up that finds nobody is answered: with 404 and an error list, or with 200 and
-    nothing, ``[]``, ``null`` or the same error list."""
+    """Reply to a look-up that finds nobody: 404 with an error list, or 200 with an empty body,
+    ``[]``, ``null`` or the same error list."""
     expires_in_s: float = 7200.0
     rate_limit_per_minute: int | None = None
     reply_delay_s: float = 0.0
@@ -40,7 +40,7 @@ class Behaviour:
 
     @property
     def unique_fields(self) -> tuple[str, ...]:
-        """The fields of an end user that no two may share."""
+        """The unique fields of end users."""
         unique = ["email"]
         if self.duplicate_external_id == "refuse":
             unique.append("external_id")
@@ -49,10 +49,10 @@ class Behaviour:
         return tuple(unique)
 
     def changed(self, changes: Mapping[str, Any]) -> "Behaviour":
-        """Return this behaviour with some switches set otherwise.
+        """Return this behaviour with some switches changed.
 
         Raises:
-            ValueError: there is no such switch, or it has no such position.
+            ValueError: a switch does not exist, or has no such position.
         """
         unknown = changes.keys() - {switch.name for switch in fields(self)}
         if unknown:

@@ -1,7 +1,7 @@
-"""Faults to order: what goes wrong with a request, before or after its effect.
+"""Fault injection: failures of a request before or after its effect.
 
-An ordered fault meets the next request that its method and path fit; random faults meet a
-share of the requests, the same ones for the same seed.
+An ordered fault applies to the next request that matches its method and path; random faults
+apply to a share of the requests, the same ones for the same seed.
 """
 
 import random
@@ -15,7 +15,7 @@ from stream.devtools.wootric_emulator.api import Call
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Another reply than the true one: without any effect, or after it."""
+    """A reply that replaces the real one, without an effect or after it."""
 
     status: int
     body: str = ""
@@ -26,7 +26,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delay:
-    """The true reply, late: the time passes before the effect or between it and the reply."""
+    """The real reply, delayed before the effect or between the effect and the reply."""
 
     before_s: float = 0.0
     after_s: float = 0.0
@@ -34,7 +34,7 @@ class Delay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
-    """No reply, the connection ends: the request was lost, or (``effect``) the reply."""
+    """No reply, and the connection is closed: the request was lost, or (``effect``) the reply."""
 
     effect: bool = False
     delay_s: float = 0.0
@@ -42,14 +42,14 @@ class Drop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LateEffect:
-    """No reply, the connection ends at once, and the effect comes after ``after_s``."""
+    """No reply; the connection is closed immediately, and the effect occurs after ``after_s``."""
 
     after_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truncate:
-    """The true reply, cut after ``keep_bytes`` of its body; then the connection ends."""
+    """The real reply, cut off after ``keep_bytes`` of its body; then the connection is closed."""
 
     keep_bytes: int = 0
 
@@ -59,9 +59,9 @@ Fault: TypeAlias = Answer | Delay | Drop | LateEffect | Truncate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostReplies:
-    """With this probability the effect happens and nobody is told.
+    """With this probability the effect occurs and the reply is lost.
 
-    Writes and the pixel are hit, look-ups only with ``lookups``; never the token endpoint.
+    Affects writes and the pixel, look-ups only with ``lookups``, never the token endpoint.
     """
 
     probability: float
@@ -72,9 +72,9 @@ class LostReplies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostRequests:
-    """With this probability the connection ends before there is any effect.
+    """With this probability the connection is closed before any effect.
 
-    Writes and the pixel are hit, look-ups only with ``lookups``; never the token endpoint.
+    Affects writes and the pixel, look-ups only with ``lookups``, never the token endpoint.
     """
 
     probability: float
@@ -100,7 +100,7 @@ RANDOM_FAULTS: Mapping[str, type[RandomFault]] = {
 
 @dataclass(slots=True)
 class Order:
-    """A fault that waits for its requests; ``times`` of None means every one."""
+    """A fault for matching requests; ``times`` of None applies to all of them."""
 
     method: str
     path: str
@@ -110,11 +110,11 @@ class Order:
 
     @property
     def unused(self) -> bool:
-        """Whether it still waits for a request (one that is kept: for its first)."""
+        """Whether fewer requests than ordered have matched (with ``times`` None: none has)."""
         return self.used < (1 if self.times is None else self.times)
 
     def fits(self, call: Call, pattern: re.Pattern[str]) -> bool:
-        """Tell whether a request is to meet this fault."""
+        """Return whether the fault applies to a request."""
         return (
             (self.times is None or self.used < self.times)
             and self.method in {"*", call.method}
@@ -123,32 +123,32 @@ class Order:
 
 
 class Faults:
-    """The faults in force, in the order in which they were asked for."""
+    """The active faults, in the order in which they were added."""
 
     def __init__(self) -> None:
         self._orders: list[tuple[Order, re.Pattern[str]]] = []
         self._random: list[tuple[RandomFault, re.Pattern[str], random.Random]] = []
 
     def order(self, order: Order) -> None:
-        """Let a fault wait for its requests."""
+        """Add an ordered fault."""
         self._orders.append((order, _pattern(order.path)))
 
     def scatter(self, fault: RandomFault) -> None:
-        """Let a fault meet requests at random from now on."""
+        """Add a random fault."""
         dice = random.Random(fault.seed)  # noqa: S311  (to be repeated, not to be secret)
         self._random.append((fault, _pattern(fault.scope), dice))
 
     def calm(self) -> None:
-        """Let no request meet a fault any more, ordered or random."""
+        """Remove all faults."""
         self._orders.clear()
         self._random.clear()
 
     def unused(self) -> list[Order]:
-        """Return the orders that still wait."""
+        """Return the orders that are not used up."""
         return [order for order, _ in self._orders if order.unused]
 
     def meet(self, call: Call) -> Fault | None:
-        """Return the fault that this request meets, and count it as used."""
+        """Return the fault for this request, and count it as used."""
         for order, pattern in self._orders:
             if order.fits(call, pattern):
                 order.used += 1
@@ -167,7 +167,7 @@ def _exposed(call: Call, fault: RandomFault) -> bool:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    """Return what fits a path: ``{anything}`` is one part of it, ``*`` any number of them."""
+    """Return the pattern of a path: ``{anything}`` matches one part, ``*`` any number of them."""
     parts = re.split(r"(\{[^}]*\}|\*)", path)
     rendered = (
         "[^/]+" if part.startswith("{") else ".*" if part == "*" else re.escape(part)
@@ -177,24 +177,24 @@ def _pattern(path: str) -> re.Pattern[str]:
 
 
 def random_fault(document: Mapping[str, Any]) -> RandomFault:
-    """Return the random fault that a JSON object describes: its ``type``, and its fields.
+    """Return the random fault of a JSON object with its ``type`` and its fields.
 
     Raises:
-        KeyError: there is no such fault.
-        TypeError: it has no such field, or one is missing.
+        KeyError: the type does not exist.
+        TypeError: a field is unknown or missing.
     """
     arguments = dict(document)
     return RANDOM_FAULTS[arguments.pop("type")](**arguments)
 
 
 def order(document: Mapping[str, Any]) -> Order:
-    """Return the order that a JSON object describes.
+    """Return the order of a JSON object.
 
     ``{"method", "path", "fault": {"type", ...}}``, with ``times`` or ``always``.
 
     Raises:
-        KeyError: a part is missing, or there is no such fault.
-        TypeError: the fault has no such field, or one is missing.
+        KeyError: a part is missing, or the fault's type does not exist.
+        TypeError: a field of the fault is unknown or missing.
     """
     arguments = dict(document["fault"])
     fault = FAULTS[arguments.pop("type")](**arguments)

@@ -1,4 +1,4 @@
-"""Every request in the order of its arrival, and what became of it."""
+"""Journal of all requests in the order of arrival, with their results."""
 
 import re
 from collections import Counter
@@ -20,8 +20,8 @@ SECRETS = re.compile(
 class Entry:
     """One request, without its credentials.
 
-    ``status`` is None while it is under way. ``at`` is in Unix seconds, ``started`` and
-    ``duration_s`` are monotonic. ``form`` and ``query`` are URL-encoded, as they came.
+    ``status`` is None while it is in progress. ``at`` is in Unix seconds, ``started`` and
+    ``duration_s`` are monotonic. ``form`` and ``query`` are URL-encoded, as received.
     """
 
     seq: int
@@ -70,7 +70,7 @@ def effect_fields(effect: Effect) -> dict[str, Any]:
 
 
 class Journal:
-    """The requests and how many had which status; ``keep`` of False keeps the counts only."""
+    """The requests and their counts by status; with ``keep=False`` only the counts."""
 
     def __init__(self, *, keep: bool = True) -> None:
         self._keep = keep
@@ -79,7 +79,7 @@ class Journal:
         self.counters: Counter[tuple[str, str, Status]] = Counter()
 
     def open(self, call: Call, *, at: float, started: float) -> Entry:
-        """Note the arrival of a request."""
+        """Add a request."""
         self._last += 1
         query, form = call.query, call.form
         if call.path == "/oauth/token" or "access_token=" in query:
@@ -90,7 +90,7 @@ class Journal:
         return entry
 
     def close(self, entry: Entry, status: Status, *, route: str, now: float) -> None:
-        """Note how a request ended, at ``now`` (monotonic seconds)."""
+        """Record the end of a request at ``now`` (monotonic seconds)."""
         entry.status = status
         entry.duration_s = now - entry.started
         self.counters[entry.method, route, status] += 1

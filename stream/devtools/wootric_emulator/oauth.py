@@ -1,6 +1,6 @@
-"""Access tokens: given for credentials, valid for a while, revocable.
+"""Access tokens: issued for credentials, with an expiry, revocable.
 
-Source: docs.wootric.com, authentication; the bodies of refusals are not documented there,
+Source: docs.wootric.com, authentication; error bodies are not documented there,
 so they are those of RFC 6749, section 5.2.
 """
 
@@ -23,7 +23,7 @@ class OAuthError(Exception):
 
 
 class Tokens:
-    """The tokens given so far; ``clock`` gives Unix seconds."""
+    """The issued tokens; ``clock`` returns Unix seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -34,13 +34,13 @@ class Tokens:
         """Return a new token's reply.
 
         Raises:
-            OAuthError: the grant is unknown, or its credentials are not those accepted.
+            OAuthError: the grant is unknown, or its credentials are not accepted.
         """
         _require(behaviour.account_token, parameters.get("account_token"), optional=True)
         match parameters.get("grant_type"):
             case "client_credentials":
                 _require(behaviour.client_id, parameters.get("client_id"))
-                # The mobile SDKs send no secret, and are served.
+                # The mobile SDKs send no secret and are accepted.
                 _require(
                     behaviour.client_secret,
                     parameters.get("client_secret"),
@@ -58,7 +58,7 @@ class Tokens:
                 raise OAuthError("unsupported_grant_type", 400)
 
     def accepts(self, authorization: str | None) -> bool:
-        """Tell whether an ``Authorization`` header names a token that is still good."""
+        """Return whether an ``Authorization`` header has a valid token."""
         if authorization is None:
             return False
         scheme, _, token = authorization.partition(" ")
@@ -66,7 +66,7 @@ class Tokens:
         return scheme.lower() == "bearer" and expiry is not None and self._clock() < expiry
 
     def revoke_all(self) -> None:
-        """Forget every access token; refresh tokens stay good."""
+        """Revoke every access token; refresh tokens stay valid."""
         self._expiry.clear()
 
     def _spend(self, refresh_token: object) -> None:

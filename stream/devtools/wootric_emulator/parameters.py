@@ -1,8 +1,8 @@
-"""Parameters of the API, checked and converted as Wootric does.
+"""Parameters of the API, checked and converted as in Wootric.
 
-A refusal's text follows the one that is known: "page does not have a valid value".
-Source: docs.wootric.com, custom fields: whole numbers under keys that end in ``_amount``,
-Unix seconds under ``_date``, text else; no ``$``, ``.`` or NUL in keys; nothing nested.
+Error messages follow the known one: "page does not have a valid value".
+Source: docs.wootric.com, custom fields: integers under keys that end in ``_amount``,
+Unix seconds under ``_date``, text otherwise; no ``$``, ``.`` or NUL in keys; no nested values.
 """
 
 import re
@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote
 
-# Parameters as Rails reads them: ``properties[plan]=pro`` is a hash in a form
+# Parameters as in Rails: ``properties[plan]=pro`` is a hash in a form
 
 
 Value: TypeAlias = "str | list[Value] | dict[str, Value]"
@@ -19,11 +19,11 @@ Parameters: TypeAlias = dict[str, Value]
 
 
 class MalformedFormError(ValueError):
-    """One name is used both for a value and for a hash of values."""
+    """A name is used both for a value and for a hash."""
 
 
 def parse(*encoded: str) -> Parameters:
-    """Return the parameters of URL-encoded texts, the later text winning.
+    """Return the parameters of URL-encoded texts; later texts take precedence.
 
     Raises:
         MalformedFormError: a name is a value in one place and a hash in another.
@@ -39,7 +39,7 @@ def parse(*encoded: str) -> Parameters:
 
 
 def pairs(encoded: str) -> Iterator[tuple[str, str]]:
-    """Yield the names and values of a URL-encoded text, empty values too."""
+    """Yield the names and values of a URL-encoded text, including empty values."""
     for part in encoded.split("&"):
         if part:
             name, _, value = part.partition("=")
@@ -83,18 +83,18 @@ PER_PAGE = 25
 NUMERIC_SUFFIXES = ("_amount", "_date")
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 SECONDS_MAX = 60_000_000_000
-"""About the year 3871: later ones cannot be a time in seconds that anybody means."""
+"""About the year 3871; later times are not plausible as seconds."""
 FORBIDDEN_IN_KEYS = frozenset("$.\0")
 
 Item = TypeVar("Item")
 
 
 class BadParameterError(Exception):
-    """A parameter cannot be accepted; the text says which, never its value."""
+    """A parameter is invalid; the text names it without its value."""
 
 
 def whole(parameters: Parameters, name: str) -> int | None:
-    """Return a whole number, None where it is absent or empty.
+    """Return an integer, None if it is absent or empty.
 
     Raises:
         BadParameterError: it is something else.
@@ -108,10 +108,10 @@ def whole(parameters: Parameters, name: str) -> int | None:
 
 
 def moment(parameters: Parameters, name: str) -> int | None:
-    """Return a time in Unix seconds, None where it is absent or empty.
+    """Return a time in Unix seconds, None if it is absent or empty.
 
     Raises:
-        BadParameterError: it is no whole number, or far from any date (milliseconds, say).
+        BadParameterError: it is not an integer, or implausible (such as milliseconds).
     """
     at = whole(parameters, name)
     if at is not None and abs(at) > SECONDS_MAX:
@@ -120,7 +120,7 @@ def moment(parameters: Parameters, name: str) -> int | None:
 
 
 def text(parameters: Parameters, name: str) -> str | None:
-    """Return a text, None where it is absent or empty.
+    """Return a text, None if it is absent or empty.
 
     Raises:
         BadParameterError: it is a hash or a list.
@@ -132,7 +132,7 @@ def text(parameters: Parameters, name: str) -> str | None:
 
 
 def flag(parameters: Parameters, name: str) -> bool:
-    """Tell whether a parameter is set to true."""
+    """Return whether a parameter is true."""
     return parameters.get(name) in {"true", "1"}
 
 
@@ -140,7 +140,7 @@ def properties(value: Value) -> dict[str, str | int]:
     """Return the properties of an end user.
 
     Raises:
-        BadParameterError: a value is nested, or a key holds what no key may.
+        BadParameterError: a value is nested, or a key has a forbidden character.
     """
     if not isinstance(value, dict):
         raise _invalid("properties")
@@ -148,10 +148,10 @@ def properties(value: Value) -> dict[str, str | int]:
 
 
 def end_user(parameters: Parameters) -> dict[str, Any]:
-    """Return the fields of an end user that are named, and only these.
+    """Return the given fields of an end user.
 
     Raises:
-        BadParameterError: one of them cannot be accepted.
+        BadParameterError: one of them is invalid.
     """
     fields: dict[str, Any] = {}
     for name in ("email", "external_id", "phone_number"):
@@ -167,10 +167,10 @@ def end_user(parameters: Parameters) -> dict[str, Any]:
 
 
 def survey(parameters: Parameters, *, scored: bool) -> dict[str, Any]:
-    """Return the fields of a response (``scored``) or a decline that are named.
+    """Return the given fields of a response (``scored``) or a decline.
 
     Raises:
-        BadParameterError: one of them cannot be accepted, or the score is missing.
+        BadParameterError: one of them is invalid, or the score is missing.
     """
     fields: dict[str, Any] = {}
     if scored:
@@ -196,10 +196,10 @@ def survey(parameters: Parameters, *, scored: bool) -> dict[str, Any]:
 def page_of(
     items: Iterable[Item], parameters: Parameters, keys: dict[str, Callable[[Item], Any]]
 ) -> list[Item]:
-    """Return one page of a list: filtered by time, sorted, newest first unless asked.
+    """Return one page of a list, filtered by time and sorted, by default newest first.
 
-    ``keys`` names what may be sorted by; ``created_at`` and ``updated_at`` may also be
-    filtered by, as ``created[gte]=`` and so on, in Unix seconds.
+    ``keys`` are the sort keys; ``created_at`` and ``updated_at`` are also filters
+    (``created[gte]=`` and others), in Unix seconds.
 
     Raises:
         BadParameterError: a page, a size, an order or a bound cannot be accepted.

@@ -33,13 +33,13 @@ from stream.devtools.wootric_emulator.parameters import parse
 from stream.devtools.wootric_emulator.state import EmulatorState
 
 GRACE_S = 0.05
-"""How long a reply under way may take when the server stops; 0 would mean for ever."""
+"""Seconds for a reply in progress when the server stops; 0 would mean no limit."""
 
 
 class Emulator:
-    """Wootric on one port: its world, its journal, and the faults it is to show.
+    """Wootric on one port: state, journal and faults.
 
-    ``clock`` gives Unix seconds. Without ``journal`` only effects and counts are kept.
+    ``clock`` returns Unix seconds. Without ``journal`` only effects and counts are kept.
     """
 
     def __init__(
@@ -60,22 +60,22 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """The API's address, without ``/v1``."""
+        """The API's URL, without ``/v1``."""
         return f"http://127.0.0.1:{self._port}"
 
     @property
     def pixel_url(self) -> str:
-        """The pixel's address."""
+        """The pixel's URL."""
         return f"{self.url}/pixel.gif"
 
     @property
     def state(self) -> EmulatorState:
-        """The world as it is now; its ``effects`` are the oracle."""
+        """The current state; its ``effects`` are the oracle."""
         return self._api.account.state
 
     @property
     def behaviour(self) -> Behaviour:
-        """The readings in force; assign another to change them while it runs."""
+        """The readings in effect; may be assigned at runtime."""
         return self._api.account.behaviour
 
     @behaviour.setter
@@ -95,7 +95,7 @@ class Emulator:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen on 127.0.0.1; a port of 0 becomes a free one."""
+        """Listen on 127.0.0.1; port 0 selects a free one."""
         server = web.Server(self._handle, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=GRACE_S)
         await self._runner.setup()
@@ -103,14 +103,14 @@ class Emulator:
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Close every connection; effects that were still to come do not come."""
+        """Close every connection; pending effects are dropped."""
         self._cancel_late()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
 
     def reset(self) -> None:
-        """Become as new: nobody known, no token, no fault, the behaviour of the start."""
+        """Reset state, tokens, faults and journal, and restore the initial behaviour."""
         self._cancel_late()
         self._api = Api(self._initial, self._clock)
         self.faults = Faults()
@@ -119,23 +119,23 @@ class Emulator:
     def on(
         self, method: str, path: str, fault: Fault, *, times: int = 1, always: bool = False
     ) -> None:
-        """Order a fault for the next ``times`` requests that fit, or for every one.
+        """Order a fault for the next ``times`` matching requests, or for all of them.
 
-        ``{...}`` in ``path`` stands for one part of a path, ``*`` for any number of them;
-        ``*`` as ``method`` for any. Of two that fit, the one ordered first is met first.
+        ``{...}`` in ``path`` matches one part of a path, ``*`` any number of them; ``*`` as
+        ``method`` matches any. Of two matching orders, the earlier one applies first.
         """
         self.faults.order(Order(method, path, fault, None if always else times))
 
     def at_random(self, fault: RandomFault) -> None:
-        """Let a seeded random fault meet requests from now on."""
+        """Add a seeded random fault."""
         self.faults.scatter(fault)
 
     def unused_faults(self) -> list[Order]:
-        """Return the orders that no request, or too few requests, have met."""
+        """Return the orders that are not used up."""
         return self.faults.unused()
 
     def revoke_tokens(self) -> None:
-        """Make every access token given so far worthless."""
+        """Revoke all access tokens issued so far."""
         self._api.tokens.revoke_all()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -216,7 +216,7 @@ class Emulator:
 
 
 def serve(port: int, behaviour: Behaviour | None = None, *, journal: bool = True) -> None:
-    """Run an emulator until SIGTERM or SIGINT; its address goes to stderr."""
+    """Run an emulator until SIGTERM or SIGINT; print its URL on stderr."""
     uvloop.run(_serve(Emulator(behaviour, journal=journal, port=port)))
 
 
@@ -230,9 +230,9 @@ async def _serve(emulator: Emulator) -> None:
         await stopped.wait()
 
 
-# The emulator's controls over HTTP, so that another process can order faults and look.
+# The emulator's control API, with which other processes order faults and read the state.
 #
-# They are never authenticated: the emulator listens on loopback only.
+# It has no authentication: the emulator listens only on loopback.
 
 
 PREFIX = "/_emulator/"
@@ -287,7 +287,7 @@ def _unused(emulator: "Emulator", _: Call, __: bytes) -> object:
 
 
 def _order(emulator: "Emulator", call: Call, body: bytes) -> object:
-    """Order everything that a document names, or nothing if a part of it is wrong."""
+    """Apply everything in a document, or nothing if a part of it is invalid."""
     document: dict[str, Any] = orjson.loads(body)
     unknown = document.keys() - {"faults", "random", "behaviour"}
     if unknown:
@@ -329,7 +329,7 @@ def _from(call: Call) -> int:
     return int(str(parse(call.query).get("from", "0")))
 
 
-# Between aiohttp's requests and responses and the emulator's calls and replies
+# Conversion between aiohttp's requests and responses and the emulator's calls and replies
 
 
 REGIONAL_BASE = "/api"
@@ -355,7 +355,7 @@ async def read(request: web.BaseRequest) -> Call:
 
 
 def respond(reply: EmulatorReply) -> web.Response:
-    """Return the reply as aiohttp sends it."""
+    """Return the reply as an aiohttp response."""
     headers = {"Content-Type": reply.content_type, **reply.headers}
     return web.Response(status=reply.status, body=reply.body, headers=headers)
 
@@ -363,7 +363,7 @@ def respond(reply: EmulatorReply) -> web.Response:
 async def cut(
     request: web.BaseRequest, reply: EmulatorReply, keep_bytes: int
 ) -> web.StreamResponse:
-    """Announce the whole body, send a part of it, and end the connection."""
+    """Send the full Content-Length with a part of the body, and close the connection."""
     response = web.StreamResponse(status=reply.status, headers=reply.headers)
     response.headers["Content-Type"] = reply.content_type
     response.content_length = len(reply.body)

@@ -1,6 +1,6 @@
-"""The world that Wootric holds, and the list of everything that changed it.
+"""The state of Wootric, and the list of all its changes.
 
-It knows no HTTP and no clock of its own. ``effects`` is the oracle of the tests: one entry
+It is independent of HTTP and has no own clock. ``effects`` is the oracle of the tests: one entry
 for each thing that really happened, whether or not anybody was told.
 """
 
@@ -24,7 +24,7 @@ LOOKED_UP = ("email", "external_id", "phone_number")
 
 
 class AlreadyTakenError(Exception):
-    """Another end user holds this value of a field that is unique."""
+    """Another end user holds this value of a unique field."""
 
     def __init__(self, field_name: str) -> None:
         super().__init__(field_name)
@@ -74,7 +74,7 @@ class Decline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageView:
-    """One load of the pixel: its parameters as they came, at Unix time ``at``."""
+    """One load of the pixel: its parameters as received, at Unix time ``at``."""
 
     id: int
     at: float
@@ -87,9 +87,9 @@ class PageView:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One change of the world: what was created, changed or deleted, and with what.
+    """One change of the state: the object created, changed or deleted, and its fields.
 
-    ``id`` names the thing itself, ``end_user_id`` the person (None for a page view);
+    ``id`` is the object's, ``end_user_id`` the end user's (None for a page view);
     ``at`` is in Unix seconds.
     """
 
@@ -102,7 +102,7 @@ class Effect:
 
 @dataclass(slots=True)
 class Index:
-    """Finds end users by the value of one field; the oldest holder comes first."""
+    """Index of end users by one field; the oldest holder comes first."""
 
     holders: dict[str, list[int]] = field(default_factory=dict)
 
@@ -112,7 +112,7 @@ class Index:
         return ids[0] if ids else None
 
     def move(self, end_user_id: int, old: str | None, new: str | None) -> None:
-        """Note that an end user's value has changed; None stands for no value."""
+        """Record a changed value of an end user; None means no value."""
         if old == new:
             return
         if old is not None:
@@ -125,7 +125,7 @@ class Index:
 
 
 class EmulatorState:
-    """Everything that one account holds; ``clock`` gives Unix seconds."""
+    """The state of one account; ``clock`` returns Unix seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -156,7 +156,7 @@ class EmulatorState:
         """Add an end user.
 
         Raises:
-            AlreadyTakenError: another one holds a value that has to be unique.
+            AlreadyTakenError: another one holds the same value of a unique field.
         """
         self._check_free(fields, unique, own_id=None)
         now = int(self._clock())
@@ -169,10 +169,10 @@ class EmulatorState:
     def update_end_user(
         self, user: EndUser, fields: Fields, *, unique: Collection[str], keep_properties: bool
     ) -> None:
-        """Set ``fields``; properties that are not named stay if ``keep_properties``.
+        """Set ``fields``; other properties are kept if ``keep_properties``.
 
         Raises:
-            AlreadyTakenError: another one holds a value that has to be unique.
+            AlreadyTakenError: another one holds the same value of a unique field.
         """
         self._check_free(fields, unique, own_id=user.id)
         self._assign(user, fields, keep_properties=keep_properties)
@@ -180,7 +180,7 @@ class EmulatorState:
         self._note("update_end_user", user.id, user.id, fields)
 
     def delete_end_user(self, user: EndUser) -> None:
-        """Remove an end user; responses and declines stay listed for the account."""
+        """Remove an end user; the account's lists keep the responses and declines."""
         for name, index in self._indexes.items():
             index.move(user.id, getattr(user, name), None)
         del self.end_users[user.id]
@@ -245,7 +245,7 @@ class EmulatorState:
         return {"created_at": now, **own, "updated_at": now}
 
 
-# Wootric's objects as its replies show them.
+# Wootric's objects in replies.
 #
 # Source: docs.wootric.com, objects of end users, responses and declines (sources of 2018-10
 # and 2021-01): times are text in the account's zone, ``external_created_at`` alone is a number.
@@ -256,7 +256,7 @@ Json: TypeAlias = dict[str, Any]
 ACCOUNT_ID = 1
 SURVEY_ID = 1
 ZONE = timezone(timedelta(hours=-8))
-"""Wootric's examples show Pacific time; a client must read the offset, not assume UTC."""
+"""Wootric's examples have Pacific time; a client must parse the offset, not assume UTC."""
 
 RECORD_NOT_FOUND: Json = {
     "type": "error_list",
@@ -274,14 +274,14 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @lru_cache(maxsize=4096)
 def time_text(at: int | None) -> str | None:
-    """Return Unix seconds as Wootric writes them: ``2018-01-02 23:03:41 -0800``."""
+    """Return Unix seconds in Wootric's format: ``2018-01-02 23:03:41 -0800``."""
     if at is None:
         return None
     return f"{(EPOCH + timedelta(seconds=at)).astimezone(ZONE):%Y-%m-%d %H:%M:%S %z}"
 
 
 def end_user(user: EndUser, responses: Sequence[Response]) -> Json:
-    """Return an end user, and of the responses given so far the last."""
+    """Return an end user with the last response."""
     return {
         "id": user.id,
         "created_at": time_text(user.created_at),
@@ -315,7 +315,7 @@ def response(answer: Response) -> Json:
 
 
 def decline(refusal: Decline) -> Json:
-    """Return a declined survey as lists show it: without address and origin."""
+    """Return a declined survey as in lists: without address and origin."""
     return {
         "id": refusal.id,
         "end_user_id": refusal.end_user_id,
@@ -327,7 +327,7 @@ def decline(refusal: Decline) -> Json:
 
 
 def single_decline(refusal: Decline) -> Json:
-    """Return a declined survey as it is shown when asked for by its id."""
+    """Return a declined survey as fetched by its id."""
     origin = {"ip_address": refusal.ip_address, "origin_url": refusal.origin_url}
     return {**decline(refusal), **origin}
 
