@@ -1,7 +1,7 @@
 """The state of Wootric, and the list of all its changes.
 
 It is independent of HTTP and has no own clock. ``effects`` is the oracle of the tests: one entry
-for each thing that really happened, whether or not anybody was told.
+for each change that really happened, whether or not a reply reported it.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
