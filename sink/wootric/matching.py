@@ -27,8 +27,8 @@ def candidates(
 def is_effect_of(item: Mapping[str, Any], operation: CreateResponse | CreateDecline) -> bool:
     """Return whether no shown field of ``item`` contradicts ``operation``.
 
-    Wootric stores no marker of the event. A field that the list does not show, or that the operation
-    leaves to Wootric, is not compared: a list of declines shows no origin.
+    Wootric stores no marker of the event. A field that the list does not show, or that the
+    operation leaves to Wootric, is not compared: a list of declines shows no origin.
     """
     at = operation.created_at
     if at is not None and "created_at" in item and seconds(item["created_at"]) != at:

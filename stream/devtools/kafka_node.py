@@ -99,7 +99,7 @@ LOG_LINES_SHOWN = 25
 TERMINATE_S_MAX = 30
 
 # Starts as fast as with the JVM's defaults. For start-up and 1,500 transactions of 50 records on
-# two cores the node used 6 s of CPU instead of 12 (two runs each), which leaves more for the worker.
+# two cores the node used 6 s of CPU instead of 12 (two runs each).
 QUICK_START = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 LOGGING = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
