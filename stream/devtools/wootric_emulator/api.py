@@ -136,22 +136,28 @@ def list_end_users(account: Account, _: Path, given: Parameters) -> EmulatorRepl
     """List a page of end users, or the one with an e-mail."""
     if "email" in given:
         found = account.state.find("email", parameters.text(given, "email") or "")
-        users = [] if found is None else [found]
+        users = [] if found is None or not _is_listed(account, found) else [found]
     else:
-        users = parameters.page_of(account.state.end_users.values(), given, END_USER_ORDERS)
+        users = parameters.page_of(
+            (user for user in account.state.listed() if _is_listed(account, user)),
+            given,
+            END_USER_ORDERS,
+            order=("email", "asc"),
+            beyond_is_empty=_is_empty_beyond(account),
+        )
     return EmulatorReply.of(200, [_view(account, user) for user in users])
 
 
 def create_end_user(account: Account, _: Path, given: Parameters) -> EmulatorReply:
-    """Create an end user with an identity."""
-    fields = parameters.end_user(given)
+    """Create an end user who can be told from others."""
+    fields = parameters.end_user(given, typed=_is_typed(account))
     names = ["email", "phone_number"]
     if account.behaviour.external_id_suffices:
         names.append("external_id")
     if not any(fields.get(name) for name in names):
         raise BadParameterError("email is missing")
     user = account.state.create_end_user(fields, unique=account.behaviour.unique_fields)
-    return EmulatorReply.of(201, _view(account, user))
+    return EmulatorReply.of(201, _written(account, user))
 
 
 def show_end_user(account: Account, path: Path, given: Parameters) -> EmulatorReply:
@@ -172,35 +178,43 @@ def update_end_user(account: Account, path: Path, given: Parameters) -> Emulator
     user = _required(_by_id(account, path[0]))
     account.state.update_end_user(
         user,
-        parameters.end_user(given),
+        parameters.end_user(given, typed=_is_typed(account)),
         unique=account.behaviour.unique_fields,
         keep_properties=account.behaviour.put_properties == "merge",
     )
-    return EmulatorReply.of(200, _view(account, user))
+    return EmulatorReply.of(200, _written(account, user))
 
 
 def delete_end_user(account: Account, path: Path, given: Parameters) -> EmulatorReply:
-    """Delete an end user immediately; Wootric does it the next morning."""
+    """Queue the deletion of an end user."""
     user = _required(_look_up(account, path[0], given))
     shown = _view(account, user)
-    account.state.delete_end_user(user)
-    return EmulatorReply.of(200, shown)
+    account.state.delete_end_user(user, delay_s=account.behaviour.delete_delay_s)
+    return EmulatorReply.of(202, shown)
 
 
 def create_response(account: Account, path: Path, given: Parameters) -> EmulatorReply:
     """Record an answered survey."""
     user = _required(_by_id(account, path[0]))
-    fields = parameters.survey(given, scored=True)
-    answer = account.state.add_response(user, fields, keep_properties=_keeps(account))
-    return EmulatorReply.of(201, views.response(answer))
+    fields = parameters.survey(given, scored=True, typed=_is_typed(account))
+    if _is_repeated(account, user, "create_response", given):
+        return EmulatorReply(201)
+    answer = account.state.add_response(
+        user, fields, keep_properties=_keeps(account), delay_s=_survey_delay_s(account)
+    )
+    return _recorded(account, views.response(answer, user))
 
 
 def create_decline(account: Account, path: Path, given: Parameters) -> EmulatorReply:
     """Record a declined survey."""
     user = _required(_by_id(account, path[0]))
-    fields = parameters.survey(given, scored=False)
-    refusal = account.state.add_decline(user, fields, keep_properties=_keeps(account))
-    return EmulatorReply.of(201, views.single_decline(refusal))
+    fields = parameters.survey(given, scored=False, typed=_is_typed(account))
+    if _is_repeated(account, user, "create_decline", given):
+        return EmulatorReply(201)
+    refusal = account.state.add_decline(
+        user, fields, keep_properties=_keeps(account), delay_s=_survey_delay_s(account)
+    )
+    return _recorded(account, views.decline(refusal, user))
 
 
 def list_responses(account: Account, path: Path, given: Parameters) -> EmulatorReply:
@@ -208,10 +222,10 @@ def list_responses(account: Account, path: Path, given: Parameters) -> EmulatorR
     if path:
         held = account.state.responses_of(_required(_by_id(account, path[0])).id)
     else:
-        held = list(account.state.responses.values())
-    return EmulatorReply.of(
-        200, [views.response(one) for one in parameters.page_of(held, given, BY_TIME)]
-    )
+        held = account.state.visible_responses()
+    page = parameters.page_of(held, given, BY_TIME, beyond_is_empty=_is_empty_beyond(account))
+    shown = [views.response(one, account.state.by_id(one.end_user_id)) for one in page]
+    return EmulatorReply.of(200, shown)
 
 
 def list_declines(account: Account, path: Path, given: Parameters) -> EmulatorReply:
@@ -219,26 +233,28 @@ def list_declines(account: Account, path: Path, given: Parameters) -> EmulatorRe
     if path:
         held = account.state.declines_of(_required(_by_id(account, path[0])).id)
     else:
-        held = list(account.state.declines.values())
-    return EmulatorReply.of(
-        200, [views.decline(one) for one in parameters.page_of(held, given, BY_TIME)]
-    )
+        held = account.state.visible_declines()
+    page = parameters.page_of(held, given, BY_TIME, beyond_is_empty=_is_empty_beyond(account))
+    shown = [views.decline(one, account.state.by_id(one.end_user_id)) for one in page]
+    return EmulatorReply.of(200, shown)
 
 
 def show_response(account: Account, path: Path, _: Parameters) -> EmulatorReply:
-    """Return one response of an end user."""
-    answer = account.state.responses.get(_number(path[2]))
-    if answer is None or answer.end_user_id != _number(path[0]):
-        raise NotFoundError
-    return EmulatorReply.of(200, views.response(answer))
+    """Answer with one response of an end user."""
+    user_id, number = _number(path[0]), _number(path[2])
+    for answer in account.state.responses_of(user_id):
+        if answer.id == number:
+            return EmulatorReply.of(200, views.response(answer, account.state.by_id(user_id)))
+    raise NotFoundError
 
 
 def show_decline(account: Account, path: Path, _: Parameters) -> EmulatorReply:
-    """Return one decline of an end user, with its address and origin."""
-    refusal = account.state.declines.get(_number(path[2]))
-    if refusal is None or refusal.end_user_id != _number(path[0]):
-        raise NotFoundError
-    return EmulatorReply.of(200, views.single_decline(refusal))
+    """Answer with one decline of an end user."""
+    user_id, number = _number(path[0]), _number(path[2])
+    for refusal in account.state.declines_of(user_id):
+        if refusal.id == number:
+            return EmulatorReply.of(200, views.decline(refusal, account.state.by_id(user_id)))
+    raise NotFoundError
 
 
 Handler: TypeAlias = Callable[[Account, Path, Parameters], EmulatorReply]
@@ -290,7 +306,7 @@ def _look_up(account: Account, name: str, given: Parameters) -> EndUser | None:
 
 
 def _by_id(account: Account, digits: str) -> EndUser | None:
-    return account.state.end_users.get(_number(digits))
+    return account.state.by_id(_number(digits))
 
 
 def _number(digits: str) -> int:
@@ -306,6 +322,47 @@ def _required(user: EndUser | None) -> EndUser:
 
 def _keeps(account: Account) -> bool:
     return account.behaviour.response_properties == "merge"
+
+
+def _is_typed(account: Account) -> bool:
+    return account.behaviour.typed_properties == "refuse"
+
+
+def _is_empty_beyond(account: Account) -> bool:
+    return account.behaviour.page_beyond == "empty"
+
+
+def _is_listed(account: Account, user: EndUser) -> bool:
+    if account.behaviour.list_shows == "all" or user.last_surveyed is not None:
+        return True
+    return bool(account.state.responses_of(user.id))
+
+
+def _survey_delay_s(account: Account) -> float:
+    queued = account.behaviour.survey_reply == "empty"
+    return account.behaviour.survey_delay_s if queued else 0.0
+
+
+def _is_repeated(
+    account: Account, user: EndUser, kind: state.EffectKind, given: Parameters
+) -> bool:
+    link = parameters.unique_link(given)
+    if link is None or account.behaviour.unique_link == "ignore":
+        return False
+    return account.state.is_repeated(user, kind, link)
+
+
+def _recorded(account: Account, shown: views.Json) -> EmulatorReply:
+    """Return the reply to a survey: the record, or nothing where it is only queued."""
+    if account.behaviour.survey_reply == "empty":
+        return EmulatorReply(201)
+    return EmulatorReply.of(201, shown)
+
+
+def _written(account: Account, user: EndUser) -> views.Json:
+    if account.behaviour.write_reply == "2015":
+        return views.written_end_user(user)
+    return _view(account, user)
 
 
 def _view(account: Account, user: EndUser) -> views.Json:
@@ -331,7 +388,8 @@ class Api:
         self._limit = RateLimit(clock)
 
     def answer(self, call: Call) -> EmulatorReply:
-        """Execute the call and return the reply."""
+        """Do what the call asks for, and return the reply."""
+        self.account.state.advance()
         if call.path.startswith("/v1/"):
             return self._limited(call)
         match call.method, call.path:

@@ -1,7 +1,8 @@
 """Behaviour of the emulator where Wootric's documentation is ambiguous.
 
-The correct reading is not known, so a client must be correct under each of them: every
-open question is a switch here, and tests use all its positions.
+Nobody outside Wootric knows which reading is right, so a client has to be right under each of
+them: every open question is a switch, and a test sets it both ways. The default is the reading
+that public evidence makes likely; docs/explanation/compatibility-with-wootric.md names it.
 """
 
 from collections.abc import Mapping
@@ -17,12 +18,32 @@ class Behaviour:
     limit. Times are in seconds.
     """
 
-    put_properties: Literal["merge", "replace"] = "merge"
-    """Treatment of properties that a PUT does not contain."""
-    response_properties: Literal["merge", "replace"] = "merge"
+    survey_reply: Literal["empty", "record"] = "empty"
+    """Whether a response or decline is queued and answered without a body, or recorded at once
+    and shown in the reply."""
+    survey_delay_s: float = 2.0
+    """How long a queued response or decline takes to be listed and to change properties."""
+    unique_link: Literal["ignore", "merge"] = "ignore"
+    """Whether a second survey of an end user with the same ``survey[unique_link]`` is dropped.
+    The SDKs rely on it; the guarantee must hold without it."""
+    list_shows: Literal["surveyed", "all"] = "surveyed"
+    """Whether ``GET /v1/end_users`` lists end users who never had a survey."""
+    typed_properties: Literal["refuse", "keep"] = "refuse"
+    """What becomes of a value under ``_amount`` or ``_date`` that is no whole number: the write
+    is refused, or the value is kept as text."""
+    delete_delay_s: float = 86_400.0
+    """How long a deleted end user can still be found and changed."""
+    page_beyond: Literal["empty", "400"] = "empty"
+    """How a page after the last that can be asked for is answered."""
+    write_reply: Literal["full", "2015"] = "full"
+    """Whether the reply to a create or change of an end user has the form of look-ups, or the
+    documents' form of 2015: ISO times, properties as one text, no external id."""
+    put_properties: Literal["replace", "merge"] = "replace"
+    """What becomes of properties that a PUT does not name."""
+    response_properties: Literal["replace", "merge"] = "replace"
     """The same for ``end_user[properties]`` sent with a response or a decline."""
     duplicate_external_id: Literal["allow", "refuse"] = "allow"
-    duplicate_phone_number: Literal["allow", "refuse"] = "allow"
+    duplicate_phone_number: Literal["refuse", "allow"] = "refuse"
     external_id_suffices: bool = True
     """Whether an end user may be created with neither e-mail nor phone number."""
     email_taken_status: Literal[400, 409, 422] = 400

@@ -80,7 +80,7 @@ class Tokens:
         self._expiry[token] = now + expires_in_s
         reply: dict[str, Any] = {
             "access_token": token,
-            "token_type": "bearer",
+            "token_type": "Bearer",
             "expires_in": int(expires_in_s) if expires_in_s >= 1 else expires_in_s,
             "scope": SCOPE,
             "created_at": int(now),

@@ -136,19 +136,22 @@ def flag(parameters: Parameters, name: str) -> bool:
     return parameters.get(name) in {"true", "1"}
 
 
-def properties(value: Value) -> dict[str, str | int]:
+def properties(value: Value, *, typed: bool) -> dict[str, str | int]:
     """Return the properties of an end user.
 
     Raises:
-        BadParameterError: a value is nested, or a key has a forbidden character.
+        BadParameterError: a value is nested, a key holds what no key may, or with ``typed`` a
+            key announces a whole number and the value is none.
     """
     if not isinstance(value, dict):
         raise _invalid("properties")
-    return {_key(key): _property(key, inner) for key, inner in value.items()}
+    return {_key(key): _property(key, inner, typed=typed) for key, inner in value.items()}
 
 
-def end_user(parameters: Parameters) -> dict[str, Any]:
-    """Return the given fields of an end user.
+def end_user(parameters: Parameters, *, typed: bool) -> dict[str, Any]:
+    """Return the fields of an end user that are named, and only these.
+
+    A creation time that is none counts as 0, as recorded replies show it.
 
     Raises:
         BadParameterError: one of them is invalid.
@@ -158,16 +161,16 @@ def end_user(parameters: Parameters) -> dict[str, Any]:
         if name in parameters:
             fields[name] = text(parameters, name)
     if "external_created_at" in parameters:
-        fields["external_created_at"] = whole(parameters, "external_created_at")
+        fields["external_created_at"] = _whole_or_zero(parameters, "external_created_at")
     if "last_surveyed" in parameters:
         fields["last_surveyed"] = moment(parameters, "last_surveyed")
     if "properties" in parameters:
-        fields["properties"] = properties(parameters["properties"])
+        fields["properties"] = properties(parameters["properties"], typed=typed)
     return fields
 
 
-def survey(parameters: Parameters, *, scored: bool) -> dict[str, Any]:
-    """Return the given fields of a response (``scored``) or a decline.
+def survey(parameters: Parameters, *, scored: bool, typed: bool) -> dict[str, Any]:
+    """Return the fields of a response (``scored``) or a decline that are named.
 
     Raises:
         BadParameterError: one of them is invalid, or the score is missing.
@@ -189,31 +192,45 @@ def survey(parameters: Parameters, *, scored: bool) -> dict[str, Any]:
     if not isinstance(person, dict):
         raise _invalid("end_user")
     if "properties" in person:
-        fields["properties"] = properties(person["properties"])
+        fields["properties"] = properties(person["properties"], typed=typed)
     return fields
 
 
-def page_of(
-    items: Iterable[Item], parameters: Parameters, keys: dict[str, Callable[[Item], Any]]
-) -> list[Item]:
-    """Return one page of a list, filtered by time and sorted, by default newest first.
+def unique_link(parameters: Parameters) -> str | None:
+    """Return ``survey[unique_link]``, by which the SDKs mark repetitions of one survey."""
+    survey = parameters.get("survey", {})
+    return text(survey, "unique_link") if isinstance(survey, dict) else None
 
-    ``keys`` are the sort keys; ``created_at`` and ``updated_at`` are also filters
-    (``created[gte]=`` and others), in Unix seconds.
+
+def page_of(
+    items: Iterable[Item],
+    parameters: Parameters,
+    keys: dict[str, Callable[[Item], Any]],
+    *,
+    order: tuple[str, str] = ("created_at", "desc"),
+    beyond_is_empty: bool,
+) -> list[Item]:
+    """Return one page of a list: filtered by time and sorted, by ``order`` unless asked.
+
+    ``keys`` names what may be sorted by; ``created_at`` and ``updated_at`` may also be
+    filtered by, as ``created[gte]=`` and so on, in Unix seconds. With ``beyond_is_empty``
+    pages after the last that can be asked for are empty instead of refused.
 
     Raises:
         BadParameterError: a page, a size, an order or a bound cannot be accepted.
     """
-    page = _within(parameters, "page", 1, PAGE_MAX)
+    page = _within(parameters, "page", 1, None if beyond_is_empty else PAGE_MAX)
     size = _within(parameters, "per_page", PER_PAGE, END_USERS_PER_PAGE_MAX)
-    order = text(parameters, "sort_order") or "desc"
-    sort_key = text(parameters, "sort_key") or "created_at"
-    if order not in {"asc", "desc"}:
+    sort_key = text(parameters, "sort_key") or order[0]
+    direction = text(parameters, "sort_order") or order[1]
+    if direction not in {"asc", "desc"}:
         raise _invalid("sort_order")
     if sort_key not in keys:
         raise _invalid("sort_key")
     chosen = [item for item in items if _in_time(item, parameters)]
-    chosen.sort(key=keys[sort_key], reverse=order == "desc")
+    if page > PAGE_MAX:
+        return []
+    chosen.sort(key=keys[sort_key], reverse=direction == "desc")
     return chosen[(page - 1) * size : page * size]
 
 
@@ -226,7 +243,10 @@ def _in_time(item: object, parameters: Parameters) -> bool:
             raise _invalid(name)
         at = getattr(item, f"{name}_at")
         for comparison in bounds:
-            bound = whole(bounds, comparison)
+            try:
+                bound = whole(bounds, comparison)
+            except BadParameterError:
+                raise BadParameterError(f"{name}[{comparison}] is invalid") from None
             if bound is not None and not COMPARISONS[comparison](at, bound):
                 return False
     return True
@@ -241,13 +261,20 @@ COMPARISONS: dict[str, Callable[[int, int], bool]] = {
 }
 
 
-def _within(parameters: Parameters, name: str, default: int, most: int) -> int:
+def _within(parameters: Parameters, name: str, default: int, most: int | None) -> int:
     number = whole(parameters, name)
     if number is None:
         return default
-    if not 1 <= number <= most:
+    if number < 1 or (most is not None and number > most):
         raise _invalid(name)
     return number
+
+
+def _whole_or_zero(parameters: Parameters, name: str) -> int | None:
+    try:
+        return whole(parameters, name)
+    except BadParameterError:
+        return 0
 
 
 def _key(key: str) -> str:
@@ -256,10 +283,16 @@ def _key(key: str) -> str:
     return key
 
 
-def _property(key: str, value: Value) -> str | int:
+def _property(key: str, value: Value, *, typed: bool) -> str | int:
     if not isinstance(value, str):
         raise BadParameterError("properties must not be nested")
-    return int(value) if key.endswith(NUMERIC_SUFFIXES) and WHOLE.fullmatch(value) else value
+    if not key.endswith(NUMERIC_SUFFIXES):
+        return value
+    if WHOLE.fullmatch(value):
+        return int(value)
+    if typed:
+        raise _invalid(f"properties[{key}]")
+    return value
 
 
 def _invalid(name: str) -> BadParameterError:

@@ -251,12 +251,17 @@ def answer(emulator: "Emulator", call: Call, body: bytes) -> EmulatorReply:
 
 def _state(emulator: "Emulator", _: Call, __: bytes) -> object:
     state = emulator.state
+    state.advance()
     return {
         "end_users": [
             views.end_user(user, state.responses_of(user.id)) for user in state.end_users.values()
         ],
-        "responses": [views.response(one) for one in state.responses.values()],
-        "declines": [views.single_decline(one) for one in state.declines.values()],
+        "responses": [
+            views.response(one, state.by_id(one.end_user_id)) for one in state.responses.values()
+        ],
+        "declines": [
+            views.decline(one, state.by_id(one.end_user_id)) for one in state.declines.values()
+        ],
         "page_views": list(state.page_views),
         "counters": [
             {"method": method, "route": route, "status": status, "count": count}

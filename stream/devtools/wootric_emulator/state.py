@@ -4,11 +4,11 @@ It is independent of HTTP and has no own clock. ``effects`` is the oracle of the
 for each change that really happened, whether or not a reply reported it.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
-from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
+from typing import Any, Literal, TypeAlias, TypeVar
 
 EffectKind: TypeAlias = Literal[
     "create_end_user",
@@ -58,6 +58,7 @@ class Response:
     text: str | None = None
     ip_address: str | None = None
     origin_url: str | None = None
+    listed_from: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,10 @@ class Decline:
     updated_at: int
     ip_address: str | None = None
     origin_url: str | None = None
+    listed_from: float = 0.0
+
+
+Survey = TypeVar("Survey", Response, Decline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,24 +138,52 @@ class EmulatorState:
         self._indexes = {name: Index() for name in LOOKED_UP}
         self._answers: dict[int, list[Response]] = {}
         self._refusals: dict[int, list[Decline]] = {}
+        self._links: set[tuple[int, EffectKind, str]] = set()
+        self._queue: list[tuple[float, Callable[[], None]]] = []
         self.end_users: dict[int, EndUser] = {}
+        self.leaving: dict[int, EndUser] = {}
+        """Deleted end users, who are found and changed until the deletion takes them."""
         self.responses: dict[int, Response] = {}
         self.declines: dict[int, Decline] = {}
         self.page_views: list[PageView] = []
         self.effects: list[Effect] = []
 
+    def advance(self) -> None:
+        """Do what was queued and is due by now."""
+        now = self._clock()
+        due = [act for at, act in self._queue if at <= now]
+        self._queue = [(at, act) for at, act in self._queue if at > now]
+        for act in due:
+            act()
+
     def find(self, field_name: str, value: str) -> EndUser | None:
         """Return the end user whose e-mail, external id or phone number is ``value``."""
         end_user_id = self._indexes[field_name].first(value)
-        return None if end_user_id is None else self.end_users[end_user_id]
+        return None if end_user_id is None else self.by_id(end_user_id)
+
+    def by_id(self, end_user_id: int) -> EndUser | None:
+        """Return the end user with this id, also one whose deletion is queued."""
+        return self.end_users.get(end_user_id) or self.leaving.get(end_user_id)
+
+    def listed(self) -> list[EndUser]:
+        """Return every end user who can be found."""
+        return [*self.end_users.values(), *self.leaving.values()]
 
     def responses_of(self, end_user_id: int) -> list[Response]:
-        """Return the responses of one end user, in the order in which they arrived."""
-        return self._answers.get(end_user_id, [])
+        """Return the listed responses of one end user, in the order in which they arrived."""
+        return self._visible(self._answers.get(end_user_id, ()))
 
     def declines_of(self, end_user_id: int) -> list[Decline]:
-        """Return the declines of one end user, in the order in which they arrived."""
-        return self._refusals.get(end_user_id, [])
+        """Return the listed declines of one end user, in the order in which they arrived."""
+        return self._visible(self._refusals.get(end_user_id, ()))
+
+    def visible_responses(self) -> list[Response]:
+        """Return every listed response of the account."""
+        return self._visible(self.responses.values())
+
+    def visible_declines(self) -> list[Decline]:
+        """Return every listed decline of the account."""
+        return self._visible(self.declines.values())
 
     def create_end_user(self, fields: Fields, *, unique: Collection[str]) -> EndUser:
         """Add an end user.
@@ -179,26 +212,49 @@ class EmulatorState:
         user.updated_at = int(self._clock())
         self._note("update_end_user", user.id, user.id, fields)
 
-    def delete_end_user(self, user: EndUser) -> None:
-        """Remove an end user; the account's lists keep the responses and declines."""
+    def delete_end_user(self, user: EndUser, *, delay_s: float) -> None:
+        """Remove an end user, after a delay; responses and declines stay in the account's lists.
+
+        A second deletion in the meantime changes nothing.
+        """
+        if self.end_users.pop(user.id, None) is None:
+            return
+        self.leaving[user.id] = user
+        self._note("delete_end_user", user.id, user.id, {})
+        self._later(delay_s, partial(self._remove, user))
+
+    def _remove(self, user: EndUser) -> None:
+        del self.leaving[user.id]
         for name, index in self._indexes.items():
             index.move(user.id, getattr(user, name), None)
-        del self.end_users[user.id]
-        self._note("delete_end_user", user.id, user.id, {})
 
-    def add_response(self, user: EndUser, fields: Fields, *, keep_properties: bool) -> Response:
-        """Record an answered survey, with the end user's properties if there are any."""
-        answer = Response(id=self._next_id(), end_user_id=user.id, **self._survey(fields))
-        self._describe(user, fields, keep_properties=keep_properties)
+    def is_repeated(self, user: EndUser, kind: EffectKind, link: str) -> bool:
+        """Return whether an end user already has a survey of this kind and link, and note it."""
+        key = (user.id, kind, link)
+        repeated = key in self._links
+        self._links.add(key)
+        return repeated
+
+    def add_response(
+        self, user: EndUser, fields: Fields, *, keep_properties: bool, delay_s: float
+    ) -> Response:
+        """Record an answered survey, with the end user's properties if there are any.
+
+        It is held from now on. It is listed, and changes properties, after ``delay_s``.
+        """
+        answer = Response(id=self._next_id(), end_user_id=user.id, **self._survey(fields, delay_s))
+        self._describe(user, fields, delay_s, keep_properties=keep_properties)
         self.responses[answer.id] = answer
         self._answers.setdefault(user.id, []).append(answer)
         self._note("create_response", answer.id, user.id, fields)
         return answer
 
-    def add_decline(self, user: EndUser, fields: Fields, *, keep_properties: bool) -> Decline:
-        """Record a declined survey, with the end user's properties if there are any."""
-        decline = Decline(id=self._next_id(), end_user_id=user.id, **self._survey(fields))
-        self._describe(user, fields, keep_properties=keep_properties)
+    def add_decline(
+        self, user: EndUser, fields: Fields, *, keep_properties: bool, delay_s: float
+    ) -> Decline:
+        """Record a declined survey, as a response is recorded."""
+        decline = Decline(id=self._next_id(), end_user_id=user.id, **self._survey(fields, delay_s))
+        self._describe(user, fields, delay_s, keep_properties=keep_properties)
         self.declines[decline.id] = decline
         self._refusals.setdefault(user.id, []).append(decline)
         self._note("create_decline", decline.id, user.id, fields)
@@ -233,30 +289,46 @@ class EmulatorState:
                 self._indexes[name].move(user.id, getattr(user, name), value)
             setattr(user, name, value)
 
-    def _describe(self, user: EndUser, fields: Fields, *, keep_properties: bool) -> None:
-        if "properties" in fields:
+    def _describe(
+        self, user: EndUser, fields: Fields, delay_s: float, *, keep_properties: bool
+    ) -> None:
+        if "properties" not in fields:
+            return
+
+        def change() -> None:
             properties = {"properties": fields["properties"]}
             self._assign(user, properties, keep_properties=keep_properties)
             user.updated_at = int(self._clock())
 
-    def _survey(self, fields: Fields) -> dict[str, Any]:
-        now = int(self._clock())
+        self._later(delay_s, change)
+
+    def _later(self, delay_s: float, act: Callable[[], None]) -> None:
+        if delay_s > 0:
+            self._queue.append((self._clock() + delay_s, act))
+        else:
+            act()
+
+    def _survey(self, fields: Fields, delay_s: float) -> dict[str, Any]:
+        now = self._clock()
         own = {name: value for name, value in fields.items() if name != "properties"}
-        return {"created_at": now, **own, "updated_at": now}
+        listed_from = now + delay_s if delay_s > 0 else 0.0
+        return {"created_at": int(now), **own, "updated_at": int(now), "listed_from": listed_from}
+
+    def _visible(self, surveys: Iterable[Survey]) -> list[Survey]:
+        now = self._clock()
+        return [one for one in surveys if one.listed_from <= now]
 
 
 # Wootric's objects in replies.
 #
-# Source: docs.wootric.com, objects of end users, responses and declines (sources of 2018-10
-# and 2021-01): times are text in the account's zone, ``external_created_at`` alone is a number.
+# Source: docs.wootric.com, objects of end users, responses and declines (sources of 2016-12,
+# 2018-10 and 2021-01), and recorded replies of 2022: times are text in Pacific time with its
+# summer time, ``external_created_at`` alone is a number.
 
 
 Json: TypeAlias = dict[str, Any]
 
-ACCOUNT_ID = 1
 SURVEY_ID = 1
-ZONE = timezone(timedelta(hours=-8))
-"""Wootric's examples have Pacific time; a client must parse the offset, not assume UTC."""
 
 RECORD_NOT_FOUND: Json = {
     "type": "error_list",
@@ -277,7 +349,39 @@ def time_text(at: int | None) -> str | None:
     """Return Unix seconds in Wootric's format: ``2018-01-02 23:03:41 -0800``."""
     if at is None:
         return None
-    return f"{(EPOCH + timedelta(seconds=at)).astimezone(ZONE):%Y-%m-%d %H:%M:%S %z}"
+    moment = EPOCH + timedelta(seconds=at)
+    hours = -7 if _is_summer(moment) else -8
+    return f"{moment + timedelta(hours=hours):%Y-%m-%d %H:%M:%S} {hours:+03d}00"
+
+
+def _is_summer(moment: datetime) -> bool:
+    """Return whether Pacific time is one hour ahead at a moment."""
+    march, november = (datetime(moment.year, month, 1, tzinfo=UTC) for month in (3, 11))
+    start = march + timedelta(days=(6 - march.weekday()) % 7 + 7, hours=10)
+    end = november + timedelta(days=(6 - november.weekday()) % 7, hours=9)
+    return start <= moment < end
+
+
+def written_end_user(user: EndUser) -> Json:
+    """Return an end user as the documents of 2015 show the reply to a create or change."""
+    return {
+        "id": user.id,
+        "email": user.email,
+        "last_surveyed": _iso(user.last_surveyed),
+        "created_at": _iso(user.created_at),
+        "updated_at": _iso(user.updated_at),
+        "external_created_at": user.external_created_at,
+        "user_id": 1,
+        "properties": ", ".join(f"{name!r}=>{value!r}" for name, value in user.properties.items()),
+    }
+
+
+def _iso(at: int | None) -> str | None:
+    shown = time_text(at)
+    if shown is None:
+        return None
+    day, hour, offset = shown.split(" ")
+    return f"{day}T{hour}.000{offset[:3]}:{offset[3:]}"
 
 
 def end_user(user: EndUser, responses: Sequence[Response]) -> Json:
@@ -298,8 +402,8 @@ def end_user(user: EndUser, responses: Sequence[Response]) -> Json:
     }
 
 
-def response(answer: Response) -> Json:
-    """Return an answered survey."""
+def response(answer: Response, user: EndUser | None) -> Json:
+    """Return an answered survey; of its end user e-mail and properties, while they are known."""
     return {
         "id": answer.id,
         "created_at": time_text(answer.created_at),
@@ -309,27 +413,31 @@ def response(answer: Response) -> Json:
         "ip_address": answer.ip_address,
         "origin_url": answer.origin_url,
         "end_user_id": answer.end_user_id,
-        "user_id": ACCOUNT_ID,
         "survey_id": SURVEY_ID,
+        "completed": True,
+        "excluded_from_calculations": False,
+        "tags": [],
+        "notes": [],
+        "end_user": _person(user),
     }
 
 
-def decline(refusal: Decline) -> Json:
-    """Return a declined survey as in lists: without address and origin."""
+def decline(refusal: Decline, user: EndUser | None) -> Json:
+    """Return a declined survey; of its end user e-mail and properties, while they are known."""
     return {
         "id": refusal.id,
         "end_user_id": refusal.end_user_id,
         "created_at": time_text(refusal.created_at),
         "updated_at": time_text(refusal.updated_at),
-        "user_id": ACCOUNT_ID,
+        "ip_address": refusal.ip_address,
+        "origin_url": refusal.origin_url,
         "survey_id": SURVEY_ID,
+        "end_user": _person(user),
     }
 
 
-def single_decline(refusal: Decline) -> Json:
-    """Return a declined survey as fetched by its id."""
-    origin = {"ip_address": refusal.ip_address, "origin_url": refusal.origin_url}
-    return {**decline(refusal), **origin}
+def _person(user: EndUser | None) -> Json | None:
+    return None if user is None else {"email": user.email, "properties": user.properties}
 
 
 def _last_response(last: Response) -> Json:
@@ -343,4 +451,5 @@ def _settings() -> Json:
         "web_nps": True,
         "force_web_survey": None,
         "force_mobile_survey": None,
+        "surveys_disabled_by_end_user": None,
     }
