@@ -4,15 +4,16 @@ The question is never "did it fail?" but "may it have been executed?". An ambigu
 not permit sending the request again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias, assert_never
 
-from sink.models import HttpResponse, LeaseExpired, NoResponse, NotSent, SendResult
+from sink.models import HttpResponse, LeaseExpired, NoResponse, NotSent, SendResult, any_reply
 
 PAYMENT_REQUIRED = 402
 FORBIDDEN = 403
 ALWAYS_FORBIDDEN = frozenset({PAYMENT_REQUIRED, FORBIDDEN})
+ABSENT = frozenset({404, 410})
 DOUBTFUL = frozenset({408, 499})  # the server or a proxy gave up on a request that may have run
 
 
@@ -97,12 +98,17 @@ Classification: TypeAlias = (
 
 
 def classify(
-    evidence: SendResult, *, writes: bool, forbidden: frozenset[int] = ALWAYS_FORBIDDEN
+    evidence: SendResult,
+    *,
+    writes: bool,
+    forbidden: frozenset[int] = ALWAYS_FORBIDDEN,
+    accepts: Callable[[HttpResponse], bool] = any_reply,
 ) -> Classification:
     """Return the classification of ``evidence``.
 
     ``writes`` is False for a look-up: it has no effect, so it is never ambiguous. ``forbidden``
-    are the statuses that this host uses for configuration errors.
+    are the statuses that this host uses for configuration errors. ``accepts`` decides whether a
+    reply of success or absence is the API's own; any other proves nothing.
     """
     match evidence:
         case LeaseExpired():
@@ -110,21 +116,25 @@ def classify(
         case NotSent(detail):
             return NotExecuted(detail)
         case NoResponse(detail):
-            return _doubt(detail, status=None, writes=writes)
-        case HttpResponse(status, headers, body):
+            return _doubt(detail, None, writes=writes)
+        case HttpResponse(status=status):
             if 200 <= status <= 299:
-                return _success(status, body, writes=writes)
+                return _success(evidence, writes=writes, accepts=accepts)
             if status in forbidden or 300 <= status <= 399:
                 return _forbidden(status)
-            return _failure(status, headers, body, writes=writes)
+            return _failure(evidence, writes=writes, accepts=accepts)
         case _:
             assert_never(evidence)
 
 
-def _success(status: int, body: bytes | None, *, writes: bool) -> Classification:
-    if body is None and not writes:
-        return NotExecuted("the reply was cut off", status)
-    return Executed(status, body)
+def _success(
+    reply: HttpResponse, *, writes: bool, accepts: Callable[[HttpResponse], bool]
+) -> Classification:
+    if not accepts(reply):
+        return _doubt(f"status {reply.status} is no reply of the API", reply.status, writes=writes)
+    if reply.body is None and not writes:
+        return NotExecuted("the reply was cut off", reply.status)
+    return Executed(reply.status, reply.body)
 
 
 def _forbidden(status: int) -> Forbidden:
@@ -134,23 +144,22 @@ def _forbidden(status: int) -> Forbidden:
 
 
 def _failure(
-    status: int,
-    headers: Mapping[str, str],
-    body: bytes | None,
-    *,
-    writes: bool,
+    reply: HttpResponse, *, writes: bool, accepts: Callable[[HttpResponse], bool]
 ) -> Classification:
     """Classify a status that means neither success nor a configuration error."""
+    status, headers = reply.status, reply.headers
     if status == 401:
         return Unauthorized()
     if status == 429 or (status == 503 and "Retry-After" in headers):
         return Throttled(status, headers)
     if status == 425:  # "too early": the server did not process it (RFC 8470)
         return NotExecuted("too early", status)
+    if status in ABSENT and not accepts(reply):
+        return NotExecuted(f"status {status} is no reply of the API", status)
     if 400 <= status <= 499 and status not in DOUBTFUL:
-        return RejectedByServer(status, body)
-    return _doubt(f"status {status}", status=status, writes=writes)
+        return RejectedByServer(status, reply.body)
+    return _doubt(f"status {status}", status, writes=writes)
 
 
-def _doubt(detail: str, *, status: int | None, writes: bool) -> Classification:
+def _doubt(detail: str, status: int | None, *, writes: bool) -> Classification:
     return Ambiguous(detail, status) if writes else NotExecuted(detail, status)

@@ -8,23 +8,33 @@ from yarl import URL
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One request. ``name`` labels it in metrics; ``writes`` marks one that may have an effect."""
-
-    name: str
-    method: str
-    url: URL = field(repr=False)
-    body: bytes | None = field(default=None, repr=False)
-    writes: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class HttpResponse:
     """A reply. ``body`` is None if it was cut off or larger than ``BODY_BYTES_MAX``."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
+
+
+def any_reply(_: HttpResponse) -> bool:
+    """Accept every reply."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. ``name`` labels it in metrics; ``writes`` marks one that may have an effect.
+
+    ``accepts`` returns whether a reply that reports success or absence comes from the API itself,
+    and not from a proxy or a maintenance page in front of it.
+    """
+
+    name: str
+    method: str
+    url: URL = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    writes: bool = False
+    accepts: Callable[[HttpResponse], bool] = field(default=any_reply, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

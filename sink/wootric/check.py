@@ -44,13 +44,14 @@ async def check_account(account: WootricAccount, session: HttpSession) -> Accoun
         account_token=account.account_token,
     )
     asked_at = time.time()
-    evidence = await session.send(requests.probe(), grant.read_headers)
+    probe = requests.probe()
+    evidence = await session.send(probe, grant.read_headers)
     skew_s = (
         _skew_s(evidence, (asked_at + time.time()) / 2)
         if isinstance(evidence, HttpResponse)
         else None
     )
-    return AccountCheck(grant, classify(evidence, writes=False), skew_s)
+    return AccountCheck(grant, classify(evidence, writes=False, accepts=probe.accepts), skew_s)
 
 
 def _skew_s(reply: HttpResponse, now: float) -> float | None:

@@ -263,7 +263,12 @@ class ApiClient:
             else:
                 headers = token.read_headers if token else BARE_HEADERS
                 evidence = await self._http.send(request, headers)
-            verdict = classify(evidence, writes=request.writes, forbidden=self._forbidden)
+            verdict = classify(
+                evidence,
+                writes=request.writes,
+                forbidden=self._forbidden,
+                accepts=request.accepts,
+            )
             # Before anything else that may raise: an error after this must leave it in doubt.
             if request.writes and not isinstance(verdict, NotExecuted | Throttled | LeaseExpired):
                 context.attempts += 1

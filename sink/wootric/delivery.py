@@ -37,7 +37,8 @@ class Delivery:
 
     ``known`` is the end user as the last settled operation left it; None requires a look-up.
     ``in_doubt`` means that an earlier attempt may have been executed: look before writing.
-    ``claimed`` contains the ids of responses and declines that other receipts name.
+    ``claimed`` contains the ids of responses and declines that other receipts name, and the
+    numbers that stand for those without an id (``sink.wootric.matching.claim``).
     ``refused`` counts the times that Wootric forbade this operation while a probe succeeded.
     ``may_send`` is the lease check, called immediately before bytes of a write are sent.
     """
@@ -55,12 +56,14 @@ class Delivery:
 class Delivered:
     """Wootric holds the effect.
 
-    ``remote_id`` is the id of the response or decline that was created. ``end_user`` is the
-    end user's state afterwards; None means unknown.
+    ``remote_id`` is the id of the response or decline that was created. If the reply did not name
+    it, ``claim`` stands for its fields. ``end_user`` is the end user's state afterwards; None
+    means unknown.
     """
 
     end_user: EndUser | None = None
     remote_id: int | None = None
+    claim: int | None = None
     status: int | None = None
     attempts: int = 1
 
@@ -178,6 +181,8 @@ def estimated_requests(
         case CreateResponse() | CreateDecline():
             if unknown or in_doubt:
                 return 3 + (unknown and in_doubt)
-            return 2 if operation.properties and profile_unknown else 1
+            if not operation.properties:
+                return 1
+            return 3 if profile_unknown else 2
         case DeleteEndUser():
             return 2

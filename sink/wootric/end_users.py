@@ -18,9 +18,9 @@ from sink.wootric.matching import (
     identity_of,
     without,
 )
-from sink.wootric.operations import DeleteEndUser, UpsertEndUser
+from sink.wootric.operations import CreateDecline, CreateResponse, DeleteEndUser, UpsertEndUser
 from sink.wootric.replies import document, end_user, is_absent, reason
-from sink.wootric.requests import Requests, create_form, diff, merge
+from sink.wootric.requests import Requests, create_form, diff, merge, merged_properties
 
 # End users known from earlier deliveries: used as they are, or fetched where possibly outdated
 
@@ -130,21 +130,43 @@ class EndUsers:
         known = None if created is None else merge(EndUser(id=created.id), wanted)
         return self._delivered(known, reply.status, context)
 
+    async def set_properties(
+        self, known: EndUser, survey: CreateResponse | CreateDecline, context: DeliveryContext
+    ) -> EndUser | None:
+        """Return the end user with the survey's properties; None if it no longer exists.
+
+        They are sent before the survey and not with it: Wootric queues surveys, and a queued
+        property could replace the value of a later event.
+
+        Raises:
+            DeliveryFailedError: Wootric refuses them.
+        """
+        form = diff(known, UpsertEndUser(properties=survey.properties))
+        if not form or known.id is None:
+            return known
+        reply = await self._api.call(self._requests.update_end_user(known.id, form), context)
+        if isinstance(reply, Executed):
+            self._known.wrote(known, survey)
+            return replace(known, properties=merged_properties(known, survey.properties))
+        if is_absent(reply.status, reply.body):
+            return None
+        raise DeliveryFailedError(context.rejected(reply, reason(reply.status, reply.body)))
+
     async def delete(self, wanted: DeleteEndUser, context: DeliveryContext) -> Outcome:
-        """Delete the end user; the outcome is the same if there is none."""
+        """Delete the end user; skip it as ``absent`` if there is none to be found."""
         gone = EndUser(id=None, email=wanted.email, external_id=wanted.external_id)
         # A delete cannot be undone, so fetch first: it may belong to somebody else by now.
         known = await self._known.user(wanted, context, refetch=True)
-        if known is None:
-            known = await self._lookup.by_key(
-                context, external_id=wanted.external_id, email=wanted.email
-            )
-        if known is None and wanted.external_id and wanted.email:
-            known = await self._lookup.by_email(wanted.email, context)
-            if known is not None and known.external_id not in {None, wanted.external_id}:
+        if known is None and wanted.external_id:
+            known = await self._lookup.by_external_id(wanted.external_id, context)
+        if known is None and wanted.email:
+            known = await self._lookup.by_email_anywhere(wanted.email, context)
+            if wanted.external_id and known and known.external_id not in {None, wanted.external_id}:
                 known = None  # it belongs to another user id by now
         if known is None or known.id is None:
-            return Delivered(end_user=gone, attempts=context.attempts)
+            if context.delivery.in_doubt:
+                return Delivered(end_user=gone, attempts=context.attempts)
+            return Skipped(reason="absent", end_user=gone)
         reply = await self._api.call(self._requests.delete_end_user(known.id), context)
         if isinstance(reply, RejectedByServer) and reply.status not in {404, 410}:
             return context.rejected(reply, reason(reply.status, reply.body))
@@ -194,6 +216,8 @@ class EndUsers:
         elif wanted.phone_number and "phone_number" in fields and identity_of(wanted):
             self._known.report_conflict(Conflict.PHONE_NUMBER_TAKEN, context)
             return await self.create(without(wanted, {"phone_number"}), context)
+        else:
+            return context.rejected(refusal, "taken_but_not_found")
         return context.rejected(refusal, "already_taken")
 
     async def _change(

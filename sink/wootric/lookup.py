@@ -7,11 +7,10 @@ from sink.classify import Executed, RejectedByServer
 from sink.models import Request
 from sink.wootric.client import ApiClient, DeliveryContext, DeliveryFailedError, Reply
 from sink.wootric.delivery import EndUser
+from sink.wootric.matching import same_email
 from sink.wootric.operations import UpsertEndUser
 from sink.wootric.replies import detail, document, end_user, is_absent, reason
 from sink.wootric.requests import Requests
-
-NOTHING = (b"", b"null")
 
 
 class Lookup:
@@ -60,12 +59,21 @@ class Lookup:
 
     async def by_email(self, email: str, context: DeliveryContext) -> EndUser | None:
         """Return the end user with this e-mail; None if there is none."""
-        listed = await self._ask(self._requests.find_by_email(email), context)
-        if isinstance(listed, list):
-            for found in filter(None, map(end_user, listed)):
-                if (found.email or "").casefold() == email.casefold():
-                    return found
-        return None
+        found = end_user(await self._ask(self._requests.find_by_email(email), context))
+        return found if found is not None and same_email(found.email, email) else None
+
+    async def by_email_anywhere(self, email: str, context: DeliveryContext) -> EndUser | None:
+        """Return the end user with this e-mail, by the look-up or else by the list.
+
+        Neither is known to show everybody: the list may hide who was never surveyed. One request
+        more, for what must not overlook anybody.
+        """
+        found = await self.by_email(email, context)
+        if found is None:
+            listed = await self._ask(self._requests.list_by_email(email), context)
+            users = map(end_user, listed) if isinstance(listed, list) else ()
+            found = next((one for one in users if one and same_email(one.email, email)), None)
+        return found
 
     async def by_phone_number(self, phone_number: str, context: DeliveryContext) -> EndUser | None:
         """Return the end user with this phone number; None if there is none."""
@@ -87,7 +95,7 @@ class Lookup:
             )
         found = None
         if wanted.email and "email" in fields:
-            found = await self.by_email(wanted.email, context)
+            found = await self.by_email_anywhere(wanted.email, context)
         if found is None and wanted.external_id and "external_id" in fields and not phone_number:
             found = await self.by_external_id(wanted.external_id, context)
         return found
@@ -96,16 +104,12 @@ class Lookup:
         """Return the JSON value of the reply; None if it states that there is nobody.
 
         Raises:
-            DeliveryFailedError: the look-up was refused or is unreadable. An unreadable reply is
-                not "nobody": the end user would be created again, or not deleted.
+            DeliveryFailedError: the look-up was refused.
         """
         reply: Reply = await self._api.call(request, context)
         match reply:
             case Executed(_, body):
-                value = document(body)
-                if value is None and (body or b"").strip() not in NOTHING:
-                    raise DeliveryFailedError(self._api.deferred("lookup_unreadable", context))
-                return value
+                return document(body)
             case RejectedByServer(status, body):
                 if is_absent(status, body):
                     return None

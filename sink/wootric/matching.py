@@ -1,10 +1,13 @@
 """Match Wootric's objects with operations, and detect identity conflicts. Pure."""
 
+import hashlib
+import json
 import re
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
+from itertools import count
 from typing import Any, TypeAlias
 
 from sink.wootric.delivery import EndUser
@@ -22,6 +25,24 @@ def candidates(
     return [
         item for item in listed if is_effect_of(item, operation) and identifier(item) not in claimed
     ]
+
+
+def claim(end_user_id: int, operation: CreateResponse | CreateDecline) -> int:
+    """Return the number that stands for a survey whose reply named no id.
+
+    Surveys of one end user that agree in all fields have the same; receipt number n (from 0)
+    of these claims ``-(claim + n)``, which is no id of Wootric's.
+    """
+    fields = [end_user_id, operation.type, operation.created_at, operation.origin_url or ""]
+    if isinstance(operation, CreateResponse):
+        fields += [operation.score, operation.text or ""]
+    digest = hashlib.blake2b(json.dumps(fields).encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 2
+
+
+def claims_of(number: int, claimed: Container[int]) -> int:
+    """Return how many receipts claim a survey by its fields."""
+    return next(n for n in count() if -(number + n) not in claimed)
 
 
 def is_effect_of(item: Mapping[str, Any], operation: CreateResponse | CreateDecline) -> bool:

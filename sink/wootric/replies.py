@@ -3,14 +3,15 @@
 import json
 import math
 import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 import orjson
 
+from sink.models import HttpResponse
 from sink.wootric.delivery import EndUser
-from sink.wootric.operations import IDENTITY_LENGTH_MAX
-from sink.wootric.requests import scalars
+from sink.wootric.operations import IDENTITY_LENGTH_MAX, Properties, Scalar
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d+)? ?(Z|UTC|[+-]\d\d:?\d\d)?$")
 
@@ -56,6 +57,25 @@ def end_user(value: Any) -> EndUser | None:
         external_created_at=seconds(value.get("external_created_at")),
         properties=scalars(properties) if isinstance(properties, dict) else {},
     )
+
+
+def scalars(document: Mapping[str, object]) -> Properties:
+    """Return the properties of a reply that a form can represent.
+
+    Null counts as absent; nested values are not allowed there.
+    """
+    return dict(_scalars(document.items()))
+
+
+def _scalars(items: Iterable[tuple[str, object]]) -> Iterable[tuple[str, Scalar]]:
+    for key, value in items:
+        match value:
+            case bool():
+                yield key, "true" if value else "false"
+            case str() | int() | float():
+                yield key, value
+            case _:
+                pass
 
 
 def identifier(value: Any) -> int | None:
@@ -107,6 +127,84 @@ def _text(value: Any) -> str | None:
         return None
     text = str(value)
     return text if 0 < len(text) <= IDENTITY_LENGTH_MAX else None
+
+
+# Whether a reply that reports success or absence comes from the API: a maintenance page may do so
+# too, and proves nothing
+
+
+GIF = b"GIF8"
+
+
+def is_end_user(reply: HttpResponse) -> bool:
+    """Return whether this is the reply to the creation or change of an end user."""
+    if reply.status in _ABSENT:
+        return not _is_html(reply)
+    if reply.body is None:
+        return _is_json(reply)
+    return identifier(document(reply.body)) is not None or is_error(reply.body)
+
+
+def is_accepted(reply: HttpResponse) -> bool:
+    """Return whether this is the reply to a survey or a deletion, which are queued.
+
+    201, 202 and 204 need no record, 200 needs JSON.
+    """
+    if reply.status in _ACCEPTED or reply.status in _ABSENT:
+        return not _is_html(reply)
+    if reply.body is None:
+        return _is_json(reply)
+    return isinstance(document(reply.body), dict | list)
+
+
+def is_lookup(reply: HttpResponse) -> bool:
+    """Return whether this is the reply to a look-up: a record, a list, an error, or null."""
+    if reply.status in _ABSENT:
+        return not _is_html(reply)
+    if (reply.body or b"").strip() == b"null":
+        return True
+    value = document(reply.body)
+    return is_list(reply) or identifier(value) is not None or _is_error_list(value)
+
+
+def is_list(reply: HttpResponse) -> bool:
+    """Return whether this is a list of records, or an error."""
+    if reply.status in _ABSENT:
+        return not _is_html(reply)
+    value = document(reply.body)
+    if isinstance(value, list):
+        return all(isinstance(item, dict) for item in value)
+    return _is_error_list(value)
+
+
+def is_pixel(reply: HttpResponse) -> bool:
+    """Return whether the pixel was loaded: an image, or nothing."""
+    if reply.status in _ABSENT or reply.body == b"":
+        return True
+    image = reply.headers.get("Content-Type", "").startswith("image/")
+    return image or (reply.body or b"").startswith(GIF)
+
+
+_ABSENT = frozenset({404, 410})
+_ACCEPTED = frozenset({201, 202, 204})
+
+
+def _is_error_list(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value.get("error") or value.get("errors"))
+
+
+def _is_html(reply: HttpResponse) -> bool:
+    if reply.body is None or not reply.body.strip():
+        return reply.body is None and _is_type(reply, "text/html")
+    return reply.body.lstrip().startswith(b"<")
+
+
+def _is_json(reply: HttpResponse) -> bool:
+    return _is_type(reply, "application/json")
+
+
+def _is_type(reply: HttpResponse, media_type: str) -> bool:
+    return reply.headers.get("Content-Type", "").lower().startswith(media_type)
 
 
 # Reasons of rejections: a word from a bounded set, and Wootric's message without personal data

@@ -4,14 +4,16 @@ Source: docs.wootric.com (sources of 2018-10 and 2021-01), sections end users, r
 and declines. URLs are encoded in this module only.
 """
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 from urllib.parse import quote, urlencode
 
 from yarl import URL
 
-from sink.models import Request
+from sink.models import HttpResponse, Request
+from sink.wootric import replies
 from sink.wootric.delivery import EndUser
 from sink.wootric.operations import (
     NO_PROPERTIES,
@@ -104,28 +106,9 @@ def merged_properties(known: EndUser, wanted: Properties) -> Properties:
     return {**held, **wanted} if wanted else held
 
 
-def property_fields(properties: Properties, *, within: str = "properties") -> Form:
+def property_fields(properties: Properties) -> Form:
     """Return properties as form fields in Rails' bracket notation (``properties[plan]``)."""
-    return [(f"{within}[{key}]", form_text(value)) for key, value in properties.items()]
-
-
-def scalars(document: Mapping[str, object]) -> Properties:
-    """Return the properties of a reply that a form can represent.
-
-    Null counts as absent; nested values are not allowed there.
-    """
-    return dict(_scalars(document.items()))
-
-
-def _scalars(items: Iterable[tuple[str, object]]) -> Iterable[tuple[str, Scalar]]:
-    for key, value in items:
-        match value:
-            case bool():
-                yield key, "true" if value else "false"
-            case str() | int() | float():
-                yield key, value
-            case _:
-                pass
+    return [(f"properties[{key}]", form_text(value)) for key, value in properties.items()]
 
 
 def _differs(held: Properties, wanted: Properties) -> bool:
@@ -136,6 +119,8 @@ def _differs(held: Properties, wanted: Properties) -> bool:
 
 
 LIST_PAGE_SIZE = 50  # the documented maximum
+PAGES_MAX = 30
+"""Later pages are refused (tap-wootric a498cfc, 2017) or empty (seen in 2026)."""
 
 
 class Requests:
@@ -150,47 +135,52 @@ class Requests:
 
     def find_by_id(self, end_user_id: int) -> Request:
         """Find an end user by Wootric's id."""
-        return Request("find_end_user", "GET", _url(f"{self._end_users}/{end_user_id}"))
+        return _find(f"{self._end_users}/{end_user_id}")
 
     def find_by_external_id(self, external_id: str) -> Request:
         """Find an end user by the id that the customer assigned."""
-        path = f"{self._end_users}/{_segment(external_id)}?lookup_by_external_id=true"
-        return Request("find_end_user", "GET", _url(path))
+        return _find(f"{self._end_users}/{_segment(external_id)}?lookup_by_external_id=true")
 
     def find_by_email(self, email: str) -> Request:
-        """List the end users with this e-mail: none or one."""
-        return Request(
-            "find_end_user", "GET", _url(f"{self._end_users}?email={quote(email, safe='')}")
-        )
+        """Ask for an end user by e-mail."""
+        return _find(f"{self._end_users}/{_segment(email)}?lookup_by_email=true")
+
+    def list_by_email(self, email: str) -> Request:
+        """Ask for the list of end users with this e-mail: none or one."""
+        url = _url(f"{self._end_users}?email={quote(email, safe='')}")
+        return Request("list_end_users", "GET", url, accepts=replies.is_list)
 
     def find_by_phone_number(self, phone_number: str) -> Request:
         """Find an end user by a phone number that begins with a plus."""
-        path = f"{self._end_users}/phone_number/{quote(phone_number, safe='+')}"
-        return Request("find_end_user", "GET", _url(path))
+        return _find(f"{self._end_users}/phone_number/{quote(phone_number, safe='+')}")
 
     def create_end_user(self, form: Form) -> Request:
         """Create an end user."""
-        return _write("create_end_user", "POST", self._end_users, form)
+        accepts = replies.is_end_user
+        return _write("create_end_user", "POST", self._end_users, form, accepts)
 
     def update_end_user(self, end_user_id: int, form: Form) -> Request:
         """Update an end user's fields."""
-        return _write("update_end_user", "PUT", f"{self._end_users}/{end_user_id}", form)
+        url = f"{self._end_users}/{end_user_id}"
+        return _write("update_end_user", "PUT", url, form, replies.is_end_user)
 
     def delete_end_user(self, end_user_id: int) -> Request:
         """Delete an end user."""
         url = _url(f"{self._end_users}/{end_user_id}")
-        return Request("delete_end_user", "DELETE", url, None, writes=True)
+        accepts = replies.is_accepted
+        return Request("delete_end_user", "DELETE", url, None, writes=True, accepts=accepts)
 
     def create_survey(
-        self,
-        end_user_id: int,
-        operation: CreateResponse | CreateDecline,
-        properties: Properties,
+        self, end_user_id: int, operation: CreateResponse | CreateDecline, *, request_id: str
     ) -> Request:
-        """Record a response or a decline, with the end user's properties."""
-        form = survey_form(operation) + property_fields(properties, within="end_user[properties]")
+        """Record a response or a decline.
+
+        ``survey[unique_link]`` is the same on every attempt: Wootric's SDKs have sent one since
+        2016 so that a repetition is no second survey (WootricSDK-iOS 9f2e970).
+        """
+        form = [*survey_form(operation), ("survey[unique_link]", unique_link(request_id))]
         url = f"{self._end_users}/{end_user_id}/{_resource(operation)}"
-        return _write(operation.type, "POST", url, form)
+        return _write(operation.type, "POST", url, form, replies.is_accepted)
 
     def list_surveys(
         self, end_user_id: int, operation: CreateResponse | CreateDecline, *, page: int
@@ -199,7 +189,7 @@ class Requests:
         resource = _resource(operation)
         query = f"page={page}&per_page={LIST_PAGE_SIZE}&sort_order=asc"
         url = _url(f"{self._end_users}/{end_user_id}/{resource}?{query}")
-        return Request(f"list_{resource}", "GET", url)
+        return Request(f"list_{resource}", "GET", url, accepts=replies.is_list)
 
     def find_survey(
         self, end_user_id: int, operation: CreateResponse | CreateDecline, survey_id: int
@@ -207,16 +197,23 @@ class Requests:
         """Fetch one response or decline, which has more fields than the list."""
         resource = _resource(operation)
         url = _url(f"{self._end_users}/{end_user_id}/{resource}/{survey_id}")
-        return Request(f"find_{resource}", "GET", url)
+        return Request(f"find_{resource}", "GET", url, accepts=replies.is_lookup)
 
     def view_page(self, page: PageView) -> Request:
         """Load the pixel."""
         url = pixel_request_url(self._pixel_url, account_token=self._account_token, page=page)
-        return Request("page_view", "GET", _url(url), None, writes=True)
+        accepts = replies.is_pixel
+        return Request("page_view", "GET", _url(url), None, writes=True, accepts=accepts)
 
     def probe(self) -> Request:
         """Send a harmless request that needs a valid token."""
-        return Request("probe", "GET", _url(f"{self._end_users}?page=1&per_page=1"))
+        url = _url(f"{self._end_users}?page=1&per_page=1")
+        return Request("probe", "GET", url, accepts=replies.is_list)
+
+
+def unique_link(request_id: str) -> str:
+    """Return 128 bits, in hexadecimal, that stand for a request."""
+    return hashlib.blake2b(request_id.encode(), digest_size=16).hexdigest()
 
 
 def survey_form(operation: CreateResponse | CreateDecline) -> Form:
@@ -235,8 +232,15 @@ def _resource(operation: CreateResponse | CreateDecline) -> str:
     return "responses" if isinstance(operation, CreateResponse) else "declines"
 
 
-def _write(name: str, method: str, url: str, form: Form) -> Request:
-    return Request(name, method, _url(url), urlencode(form).encode("ascii"), writes=True)
+def _find(url: str) -> Request:
+    return Request("find_end_user", "GET", _url(url), accepts=replies.is_lookup)
+
+
+def _write(
+    name: str, method: str, url: str, form: Form, accepts: Callable[[HttpResponse], bool]
+) -> Request:
+    body = urlencode(form).encode("ascii")
+    return Request(name, method, _url(url), body, writes=True, accepts=accepts)
 
 
 def _segment(value: str) -> str:

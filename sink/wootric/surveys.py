@@ -1,17 +1,23 @@
 """Responses and declines, each recorded once."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from sink.classify import Executed, RejectedByServer
 from sink.wootric.client import ApiClient, DeliveryContext, DeliveryFailedError
 from sink.wootric.delivery import Delivered, EndUser, Outcome, Parked, Rejected
 from sink.wootric.end_users import EndUserResolver, EndUsers
-from sink.wootric.matching import Conflict, candidates, is_effect_of, shows_all
+from sink.wootric.matching import (
+    Conflict,
+    candidates,
+    claim,
+    claims_of,
+    is_effect_of,
+    shows_all,
+)
 from sink.wootric.operations import CreateDecline, CreateResponse, UpsertEndUser
 from sink.wootric.replies import document, identifier, is_absent, reason
-from sink.wootric.requests import Requests, merged_properties
+from sink.wootric.requests import PAGES_MAX, Requests
 
 Survey = CreateResponse | CreateDecline
 
@@ -42,7 +48,9 @@ class Surveys:
                 return outcome
             self._known.report_conflict(Conflict.GONE, context)
         # Unknown or deleted meanwhile: find or create an end user with this identity.
-        wanted = UpsertEndUser(email=survey.email, external_id=survey.external_id)
+        wanted = UpsertEndUser(
+            email=survey.email, external_id=survey.external_id, properties=survey.properties
+        )
         found = await self._end_users.identify(wanted, context)
         outcome = None if found.id is None else await self._record(survey, found, found.id, context)
         return outcome or self._nowhere(context)
@@ -62,33 +70,25 @@ class Surveys:
         self, survey: Survey, known: EndUser, end_user_id: int, context: DeliveryContext
     ) -> Outcome | None:
         """Send the survey unless its effect exists; None if the end user does not exist."""
-        after = replace(known, properties=None) if survey.properties else known
         if context.delivery.in_doubt:
             found = await self._effects(survey, end_user_id, context)
             if found is None:
                 return None
-            if len(found) > 1:
-                return Parked(
-                    reason="two_candidates", detail=f"{len(found)} surveys match this one"
-                )
             if found:
-                return Delivered(end_user=after, remote_id=identifier(found[0]), attempts=0)
-        # All properties, new over old: whether Wootric merges or replaces is not documented.
-        properties = merged_properties(known, survey.properties) if survey.properties else {}
-        request = self._requests.create_survey(end_user_id, survey, properties)
+                return _recognized(found, known)
+        user = await self._end_users.set_properties(known, survey, context)
+        if user is None:
+            return None
+        request = self._requests.create_survey(
+            end_user_id, survey, request_id=context.delivery.request_id
+        )
         reply = await self._api.call(request, context)
         match reply:
             case Executed(status, body):
-                if properties:
-                    self._known.wrote(known, survey)
-                remote_id = identifier(document(body))
-                if remote_id is None:
-                    # It exists, and the search will find its id. A receipt without the id would
-                    # let an identical survey claim the same effect.
-                    raise DeliveryFailedError(self._api.in_doubt("the reply names no id", context))
                 return Delivered(
-                    end_user=after,
-                    remote_id=remote_id,
+                    end_user=user,
+                    remote_id=identifier(document(body)),
+                    claim=claim(end_user_id, survey),
                     status=status,
                     attempts=context.attempts,
                 )
@@ -104,13 +104,14 @@ class Surveys:
         listed = await self._list(survey, end_user_id, context)
         if listed is None:
             return None
-        found = candidates(listed, survey, claimed=context.delivery.claimed)
-        return [
+        claimed = context.delivery.claimed
+        found = [
             item
-            for item in found
+            for item in candidates(listed, survey, claimed=claimed)
             if shows_all(item, survey)
             or is_effect_of(await self._shown(item, survey, end_user_id, context), survey)
         ]
+        return found[claims_of(claim(end_user_id, survey), claimed) :]
 
     async def _shown(
         self, item: Mapping[str, Any], survey: Survey, end_user_id: int, context: DeliveryContext
@@ -144,15 +145,22 @@ class Surveys:
                 # The list is not complete (pages may end at 30): the effect may be beyond.
                 raise _incomplete(page, reason(reply.status, reply.body))
             value = document(reply.body)
-            if not isinstance(value, list):
-                raise _incomplete(page, "no list")
             new = {identifier(item): item for item in value}
             if None in new:
                 raise _incomplete(page, "an entry has no id")
             if new.keys() <= listed.keys():
                 return list(listed.values())
+            if page == PAGES_MAX:
+                raise _incomplete(page, "later pages are always empty")
             listed = new | listed
             page += 1
+
+
+def _recognized(found: list[Mapping[str, Any]], user: EndUser) -> Outcome:
+    """Return the outcome of a survey whose effect is among these."""
+    if len(found) > 1:
+        return Parked(reason="two_candidates", detail=f"{len(found)} surveys match this one")
+    return Delivered(end_user=user, remote_id=identifier(found[0]), attempts=0)
 
 
 def _incomplete(page: int, why: str) -> DeliveryFailedError:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from stream.codec.dead_letter import DeadLetter
@@ -62,7 +63,7 @@ class ClaimedIds:
     """The ids named by receipts, committed or about to be."""
 
     state: StateStore
-    uncommitted: frozenset[int]
+    uncommitted: AbstractSet[int]
 
     def __contains__(self, remote_id: object) -> bool:
         return isinstance(remote_id, int) and (
@@ -84,6 +85,7 @@ class UncommittedChanges:
         self.releases: list[PendingRequest] = []
         self.counts: Counter[tuple[str, str]] = Counter()
         self._ledger: dict[str, LedgerRecord] = {}
+        self._claims: set[int] = set()
         self._events = 0
         self._bytes = 0
 
@@ -106,6 +108,8 @@ class UncommittedChanges:
     def put(self, key: str, value: bytes | None, remote_id: int | None = None) -> None:
         """Add a ledger record to the next transaction; None is a tombstone."""
         self._ledger[key] = LedgerRecord(key, value, remote_id)
+        if remote_id is not None:
+            self._claims.add(remote_id)
 
     def count(self, outcome: str, reason: str, size: int) -> None:
         """Count one settled event; ``size`` is the size of its record in bytes."""
@@ -115,10 +119,7 @@ class UncommittedChanges:
 
     def claimed_ids(self) -> Container[int]:
         """Return the ids of responses and declines named by receipts. Supports ``in`` only."""
-        uncommitted = (record.remote_id for record in self._ledger.values())
-        return ClaimedIds(
-            self.state, frozenset(remote_id for remote_id in uncommitted if remote_id is not None)
-        )
+        return ClaimedIds(self.state, self._claims)
 
     def checkpoint(self, offset: int, assignment_epoch: int) -> PartitionCheckpoint:
         """Return all uncommitted changes, with the offset to commit."""
@@ -142,6 +143,7 @@ class UncommittedChanges:
             self.state.put(record.key, record.value, record.remote_id)
             if self._ledger.get(record.key) is record:
                 del self._ledger[record.key]
+                self._claims.discard(record.remote_id)
         self.state.save(covered)
         del self.dead_letters[: len(checkpoint.dead_letters)]
         del self.parked[: len(checkpoint.parked)]

@@ -8,6 +8,7 @@ from sink.wootric.delivery import (
     Parked,
     Rejected,
 )
+from sink.wootric.matching import claims_of
 from sink.wootric.operations import DeleteEndUser, EffectClass
 from stream.codec.dead_letter import DeadLetter, trace_headers
 from stream.engine.checkpoint import UncommittedChanges
@@ -65,6 +66,7 @@ class Settlement:
                 now_ms,
                 request_id=request.request_id,
                 remote_id=outcome.remote_id,
+                claim=outcome.claim,
                 status=outcome.status,
                 attempts=outcome.attempts,
             )
@@ -152,6 +154,7 @@ class Settlement:
         reason: str | None = None,
         request_id: str | None = None,
         remote_id: int | None = None,
+        claim: int | None = None,
         status: int | None = None,
         attempts: int = 0,
     ) -> None:
@@ -165,7 +168,10 @@ class Settlement:
             status=status,
             attempts=attempts,
         )
-        self._uncommitted.put(EVENT + event.event_id, encode(entry), remote_id)
+        claimed = remote_id
+        if claimed is None and claim is not None:
+            claimed = -(claim + claims_of(claim, self._uncommitted.claimed_ids()))
+        self._uncommitted.put(EVENT + event.event_id, encode(entry), claimed)
 
     def _dead_letter(
         self, event: PendingEvent, outcome: Rejected | Parked, now_ms: int
