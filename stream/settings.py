@@ -30,6 +30,13 @@ class InDoubtPages(StrEnum):
     RESEND = "resend"
 
 
+class PageViews(StrEnum):
+    """Treatment of page calls."""
+
+    PIXEL = "pixel"
+    OFF = "off"
+
+
 class LogFormat(StrEnum):
     """Format of log lines."""
 
@@ -178,10 +185,19 @@ class WootricSettings(Section):
         "may still be sent.",
     )
     quiet_period_s: float = Field(
-        60.0, ge=0, description="Seconds after a request in which its effect may still appear."
+        60.0,
+        ge=0,
+        description="Seconds after a request in which its effect may still appear. Wootric queues "
+        "responses and declines: it must exceed the delay of that queue, or a survey whose reply "
+        "was lost may be recorded twice.",
     )
     in_doubt_pages: InDoubtPages = Field(
         InDoubtPages.PARK, description="What to do with page views in doubt: `park` or `resend`."
+    )
+    page_views: PageViews = Field(
+        PageViews.PIXEL,
+        description="What to do with page calls: report them through the `pixel`, or skip them "
+        "(`off`). Wootric probably ignores the pixel since 2019.",
     )
     unchanged_resend_after_s: float = Field(
         DAY_S, ge=0, description="Seconds after which an unchanged profile is sent again."
@@ -332,3 +348,4 @@ class TransformSettings(Section):
     pixel_url: str = PIXEL_URL
     amount_suffix: bool = False
     delete_users: bool = False
+    page_views: PageViews = PageViews.PIXEL

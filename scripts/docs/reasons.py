@@ -25,6 +25,11 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
         "merge or rename the two in Wootric; the next identify updates it",
     ),
     ("skipped", "delete_disabled"): (BY_THE_CODE, "set it if deletes are intended"),
+    ("skipped", "page_views_off"): (BY_THE_CODE, "nothing"),
+    ("skipped", "absent"): (
+        BY_THE_CODE,
+        "nothing, unless the end user has another e-mail or user id in Wootric: look there",
+    ),
     ("skipped", "tombstone"): (BY_THE_CODE, "nothing"),
     ("skipped", "stale"): (BY_THE_CODE, "nothing; `dlq replay --force` applies it anyway"),
     ("duplicate", "message_id"): (
@@ -95,6 +100,10 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
         "send less, or less nesting",
     ),
     ("rejected", "too_deep"): ("traits are nested deeper than 32 levels", "flatten them"),
+    ("rejected", "taken_but_not_found"): (
+        "Wootric says that another end user holds the identity, and neither the look-up nor the list shows one",
+        "find them in Wootric: lists may hide who was never surveyed",
+    ),
     ("rejected", "already_taken"): (
         "another end user holds a unique value, and a look-up cannot find it",
         "find it in Wootric; merge or rename",

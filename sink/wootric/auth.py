@@ -36,10 +36,11 @@ _REGION = re.compile(r"NPS-(EU|AU)-")
 def region_url(account_token: str) -> str:
     """Return scheme and host of the region in an account token.
 
-    Source: WootricSDK-Android, Utils.getTokenTDL; WootricSDK-iOS, WTRUtils.
+    Source: docs.wootric.com, environments (2023); the prefix also in WootricSDK-Android,
+    Utils.getTokenTDL, and WootricSDK-iOS, WTRUtils.
     """
     match = _REGION.match(account_token)
-    return f"https://app.wootric.{match[1].lower()}" if match else US_API_URL
+    return f"https://api.wootric.{match[1].lower()}" if match else US_API_URL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,19 +68,17 @@ class WootricAccount:
 
     @property
     def resources_url(self) -> str:
-        """Base URL of the resources, without a trailing slash.
-
-        Regions serve them under ``/api`` of the host that also issues tokens.
-        """
-        if self.api_url:
-            return f"{self.api_url.rstrip('/')}/v1"
-        host = region_url(self.account_token)
-        return f"{host}/v1" if host == US_API_URL else f"{host}/api/v1"
+        """Base URL of the resources, without a trailing slash."""
+        return f"{self._host}/v1"
 
     @property
     def token_url(self) -> str:
         """URL of the OAuth token endpoint."""
-        return f"{(self.api_url or region_url(self.account_token)).rstrip('/')}/oauth/token"
+        return f"{self._host}/oauth/token"
+
+    @property
+    def _host(self) -> str:
+        return (self.api_url or region_url(self.account_token)).rstrip("/")
 
     @property
     def token_request_url(self) -> str:

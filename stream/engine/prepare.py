@@ -54,7 +54,8 @@ def prepare(record: Record, decoder: Decoder, rules: Rules) -> PreparedRecord:
     try:
         event = decoder.decode(record.value)
         name = event_id(record, event)
-        result = transform(event, event_id=name, rules=rules)
+        record_time_ms = record.timestamp_ms if record.timestamp_ms > 0 else None
+        result = transform(event, event_id=name, rules=rules, record_time_ms=record_time_ms)
     except RecordError as error:
         result = Invalid(error.reason, error.detail)
         name = event_id(record, event)

@@ -26,10 +26,15 @@ from stream.engine.task_manager import TaskManager
 from stream.errors import DecodeError, StartupError
 from stream.kafka.reader import CommittedReader
 from stream.record import Partition, Record
-from stream.runtime.worker import engine_config, kafka_config, record_preparer, wootric_account
+from stream.runtime.worker import (
+    engine_config,
+    kafka_config,
+    record_preparer,
+    transform_rules,
+    wootric_account,
+)
 from stream.schema_registry.setup import schema_fetcher
 from stream.settings_loader import Settings, load_transform
-from stream.transform import Rules
 from stream.transform.explain import preview
 
 Line = dict[str, Any]
@@ -197,7 +202,7 @@ def _now_ms() -> int:
 def preview_lines(lines: Iterable[bytes], *, explained: bool = False) -> Iterator[bytes]:
     """Yield one JSON line per line that is not empty; ``explained`` adds the fields' sources."""
     settings = load_transform()
-    rules = Rules(amount_suffix=settings.amount_suffix, delete_users=settings.delete_users)
+    rules = transform_rules(settings)
     token = settings.account_token
     account_token = None if token is None else token.get_secret_value()
     for raw in lines:

@@ -32,7 +32,13 @@ from stream.kafka.topics import preflight
 from stream.record import Record
 from stream.runtime.processor import Processor, ProcessorConfig
 from stream.schema_registry.setup import registered_schemas
-from stream.settings import InDoubtPages, KafkaSettings, TransformSettings, WootricSettings
+from stream.settings import (
+    InDoubtPages,
+    KafkaSettings,
+    PageViews,
+    TransformSettings,
+    WootricSettings,
+)
 from stream.settings_loader import Settings, fingerprint, lasting, load, load_kafka
 from stream.state.store import StateStoreProvider
 from stream.telemetry import log as logs
@@ -234,8 +240,16 @@ def record_preparer(
     wootric: WootricSettings | TransformSettings, by_id: ById | None = None
 ) -> Callable[[Record], PreparedRecord]:
     """Return a function that prepares records by these settings."""
-    rules = Rules(amount_suffix=wootric.amount_suffix, delete_users=wootric.delete_users)
-    return partial(prepare, decoder=decoder(by_id), rules=rules)
+    return partial(prepare, decoder=decoder(by_id), rules=transform_rules(wootric))
+
+
+def transform_rules(wootric: WootricSettings | TransformSettings) -> Rules:
+    """Return the settings of the mapping."""
+    return Rules(
+        amount_suffix=wootric.amount_suffix,
+        delete_users=wootric.delete_users,
+        page_views=wootric.page_views is PageViews.PIXEL,
+    )
 
 
 def decoder(by_id: ById | None = None) -> Decoder:

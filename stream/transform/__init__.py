@@ -22,7 +22,9 @@ from stream.transform.track import track
 __all__ = ["Deliver", "Rules", "Skip", "transform"]
 
 
-def transform(event: Event, *, event_id: str, rules: Rules) -> Deliver | Skip:
+def transform(
+    event: Event, *, event_id: str, rules: Rules, record_time_ms: int | None = None
+) -> Deliver | Skip:
     """Return the operation for Wootric, or the reason for which there is none.
 
     ``event_id`` identifies the event: its message id, otherwise one made by the caller.
@@ -36,9 +38,9 @@ def transform(event: Event, *, event_id: str, rules: Rules) -> Deliver | Skip:
         case "identify":
             return identify(event, rules)
         case "page":
-            return page(event, event_id)
+            return page(event, event_id) if rules.page_views else Skip("page_views_off")
         case "track":
-            return track(event, rules)
+            return track(event, rules, record_time_ms)
         case "delete":
             return delete(event, rules)
         case None | "":

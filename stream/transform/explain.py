@@ -86,7 +86,7 @@ def _how(name: str, leaf: Any, property_name: str, value: Scalar) -> str:
         steps.append("characters that Wootric rejects replaced by _")
     steps += [
         f"{suffix} added"
-        for suffix in ("_date", "_amount")
+        for suffix in ("_date", "_amount", "_text")
         if property_name.endswith(suffix) and not name.endswith(suffix)
     ]
     return ", ".join(steps) or "as it is"
@@ -114,6 +114,7 @@ SKIPPED: Mapping[str, str] = {
     "no_url": "it has neither properties.url nor context.page.url",
     "no_email": "it has neither userId nor e-mail",
     "delete_disabled": "WOOTRIC__DELETE_USERS is false",
+    "page_views_off": "WOOTRIC__PAGE_VIEWS is off",
 }
 
 

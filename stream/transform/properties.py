@@ -30,6 +30,8 @@ FIELDS = frozenset({"email", "created", "createdat", "phone", "id"})
 
 SIZE_MAX = 256 * 1024
 """In characters, of all flat names and texts of one event."""
+INTEGER_SUFFIXES = ("_date", "_amount")
+"""Names with these endings hold integers, case-sensitive."""
 _DEPTH_MAX = 32  # far beyond any profile, far below Python's own limit
 _INTEGER_END = 2**63
 _EXACT_END = 2**53  # from here on a float cannot represent every integer
@@ -89,18 +91,30 @@ def add(properties: dict[str, Scalar], key: str, value: Any, rules: Rules) -> No
     name = _FORBIDDEN.sub("_", key) or "_"
     match value:
         case str() if (date_ms := read_iso_date_ms(value)) is not None:
-            properties[_with_suffix(name, "_date")] = as_seconds(date_ms)
+            _put(properties, _with_suffix(name, "_date"), as_seconds(date_ms))
         case int() | float() if is_number(value):
             number = _number(value)
             if rules.amount_suffix and isinstance(number, int) and not name.endswith("_date"):
                 name = _with_suffix(name, "_amount")
-            properties[name] = number
+            _put(properties, name, number)
         case list():
             texts = [text for item in value if (text := _plain_text(item)) is not None]
-            add(properties, name, ", ".join(texts) if texts else None, rules)
+            if texts:
+                _put(properties, name, ", ".join(texts))
         case _:
             if (text := _plain_text(value)) is not None:
-                properties[name] = text
+                _put(properties, name, text)
+
+
+def _put(properties: dict[str, Scalar], name: str, value: Scalar) -> None:
+    """Set a property; a value that its name does not allow gets another name.
+
+    Wootric refuses the whole write where a name ends in ``_date`` or ``_amount`` and the value is
+    no integer (WootricSDK-iOS pull request 80; help page on property types).
+    """
+    if name.endswith(INTEGER_SUFFIXES) and not isinstance(value, int):
+        name += "_text"
+    properties[name] = value
 
 
 def _with_suffix(name: str, suffix: str) -> str:

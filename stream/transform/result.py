@@ -17,6 +17,7 @@ class Rules:
 
     amount_suffix: bool = False
     delete_users: bool = False
+    page_views: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ _SCORE_TEXT = re.compile(r"[0-9]{1,2}")
 _SCORE_MAX = 10
 
 
-def track(event: Event, rules: Rules) -> Deliver | Skip:
+def track(event: Event, rules: Rules, record_time_ms: int | None) -> Deliver | Skip:
     """Return the response or decline to record; other tracks are skipped."""
     event_type = _event_type(event.integrations)
     if event_type not in {"create response", "create decline"}:
@@ -48,7 +48,7 @@ def track(event: Event, rules: Rules) -> Deliver | Skip:
         "external_id": external_id,
         "ip_address": optional_text(as_object(event.context, "context").get("ip")),
         "origin_url": read_url(event),
-        "created_at": _event_seconds(event),
+        "created_at": _event_seconds(event, record_time_ms),
         "properties": read_properties(traits, rules),
     }
     if event_type == "create decline":
@@ -70,10 +70,14 @@ def _event_type(integrations: Any) -> str | None:
             return None
 
 
-def _event_seconds(event: Event) -> int | None:
-    """Return the time of the answer in Unix seconds: the first known time of the event."""
+def _event_seconds(event: Event, record_time_ms: int | None) -> int | None:
+    """Return the time of the answer in Unix seconds: the first known time, else the record's.
+
+    Without one, two surveys of an end user that are otherwise equal could not be told apart.
+    """
     name = time_of(event)
-    return None if name is None else as_seconds(getattr(event, name))
+    time_ms = record_time_ms if name is None else getattr(event, name)
+    return None if time_ms is None else as_seconds(time_ms)
 
 
 def time_of(event: Event) -> str | None:

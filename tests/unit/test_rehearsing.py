@@ -73,7 +73,7 @@ async def test_events_that_ride_in_one_request_are_named_with_it() -> None:
         ("create_response", ["m2"]),
     ]
     create = lines[1]["request"]
-    assert create["url"] == "https://app.wootric.eu/api/v1/end_users"
+    assert create["url"] == "https://api.wootric.eu/v1/end_users"
     assert create["form"] == {
         "email": "ann@example.com",
         "external_id": "ann",

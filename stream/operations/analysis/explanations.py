@@ -23,6 +23,8 @@ SKIPS: Mapping[str, str] = MappingProxyType(
         "identity_taken": "the only change is an e-mail, phone number or user id that another "
         "end user has",
         "delete_disabled": "a delete call while `WOOTRIC__DELETE_USERS` is false",
+        "page_views_off": "a page call while `WOOTRIC__PAGE_VIEWS` is `off`",
+        "absent": "a delete call for an end user that Wootric does not have",
         "tombstone": "a record without a value",
         "stale": "a replayed identify that is older than the known state of its user",
     }

@@ -94,14 +94,14 @@ def test_only_what_may_have_an_effect_writes() -> None:
         (
             "NPS-EU-4aeb53c1",
             "",
-            "https://app.wootric.eu/api/v1",
-            "https://app.wootric.eu/oauth/token",
+            "https://api.wootric.eu/v1",
+            "https://api.wootric.eu/oauth/token",
         ),
         (
             "NPS-AU-4aeb53c1",
             "",
-            "https://app.wootric.au/api/v1",
-            "https://app.wootric.au/oauth/token",
+            "https://api.wootric.au/v1",
+            "https://api.wootric.au/oauth/token",
         ),
         ("NPS-EU-4aeb53c1", "http://h:1/", "http://h:1/v1", "http://h:1/oauth/token"),
     ],
