@@ -35,6 +35,7 @@ from stream.runtime.worker import (
 )
 from stream.schema_registry.setup import schema_fetcher
 from stream.settings_loader import Settings, load_transform
+from stream.transform import Rules
 from stream.transform.explain import preview
 
 Line = dict[str, Any]

@@ -1,7 +1,6 @@
 """A sink and the Wootric that it is tested against."""
 
 import asyncio
-import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +11,7 @@ from waiting import STILL_S, Stillness
 
 from sink.http_session import HttpSession
 from sink.wootric.auth import WootricAccount
-from sink.wootric.delivery import Delivery, EndUser, Outcome, SinkListener
+from sink.wootric.delivery import Delivered, Delivery, EndUser, Outcome, SinkListener
 from sink.wootric.operations import (
     CreateDecline,
     CreateResponse,
@@ -53,42 +52,46 @@ DECLINE = CreateDecline(
 DELETE = DeleteEndUser(external_id="ada")
 
 
-def reading(put: Any, absent: Any, duplicate: Any, taken: Any) -> Behaviour:
-    return Behaviour(
-        put_properties=put,
-        response_properties=put,
-        lookup_absent=absent,
-        duplicate_external_id=duplicate,
-        duplicate_phone_number=duplicate,
-        email_taken_status=taken,
-    )
+QUIET_S = 0.03
+LIKELY = Behaviour(survey_delay_s=0.02, delete_delay_s=0.0)
+"""The default readings of the emulator, with a queue that a test can wait for."""
 
+OTHER = {
+    "survey_reply": ("record",),
+    "unique_link": ("merge",),
+    "list_shows": ("all",),
+    "typed_properties": ("keep",),
+    "delete_delay_s": (86_400.0,),
+    "page_beyond": ("400",),
+    "write_reply": ("2015",),
+    "put_properties": ("merge",),
+    "response_properties": ("merge",),
+    "duplicate_external_id": ("refuse",),
+    "duplicate_phone_number": ("allow",),
+    "email_taken_status": (409, 422),
+    "lookup_absent": ("list", "null", "error_list"),
+}
+"""The other positions of each switch."""
 
 READINGS = [
-    *itertools.starmap(
-        reading,
-        itertools.product(
-            ("merge", "replace"),
-            ("404", "empty", "list", "null"),
-            ("allow", "refuse"),
-            (400, 409, 422),
-        ),
+    LIKELY,
+    *(
+        LIKELY.changed({name: position})
+        for name, positions in OTHER.items()
+        for position in positions
     ),
-    reading("merge", "error_list", "allow", 400),
-    reading("replace", "error_list", "refuse", 422),
+    LIKELY.changed({name: positions[0] for name, positions in OTHER.items()}),
 ]
-"""Every way to read what the documents leave open."""
+"""The likely reading, each switch set otherwise, and all of them set otherwise."""
 
 
 def reading_name(one: Behaviour) -> str:
-    return "-".join(
-        (
-            one.put_properties,
-            one.lookup_absent,
-            one.duplicate_external_id,
-            str(one.email_taken_status),
-        )
-    )
+    changed = [
+        f"{name}={getattr(one, name)}"
+        for name in OTHER
+        if getattr(one, name) != getattr(LIKELY, name)
+    ]
+    return "likely" if not changed else changed[0] if len(changed) == 1 else "all otherwise"
 
 
 WRITES: dict[str, tuple[str, str]] = {
@@ -140,9 +143,11 @@ class World:
     lease: bool = True
 
     async def deliver(self, operation: Operation, **fields: Any) -> Outcome:
-        return await self.sink.deliver(
-            Delivery(request_id="r", operation=operation, may_send=lambda: self.lease, **fields)
-        )
+        """Deliver; what is in doubt after the quiet period, as the engine does."""
+        if fields.get("in_doubt"):
+            await asyncio.sleep(QUIET_S)
+        fields = {"request_id": "r", "may_send": lambda: self.lease, **fields}
+        return await self.sink.deliver(Delivery(operation=operation, **fields))
 
     def effects(self, *kinds: str) -> list[str]:
         """The effects that Wootric holds, of these kinds or of all."""
@@ -185,6 +190,14 @@ class World:
         return self.wootric.state.find("external_id", external_id)
 
 
+def claimed_by(outcome: Delivered, number: int = 0) -> int:
+    """What the receipt of an outcome claims, after so many of surveys just like it."""
+    if outcome.remote_id is not None:
+        return outcome.remote_id
+    assert outcome.claim is not None
+    return -(outcome.claim + number)
+
+
 async def as_soon_as(condition: Callable[[], object], what: str) -> None:
     """Return in the very turn of the loop after the one in which the condition came to hold.
 
@@ -205,7 +218,7 @@ async def world(
 ) -> AsyncIterator[World]:
     """A sink before an emulator; ``account`` are settings that differ from the usual."""
     heard = Heard()
-    async with Emulator(behaviour or Behaviour()) as wootric:
+    async with Emulator(behaviour or LIKELY) as wootric:
         config = WootricAccount(
             **{
                 "account_token": "NPS-4aeb53c1",

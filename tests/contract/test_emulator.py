@@ -29,6 +29,7 @@ from stream.devtools.wootric_emulator import (
     Truncate,
 )
 from stream.devtools.wootric_emulator.api import Api, Call
+from stream.devtools.wootric_emulator.state import time_text
 
 NOT_FOUND = {
     "type": "error_list",
@@ -41,6 +42,10 @@ NOT_FOUND = {
     ],
 }
 ADA = {"email": "ada@example.com", "external_id": "u-1", "properties[plan]": "pro"}
+
+
+INVALID = "{} does not have a valid value"
+RECORDED = Behaviour(survey_reply="record")
 
 
 class Clock:
@@ -74,7 +79,7 @@ class Client:
     async def ok(self, method: str, path: str, form: Any = None) -> Any:
         """Return the JSON of a request that must succeed."""
         status, _, document = await self.call(method, path, form)
-        assert status in {200, 201}, document
+        assert status in {200, 201, 202}, document
         return document
 
     async def refused(self, method: str, path: str, form: Any = None) -> tuple[int, Any]:
@@ -117,7 +122,7 @@ async def test_created_end_user_has_wootrics_fields() -> None:
         form = {**ADA, "external_created_at": "1533310127", "properties[seats_amount]": "5"}
         status, _, user = await client.call("POST", "/v1/end_users", form)
         assert status == 201
-        assert user["created_at"] == user["updated_at"] == "2018-08-03 07:28:46 -0800"
+        assert user["created_at"] == user["updated_at"] == "2018-08-03 08:28:46 -0700"
         assert user["external_created_at"] == 1533310127
         assert user["properties"] == {"plan": "pro", "seats_amount": 5}
         assert (user["email"], user["external_id"]) == ("ada@example.com", "u-1")
@@ -165,7 +170,6 @@ async def test_digits_are_an_id_unless_a_flag_says_otherwise() -> None:
     ("reading", "status", "body"),
     [
         ("404", 404, NOT_FOUND),
-        ("empty", 200, None),
         ("list", 200, []),
         ("null", 200, None),
         ("error_list", 200, NOT_FOUND),
@@ -199,9 +203,10 @@ async def test_updated_end_user_is_found_by_the_new_email_only() -> None:
     async with wootric() as (_, client):
         user = await client.ok("POST", "/v1/end_users", ADA)
         await client.ok("PUT", f"/v1/end_users/{user['id']}", {"email": "new@x.io"})
-        assert await client.ok("GET", "/v1/end_users?email=ada%40example.com") == []
-        (found,) = await client.ok("GET", "/v1/end_users?email=new%40x.io")
-        assert found["id"] == user["id"]
+        path = "/v1/end_users/{}?lookup_by_email=true"
+        old, new = path.format("ada%40example.com"), path.format("new%40x.io")
+        assert await client.refused("GET", old) == (404, NOT_FOUND)
+        assert (await client.ok("GET", new))["id"] == user["id"]
 
 
 @pytest.mark.parametrize("status", [400, 409, 422])
@@ -233,7 +238,11 @@ async def test_duplicate_external_id_is_refused_only_if_so_switched() -> None:
     [
         ({}, "email is missing"),
         ({"email": ""}, "email is missing"),
-        ({**ADA, "external_created_at": "soon"}, "external_created_at does not have a valid value"),
+        ({**ADA, "properties[x_date]": "soon"}, "properties[x_date] does not have a valid value"),
+        (
+            {**ADA, "properties[a_amount]": "1.5"},
+            "properties[a_amount] does not have a valid value",
+        ),
         ({**ADA, "properties[a][b]": "1"}, "properties must not be nested"),
         ({**ADA, "properties[a][]": "1"}, "properties must not be nested"),
         ({**ADA, "properties[a.b]": "1"}, "properties does not have a valid value"),
@@ -257,9 +266,10 @@ async def test_external_id_alone_is_refused_if_so_switched() -> None:
 
 async def test_deleted_end_user_is_gone() -> None:
     """By id or e-mail; the reply shows who it was; the e-mail is free again."""
-    async with wootric() as (emulator, client):
+    async with wootric(Behaviour(delete_delay_s=0.0)) as (emulator, client):
         await client.ok("POST", "/v1/end_users", ADA)
-        shown = await client.ok("DELETE", "/v1/end_users/ada%40example.com")
+        status, _, shown = await client.call("DELETE", "/v1/end_users/ada%40example.com")
+        assert status == 202
         assert shown["email"] == "ada@example.com"
         assert emulator.state.end_users == {}
         again = await client.ok("POST", "/v1/end_users", ADA)
@@ -269,7 +279,7 @@ async def test_deleted_end_user_is_gone() -> None:
 
 async def test_lists_are_paged_sorted_and_filtered_by_time() -> None:
     clock = Clock(1000)
-    async with wootric(clock=clock) as (_, client):
+    async with wootric(Behaviour(list_shows="all"), clock=clock) as (emulator, client):
         for number in range(60):
             clock.now = 1000 + number
             await client.ok("POST", "/v1/end_users", {"email": f"{number:02}@x.io"})
@@ -278,22 +288,116 @@ async def test_lists_are_paged_sorted_and_filtered_by_time() -> None:
             users = await client.ok("GET", f"/v1/end_users?{query}")
             return [user["email"][:2] for user in users]
 
-        assert await emails("sort_order=asc&per_page=50&page=2") == [str(n) for n in range(50, 60)]
-        assert await emails("sort_order=desc&per_page=2") == ["59", "58"]
-        assert await emails("sort_key=email&sort_order=asc&per_page=1&page=3") == ["02"]
+        assert await emails("per_page=50&page=2") == [str(n) for n in range(50, 60)]
+        assert await emails("sort_key=created_at&sort_order=desc&per_page=2") == ["59", "58"]
+        assert await emails("sort_order=asc&per_page=1&page=3") == ["02"]
         assert len(await emails("")) == 25
         assert await emails("created[gte]=1010&created[lt]=1012&sort_order=asc") == ["10", "11"]
+        error = {"errors": [{"message": "created[gt] is invalid"}]}
+        wrong = "/v1/end_users?created[gt]=2026-01-01"
+        assert await client.refused("GET", wrong) == (400, error)
+        assert await emails("page=31") == []
+        emulator.behaviour = replace(emulator.behaviour, page_beyond="400")
         for wrong in ("page=0", "page=31", "per_page=51", "page=x", "sort_order=up"):
             name = wrong.partition("=")[0]
             error = {"errors": [{"message": f"{name} does not have a valid value"}]}
             assert await client.refused("GET", f"/v1/end_users?{wrong}") == (400, error)
 
 
+# ── what public recordings of the live service show ────────────────────────────────────
+
+
+async def test_a_survey_is_queued_and_listed_later() -> None:
+    """With its properties; the reply has no body. It is held from the first moment."""
+    clock = Clock()
+    async with wootric(Behaviour(survey_delay_s=3.0), clock=clock) as (emulator, client):
+        user = await client.ok("POST", "/v1/end_users", ADA)
+        path = f"/v1/end_users/{user['id']}/responses"
+        form = {"score": "9", "end_user[properties][plan]": "free"}
+        status, _, body = await client.call("POST", path, form)
+        assert (status, body) == (201, None)
+        assert len(emulator.state.responses) == 1
+        clock.now += 2.9
+        assert await client.ok("GET", path) == []
+        shown = await client.ok("GET", f"/v1/end_users/{user['id']}")
+        assert (shown["last_response"], shown["properties"]) == (None, {"plan": "pro"})
+        clock.now += 0.1
+        assert len(await client.ok("GET", path)) == 1
+        shown = await client.ok("GET", f"/v1/end_users/{user['id']}")
+        assert (shown["last_response"]["score"], shown["properties"]) == (9, {"plan": "free"})
+
+
+@pytest.mark.parametrize(("reading", "surveys"), [("merge", 2), ("ignore", 3)])
+async def test_a_unique_link_merges_repetitions_if_so_switched(reading: Any, surveys: int) -> None:
+    async with wootric(Behaviour(unique_link=reading)) as (emulator, client):
+        user = await client.ok("POST", "/v1/end_users", ADA)
+        path = f"/v1/end_users/{user['id']}/responses"
+        for link in ("a", "a", "b"):
+            form = {"score": "9", "survey[unique_link]": link}
+            assert (await client.call("POST", path, form))[0] == 201
+        assert len(emulator.state.responses) == surveys
+
+
+async def test_a_list_hides_who_was_never_surveyed() -> None:
+    async with wootric(Behaviour(survey_delay_s=0.0)) as (_, client):
+        user = await client.ok("POST", "/v1/end_users", ADA)
+        listed = "/v1/end_users?email=ada%40example.com"
+        assert await client.ok("GET", listed) == await client.ok("GET", "/v1/end_users") == []
+        alone = "/v1/end_users/ada%40example.com?lookup_by_email=true"
+        assert (await client.ok("GET", alone))["id"] == user["id"]
+        await client.call("POST", f"/v1/end_users/{user['id']}/responses", {"score": "1"})
+        assert [one["id"] for one in await client.ok("GET", listed)] == [user["id"]]
+
+
+async def test_typed_properties_are_kept_if_so_switched() -> None:
+    async with wootric(Behaviour(typed_properties="keep")) as (_, client):
+        user = await client.ok("POST", "/v1/end_users", {**ADA, "properties[x_date]": "soon"})
+        assert user["properties"] == {"plan": "pro", "x_date": "soon"}
+
+
+async def test_a_deletion_takes_a_day() -> None:
+    """Until then the end user is found and changed, and what is changed goes as well."""
+    clock = Clock()
+    async with wootric(clock=clock) as (emulator, client):
+        user = await client.ok("POST", "/v1/end_users", ADA)
+        path = f"/v1/end_users/{user['id']}"
+        for _ in range(2):
+            assert (await client.call("DELETE", path))[0] == 202
+        assert kinds(emulator) == ["create_end_user", "delete_end_user"]
+        assert (await client.ok("PUT", path, {"properties[plan]": "free"}))["id"] == user["id"]
+        assert (await client.refused("POST", "/v1/end_users", ADA))[0] == 400
+        assert emulator.state.end_users == {}
+        clock.now += 86_400
+        assert await client.refused("GET", path) == (404, NOT_FOUND)
+        assert (await client.ok("POST", "/v1/end_users", ADA))["id"] != user["id"]
+
+
+async def test_a_write_is_answered_as_in_2015_if_so_switched() -> None:
+    async with wootric(Behaviour(write_reply="2015"), clock=Clock()) as (_, client):
+        user = await client.ok("POST", "/v1/end_users", ADA)
+        assert user["created_at"] == "2018-08-03T08:28:46.000-07:00"
+        assert user["properties"] == "'plan'=>'pro'"
+        assert "external_id" not in user
+
+
+@pytest.mark.parametrize(
+    ("at", "shown"),
+    [
+        (1_772_963_999, "2026-03-08 01:59:59 -0800"),
+        (1_772_964_000, "2026-03-08 03:00:00 -0700"),
+        (1_793_523_599, "2026-11-01 01:59:59 -0700"),
+        (1_793_523_600, "2026-11-01 01:00:00 -0800"),
+    ],
+)
+def test_times_follow_pacific_summer_time(at: int, shown: str) -> None:
+    assert time_text(at) == shown
+
+
 # ── responses, declines, the pixel ─────────────────────────────────────────────────────
 
 
 async def test_response_is_recorded_with_the_given_time() -> None:
-    async with wootric() as (emulator, client):
+    async with wootric(RECORDED) as (emulator, client):
         user = await client.ok("POST", "/v1/end_users", ADA)
         path = f"/v1/end_users/{user['id']}/responses"
         form = {"score": "0", "text": "no", "created_at": "1533310126", "ip_address": "::1"}
@@ -302,13 +406,16 @@ async def test_response_is_recorded_with_the_given_time() -> None:
         )
         assert status == 201
         assert (answer["score"], answer["text"]) == (0, "no")
-        assert answer["created_at"] == "2018-08-03 07:28:46 -0800"
+        assert answer["created_at"] == "2018-08-03 08:28:46 -0700"
+        city = {"email": "ada@example.com", "properties": {"city": "Bern"}}
+        assert answer["end_user"] == city
+        assert "user_id" not in answer
         assert await client.ok("GET", path) == [answer]
         assert await client.ok("GET", "/v1/responses") == [answer]
         assert await client.ok("GET", f"{path}/{answer['id']}") == answer
         shown = await client.ok("GET", f"/v1/end_users/{user['id']}")
         assert shown["last_response"]["id"] == answer["id"]
-        assert shown["properties"] == {"plan": "pro", "city": "Bern"}
+        assert shown["properties"] == {"city": "Bern"}
         assert kinds(emulator) == ["create_end_user", "create_response"]
 
 
@@ -331,17 +438,16 @@ async def test_response_in_milliseconds_is_refused() -> None:
         assert (await client.refused("POST", path, form))[0] == 400
 
 
-async def test_decline_shows_its_origin_only_when_asked_for_alone() -> None:
-    async with wootric() as (_, client):
+async def test_decline_shows_its_origin() -> None:
+    async with wootric(RECORDED) as (_, client):
         user = await client.ok("POST", "/v1/end_users", ADA)
         path = f"/v1/end_users/{user['id']}/declines"
         form = {"origin_url": "https://x.io/a?b=c", "created_at": "1533310126"}
         decline = await client.ok("POST", path, form)
         (listed,) = await client.ok("GET", path)
-        assert "origin_url" not in listed
-        assert listed["created_at"] == "2018-08-03 07:28:46 -0800"
-        alone = await client.ok("GET", f"{path}/{decline['id']}")
-        assert alone["origin_url"] == "https://x.io/a?b=c"
+        assert listed["origin_url"] == "https://x.io/a?b=c"
+        assert listed["created_at"] == "2018-08-03 08:28:46 -0700"
+        assert await client.ok("GET", f"{path}/{decline['id']}") == listed == decline
         assert await client.ok("GET", "/v1/declines") == [listed]
         assert await client.refused("POST", "/v1/end_users/99/declines", form) == (404, NOT_FOUND)
 
@@ -384,7 +490,7 @@ async def test_password_grant_gives_a_refresh_token_that_works_once() -> None:
     async with wootric(Behaviour(username="u", password="p")) as (_, client):
         form = {"grant_type": "password", "username": "u", "password": "p"}
         granted = await client.ok("POST", "/oauth/token?account_token=NPS-1", form)
-        assert (granted["token_type"], granted["expires_in"]) == ("bearer", 7200)
+        assert (granted["token_type"], granted["expires_in"]) == ("Bearer", 7200)
         refresh = {"grant_type": "refresh_token", "refresh_token": granted["refresh_token"]}
         renewed = await client.ok("POST", "/oauth/token", refresh)
         assert renewed["access_token"] != granted["access_token"]

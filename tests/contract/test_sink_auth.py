@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import math
 import time
+from dataclasses import replace
 
 import pytest
 from sink_world import DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, as_soon_as, world
@@ -17,8 +18,8 @@ from stream.devtools.wootric_emulator import Answer, Behaviour, Delay, Drop, Tru
 API_CASES: dict[str, Operation] = {
     "update_end_user": UPSERT,
     "delete_end_user": DELETE,
-    "create_response": RESPONSE,
-    "create_decline": DECLINE,
+    "create_response": replace(RESPONSE, properties={}),
+    "create_decline": replace(DECLINE, properties={}),
 }
 PASSWORD = {"client_id": None, "client_secret": None, "username": "u", "password": "p"}
 

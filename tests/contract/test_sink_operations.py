@@ -12,14 +12,22 @@ from sink_world import (
     RESPONSE,
     UPSERT,
     URL,
+    WRITES,
     World,
+    claimed_by,
     reading_name,
     world,
 )
 
 from sink.wootric.delivery import Deferred, Delivered, EndUser, InDoubt, Parked, Rejected, Skipped
-from sink.wootric.operations import CreateResponse, DeleteEndUser, PageView, UpsertEndUser
-from stream.devtools.wootric_emulator import Answer
+from sink.wootric.operations import (
+    CreateResponse,
+    DeleteEndUser,
+    Operation,
+    PageView,
+    UpsertEndUser,
+)
+from stream.devtools.wootric_emulator import Answer, Drop
 
 
 @pytest.fixture(params=READINGS, ids=reading_name)
@@ -138,10 +146,13 @@ async def test_a_survey_of_an_unknown_end_user_creates_both(
     assert here.effects() == ["create_end_user", survey.type]
     effect = here.wootric.state.effects[-1]
     assert isinstance(outcome, Delivered)
-    assert outcome.remote_id == effect.id
+    named = here.wootric.behaviour.survey_reply == "record"
+    assert outcome.remote_id == (effect.id if named else None)
     assert outcome.end_user is not None
     assert outcome.end_user.id == here.user().id
-    assert outcome.end_user.properties is None, "the survey carried properties: look up next time"
+    assert outcome.end_user.properties == survey.properties
+    assert here.user().properties == survey.properties
+    assert len(here.requests()) == 3
     assert effect.fields["created_at"] == AT
     assert effect.fields["origin_url"] == URL
 
@@ -152,8 +163,29 @@ async def test_a_survey_keeps_the_properties_that_it_does_not_name(
 ) -> None:
     known = here.hold(properties={"plan": "pro", "city": "Kyiv"})
     await here.deliver(survey, known=known)
-    assert here.requests() == [here.requests("POST")[0]]
+    assert [method for method, _ in here.requests()] == ["PUT", "POST"], "the queue is slower"
     assert here.user().properties == {"plan": "free", "city": "Kyiv"}
+
+
+@pytest.mark.parametrize("survey", [RESPONSE, DECLINE], ids=["response", "decline"])
+async def test_a_survey_of_a_known_end_user_costs_one_request(
+    here: World, survey: CreateResponse
+) -> None:
+    known = here.hold(properties={"plan": "free", "city": "Kyiv"})
+    await here.deliver(survey, known=known)
+    assert here.requests() == [here.requests("POST")[0]]
+
+
+async def test_a_survey_bears_the_same_link_on_every_attempt(here: World) -> None:
+    known = here.hold(properties={"plan": "free"})
+    here.wootric.on("POST", "/v1/end_users/{id}/responses", Drop(effect=False))
+    assert isinstance(await here.deliver(RESPONSE, known=known), InDoubt)
+    assert isinstance(await here.deliver(RESPONSE, known=known, in_doubt=True), Delivered)
+    posted = [one for one in here.wootric.journal.entries if one.path.endswith("/responses")]
+    links = [one.parameters["survey"]["unique_link"] for one in posted if one.method == "POST"]
+    assert len(links) == 2
+    assert len(set(links)) == 1
+    assert len(links[0]) == 32
 
 
 async def test_a_survey_for_an_id_that_is_gone_finds_the_end_user(here: World) -> None:
@@ -161,7 +193,7 @@ async def test_a_survey_for_an_id_that_is_gone_finds_the_end_user(here: World) -
     gone = EndUser(id=999, email="ada@example.com", external_id="ada", properties={})
     outcome = await here.deliver(RESPONSE, known=gone)
     assert isinstance(outcome, Delivered)
-    assert here.effects() == ["create_response"]
+    assert here.effects("create_response") == ["create_response"]
 
 
 async def test_a_survey_in_doubt_is_recognised_among_many(here: World) -> None:
@@ -184,39 +216,54 @@ async def test_a_survey_in_doubt_is_recognised_among_many(here: World) -> None:
 async def test_a_survey_in_doubt_that_is_not_there_is_sent(here: World) -> None:
     outcome = await here.deliver(RESPONSE, known=here.hold(), in_doubt=True)
     assert isinstance(outcome, Delivered)
-    assert here.effects() == ["create_response"]
+    assert here.effects("create_response") == ["create_response"]
 
 
 async def test_what_another_receipt_names_is_not_ours(here: World) -> None:
     known = here.hold()
-    first = await here.deliver(RESPONSE, known=known)
+    first = await here.deliver(RESPONSE, known=known, request_id="first")
     assert isinstance(first, Delivered)
-    assert first.remote_id is not None
-    claimed = frozenset({first.remote_id})
+    claimed = frozenset({claimed_by(first)})
     second = await here.deliver(RESPONSE, known=known, in_doubt=True, claimed=claimed)
     assert isinstance(second, Delivered)
-    assert here.effects() == ["create_response"] * 2
+    assert here.effects("create_response") == ["create_response"] * 2
+
+
+@pytest.mark.parametrize("receipts", [1, 2, 3])
+async def test_each_receipt_without_an_id_claims_one_of_those_just_alike(receipts: int) -> None:
+    """Else one that is in doubt would be taken for another's, and be lost."""
+    async with world() as here:
+        known, claimed = here.hold(), set()
+        for number in range(receipts):
+            outcome = await here.deliver(RESPONSE, known=known)
+            assert isinstance(outcome, Delivered)
+            claimed.add(claimed_by(outcome, number))
+        here.wootric.on("POST", "/v1/end_users/{id}/responses", Drop(effect=True))
+        assert isinstance(await here.deliver(RESPONSE, known=known), InDoubt)
+        for _ in range(2):
+            outcome = await here.deliver(RESPONSE, in_doubt=True, claimed=frozenset(claimed))
+            assert isinstance(outcome, Delivered)
+        assert len(here.effects("create_response")) == receipts + 1
 
 
 async def test_two_candidates_are_parked(here: World) -> None:
     known = here.hold()
-    for _ in range(2):
-        await here.deliver(RESPONSE, known=known)
+    for request_id in ("first", "second"):
+        await here.deliver(RESPONSE, known=known, request_id=request_id)
     outcome = await here.deliver(RESPONSE, known=known, in_doubt=True)
     assert isinstance(outcome, Parked)
     assert outcome.reason == "two_candidates"
-    assert here.effects() == ["create_response"] * 2
+    assert here.effects("create_response") == ["create_response"] * 2
 
 
-async def test_declines_are_told_apart_by_what_only_one_alone_shows(here: World) -> None:
-    """The list of declines shows no origin."""
+async def test_declines_are_told_apart_by_their_origin(here: World) -> None:
     known = here.hold()
     other = {"origin_url": "https://other.example", "created_at": AT}
     here.wootric.state.add_decline(here.user(), other, keep_properties=True)
     here.wootric.state.effects.clear()
     outcome = await here.deliver(DECLINE, known=known, in_doubt=True)
     assert isinstance(outcome, Delivered)
-    assert here.effects() == ["create_decline"]
+    assert here.effects("create_decline") == ["create_decline"]
 
 
 async def test_a_list_that_cannot_be_seen_to_its_end_is_parked(here: World) -> None:
@@ -233,12 +280,19 @@ async def test_a_list_that_cannot_be_seen_to_its_end_is_parked(here: World) -> N
     assert here.effects() == []
 
 
-@pytest.mark.parametrize(
-    "body",
-    ['{"responses":[{"id":1}]}', "<html>", "", "null", '[{"id":null}]', '[{"id":"r-1"}]', "[7]"],
-)
-async def test_a_list_of_another_shape_says_nothing_of_what_is_not_in_it(body: str) -> None:
+@pytest.mark.parametrize("body", ['{"responses":[{"id":1}]}', "<html>", "", "null", "[7]"])
+async def test_a_list_of_another_shape_is_asked_for_again(body: str) -> None:
     """Taken for an empty one, the response would be sent a second time."""
+    async with world() as here:
+        known = here.hold()
+        await here.deliver(RESPONSE, known=known)
+        here.wootric.on("GET", "/v1/end_users/{id}/responses", Answer(status=200, body=body))
+        assert isinstance(await here.deliver(RESPONSE, in_doubt=True), Delivered)
+        assert here.effects("create_response") == ["create_response"]
+
+
+@pytest.mark.parametrize("body", ['[{"id":null}]', '[{"id":"r-1"}]'])
+async def test_a_list_without_ids_says_nothing_of_what_is_not_in_it(body: str) -> None:
     async with world() as here:
         known = here.hold()
         await here.deliver(RESPONSE, known=known)
@@ -249,18 +303,66 @@ async def test_a_list_of_another_shape_says_nothing_of_what_is_not_in_it(body: s
         assert here.effects("create_response") == ["create_response"]
 
 
-@pytest.mark.parametrize("body", ["{}", '{"id":null}', '{"response":{"id":1}}', "[]", "created"])
-async def test_a_survey_whose_id_is_not_told_is_looked_for(body: str) -> None:
-    """Without it, one just like it could be taken for its effect."""
+@pytest.mark.parametrize("status", [201, 202])
+@pytest.mark.parametrize(
+    "body", ["", "{}", '{"id":null}', '{"response":{"id":1}}', "[]", "created"]
+)
+async def test_a_survey_that_is_queued_is_a_receipt_at_once(status: int, body: str) -> None:
     async with world() as here:
-        known = here.hold()
-        answer = Answer(status=201, body=body, effect=True)
+        known = here.hold(properties=RESPONSE.properties)
+        answer = Answer(status=status, body=body, effect=True)
         here.wootric.on("POST", "/v1/end_users/{id}/responses", answer)
-        assert isinstance(await here.deliver(RESPONSE, known=known), InDoubt)
-        outcome = await here.deliver(RESPONSE, in_doubt=True)
+        outcome = await here.deliver(RESPONSE, known=known)
         assert isinstance(outcome, Delivered)
-        assert outcome.remote_id is not None
-        assert here.effects("create_response") == ["create_response"]
+        assert outcome.remote_id is None
+        assert len(here.requests()) == 1
+
+
+PAGE_OF_A_PROXY = "<!DOCTYPE html><title>Down for maintenance</title>"
+
+
+@pytest.mark.parametrize("effect", [True, False], ids=["executed", "not executed"])
+@pytest.mark.parametrize("status", [200, 201, 202])
+@pytest.mark.parametrize(
+    ("kind", "operation"),
+    [
+        ("create_end_user", UPSERT),
+        ("update_end_user", UPSERT),
+        ("delete_end_user", DELETE),
+        ("create_response", RESPONSE),
+        ("create_decline", DECLINE),
+    ],
+)
+async def test_a_page_under_a_good_status_proves_nothing(
+    kind: str, operation: Operation, status: int, *, effect: bool
+) -> None:
+    """Three creates answered by a maintenance page were three receipts, and nothing was there."""
+    async with world() as here:
+        known = None if kind == "create_end_user" else here.hold()
+        here.wootric.on(*WRITES[kind], Answer(status=status, body=PAGE_OF_A_PROXY, effect=effect))
+        outcome = await here.deliver(operation, known=known)
+        assert isinstance(outcome, InDoubt)
+        outcome = await here.deliver(operation, in_doubt=True)
+        assert isinstance(outcome, Delivered)
+        assert here.effects(kind) == [kind]
+
+
+@pytest.mark.parametrize("body", [PAGE_OF_A_PROXY, '{"pixel":true}'])
+async def test_a_pixel_that_is_no_image_is_in_doubt(body: str) -> None:
+    async with world() as here:
+        here.wootric.on("GET", "/pixel.gif", Answer(status=200, body=body))
+        assert isinstance(await here.deliver(PAGE), InDoubt)
+
+
+@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize("operation", [UPSERT, DELETE, RESPONSE], ids=lambda one: one.type)
+async def test_a_page_instead_of_a_look_up_is_not_nobody(operation: Operation, status: int) -> None:
+    """A person who is there would be created once more, or not be deleted."""
+    async with world() as here:
+        here.hold()
+        here.wootric.on("GET", "*", Answer(status=status, body=PAGE_OF_A_PROXY))
+        assert isinstance(await here.deliver(operation), Delivered)
+        assert "create_end_user" not in here.effects()
 
 
 @pytest.mark.parametrize(("in_doubt", "end"), [(False, Rejected), (True, Parked)])
@@ -309,8 +411,20 @@ async def test_deleting_somebody_who_is_not_there_is_done(here: World) -> None:
     gone = EndUser(id=999, external_id="ada")
     for known in (None, gone, EndUser(id=None)):
         outcome = await here.deliver(DeleteEndUser(external_id="ada"), known=known)
-        assert isinstance(outcome, Delivered)
+        assert isinstance(outcome, Skipped)
+        assert outcome.reason == "absent", "nobody was deleted"
     assert here.effects() == []
+
+
+async def test_a_delete_by_email_finds_whom_the_look_up_does_not_show(here: World) -> None:
+    user = here.hold(external_id=None)
+    held = here.wootric.state.by_id(user.id)
+    here.wootric.state.add_response(held, {"score": 1}, keep_properties=True)
+    here.wootric.state.effects.clear()
+    here.wootric.on("GET", "/v1/end_users/{id}", Answer(status=404, body=""))
+    outcome = await here.deliver(DeleteEndUser(email=user.email))
+    assert isinstance(outcome, Delivered)
+    assert here.effects() == ["delete_end_user"]
 
 
 async def test_a_page_that_names_its_person_costs_one_request(here: World) -> None:

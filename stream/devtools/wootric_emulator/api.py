@@ -283,8 +283,6 @@ def _looked_up(account: Account, user: EndUser | None) -> EmulatorReply:
     match account.behaviour.lookup_absent:
         case "404":
             raise NotFoundError
-        case "empty":
-            return EmulatorReply(200)
         case "list":
             return EmulatorReply.of(200, [])
         case "null":

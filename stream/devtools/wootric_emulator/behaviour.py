@@ -47,9 +47,9 @@ class Behaviour:
     external_id_suffices: bool = True
     """Whether an end user may be created with neither e-mail nor phone number."""
     email_taken_status: Literal[400, 409, 422] = 400
-    lookup_absent: Literal["404", "empty", "list", "null", "error_list"] = "404"
-    """Reply to a look-up that finds nobody: 404 with an error list, or 200 with an empty body,
-    ``[]``, ``null`` or the same error list."""
+    lookup_absent: Literal["404", "list", "null", "error_list"] = "404"
+    """Reply to a look-up that finds nobody: 404 with an error list, or 200 with ``[]``, ``null`` or
+    the same error list."""
     expires_in_s: float = 7200.0
     rate_limit_per_minute: int | None = None
     reply_delay_s: float = 0.0

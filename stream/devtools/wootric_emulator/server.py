@@ -177,6 +177,8 @@ class Emulator:
             case Truncate():
                 reply = self._perform(call, entry)
                 self._close(call, entry, reply)
+                if not reply.body:  # nothing of it can be cut off
+                    return respond(reply)
                 return await cut(request, reply, fault.keep_bytes)
             case _:
                 assert_never(fault)

@@ -212,7 +212,7 @@ class EmulatorState:
         user.updated_at = int(self._clock())
         self._note("update_end_user", user.id, user.id, fields)
 
-    def delete_end_user(self, user: EndUser, *, delay_s: float) -> None:
+    def delete_end_user(self, user: EndUser, *, delay_s: float = 0.0) -> None:
         """Remove an end user, after a delay; responses and declines stay in the account's lists.
 
         A second deletion in the meantime changes nothing.
@@ -236,7 +236,7 @@ class EmulatorState:
         return repeated
 
     def add_response(
-        self, user: EndUser, fields: Fields, *, keep_properties: bool, delay_s: float
+        self, user: EndUser, fields: Fields, *, keep_properties: bool, delay_s: float = 0.0
     ) -> Response:
         """Record an answered survey, with the end user's properties if there are any.
 
@@ -250,7 +250,7 @@ class EmulatorState:
         return answer
 
     def add_decline(
-        self, user: EndUser, fields: Fields, *, keep_properties: bool, delay_s: float
+        self, user: EndUser, fields: Fields, *, keep_properties: bool, delay_s: float = 0.0
     ) -> Decline:
         """Record a declined survey, as a response is recorded."""
         decline = Decline(id=self._next_id(), end_user_id=user.id, **self._survey(fields, delay_s))
