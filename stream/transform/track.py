@@ -73,7 +73,7 @@ def _event_type(integrations: Any) -> str | None:
 def _event_seconds(event: Event, record_time_ms: int | None) -> int | None:
     """Return the time of the answer in Unix seconds: the first known time, else the record's.
 
-    Without one, two surveys of an end user that are otherwise equal could not be told apart.
+    Without one, two surveys of an end user that are otherwise equal look the same in lists.
     """
     name = time_of(event)
     time_ms = record_time_ms if name is None else getattr(event, name)

@@ -368,6 +368,7 @@ async def test_a_deletion_takes_a_day() -> None:
         assert (await client.refused("POST", "/v1/end_users", ADA))[0] == 400
         assert emulator.state.end_users == {}
         clock.now += 86_400
+        await client.sign_in()
         assert await client.refused("GET", path) == (404, NOT_FOUND)
         assert (await client.ok("POST", "/v1/end_users", ADA))["id"] != user["id"]
 

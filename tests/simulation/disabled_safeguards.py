@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from core_simulation import CoreWorker
 from simulated_kafka import Kafka
-from world import LATE_MAX_S
+from world import LATE_MAX_S, QUEUE_MAX_S
 
 from sink.circuit_breaker import CircuitBreaker
 from sink.classify import NotExecuted
@@ -31,7 +31,7 @@ class Mutant:
 
     remove: Remove
     kind: str = "core"
-    quiet_s: float = LATE_MAX_S
+    quiet_s: float = LATE_MAX_S + QUEUE_MAX_S
 
 
 def always(value: object) -> Callable[..., object]:

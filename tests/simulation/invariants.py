@@ -90,7 +90,7 @@ class Witness:
     _departed: dict[tuple[Partition, str], int] = field(default_factory=dict)
     _viewed: dict[tuple[Partition, str], int] = field(default_factory=dict)
     _effects: Counter[tuple[Partition, str, str]] = field(default_factory=Counter)
-    _claims: dict[int, tuple[Partition, str]] = field(default_factory=dict)
+    _claims: dict[int | tuple[Partition, int], tuple[Partition, str]] = field(default_factory=dict)
     _passed: Counter[Partition] = field(default_factory=Counter)
     _events: dict[tuple[Partition, int], PreparedRecord] = field(default_factory=dict)
 
@@ -232,6 +232,10 @@ class Witness:
         fold[key] = value
 
     def _claimed(self, partition: Partition, key: str, survey_id: int) -> None:
+        if survey_id < 0:  # by its fields: which one it is was not said
+            owner = self._claims.setdefault((partition, survey_id), (partition, key))
+            self.require(owner == (partition, key), "a claim of two receipts [2]", owner, key)
+            return
         owner = self._claims.setdefault(survey_id, (partition, key))
         self.require(owner == (partition, key), "an effect counted for two events [2]", owner, key)
         self.require(survey_id in self.surveys, "a receipt without an effect [3]", key)

@@ -13,7 +13,7 @@ from scenario import Person, Survey
 from simulated_http import UNDER_WAY, UNIX_AT_START, Server, SimulatedHttp
 from simulated_member import SimulatedMember
 from worker_loop import WorkerLoop
-from world import REQUEST_TIMEOUT_S, Settings, Token, World
+from world import QUEUE_MAX_S, REQUEST_TIMEOUT_S, Settings, Token, World
 
 from sink.http_session import HttpSession
 from sink.wootric.auth import WootricAccount
@@ -171,7 +171,14 @@ class ServiceSimulation(World):
             put_properties=dice.choice(("merge", "replace")),
             response_properties=dice.choice(("merge", "replace")),
             duplicate_external_id=dice.choice(("allow", "refuse")),
-            lookup_absent=dice.choice(("404", "empty")),
+            duplicate_phone_number=dice.choice(("allow", "refuse")),
+            lookup_absent=dice.choice(("404", "list")),
+            survey_reply=dice.choice(("empty", "record")),
+            survey_delay_s=dice.choice((0.0, QUEUE_MAX_S)),
+            unique_link=dice.choice(("ignore", "merge")),
+            list_shows=dice.choice(("surveyed", "all")),
+            write_reply=dice.choice(("full", "2015")),
+            delete_delay_s=0.0,
             expires_in_s=dice.choice((10.0, 7200.0)),
         )
         self.server = Server(self, behaviour)

@@ -7,6 +7,7 @@ in which bytes leave, looks before it writes when in doubt, and says honestly wh
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
+from zlib import crc32
 
 from invariants import Departure
 from scenario import POISON, USERS, Person, Survey
@@ -23,6 +24,7 @@ from sink.wootric.delivery import (
     Rejected,
     Skipped,
 )
+from sink.wootric.matching import claim, claims_of
 from sink.wootric.operations import (
     CreateDecline,
     CreateResponse,
@@ -71,12 +73,18 @@ class Wootric:
         return EndUser(id=1, external_id=user, email=held.email, properties=properties)
 
 
+def _claim(survey: Survey) -> int:
+    return claim(crc32((survey.external_id or "").encode()), survey)
+
+
 class SimulatedSink:
     """Delivers to a simulated Wootric, one step at a time."""
 
     def __init__(self, wootric: Wootric, world: World) -> None:
         self._wootric = wootric
         self._world = world
+        self._names_surveys = world.dice.random() < 0.5
+        """Whether the reply to a survey names its id; else the receipt claims its fields."""
 
     def deliver(self, delivery: Delivery, worker: str, later: Later, done: Done) -> None:
         """Begin; ``later`` is the worker's own time, ``done`` takes the outcome."""
@@ -93,6 +101,7 @@ class SimulatedSink:
                 for number, survey in enumerate(self._wootric.surveys)
                 if alike(survey, operation) and number not in delivery.claimed
             ]
+            found = found[claims_of(_claim(operation), delivery.claimed) :]
             if len(found) > 1:
                 done(Parked(reason="two_candidates", detail=""))
                 return
@@ -179,7 +188,8 @@ class SimulatedSink:
                     known = EndUser(id=1, external_id=known.external_id, email=operation.email)
                 elif operation.properties:
                     known = replace(known, properties=None)
-                return Delivered(end_user=known, remote_id=number)
+                named = number if self._names_surveys else None
+                return Delivered(end_user=known, remote_id=named, claim=_claim(operation))
             case _:
                 properties: Any = dict(after.properties)
                 user = replace(known, id=1, email=after.email, properties=properties)

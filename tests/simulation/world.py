@@ -22,6 +22,8 @@ from stream.record import Partition
 LEASE_S = 2.0
 REQUEST_TIMEOUT_S = 1.5
 LATE_MAX_S = 4.0
+QUEUE_MAX_S = 2.0
+"""How long Wootric takes at most to show a survey."""
 """How long after its time-out a request may still take effect."""
 FAULTS_S = 30.0
 REBALANCE_S = 8.0
@@ -60,7 +62,7 @@ class Token:
 class Settings:
     """What a schedule is run with."""
 
-    quiet_s: float = LATE_MAX_S
+    quiet_s: float = LATE_MAX_S + QUEUE_MAX_S
     workers: int = 2
     harm_only: bool = False
     """Whether only what comes of a broken rule counts, and not that it was broken."""

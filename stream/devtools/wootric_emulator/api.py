@@ -149,7 +149,7 @@ def list_end_users(account: Account, _: Path, given: Parameters) -> EmulatorRepl
 
 
 def create_end_user(account: Account, _: Path, given: Parameters) -> EmulatorReply:
-    """Create an end user who can be told from others."""
+    """Create an end user with an identity."""
     fields = parameters.end_user(given, typed=_is_typed(account))
     names = ["email", "phone_number"]
     if account.behaviour.external_id_suffices:

@@ -6,7 +6,7 @@ import pytest
 
 from sink.wootric.auth import WootricAccount
 from sink.wootric.operations import CreateDecline, CreateResponse, PageView
-from sink.wootric.requests import Requests
+from sink.wootric.requests import Requests, unique_link
 
 REQUESTS = Requests(
     resources_url="https://api.wootric.com/v1",
@@ -35,9 +35,9 @@ def test_an_external_id_stays_one_part_of_the_path(external_id: str, part: str) 
     assert str(url) == f"{BASE}/{part}?lookup_by_external_id=true"
 
 
-def test_an_email_is_encoded_in_the_query() -> None:
+def test_an_email_is_encoded_in_the_path() -> None:
     url = REQUESTS.find_by_email("a+b&c@d.co").url
-    assert str(url) == f"{BASE}?email=a%2Bb%26c%40d.co"
+    assert str(url) == f"{BASE}/a%2Bb%26c%40d.co?lookup_by_email=true"
 
 
 def test_a_phone_number_keeps_its_plus() -> None:
@@ -50,22 +50,23 @@ def test_a_form_is_urlencoded_with_brackets() -> None:
     assert request.body == b"email=a%40b.co&properties%5Bp+q%5D=%C3%A9%26%3D"
 
 
-def test_a_response_carries_its_fields_and_the_end_users_properties() -> None:
+def test_a_response_carries_its_fields_and_a_link() -> None:
     survey = CreateResponse(score=0, text="no", ip_address="::1", origin_url="http://x")
-    request = REQUESTS.create_survey(7, survey, {"plan": "pro"})
+    request = REQUESTS.create_survey(7, survey, request_id="r")
     assert str(request.url) == f"{BASE}/7/responses"
     assert dict(parse_qsl((request.body or b"").decode())) == {
         "score": "0",
         "text": "no",
         "ip_address": "::1",
         "origin_url": "http://x",
-        "end_user[properties][plan]": "pro",
+        "survey[unique_link]": unique_link("r"),
     }
 
 
 def test_a_decline_has_no_score() -> None:
-    request = REQUESTS.create_survey(7, CreateDecline(created_at=5), {})
-    assert (str(request.url), request.body) == (f"{BASE}/7/declines", b"created_at=5")
+    request = REQUESTS.create_survey(7, CreateDecline(created_at=5), request_id="r")
+    body = f"created_at=5&survey%5Bunique_link%5D={unique_link('r')}".encode()
+    assert (str(request.url), request.body) == (f"{BASE}/7/declines", body)
 
 
 def test_lists_are_asked_for_in_a_fixed_order() -> None:
@@ -79,7 +80,7 @@ def test_only_what_may_have_an_effect_writes() -> None:
         REQUESTS.create_end_user([]),
         REQUESTS.update_end_user(1, []),
         REQUESTS.delete_end_user(1),
-        REQUESTS.create_survey(1, CreateDecline(), {}),
+        REQUESTS.create_survey(1, CreateDecline(), request_id="r"),
         REQUESTS.view_page(page),
     ]
     reads = [REQUESTS.find_by_id(1), REQUESTS.find_by_email("a@b.co"), REQUESTS.probe()]
