@@ -12,10 +12,10 @@ import one_broker
 import pytest
 from hypothesis import settings
 from one_broker import OneBroker
+from readings import wootric_for
 from stack import Stack
 
 from stream.devtools.local_kafka import broker
-from stream.devtools.wootric_emulator import Emulator
 
 pytest_plugins = ["again", "evidence", "order"]
 
@@ -72,7 +72,7 @@ def bootstrap_servers(pytestconfig: pytest.Config) -> Iterator[str]:
 @pytest.fixture
 async def stack(bootstrap_servers: str, tmp_path: Path) -> AsyncIterator[Stack]:
     """Topics of their own on the shared Kafka, and a Wootric that holds nothing yet."""
-    async with Emulator() as wootric:
+    async with wootric_for(tmp_path.name) as wootric:
         stack = Stack(bootstrap_servers, wootric, tmp_path)
         await asyncio.to_thread(stack.create_topics)
         yield stack

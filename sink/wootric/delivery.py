@@ -163,6 +163,11 @@ def needs_lookup(page: PageView, known: EndUser | None) -> bool:
     return known is None and (page.email is None or page.created_at is None)
 
 
+def _changes(known: EndUser | None, properties: Mapping[str, Scalar]) -> bool:
+    held = (known.properties if known is not None else None) or {}
+    return any(name not in held or held[name] != value for name, value in properties.items())
+
+
 def estimated_requests(
     operation: Operation, known: EndUser | None, *, in_doubt: bool = False
 ) -> int:
@@ -179,10 +184,8 @@ def estimated_requests(
         case UpsertEndUser():
             return 2 if profile_unknown or in_doubt else 1
         case CreateResponse() | CreateDecline():
-            if unknown or in_doubt:
-                return 3 + (unknown and in_doubt)
-            if not operation.properties:
-                return 1
-            return 3 if profile_unknown else 2
+            look_ups = unknown or (bool(operation.properties) and profile_unknown)
+            changes = unknown or _changes(known, operation.properties)
+            return 1 + look_ups + changes + (2 if in_doubt else 0)
         case DeleteEndUser():
             return 2

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from readings import wootric_for
 from secured import binding, commands, grant, secured
 from segment import Segment, bridge
 from stack import Stack, free_port
 from waiting import STILL_S
 
-from stream.devtools.wootric_emulator import Emulator
 from stream.devtools.wootric_emulator.faults import Drop
 from stream.kafka.config import KafkaConfig
 
@@ -78,7 +78,7 @@ class Secured(Stack):
 async def stack(tmp_path: Path) -> AsyncIterator[Secured]:
     with secured(PASSWORDS) as (own, users):
         grant(own, GRANTS)
-        async with Emulator() as wootric:
+        async with wootric_for(tmp_path.name) as wootric:
             stack = Secured(own, wootric, tmp_path, users=users)
             yield stack
             stack.end()

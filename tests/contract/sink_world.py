@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from readings import LIKELY
 from waiting import STILL_S, Stillness
 
 from sink.http_session import HttpSession
@@ -53,45 +54,6 @@ DELETE = DeleteEndUser(external_id="ada")
 
 
 QUIET_S = 0.03
-LIKELY = Behaviour(survey_delay_s=0.02, delete_delay_s=0.0)
-"""The default readings of the emulator, with a queue that a test can wait for."""
-
-OTHER = {
-    "survey_reply": ("record",),
-    "unique_link": ("merge",),
-    "list_shows": ("all",),
-    "typed_properties": ("keep",),
-    "delete_delay_s": (86_400.0,),
-    "page_beyond": ("400",),
-    "write_reply": ("2015",),
-    "put_properties": ("merge",),
-    "response_properties": ("merge",),
-    "duplicate_external_id": ("refuse",),
-    "duplicate_phone_number": ("allow",),
-    "email_taken_status": (409, 422),
-    "lookup_absent": ("list", "null", "error_list"),
-}
-"""The other positions of each switch."""
-
-READINGS = [
-    LIKELY,
-    *(
-        LIKELY.changed({name: position})
-        for name, positions in OTHER.items()
-        for position in positions
-    ),
-    LIKELY.changed({name: positions[0] for name, positions in OTHER.items()}),
-]
-"""The likely reading, each switch set otherwise, and all of them set otherwise."""
-
-
-def reading_name(one: Behaviour) -> str:
-    changed = [
-        f"{name}={getattr(one, name)}"
-        for name in OTHER
-        if getattr(one, name) != getattr(LIKELY, name)
-    ]
-    return "likely" if not changed else changed[0] if len(changed) == 1 else "all otherwise"
 
 
 WRITES: dict[str, tuple[str, str]] = {

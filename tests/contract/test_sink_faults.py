@@ -6,21 +6,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from sink_world import (
-    AT,
-    DECLINE,
-    DELETE,
-    LIKELY,
-    PAGE,
-    READINGS,
-    RESPONSE,
-    UPSERT,
-    WRITES,
-    World,
-    claimed_by,
-    reading_name,
-    world,
-)
+from readings import LIKELY, READINGS, reading_name
+from sink_world import AT, DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, World, claimed_by, world
 from waiting import stretched, until
 
 from sink.models import SendResult

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sink_world import READINGS, RESPONSE, UPSERT, World, as_soon_as, reading_name, world
+from readings import READINGS, reading_name
+from sink_world import RESPONSE, UPSERT, World, as_soon_as, world
 
 from sink.wootric.delivery import Delivered, EndUser, Rejected, Skipped
 from sink.wootric.operations import DeleteEndUser, UpsertEndUser

@@ -3,19 +3,18 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from readings import READINGS, reading_name
 from sink_world import (
     AT,
     DECLINE,
     DELETE,
     PAGE,
-    READINGS,
     RESPONSE,
     UPSERT,
     URL,
     WRITES,
     World,
     claimed_by,
-    reading_name,
     world,
 )
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from proxy import Network, Proxy
+from readings import wootric_for
 from stack import Stack
 
 from stream.devtools.kafka_node import HOST, KafkaListener, free_ports
 from stream.devtools.local_kafka import LocalBroker
-from stream.devtools.wootric_emulator import Emulator
 
 pytest.register_assert_rewrite("common")
 
@@ -92,7 +92,7 @@ def three_brokers(brokers: LocalBroker) -> str:
 @pytest.fixture
 async def replicated(brokers: LocalBroker, tmp_path: Path) -> AsyncIterator[Stack]:
     """Topics with three replicas, and a Wootric that holds nothing yet."""
-    async with Emulator() as wootric:
+    async with wootric_for(tmp_path.name) as wootric:
         stack = Stack(brokers.bootstrap_servers, wootric, tmp_path)
         await asyncio.to_thread(stack.create_topics)
         yield stack

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from readings import wootric_for
 from stack import Stack
-
-from stream.devtools.wootric_emulator import Emulator
 
 AT_ONCE = 6
 """More would only wait for the processors."""
@@ -50,7 +49,7 @@ class Crowd:
     ) -> None:
         folder = self._folder / name
         folder.mkdir()
-        async with self._places, Emulator() as wootric:
+        async with self._places, wootric_for(name) as wootric:
             stack = Stack(address, wootric, folder)
             try:
                 await asyncio.to_thread(stack.create_topics)

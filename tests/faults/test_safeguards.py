@@ -16,12 +16,13 @@ import unguarded
 from confluent_kafka import Producer
 from membership import remove_member
 from oracle import complaints
+from readings import wootric_for
 from safeguards import KAFKA, shown_by
 from stack import Stack, Worker
 from waiting import stretched, until
 
 from stream.devtools.traffic import Traffic, TrafficKind
-from stream.devtools.wootric_emulator import Drop, Emulator
+from stream.devtools.wootric_emulator import Drop
 from stream.kafka.reader import TopicReader
 
 COMMAND = [sys.executable, str(Path(unguarded.__file__))]
@@ -205,7 +206,7 @@ MOMENTS: dict[str, Callable[[Moment], Awaitable[None]]] = {
 @asynccontextmanager
 async def moment_of(servers: str, folder: Path, safeguard: str) -> AsyncIterator[Moment]:
     folder.mkdir()
-    async with Emulator() as wootric:
+    async with wootric_for(safeguard) as wootric:
         stack = Stack(servers, wootric, folder, partitions=1)
         await asyncio.to_thread(stack.create_topics)
         try:

@@ -10,6 +10,7 @@ import aiohttp
 import psutil
 import pytest
 from oracle import agrees
+from readings import wootric_for
 from segment import Segment, bridge, signed, take_over
 from stack import Stack
 from waiting import Stillness, until
@@ -18,7 +19,6 @@ from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
 from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.traffic import traffic
-from stream.devtools.wootric_emulator import Emulator
 
 SAMPLES = json.loads((Path(__file__).parents[1] / "cases" / "segment_samples.json").read_text())
 
@@ -173,7 +173,7 @@ async def test_memory_is_flat_while_kafka_is_away(tmp_path: Path) -> None:
     """Nothing piles up: 503 with Retry-After at once, and all goes on when Kafka is back."""
     documents = events(2_500, seed=33)
     with LocalBroker() as broker:
-        async with Emulator() as wootric:
+        async with wootric_for(tmp_path.name) as wootric:
             stack = Stack(broker.bootstrap_servers, wootric, tmp_path)
             await asyncio.to_thread(stack.create_topics)
             gate = bridge(stack, BRIDGE__ACK_TIMEOUT_S="1")

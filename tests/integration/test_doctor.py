@@ -20,12 +20,12 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
+from readings import wootric_for
 from stack import Stack, free_port
 from test_service import identify
 from test_startup import run
 
 from stream.devtools.local_kafka import LocalBroker
-from stream.devtools.wootric_emulator import Emulator
 from stream.doctor.network import Address, check_address
 from stream.doctor.result import CheckStatus
 
@@ -271,7 +271,7 @@ async def inside(
 ) -> AsyncIterator[tuple[Stack, str]]:
     """A stack on it, and the address where the worker logs in."""
     broker, address = guarded
-    async with Emulator() as wootric:
+    async with wootric_for(tmp_path.name) as wootric:
         stack = Stack(broker.bootstrap_servers, wootric, tmp_path)
         await asyncio.to_thread(stack.create_topics)
         yield stack, address

@@ -14,13 +14,13 @@ from confluent_kafka.admin import (
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
+from readings import wootric_for
 from segment import JSON, Bridge, bridge, sign, stringify
 from stack import Stack, free_port
 from test_service import identify
 from waiting import SLOWNESS, until
 
 from stream.devtools.local_kafka import LocalBroker
-from stream.devtools.wootric_emulator import Emulator
 
 REAUTHENTICATED_MS = round(4_000 * SLOWNESS)
 FIRST, SECOND = "first-secret", 'second"secret\\'
@@ -97,7 +97,7 @@ async def inside(
 ) -> AsyncIterator[tuple[Stack, str]]:
     """A stack on it, and the address where one logs in."""
     broker, address = guarded
-    async with Emulator() as wootric:
+    async with wootric_for(tmp_path.name) as wootric:
         stack = Stack(broker.bootstrap_servers, wootric, tmp_path)
         await asyncio.to_thread(stack.create_topics)
         yield stack, address

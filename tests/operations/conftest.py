@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from readings import wootric_for
 from stack import Stack
 from town import PATIENT, group, identify, page, response
 from waiting import until
 
-from stream.devtools.wootric_emulator import Answer, Delay, Drop, Emulator
+from stream.devtools.wootric_emulator import Answer, Delay, Drop
 from stream.state.ledger import IntentEntry
 
 DOUBT_S = 3600.0
@@ -22,7 +23,7 @@ async def ended(
     """Delivered, merged, unchanged, skipped, duplicate, refused by us and by Wootric, parked,
     and one in doubt behind the committed offset: its worker was killed, and none is running.
     """
-    async with Emulator() as wootric:
+    async with wootric_for("looking") as wootric:
         stack = Stack(bootstrap_servers, wootric, tmp_path_factory.mktemp("ended"))
         await asyncio.to_thread(stack.create_topics)
         try:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from readings import wootric_for
 from stack import Stack
 from town import PATIENT, ask, identify, page, response, responses, run
 from waiting import until
 
-from stream.devtools.wootric_emulator import Answer, Drop, Emulator
+from stream.devtools.wootric_emulator import Answer, Drop
 
 pytestmark = [
     pytest.mark.kafka,
@@ -29,7 +30,7 @@ async def live(
     bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stack]:
     """A stack whose worker runs; each test has end users of its own."""
-    async with Emulator() as wootric:
+    async with wootric_for("acting") as wootric:
         stack = Stack(bootstrap_servers, wootric, tmp_path_factory.mktemp("live"))
         await asyncio.to_thread(stack.create_topics)
         stack.worker("w1", **PATIENT).start()
@@ -101,7 +102,7 @@ async def test_a_letter_that_is_refused_again_is_a_new_letter(live: Stack) -> No
     await live.until_caught_up()
     found = (await ask(live, "dlq", "list", "--reason", "invalid_score", "--outcomes"))["letters"]
     assert {(one["place"], one["replay_of"], one["state"]) for one in found} == {
-        (letter["place"], None, "replayed: rejected again, as a new letter"),
+        (letter["place"], None, "replayed: rejected again, as a new dead letter"),
         (found[0]["place"], letter["place"], "open"),
     }
     done = await ask(live, "dlq", "dismiss", "--reason", "invalid_score", "--note", "no", "--yes")

@@ -132,7 +132,7 @@ async def test_a_dead_letter_is_shown_with_its_event_and_its_bytes(
 
 STORIES = {
     "profile": ("delivered", "delivered at"),
-    "again": ("skipped", "unchanged: Wootric already holds the profile"),
+    "again": ("skipped", "unchanged: Wootric already has the profile"),
     "team": ("skipped", "unsupported_type: screen, group, alias"),
     "view": ("parked", "in-doubt resolve"),
     "refused": ("rejected", "dlq replay --reason validation"),

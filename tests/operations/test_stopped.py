@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from readings import wootric_for
 from stack import Stack, Worker
 from town import PATIENT, ask, group, identify, page, response, responses, run
 from waiting import stretched
 
-from stream.devtools.wootric_emulator import Drop, Emulator
+from stream.devtools.wootric_emulator import Drop
 from stream.kafka.metadata import reset_offsets
 from stream.kafka.reader import TopicReader
 from stream.state.ledger import UserEntry
@@ -30,7 +31,7 @@ async def stopped(
     bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[tuple[Stack, Worker]]:
     """A stack that has settled some events; its worker runs until a test stops it."""
-    async with Emulator() as wootric:
+    async with wootric_for("stopped") as wootric:
         stack = Stack(bootstrap_servers, wootric, tmp_path_factory.mktemp("stopped"), 2)
         await asyncio.to_thread(stack.create_topics)
         worker = stack.worker("w1", **SESSION, **PATIENT)
