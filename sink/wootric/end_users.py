@@ -11,6 +11,7 @@ from sink.wootric.matching import (
     IDENTITIES,
     TAKEN,
     Conflict,
+    DeletedUsers,
     OfEndUser,
     SharedUserTracker,
     belongs_to_other,
@@ -31,12 +32,13 @@ class EndUserResolver:
     ``conflict`` is called with the kind of an identity conflict and the delivery's request id.
     """
 
-    __slots__ = ("_conflict", "_lookup", "_writers")
+    __slots__ = ("_conflict", "_deleted", "_lookup", "_writers")
 
     def __init__(self, lookup: Lookup, conflict: Callable[[str, str], None]) -> None:
         self._lookup = lookup
         self._conflict = conflict
         self._writers = SharedUserTracker()
+        self._deleted = DeletedUsers()
 
     async def user(
         self, operation: OfEndUser, context: DeliveryContext, *, refetch: bool
@@ -57,6 +59,15 @@ class EndUserResolver:
             self.report_conflict(Conflict.GONE, context)
             return None
         return shown
+
+    def deleted(self, end_user_id: int) -> None:
+        """Record a deletion, which may take days."""
+        self._deleted.add(end_user_id)
+
+    def check_deletion(self, known: EndUser, context: DeliveryContext) -> None:
+        """Report a write to an end user whose deletion is pending: it is lost with them."""
+        if known.id in self._deleted:
+            self.report_conflict(Conflict.DELETION_PENDING, context)
 
     def wrote(self, known: EndUser, operation: OfEndUser) -> None:
         """Record a write, which makes the knowledge of others that share the end user outdated."""
@@ -141,6 +152,7 @@ class EndUsers:
         Raises:
             DeliveryFailedError: Wootric refuses them.
         """
+        self._known.check_deletion(known, context)
         form = diff(known, UpsertEndUser(properties=survey.properties))
         if not form or known.id is None:
             return known
@@ -170,6 +182,7 @@ class EndUsers:
         reply = await self._api.call(self._requests.delete_end_user(known.id), context)
         if isinstance(reply, RejectedByServer) and reply.status not in {404, 410}:
             return context.rejected(reply, reason(reply.status, reply.body))
+        self._known.deleted(known.id)
         return self._delivered(gone, reply.status, context)
 
     async def identify(self, wanted: UpsertEndUser, context: DeliveryContext) -> EndUser:
@@ -233,6 +246,7 @@ class EndUsers:
         """
         if known.id is None:
             return None
+        self._known.check_deletion(known, context)
         form = diff(known, wanted)
         if not form:
             return self._as_it_is(merge(known, wanted), context, left_out)

@@ -110,6 +110,8 @@ class Conflict(StrEnum):
     """The same for a user id."""
     GONE = "gone"
     """The known end user no longer exists, or belongs to somebody else."""
+    DELETION_PENDING = "deletion_pending"
+    """An end user whose deletion was accepted was changed before the deletion took effect."""
 
 
 TAKEN = {
@@ -160,6 +162,28 @@ def belongs_to_other(shown: EndUser, operation: OfEndUser) -> bool:
 def same_email(one: str | None, other: str | None) -> bool:
     """Return whether both are set and equal, ignoring case."""
     return one is not None and other is not None and one.casefold() == other.casefold()
+
+
+class DeletedUsers:
+    """The end users that this worker deleted, at most ``SHARED_MAX``.
+
+    Wootric queues a deletion for a day or more. Until then the end user is found and changed, and
+    the deletion takes the change as well.
+    """
+
+    __slots__ = ("_ids",)
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[int, None] = OrderedDict()
+
+    def add(self, end_user_id: int) -> None:
+        """Record a deletion that Wootric accepted."""
+        self._ids[end_user_id] = None
+        if len(self._ids) > SHARED_MAX:
+            self._ids.popitem(last=False)
+
+    def __contains__(self, end_user_id: object) -> bool:
+        return end_user_id in self._ids
 
 
 class SharedUserTracker:

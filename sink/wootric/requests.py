@@ -5,6 +5,7 @@ and declines. URLs are encoded in this module only.
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
@@ -59,6 +60,10 @@ def _encode_component(text: str) -> str:
 
 Form: TypeAlias = list[tuple[str, str]]
 
+INTEGER_SUFFIXES = ("_date", "_amount")
+"""Properties with these endings hold integers; any other value refuses the whole write."""
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+
 HEAD = ("email", "external_id", "phone_number", "external_created_at")
 
 
@@ -82,7 +87,8 @@ def diff(known: EndUser, wanted: UpsertEndUser) -> Form:
     ]
     held = known.properties or NO_PROPERTIES
     if _differs(held, wanted.properties):
-        form += property_fields({**held, **wanted.properties})
+        sendable = {name: value for name, value in held.items() if _is_accepted(name, value)}
+        form += property_fields({**sendable, **wanted.properties})
     return form
 
 
@@ -109,6 +115,11 @@ def merged_properties(known: EndUser, wanted: Properties) -> Properties:
 def property_fields(properties: Properties) -> Form:
     """Return properties as form fields in Rails' bracket notation (``properties[plan]``)."""
     return [(f"properties[{key}]", form_text(value)) for key, value in properties.items()]
+
+
+def _is_accepted(name: str, value: Scalar) -> bool:
+    """Return whether Wootric accepts a value that it holds: of older clients it may not be."""
+    return not name.endswith(INTEGER_SUFFIXES) or _INTEGER.fullmatch(form_text(value)) is not None
 
 
 def _differs(held: Properties, wanted: Properties) -> bool:

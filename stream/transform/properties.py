@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sink.wootric.operations import Scalar
+from sink.wootric.requests import INTEGER_SUFFIXES
 from stream.codec.segment_time import as_seconds, read_iso_date_ms
 from stream.errors import TransformError
 from stream.transform.result import Rules
@@ -30,8 +31,6 @@ FIELDS = frozenset({"email", "created", "createdat", "phone", "id"})
 
 SIZE_MAX = 256 * 1024
 """In characters, of all flat names and texts of one event."""
-INTEGER_SUFFIXES = ("_date", "_amount")
-"""Names with these endings hold integers, case-sensitive."""
 _DEPTH_MAX = 32  # far beyond any profile, far below Python's own limit
 _INTEGER_END = 2**63
 _EXACT_END = 2**53  # from here on a float cannot represent every integer

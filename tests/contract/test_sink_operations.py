@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from readings import READINGS, reading_name
+from readings import LIKELY, READINGS, reading_name
 from sink_world import (
     AT,
     DECLINE,
@@ -476,3 +476,25 @@ async def test_a_page_of_nobody_is_skipped_and_the_absence_remembered(here: Worl
     assert await here.deliver(page, known=absent) == outcome
     assert len(here.requests()) == before
     assert here.effects() == []
+
+
+async def test_a_value_that_wootric_refuses_is_not_sent_back(here: World) -> None:
+    """An older client left it there: each change of the end user would be refused."""
+    known = here.hold(properties={"plan": "free", "x_date": "soon", "n_amount": 5})
+    outcome = await here.deliver(UPSERT, known=known)
+    assert isinstance(outcome, Delivered)
+    properties = here.user().properties
+    assert (properties["plan"], properties["n_amount"]) == ("pro", 5)
+
+
+@pytest.mark.parametrize("operation", [UPSERT, RESPONSE], ids=lambda one: one.type)
+async def test_what_is_written_before_a_deletion_took_effect_is_counted(
+    operation: Operation,
+) -> None:
+    """The deletion takes it as well: nobody at Wootric can prevent that."""
+    async with world(LIKELY.changed({"delete_delay_s": 86_400.0})) as here:
+        here.hold()
+        assert isinstance(await here.deliver(DELETE), Delivered)
+        assert isinstance(await here.deliver(operation), Delivered)
+        assert here.heard.conflicts == ["deletion_pending"]
+        assert "create_end_user" not in here.effects()
