@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from sink.circuit_breaker import CircuitBreaker
 from sink.classify import Ambiguous, Classification, LeaseExpired, NotExecuted, Throttled
+from sink.http_session import PermitPool
 from sink.models import HttpResponse, SendResult, Transport
-from sink.permits import PermitPool
 from sink.rate_limit import RateLimiter, backoff_s, demanded_wait_s, read_quota
 from sink.wootric.delivery import SinkListener
 

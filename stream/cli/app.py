@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
@@ -14,12 +14,11 @@ import typer
 
 from stream import __version__
 from stream.cli.operations import AsJson, operate_app
+from stream.cli.topics import topics_app
 from stream.errors import StartupError
 from stream.operations.output import EXIT_FAILED, exit_on_error, fail, print_message
 
 if TYPE_CHECKING:
-    from stream.kafka.config import KafkaConfig
-    from stream.kafka.topics import Finding
     from stream.settings_loader import BridgeOnly, Settings
 
 
@@ -32,10 +31,6 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-)
-topics_app = typer.Typer(
-    help="Create and check the four topics: input, ledger, dead letters, parked events.",
-    no_args_is_help=True,
 )
 app.add_typer(topics_app, name="topics")
 app.add_typer(operate_app)
@@ -184,46 +179,6 @@ def bridge(
     if from_topic:
         _serve(load_bridge, partial(serve_topic, source=from_topic))
     _serve(load_bridge, serve_webhook)
-
-
-@topics_app.command("create")
-def topics_create(
-    partitions: Annotated[
-        int, typer.Option(min=1, help="Partitions of the input topic, if it does not exist yet.")
-    ] = 6,
-    replication_factor: Annotated[
-        int | None,
-        typer.Option(min=1, help="Replicas per partition. Default: one per broker, at most 3."),
-    ] = None,
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Create missing topics, and wait until all partitions have leaders.
-
-    Existing topics are checked and not changed. Exit 1 if something has to be fixed.
-    """
-    from stream.kafka.topics import create  # noqa: PLC0415
-
-    with exit_on_error():
-        config, window_s = _kafka()
-        findings = create(
-            config,
-            partitions=partitions,
-            replication_factor=replication_factor,
-            dedupe_window_s=window_s,
-        )
-    _print(findings, as_json=as_json)
-
-
-@topics_app.command("check")
-def topics_check(*, as_json: AsJson = False) -> None:
-    """Check the topics; exit 1 if the service would refuse to start with them."""
-    from stream.kafka.topics import check  # noqa: PLC0415
-
-    with exit_on_error():
-        config, window_s = _kafka()
-        findings = check(config, dedupe_window_s=window_s)
-    _print(findings, as_json=as_json)
 
 
 @app.command()
@@ -449,25 +404,6 @@ def demo(
         demo_run = run_demo(events=events, seconds=seconds, seed=seed, webhooks=webhooks, show=show)
         agrees = asyncio.run(demo_run)
     raise typer.Exit(0 if agrees else EXIT_FAILED)
-
-
-def _kafka() -> "tuple[KafkaConfig, int]":
-    from stream.runtime.worker import kafka_config  # noqa: PLC0415
-    from stream.settings_loader import load_kafka  # noqa: PLC0415
-
-    kafka = load_kafka()
-    return kafka_config(kafka), kafka.dedupe_window_s
-
-
-def _print(findings: "Sequence[Finding]", *, as_json: bool) -> None:
-    ok = all(finding.ok for finding in findings)
-    if as_json:
-        _write({"ok": ok, "findings": [asdict(finding) for finding in findings]})
-    else:
-        for finding in findings:
-            typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.topic}  {finding.text}")
-    if not ok:
-        raise typer.Exit(EXIT_FAILED)
 
 
 def _write(document: dict[str, object]) -> None:

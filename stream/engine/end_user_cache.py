@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
 
 from sink.wootric.delivery import EndUser
 from sink.wootric.operations import (
@@ -12,7 +13,8 @@ from sink.wootric.operations import (
     UpsertEndUser,
 )
 from stream.engine.checkpoint import UncommittedChanges
-from stream.engine.lanes import PendingEvent, PendingRequest
+from stream.engine.lanes import Lane, PendingEvent, PendingRequest
+from stream.engine.scheduler import NEEDS_LOOKUP, QueueClass, classify
 from stream.state.ledger import UserEntry, changes_nothing, encode, read_user, user_key
 
 ENTRY_BYTES_MAX = 256 * 1024
@@ -20,6 +22,8 @@ ENTRY_BYTES_MAX = 256 * 1024
 it."""
 UNCHANGED = "unchanged"
 STALE = "stale"
+UNKNOWN_USER = EndUser(id=0)
+"""Placeholder for a user whose entry has not been read yet."""
 
 
 class EndUserCache:
@@ -62,6 +66,28 @@ class EndUserCache:
             return STALE
         unchanged = not self._is_stale(entry, now_ms) and changes_nothing(operation, entry)
         return UNCHANGED if unchanged else None
+
+    def queue_class(self, request: PendingRequest) -> QueueClass:
+        """Estimate the class of a request without decoding its user's entry."""
+        operation = request.operation
+        if request.queue_class is not None:
+            return request.queue_class
+        if operation is None or request.in_doubt:
+            return QueueClass.PIXEL_ONLY if request.is_page else QueueClass.API_UPDATE
+        queue_class = classify(operation, None)
+        if queue_class in NEEDS_LOOKUP and self.contains(operation):
+            return classify(operation, UNKNOWN_USER)
+        return queue_class
+
+    def promote_page_view(self, lane: Lane) -> None:
+        """Move a page view ahead of requests that wait for the API and do not affect it."""
+        position = lane.find_page_view()
+        if position:
+            page, earlier = lane.waiting[position], islice(lane.waiting, position)
+            if isinstance(page.operation, PageView) and self.unaffected_by(
+                page.operation, (request.operation for request in earlier)
+            ):
+                lane.promote(position)
 
     def unaffected_by(self, page: PageView, earlier: Iterable[Operation | None]) -> bool:
         """Return whether a page view's user is known and unaffected by ``earlier`` operations."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import assert_never
 
 from sink.wootric.delivery import (
@@ -17,7 +16,7 @@ from sink.wootric.delivery import (
     Skipped,
     estimated_requests,
 )
-from sink.wootric.operations import EffectClass, PageView
+from sink.wootric.operations import EffectClass
 from stream.engine.checkpoint import PartitionCheckpoint, UncommittedChanges
 from stream.engine.end_user_cache import EndUserCache
 from stream.engine.lanes import (
@@ -30,7 +29,7 @@ from stream.engine.lanes import (
 )
 from stream.engine.offsets import DeadLetterLimit, OffsetTracker
 from stream.engine.prepare import Invalid, PreparedRecord
-from stream.engine.scheduler import NEEDS_LOOKUP, EngineConfig, QueueClass, classify
+from stream.engine.scheduler import EngineConfig, QueueClass, classify
 from stream.engine.settlement import OnSettled, Settlement
 from stream.record import Partition, Record
 from stream.state.ledger import EVENT, intent_key, read_event
@@ -38,8 +37,6 @@ from stream.state.store import StateStore
 from stream.transform import Deliver, Skip
 
 NOT_SCHEDULED = float("-inf")
-UNKNOWN_USER = EndUser(id=0)
-"""Placeholder for a user whose entry has not been read yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +70,7 @@ class PartitionTask:
         self.fenced_at = NOT_SCHEDULED
         self.dead_letter_limit = DeadLetterLimit(config.dead_letter_limit)
         self.under_way = 0
-        self.unsettled_bytes = 0
-        """Size of the records that no committed transaction has settled."""
+        self.unsettled_bytes = 0  # of the records that no committed transaction has settled
         self._end_users = EndUserCache(
             self.uncommitted, unchanged_resend_after_s=config.unchanged_resend_after_s
         )
@@ -125,8 +121,7 @@ class PartitionTask:
     # Events
 
     def restore(self, now: float) -> list[tuple[float, PendingRequest]]:
-        """Return the requests that the previous owner left in doubt, each with the time to check
-        it.
+        """Return the requests that the previous owner left in doubt, with the times to check them.
 
         Each blocks its lane until then. Page views cannot be looked up, so they need no wait.
         """
@@ -237,17 +232,8 @@ class PartitionTask:
         return self._drop_missing_events() + self._ready(request.lane)
 
     def queue_class(self, lane: Lane) -> QueueClass:
-        """Estimate the class of the lane's next request without decoding its user's entry."""
-        request = lane.head
-        operation = request.operation
-        if request.queue_class is not None:
-            return request.queue_class
-        if operation is None or request.in_doubt:
-            return QueueClass.PIXEL_ONLY if request.is_page else QueueClass.API_UPDATE
-        queue_class = classify(operation, None)
-        if queue_class in NEEDS_LOOKUP and self._end_users.contains(operation):
-            return classify(operation, UNKNOWN_USER)
-        return queue_class
+        """Estimate the class of the lane's next request."""
+        return self._end_users.queue_class(lane.head)
 
     def release(
         self, lane: Lane, queue_class: QueueClass, now_ms: int
@@ -447,7 +433,7 @@ class PartitionTask:
     def _ready(self, lane: Lane) -> list[Lane]:
         """Return the lane if its next request may be released."""
         if len(lane.waiting) > 1:
-            self._promote_page_view(lane)
+            self._end_users.promote_page_view(lane)
         if lane.current is not None:
             request = lane.current
             blocked = request.sending or not request.in_doubt or bool(request.expected)
@@ -457,16 +443,6 @@ class PartitionTask:
         else:
             return []
         return [] if blocked or request.not_before > NOT_SCHEDULED else [lane]
-
-    def _promote_page_view(self, lane: Lane) -> None:
-        """Move a page view ahead of requests that wait for the API and do not affect it."""
-        position = lane.find_page_view()
-        if position:
-            page, earlier = lane.waiting[position], islice(lane.waiting, position)
-            if isinstance(page.operation, PageView) and self._end_users.unaffected_by(
-                page.operation, (request.operation for request in earlier)
-            ):
-                lane.promote(position)
 
     def _remove_if_empty(self, lane: Lane) -> None:
         if lane.current is None and not lane.waiting:

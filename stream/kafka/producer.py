@@ -13,8 +13,7 @@ from stream.codec.event import SEGMENT_EVENT, encode_event, event_from_parsed, e
 from stream.codec.json_text import parse
 from stream.errors import KafkaUnavailableError, StartupError, StreamError
 from stream.kafka import config as settings
-from stream.kafka.config import CredentialRefresher, KafkaConfig
-from stream.kafka.errors import log_client_error
+from stream.kafka.config import CredentialRefresher, KafkaConfig, log_client_error
 from stream.record import Record
 
 PROGRESS_EVERY_S = 1.0

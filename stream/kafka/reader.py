@@ -13,8 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from stream.codec.dead_letter import noted
 from stream.errors import KafkaUnavailableError, StartupError
 from stream.kafka import config as settings
-from stream.kafka.config import KafkaConfig
-from stream.kafka.errors import as_startup_error
+from stream.kafka.config import KafkaConfig, as_startup_error
 from stream.kafka.metadata import REQUEST_TIMEOUT_S, Group, committed
 from stream.record import Partition, Record
 from stream.state.ledger import EVENT, INTENT, REMOTE_ID_HEADER, EventEntry, EventOutcome, decode

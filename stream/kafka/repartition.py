@@ -26,8 +26,7 @@ from confluent_kafka import (
 from stream.codec.dead_letter import DeadLetter
 from stream.errors import FencedError
 from stream.kafka import config as settings
-from stream.kafka.config import CredentialRefresher, KafkaConfig
-from stream.kafka.errors import log_client_error
+from stream.kafka.config import CredentialRefresher, KafkaConfig, log_client_error
 from stream.kafka.metadata import committed
 from stream.record import Partition, Record
 

@@ -16,8 +16,7 @@ from confluent_kafka.admin import (
 
 from stream.errors import StartupError
 from stream.kafka import config as settings
-from stream.kafka.config import KafkaConfig
-from stream.kafka.errors import as_startup_error
+from stream.kafka.config import KafkaConfig, as_startup_error
 
 REQUEST_TIMEOUT_S = 10.0
 HEADROOM_BYTES = 64 * 1024

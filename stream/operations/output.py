@@ -112,7 +112,7 @@ def exit_on_error() -> Iterator[None]:
     except typer.Exit:
         raise
     except Exception as error:
-        from stream.kafka.errors import startup_error_for  # noqa: PLC0415  needed on errors only
+        from stream.kafka.config import startup_error_for  # noqa: PLC0415  needed on errors only
 
         known = startup_error_for(error)
         if known is None:

@@ -13,8 +13,7 @@ Anything else is skipped with a reason. Source: Segment's Wootric destination
 
 from stream.codec.event import Event
 from stream.errors import TransformError
-from stream.transform.delete import delete
-from stream.transform.identify import identify
+from stream.transform.identify import delete, identify
 from stream.transform.page import page
 from stream.transform.result import Deliver, Rules, Skip, enabled
 from stream.transform.track import track

@@ -1,6 +1,6 @@
-"""identify: the end user as the event describes them."""
+"""identify and delete: the end user as the event describes them, or no longer at all."""
 
-from sink.wootric.operations import UpsertEndUser
+from sink.wootric.operations import DeleteEndUser, UpsertEndUser
 from stream.codec.event import Event
 from stream.transform.properties import read_properties
 from stream.transform.result import Deliver, Rules, Skip
@@ -24,3 +24,13 @@ def identify(event: Event, rules: Rules) -> Deliver | Skip:
         properties=read_properties(traits, rules),
     )
     return Deliver(operation=operation, lane=lane, notes=notes)
+
+
+def delete(event: Event, rules: Rules) -> Deliver | Skip:
+    """Return the deletion of the end user, identified by the user id only."""
+    if not rules.delete_users:
+        return Skip("delete_disabled")
+    external_id, email = read_user(event, {})
+    if external_id is None:
+        return Skip("no_identity")
+    return Deliver(operation=DeleteEndUser(email=email, external_id=external_id), lane=external_id)

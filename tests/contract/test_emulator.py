@@ -29,7 +29,7 @@ from stream.devtools.wootric_emulator import (
     Truncate,
 )
 from stream.devtools.wootric_emulator.api import Api, Call
-from stream.devtools.wootric_emulator.state import time_text
+from stream.devtools.wootric_emulator.views import time_text
 
 NOT_FOUND = {
     "type": "error_list",

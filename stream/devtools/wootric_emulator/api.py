@@ -9,10 +9,9 @@ from urllib.parse import unquote
 
 import orjson
 
-from stream.devtools.wootric_emulator import parameters, state
-from stream.devtools.wootric_emulator import state as views
+from stream.devtools.wootric_emulator import parameters, state, views
+from stream.devtools.wootric_emulator.access import OAuthError, RateLimit, Tokens
 from stream.devtools.wootric_emulator.behaviour import Behaviour
-from stream.devtools.wootric_emulator.oauth import OAuthError, Tokens
 from stream.devtools.wootric_emulator.parameters import BadParameterError, Parameters
 from stream.devtools.wootric_emulator.state import AlreadyTakenError, EmulatorState, EndUser
 
@@ -58,47 +57,6 @@ class EmulatorReply:
     ) -> "EmulatorReply":
         """Return a reply with ``document`` as JSON."""
         return cls(status, orjson.dumps(document), headers or {})
-
-
-# The rate limit: a number of requests in each minute of the clock, stated in headers.
-#
-# Source: docs.wootric.com, rate limits (added 2018-09-26): three ``X-Rate-Limit`` headers, the
-# reset in Unix seconds, no ``Retry-After``; a reply without them is not limited.
-
-
-WINDOW_S = 60
-
-
-@dataclass(frozen=True, slots=True)
-class AccountQuota:
-    """Whether a request is allowed, and the rate-limit headers of its reply."""
-
-    allowed: bool
-    headers: dict[str, str]
-
-
-class RateLimit:
-    """Counts the account's requests in the current minute; ``clock`` returns Unix seconds."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._window = 0
-        self._used = 0
-
-    def take(self, per_minute: int) -> AccountQuota:
-        """Count one request against ``per_minute``."""
-        window = int(self._clock()) // WINDOW_S
-        if window != self._window:
-            self._window, self._used = window, 0
-        allowed = self._used < per_minute
-        if allowed:
-            self._used += 1
-        headers = {
-            "X-Rate-Limit-Limit": str(per_minute),
-            "X-Rate-Limit-Remaining": str(max(0, per_minute - self._used)),
-            "X-Rate-Limit-Reset": str((window + 1) * WINDOW_S),
-        }
-        return AccountQuota(allowed, headers)
 
 
 # Handlers of the API: one function per method and route.
@@ -423,7 +381,7 @@ class Api:
             document = {"error": f"Validation failed: {name} has already been taken"}
             return EmulatorReply.of(self.account.behaviour.email_taken_status, document)
         except NotFoundError:
-            return EmulatorReply.of(404, state.RECORD_NOT_FOUND)
+            return EmulatorReply.of(404, views.RECORD_NOT_FOUND)
 
     def _token(self, call: Call) -> EmulatorReply:
         try:

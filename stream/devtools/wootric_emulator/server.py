@@ -13,8 +13,7 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from stream.devtools.wootric_emulator import faults
-from stream.devtools.wootric_emulator import state as views
+from stream.devtools.wootric_emulator import faults, views
 from stream.devtools.wootric_emulator.api import Api, Call, EmulatorReply, route_of
 from stream.devtools.wootric_emulator.behaviour import Behaviour
 from stream.devtools.wootric_emulator.faults import (

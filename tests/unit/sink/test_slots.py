@@ -7,7 +7,7 @@ import pytest
 from waiting import STILL_S
 
 from sink.concurrency import AdaptiveConcurrency
-from sink.permits import PermitPool
+from sink.http_session import PermitPool
 
 
 def slots(limit: int) -> PermitPool:

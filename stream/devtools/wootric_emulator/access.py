@@ -1,4 +1,4 @@
-"""Access tokens: issued for credentials, with an expiry, revocable.
+"""Access to the API: tokens, issued for credentials and revocable, and the rate limit.
 
 Source: docs.wootric.com, authentication; error bodies are not documented there,
 so they are those of RFC 6749, section 5.2.
@@ -6,6 +6,7 @@ so they are those of RFC 6749, section 5.2.
 
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from stream.devtools.wootric_emulator.behaviour import Behaviour
@@ -98,3 +99,44 @@ def _require(
         return
     if not given or (accepted is not None and given != accepted):
         raise OAuthError(code, 400 if code == "invalid_grant" else 401)
+
+
+# The rate limit: a number of requests in each minute of the clock, stated in headers.
+#
+# Source: docs.wootric.com, rate limits (added 2018-09-26): three ``X-Rate-Limit`` headers, the
+# reset in Unix seconds, no ``Retry-After``; a reply without them is not limited.
+
+
+WINDOW_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class AccountQuota:
+    """Whether a request is allowed, and the rate-limit headers of its reply."""
+
+    allowed: bool
+    headers: dict[str, str]
+
+
+class RateLimit:
+    """Counts the account's requests in the current minute; ``clock`` returns Unix seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._window = 0
+        self._used = 0
+
+    def take(self, per_minute: int) -> AccountQuota:
+        """Count one request against ``per_minute``."""
+        window = int(self._clock()) // WINDOW_S
+        if window != self._window:
+            self._window, self._used = window, 0
+        allowed = self._used < per_minute
+        if allowed:
+            self._used += 1
+        headers = {
+            "X-Rate-Limit-Limit": str(per_minute),
+            "X-Rate-Limit-Remaining": str(max(0, per_minute - self._used)),
+            "X-Rate-Limit-Reset": str((window + 1) * WINDOW_S),
+        }
+        return AccountQuota(allowed, headers)
