@@ -16,7 +16,6 @@ from sink.wootric.sink import WootricSink
 from stream.engine.checkpoint import Checkpoint
 from stream.engine.prepare import PreparedRecord
 from stream.engine.scheduler import ReleaseBudget
-from stream.engine.schema_wait import MissingSchema
 from stream.engine.task_manager import HaltReason, TaskManager
 from stream.errors import DecodeError
 from stream.kafka.consumer_thread import ConsumerThread
@@ -46,7 +45,7 @@ from stream.kafka.protocol import (
 from stream.kafka.reader import partition_of, read_record
 from stream.record import Partition, Record
 from stream.runtime.dispatcher import Dispatcher
-from stream.runtime.flow_control import FlowController
+from stream.runtime.flow_control import FlowController, MissingSchema
 from stream.schema_registry.cache import SchemaWait
 from stream.telemetry.observer import Observer
 

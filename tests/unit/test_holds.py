@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from stream.engine.schema_wait import SchemaWaitQueue
 from stream.record import Partition
+from stream.runtime.flow_control import SchemaWaitQueue
 
 ONE, OTHER = Partition("t", 0), Partition("t", 1)
 
