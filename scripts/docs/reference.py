@@ -242,6 +242,18 @@ def schemas() -> str:
     return page("Schemas", *parts)
 
 
+MAPPING = """\
+* **Page views probably have no effect.** Wootric removed the pixel from its own documents in 2018 and asked Segment to remove it in
+  2019; probably nobody reads it. Page calls go there because Segment's destination did so. `WOOTRIC__PAGE_VIEWS=off` skips them with
+  the reason `page_views_off`.
+* **Names that end in `_date` or `_amount` hold whole numbers only**, case-sensitive; Wootric refuses the whole write otherwise. Another
+  value under such a name gets the name with `_text` behind it. This applies to the properties of surveys too.
+* **Properties of a response or decline are sent by a PUT before it**, where they differ from what Wootric holds: Wootric queues surveys,
+  and a queued property could replace a newer one.
+* **A response or decline without any time has the time of its Kafka record**, so that two of them can be distinguished.
+* **`survey[unique_link]`** is derived from the request and is the same on every attempt."""
+
+
 def mapping() -> str:
     """What each call becomes: the golden cases."""
     by_kind: dict[str, list[Any]] = {}
@@ -251,6 +263,7 @@ def mapping() -> str:
         "Each row is a test case of `tests/cases/transform.json` or `tests/cases/requests.json`. "
         "`messageId` and `type` are left out of the events. To see your own event use "
         "`wootric-stream transform --explain`. Dates: [dates](dates.md).",
+        MAPPING,
     ]
     requests = (
         (
