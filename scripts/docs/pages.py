@@ -23,6 +23,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/schemas.md": reference.schemas,
     "reference/mapping.md": reference.mapping,
     "reference/dates.md": reference.dates,
+    "reference/emulator-switches.md": protocol.emulator_switches,
     "explanation/faults.md": protocol.faults,
     "explanation/safeguards.md": protocol.safeguards,
     "runbooks/index.md": reference.runbooks,

@@ -1,5 +1,7 @@
 """The pages generated from tests: faults, safeguards, the protocol's model."""
 
+from collections.abc import Iterator, Mapping, Sequence
+
 from scripts.docs import sources
 from scripts.docs.markdown import cell, code, page, table
 
@@ -66,6 +68,86 @@ def safeguards() -> str:
         '`make soak ARGS="--schedules 1000000"`. A failing schedule reports its seed and the command '
         "that prints it step by step.",
     )
+
+
+READINGS = """\
+Where Wootric's documents leave something open, its emulator has a switch. The default is the reading that public evidence makes likely:
+[compatibility with Wootric](../explanation/compatibility-with-wootric.md) has the evidence for each. The demo, the soak, the bench and
+`wootric-stream emulator` use the defaults. `POST /_emulator/faults` with `{"behaviour": {"survey_reply": "record"}}` changes switches of a
+running emulator."""
+
+BY_NAME = (
+    "`tests/faults`, `tests/integration`, `tests/operations` and `tests/chart`, where a worker runs"
+)
+
+
+def emulator_switches() -> str:
+    """Every switch of the emulator, and the tests that run under its positions."""
+    switches = sources.switches()
+    likely, other = (sources.of_tests("readings", name) for name in ("LIKELY", "OTHER"))
+    own = sources.tests_that_set([switch.name for switch in switches])
+    drawn = sources.drawn_switches()
+    readings = (
+        (
+            code(switch.name),
+            code(_position(switch.default)),
+            ", ".join(code(_position(one)) for one in switch.positions if one != switch.default),
+            cell(switch.meaning),
+            "yes" if switch.name in other else "",
+            "yes" if switch.name in drawn else "",
+            ", ".join(map(code, own[switch.name])),
+        )
+        for switch in switches
+        if switch.positions or switch.name in other
+    )
+    values = (
+        (code(switch.name), _value(switch.default), cell(switch.meaning))
+        for switch in switches
+        if not switch.positions and switch.name not in other
+    )
+    shorter = ", ".join(
+        f"`{switch.name}` {_position(getattr(likely, switch.name))}"
+        for switch in switches
+        if getattr(likely, switch.name) != switch.default
+    )
+    return page(
+        "Switches of the emulator",
+        READINGS,
+        "## Switches",
+        "Column A: one of the readings of the contract tests, below, differs from their likely one in this switch. Column B: each "
+        "schedule of the service simulation draws its position. The last column has the tests that set it themselves.",
+        table(("switch", "default", "other positions", "meaning", "A", "B", "own tests"), readings),
+        "## Values",
+        "Times are in seconds. Without a limit every request is answered; without a credential any text is accepted for it.",
+        table(("value", "default", "meaning"), values),
+        "## Readings of the tests",
+        f"The tests' likely reading is the default with times that a test can wait for: {shorter}. A test under a reading must "
+        "have the same result under each.",
+        table(("tests", "readings"), _readings_of_tests(other)),
+    )
+
+
+def _readings_of_tests(other: Mapping[str, Sequence[object]]) -> Iterator[tuple[str, str]]:
+    name_of = sources.of_tests("readings", "reading_name")
+    for name in ("READINGS", "FEW_READINGS"):
+        tests = ", ".join(map(code, sources.tests_under(name)))
+        readings = sources.of_tests("readings", name)
+        yield tests, f"{len(readings)}: {', '.join(code(name_of(one)) for one in readings)}"
+    otherwise = ", ".join(f"{name}={positions[0]}" for name, positions in other.items())
+    yield (
+        BY_NAME,
+        f"one of two, `likely` or `all otherwise`; a checksum of the test's name decides. `all otherwise` is {code(otherwise)}",
+    )
+    yield "the simulation of the service", "each schedule draws the switches of column B"
+    yield "all other tests", "the defaults, or what the test sets itself"
+
+
+def _position(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _value(value: object) -> str:
+    return "none" if value is None else code(str(value))
 
 
 def decisions() -> str:

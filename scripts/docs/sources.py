@@ -3,13 +3,14 @@
 A moved or renamed module of the product needs a change in this module only.
 """
 
+import ast
 import importlib
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import orjson
 import typer
@@ -20,6 +21,8 @@ from scripts import documents as chart
 from sink.wootric import replies
 from stream.bridge import payload
 from stream.cli import app as cli
+from stream.devtools.wootric_emulator import behaviour
+from stream.devtools.wootric_emulator.behaviour import Behaviour
 from stream.engine import end_user_cache
 from stream.engine.task_manager import HaltReason
 from stream.kafka import topics
@@ -241,7 +244,107 @@ def chart_defaults() -> dict[str, Any]:
     return dict(yaml.safe_load(read(CHART / "values.yaml")))
 
 
+# The emulator
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A switch of the emulator; ``positions`` is empty if it takes any number or text."""
+
+    name: str
+    default: object
+    positions: tuple[object, ...]
+    meaning: str
+
+
+def switches() -> list[Switch]:
+    """Return every switch of the emulator's behaviour.
+
+    Raises:
+        ValueError: one has no text.
+    """
+    meanings = dict(_attribute_texts(Path(behaviour.__file__), Behaviour.__name__))
+    hints = get_type_hints(Behaviour)
+    names = [field.name for field in fields(Behaviour)]
+    if missing := set(names) - meanings.keys():
+        raise ValueError(f"switches without a text: {', '.join(sorted(missing))}")
+    default = Behaviour()
+    return [
+        Switch(name, getattr(default, name), _positions(hints[name]), _markdown(meanings[name]))
+        for name in names
+    ]
+
+
+def _positions(hint: Any) -> tuple[object, ...]:
+    if hint is bool:
+        return (True, False)
+    return get_args(hint) if get_origin(hint) is Literal else ()
+
+
+def _markdown(text: str) -> str:
+    return text.replace("``", "`")
+
+
+def _attribute_texts(path: Path, name: str) -> Iterator[tuple[str, str]]:
+    """Yield the attributes of a class that have a text below them."""
+    for node in ast.parse(read(path)).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            for above, below in zip(node.body, node.body[1:], strict=False):
+                match above, below:
+                    case (
+                        ast.AnnAssign(target=ast.Name(id=attribute)),
+                        ast.Expr(value=ast.Constant(value=str(text))),
+                    ):
+                        yield attribute, text
+
+
 # Tests
+
+
+def tests_that_set(names: Collection[str]) -> dict[str, list[str]]:
+    """Return, for each of these switches, the tests that set it by its name."""
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(read(path))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith(
+                "test_"
+            ):
+                for name in _arguments_of(node, {"Behaviour", "replace"}) & found.keys():
+                    found[name].append(node.name)
+    return found
+
+
+def drawn_switches() -> set[str]:
+    """Return the switches whose position each schedule of the service simulation draws."""
+    text = read(ROOT / "tests" / "simulation" / "service_simulation.py")
+    return {
+        keyword.arg
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        if node.func.id == "Behaviour"
+        for keyword in node.keywords
+        if keyword.arg and isinstance(keyword.value, ast.Call)
+    }
+
+
+def tests_under(readings: str) -> list[str]:
+    """Return the files of tests whose fixture has the readings of this name."""
+    return [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if f"fixture(params={readings}," in read(path)
+    ]
+
+
+def _arguments_of(node: ast.AST, called: Collection[str]) -> set[str]:
+    return {
+        keyword.arg
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+        if call.func.id in called
+        for keyword in call.keywords
+        if keyword.arg
+    }
 
 
 def cases(name: str) -> Any:

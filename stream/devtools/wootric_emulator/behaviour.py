@@ -43,21 +43,32 @@ class Behaviour:
     response_properties: Literal["replace", "merge"] = "replace"
     """The same for ``end_user[properties]`` sent with a response or a decline."""
     duplicate_external_id: Literal["allow", "refuse"] = "allow"
+    """Whether two end users may have the same external id."""
     duplicate_phone_number: Literal["refuse", "allow"] = "refuse"
+    """Whether two end users may have the same phone number."""
     external_id_suffices: bool = True
     """Whether an end user may be created with neither e-mail nor phone number."""
     email_taken_status: Literal[400, 409, 422] = 400
+    """Status of the reply to an e-mail, phone number or external id that is taken."""
     lookup_absent: Literal["404", "list", "null", "error_list"] = "404"
     """Reply to a look-up that finds nobody: 404 with an error list, or 200 with ``[]``, ``null`` or
     the same error list."""
     expires_in_s: float = 7200.0
+    """Lifetime of an access token."""
     rate_limit_per_minute: int | None = None
+    """Requests of the account that are answered in each minute of the clock."""
     reply_delay_s: float = 0.0
+    """How long each reply takes."""
     client_id: str | None = None
+    """Client id of the grant for client credentials."""
     client_secret: str | None = None
+    """Client secret of that grant."""
     username: str | None = None
+    """User name of the password grant."""
     password: str | None = None
+    """Password of that grant."""
     account_token: str | None = None
+    """Account token that a token request must name, if it names one."""
 
     @property
     def unique_fields(self) -> tuple[str, ...]:
