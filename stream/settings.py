@@ -313,20 +313,6 @@ class LogSettings(Section):
     format: LogFormat = Field(LogFormat.JSON, description="Format: `json` or `console`.")
 
 
-class TracingSettings(Section):
-    """OpenTelemetry traces; needs the extra ``tracing``."""
-
-    endpoint: str = Field(
-        "",
-        pattern="^(https?://.+)?$",
-        description="OTLP/HTTP endpoint for spans, such as `http://collector:4318/v1/traces`; "
-        "empty: no tracing.",
-    )
-    sample_ratio: float = Field(
-        1.0, ge=0, le=1, description="Fraction of traces started by this service that are sampled."
-    )
-
-
 SECTIONS: Mapping[str, type[Section]] = {
     "kafka": KafkaSettings,
     "wootric": WootricSettings,
@@ -335,7 +321,6 @@ SECTIONS: Mapping[str, type[Section]] = {
     "state": StateSettings,
     "http": HttpSettings,
     "log": LogSettings,
-    "tracing": TracingSettings,
 }
 
 

@@ -32,7 +32,6 @@ from stream.settings import (
     LogSettings,
     SchemaRegistrySettings,
     StateSettings,
-    TracingSettings,
     TransformSettings,
     WootricSettings,
 )
@@ -79,7 +78,6 @@ class Settings(_Environment):
     state: StateSettings = StateSettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
-    tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="after")
     def _times_fit(self) -> Self:

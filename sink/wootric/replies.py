@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -139,7 +140,7 @@ GIF = b"GIF8"
 def is_end_user(reply: HttpResponse) -> bool:
     """Return whether this is the reply to the creation or change of an end user."""
     if reply.status in _ABSENT:
-        return not _is_html(reply)
+        return _is_absence(reply)
     if reply.body is None:
         return _is_json(reply)
     return identifier(document(reply.body)) is not None or is_error(reply.body)
@@ -150,7 +151,9 @@ def is_accepted(reply: HttpResponse) -> bool:
 
     201, 202 and 204 need no record, 200 needs JSON.
     """
-    if reply.status in _ACCEPTED or reply.status in _ABSENT:
+    if reply.status in _ABSENT:
+        return _is_absence(reply)
+    if reply.status in _ACCEPTED:
         return not _is_html(reply)
     if reply.body is None:
         return _is_json(reply)
@@ -160,7 +163,7 @@ def is_accepted(reply: HttpResponse) -> bool:
 def is_lookup(reply: HttpResponse) -> bool:
     """Return whether this is the reply to a look-up: a record, a list, an error, or null."""
     if reply.status in _ABSENT:
-        return not _is_html(reply)
+        return _is_absence(reply)
     if (reply.body or b"").strip() == b"null":
         return True
     value = document(reply.body)
@@ -170,7 +173,7 @@ def is_lookup(reply: HttpResponse) -> bool:
 def is_list(reply: HttpResponse) -> bool:
     """Return whether this is a list of records, or an error."""
     if reply.status in _ABSENT:
-        return not _is_html(reply)
+        return _is_absence(reply)
     value = document(reply.body)
     if isinstance(value, list):
         return all(isinstance(item, dict) for item in value)
@@ -194,9 +197,15 @@ def _is_error_list(value: Any) -> bool:
 
 
 def _is_html(reply: HttpResponse) -> bool:
-    if reply.body is None or not reply.body.strip():
-        return reply.body is None and _is_type(reply, "text/html")
-    return reply.body.lstrip().startswith(b"<")
+    if reply.body is None or _is_type(reply, "text/html"):
+        return _is_type(reply, "text/html")
+    return reply.body.removeprefix(BOM_UTF8).lstrip().startswith(b"<")
+
+
+def _is_absence(reply: HttpResponse) -> bool:
+    """Return whether 404 or 410 is the API's: its body is JSON or empty."""
+    body = (reply.body or b"").strip()
+    return body in (b"", b"null") or document(body) is not None
 
 
 def _is_json(reply: HttpResponse) -> bool:

@@ -95,7 +95,7 @@ def command(config: KafkaConfig, wootric: str, http_port: int) -> list[str]:
         "WOOTRIC__PIXEL_URL": f"{wootric}/pixel.gif",
         "WOOTRIC__IN_FLIGHT_MAX": "64",
         "WOOTRIC__REQUEST_TIMEOUT_S": "2",
-        "WOOTRIC__QUIET_PERIOD_S": "0.5",
+        "WOOTRIC__QUIET_PERIOD_S": "2.5",  # more than the emulator's queue takes
         "WOOTRIC__LEASE_S": "2",
         "HTTP__HOST": "127.0.0.1",
         "HTTP__PORT": str(http_port),

@@ -3,9 +3,10 @@
 import asyncio
 import ctypes
 import gc
+import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 AUTHORIZE_S_MAX = 10.0
+TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """How long the start waits for a token: if Wootric does not respond, the worker starts anyway."""
 
 
@@ -86,7 +88,7 @@ async def serve(settings: Settings) -> None:
         bytes_limit=kafka.in_flight_bytes_max,
         polled_at=lambda: consumer_thread.polled_at,
     )
-    tracer = tracing(settings)
+    tracer = tracing(settings.kafka.instance_id)
     observer = Observer(metrics, worker_status, gauges, tracer)
     logs.listen(observer.logged)
     sink_observer = SinkObserver(metrics, by_client=account.client_id is not None)
@@ -268,24 +270,26 @@ def state_store_provider(settings: Settings, processor: Processor) -> StateStore
     )
 
 
-def tracing(settings: Settings) -> "Tracer | None":
-    """Return the tracer, or None: OpenTelemetry is then not imported.
+def tracing(instance_id: str, environ: Mapping[str, str] = os.environ) -> "Tracer | None":
+    """Return the tracer if OpenTelemetry's variables name an endpoint; None otherwise.
+
+    Without an endpoint no tracing code is loaded.
 
     Raises:
-        StartupError: tracing is enabled but not installed.
+        StartupError: the endpoint is no URL, or the extra is not installed.
     """
-    if not settings.tracing.endpoint:
+    name = next((one for one in TRACE_ENDPOINTS if environ.get(one)), None)
+    if name is None or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
+    if not environ[name].startswith(("http://", "https://")):
+        text = f"{name} is no URL of OTLP over HTTP, such as http://collector:4318"
+        raise StartupError(text, exit_code=78)
     try:
         from stream.telemetry.tracing import Tracer  # noqa: PLC0415  an extra
     except ImportError as error:
-        text = f"TRACING__ENDPOINT is set, but {error.name} is not installed: add the extra tracing"
+        text = f"{name} is set, but {error.name} is not installed: add the extra tracing"
         raise StartupError(text, exit_code=78) from error
-    return Tracer(
-        endpoint=settings.tracing.endpoint,
-        sample_ratio=settings.tracing.sample_ratio,
-        instance=settings.kafka.instance_id,
-    )
+    return Tracer(instance=instance_id)
 
 
 class SignalHandler:

@@ -5,6 +5,7 @@ Imported only if tracing is on, since it needs the extra ``tracing``.
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -18,7 +19,6 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -35,22 +35,23 @@ GOOD = frozenset({"executed", "delivered", "skipped"})
 
 
 class Tracer:
-    """Creates spans from the observer's events, without personal data."""
+    """Creates spans from the observer's events, without personal data.
 
-    def __init__(self, *, endpoint: str, sample_ratio: float, instance: str) -> None:
+    OpenTelemetry's variables configure the exporter, the sampler and the resource.
+    """
+
+    def __init__(self, *, instance: str) -> None:
         # An unavailable collector must not cause foreign lines on stderr.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         resource = Resource.create(
             {
-                "service.name": "wootric-stream",
+                "service.name": os.environ.get("OTEL_SERVICE_NAME", "wootric-stream"),
                 "service.version": __version__,
                 "service.instance.id": instance,
             }
         )
-        sampler = ParentBased(TraceIdRatioBased(sample_ratio))
-        self._provider = TracerProvider(resource=resource, sampler=sampler)
-        exporter = OTLPSpanExporter(endpoint=endpoint)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._provider = TracerProvider(resource=resource)
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("wootric-stream", __version__)
         self._propagator = TraceContextTextMapPropagator()
         self._contexts: OrderedDict[tuple[int, int], SpanContext] = OrderedDict()

@@ -353,13 +353,16 @@ async def test_a_pixel_that_is_no_image_is_in_doubt(body: str) -> None:
         assert isinstance(await here.deliver(PAGE), InDoubt)
 
 
-@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize("status", [200, 404, 410])
+@pytest.mark.parametrize("body", [PAGE_OF_A_PROXY, "\ufeff <html>", "404 page not found"])
 @pytest.mark.parametrize("operation", [UPSERT, DELETE, RESPONSE], ids=lambda one: one.type)
-async def test_a_page_instead_of_a_look_up_is_not_nobody(operation: Operation, status: int) -> None:
+async def test_a_page_instead_of_a_look_up_is_not_nobody(
+    operation: Operation, body: str, status: int
+) -> None:
     """A person who is there would be created once more, or not be deleted."""
     async with world() as here:
         here.hold()
-        here.wootric.on("GET", "*", Answer(status=status, body=PAGE_OF_A_PROXY))
+        here.wootric.on("GET", "*", Answer(status=status, body=body))
         assert isinstance(await here.deliver(operation), Delivered)
         assert "create_end_user" not in here.effects()
 

@@ -18,7 +18,7 @@ def run(*arguments: str, env: Mapping[str, str], stdin: bytes = b"") -> subproce
     clean = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("KAFKA__", "WOOTRIC__", "HTTP__", "LOG__", "TRACING__"))
+        if not name.startswith(("KAFKA__", "WOOTRIC__", "HTTP__", "LOG__", "OTEL_"))
     }
     return subprocess.run(
         [sys.executable, "-m", "stream", *arguments],
@@ -47,7 +47,7 @@ def refused(stack: Stack, **changes: str | None) -> tuple[int, str]:
         ({"WOOTRIC__REQUEST_TIMEOUT_S": "soon"}, 78, "WOOTRIC__REQUEST_TIMEOUT_S"),
         ({"WOOTRIC__REQUEST_TIMEOUT_S": "soon"}, 78, "text of 4 characters. Total timeout"),
         ({"KAFKA__PROPERTIES": "{1"}, 78, "KAFKA__PROPERTIES is not valid JSON: error at"),
-        ({"TRACING__ENDPOINT": "collector"}, 78, "OTLP/HTTP endpoint"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector"}, 78, "OTLP over HTTP"),
         ({"KAFKA__TOPIC": "nowhere"}, 78, "wootric-stream topics create"),
         ({"KAFKA__SESSION_TIMEOUT_S": "2"}, 78, "KAFKA__SESSION_TIMEOUT_S"),
         ({"KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}, 69, "KAFKA__BOOTSTRAP_SERVERS"),

@@ -75,7 +75,9 @@ async def test_a_trace_goes_through_transform_request_and_dead_letter(
     stack: Stack, collector: Collector
 ) -> None:
     """One trace a record: transform, delivery, each request; the letter keeps its headers."""
-    worker = stack.worker(TRACING__ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="200", **PATIENT)
+    worker = stack.worker(
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="200", **PATIENT
+    )
     worker.start()
     bad = TRACE.replace("4", "5")
     await asyncio.to_thread(publish, stack, [identify(1, "m1")], TRACE)
@@ -115,7 +117,7 @@ async def test_a_trace_goes_through_transform_request_and_dead_letter(
 
 async def test_a_collector_that_is_away_holds_nothing_up(stack: Stack) -> None:
     """Spans are dropped, events are not, and nobody complains on stderr."""
-    worker = stack.worker(TRACING__ENDPOINT="http://127.0.0.1:1/v1/traces")
+    worker = stack.worker(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
     worker.start()
     stack.publish(identify(n, f"m{n}") for n in range(20))
     await stack.until_caught_up()

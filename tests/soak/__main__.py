@@ -26,7 +26,7 @@ from stream.devtools.demo_processes import Publisher
 from stream.devtools.demo_report import Row, compare, differences, expect, observed
 from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.traffic import traffic
-from stream.devtools.wootric_emulator import Emulator
+from stream.devtools.wootric_emulator import Behaviour, Emulator
 from stream.kafka.reader import TopicReader
 from tests.fixtures.stack import Stack
 from tests.soak.nemesis import GAVE_UP, LATE_S_MAX, SESSION_S, Nemesis, World, end
@@ -46,7 +46,7 @@ LASTING = 3
 EVERY_S = 5.0
 SETTINGS = {
     "KAFKA__SESSION_TIMEOUT_S": f"{SESSION_S:g}",
-    "WOOTRIC__QUIET_PERIOD_S": f"{LATE_S_MAX + 0.4:g}",
+    "WOOTRIC__QUIET_PERIOD_S": f"{LATE_S_MAX + Behaviour().survey_delay_s + 0.4:g}",
 }
 
 talk = Console(stderr=True, highlight=False)

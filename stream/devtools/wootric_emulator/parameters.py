@@ -81,7 +81,7 @@ END_USERS_PER_PAGE_MAX = 50
 PAGE_MAX = 30
 PER_PAGE = 25
 NUMERIC_SUFFIXES = ("_amount", "_date")
-WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
 SECONDS_MAX = 60_000_000_000
 """About the year 3871; later times are not plausible as seconds."""
 FORBIDDEN_IN_KEYS = frozenset("$.\0")
