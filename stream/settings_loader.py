@@ -133,6 +133,12 @@ class KafkaOnly(_Environment):
     kafka: KafkaSettings
 
 
+class WootricOnly(_Environment):
+    """Settings of commands that use only Wootric."""
+
+    wootric: WootricSettings
+
+
 class ExporterSettings(_Environment):
     """Settings of the lag exporter."""
 
@@ -176,6 +182,11 @@ def load() -> Settings:
 def load_kafka() -> KafkaSettings:
     """Return Kafka's settings. Raises like ``load``."""
     return _load(KafkaOnly).kafka
+
+
+def load_wootric() -> WootricSettings:
+    """Return Wootric's settings. Raises like ``load``."""
+    return _load(WootricOnly).wootric
 
 
 def load_exporter() -> ExporterSettings:

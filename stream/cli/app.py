@@ -288,15 +288,45 @@ def doctor(
             "for them. A refusal by them still fails.",
         ),
     ] = False,
+    probe_account: Annotated[
+        bool,
+        typer.Option(
+            "--probe-account",
+            help="Instead of the checks: create a test person and three responses at Wootric, "
+            "compare Wootric's behaviour with what this service assumes, and delete the person. "
+            "Needs only the WOOTRIC__ settings.",
+        ),
+    ] = False,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes",
+            help="With --probe-account: execute. Without this, only show what would be done.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check settings, network, permissions and credentials; print a fix for each failure.
 
     Checks settings, host names, certificates, login, permissions, topics, limits, transactions, the
     group, the schema registry and its schemas, Wootric's token, a look-up at Wootric and the clock.
-    Writes nothing. Exits with the code of the first failure: 69 unavailable, 77 permission, 78
-    configuration.
+    The checks write nothing. Exits with the code of the first failure: 69 unavailable, 77
+    permission, 78 configuration.
+
+    --probe-account prints a table of questions, assumptions and observations for the maintainers,
+    without personal data or secrets. Exit 1 if the test person cannot be created or deleted; the
+    message then contains the names and ids.
     """
+    if yes and not probe_account:
+        raise typer.BadParameter("--yes requires --probe-account")
+    if probe_account:
+        if of_bridge or tolerant:
+            raise typer.BadParameter("--probe-account excludes --bridge and --tolerate-outages")
+        from stream.doctor.probe_command import command  # noqa: PLC0415
+
+        with exit_on_error():
+            command(yes=yes, as_json=as_json)
+        return
     from stream.doctor import run_bridge_checks, run_checks  # noqa: PLC0415
     from stream.doctor.result import format_line, to_json  # noqa: PLC0415
 
