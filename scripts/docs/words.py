@@ -66,10 +66,10 @@ REPEATED = {408, 503}
 EXITS: Mapping[int, str] = {
     0: "success; after SIGTERM: requests in flight are finished and committed",
     1: "failed: a topic to fix, a line that is not JSON, a demo or `verify` that does not agree, "
-    "nothing found, or an unexpected error",
+    "nothing found, a test person that cannot be created or deleted, or an unexpected error",
     2: "invalid command line",
     66: "a file cannot be read or written",
-    69: "Kafka, the schema registry or a port is unavailable",
+    69: "Kafka, the schema registry, a port or, for `doctor`, Wootric is unavailable",
     75: "temporary: another worker has the instance id, Kafka is not ready (`status`: unavailable), "
     "state on disk cannot be read, or workers must be stopped first. Restart",
     77: "Kafka or Wootric refuses the credentials, or a permission is missing",
