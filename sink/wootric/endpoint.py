@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sink.circuit_breaker import CircuitBreaker
 from sink.classify import Ambiguous, Classification, LeaseExpired, NotExecuted, Throttled
 from sink.http_session import PermitPool
 from sink.models import HttpResponse, SendResult, Transport
-from sink.rate_limit import RateLimiter, backoff_s, demanded_wait_s, read_quota
+from sink.rate_limit import CircuitBreaker, RateLimiter, backoff_s, demanded_wait_s, read_quota
 from sink.wootric.delivery import SinkListener
 
 # Dependencies shared by all parts of the sink

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from random import Random
 from typing import assert_never
 
-from sink.circuit_breaker import CircuitBreaker
 from sink.classify import Executed, Forbidden, Throttled, Unauthorized, classify
 from sink.concurrency import AdaptiveConcurrency
 from sink.http_session import PermitPool
 from sink.models import Transport
-from sink.rate_limit import RateLimiter
+from sink.rate_limit import CircuitBreaker, RateLimiter
 from sink.wootric.auth import AccessToken, TokenDenied, TokenProvider, TokenResult, WootricAccount
 from sink.wootric.client import ApiClient, DeliveryContext, DeliveryFailedError
 from sink.wootric.delivery import Deferred, Delivery, InDoubt, Outcome, SinkListener

@@ -1,7 +1,6 @@
 """The commands. Data goes to stdout, messages to stderr; exit codes follow sysexits."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +15,13 @@ from stream import __version__
 from stream.cli.operations import AsJson, operate_app
 from stream.cli.topics import topics_app
 from stream.errors import StartupError
-from stream.operations.output import EXIT_FAILED, exit_on_error, fail, print_message
+from stream.operations.output import (
+    EXIT_FAILED,
+    exit_now,
+    exit_on_error,
+    fail,
+    print_message,
+)
 
 if TYPE_CHECKING:
     from stream.settings_loader import BridgeOnly, Settings
@@ -39,15 +44,6 @@ app.add_typer(operate_app)
 def main() -> None:
     """Run the command line."""
     app(prog_name="wootric-stream")
-
-
-def _exit_now(code: int) -> NoReturn:
-    """End the process immediately, without freeing the admin clients; all else is closed. Freeing
-    them can block forever while the brokers are unavailable, until a supervisor kills the process.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _version(wanted: bool) -> None:
@@ -134,7 +130,7 @@ def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, Non
         log = structlog.get_logger()
         log.exception("unhandled_error", error=type(error).__name__)
         code = EXIT_FAILED
-    _exit_now(code)
+    exit_now(code)
 
 
 def _dry_run(limit: int | None) -> None:
@@ -338,7 +334,7 @@ def doctor(
             typer.echo(format_line(one))
     if as_json:
         typer.echo(to_json(found))
-    _exit_now(next((one.exit_code for one in found if one.exit_code), 0))
+    exit_now(next((one.exit_code for one in found if one.exit_code), 0))
 
 
 @app.command()
@@ -374,7 +370,7 @@ def status(
             watch_status(measurements, watch=watch, as_json=as_json)
     except typer.Exit as end:
         code = end.exit_code
-    _exit_now(code)
+    exit_now(code)
 
 
 @app.command("lag-exporter")
@@ -403,7 +399,7 @@ def lag_exporter(
             asyncio.run(until_signal(exporter.run(http.host, http.port)))
     except typer.Exit as end:
         code = end.exit_code
-    _exit_now(code)
+    exit_now(code)
 
 
 @app.command()

@@ -11,8 +11,14 @@ from urllib.parse import urlsplit
 
 from sink.classify import Classification, Executed, Forbidden, Throttled, Unauthorized
 from sink.http_session import HttpSession
-from sink.wootric.auth import AccessToken, TokenDenied, TokenUnavailable, WootricAccount
-from sink.wootric.check import AccountCheck, check_account
+from sink.wootric.auth import (
+    AccessToken,
+    AccountCheck,
+    TokenDenied,
+    TokenUnavailable,
+    WootricAccount,
+    check_account,
+)
 from stream.doctor.network import Address, check_address
 from stream.doctor.result import (
     CONFIGURATION,

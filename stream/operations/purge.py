@@ -19,7 +19,7 @@ from stream.operations.analysis.dead_letters import (
     read_letter,
 )
 from stream.operations.analysis.open_intents import OpenIntent, OpenIntents
-from stream.operations.analysis.purge_plan import (
+from stream.operations.analysis.plans import (
     NEVER,
     DeletionPoint,
     RetentionInfo,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from stream.errors import StartupError
 from stream.kafka.metadata import offsets_at, reset_offsets
-from stream.operations.analysis.offset_plan import LedgerRange, OffsetReset, accept_loss, plan_reset
+from stream.operations.analysis.plans import LedgerRange, OffsetReset, accept_loss, plan_reset
 from stream.operations.output import Table, show
 from stream.operations.session import OperatorSession, wait_until_group_empty
 

@@ -10,7 +10,7 @@ from stream.errors import StartupError
 from stream.operations.analysis.dead_letters import LetterStatus, RecordPosition
 from stream.operations.analysis.explanations import TraceFacts, explain_event, explain_outcome
 from stream.operations.analysis.open_intents import OpenIntent, OpenIntents, hashed, next_action
-from stream.operations.analysis.purge_plan import mask, matches_user
+from stream.operations.analysis.plans import mask, matches_user
 from stream.operations.analysis.time_text import format_age, format_time
 from stream.operations.dlq import read_dead_letters
 from stream.operations.output import Table, letter_document, show

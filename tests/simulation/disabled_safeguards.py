@@ -10,8 +10,8 @@ from core_simulation import CoreWorker
 from simulated_kafka import Kafka
 from world import LATE_MAX_S, QUEUE_MAX_S
 
-from sink.circuit_breaker import CircuitBreaker
 from sink.classify import NotExecuted
+from sink.rate_limit import CircuitBreaker
 from sink.wootric.operations import UpsertEndUser
 from stream.engine.checkpoint import Checkpoint, UncommittedChanges
 from stream.engine.lanes import Lane, PendingEvent, PendingRequest, can_merge, merge

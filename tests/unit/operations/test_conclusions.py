@@ -8,14 +8,16 @@ from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
 from stream.codec.event import encode_event, event_from_json
 from stream.operations.analysis.dead_letters import LetterStatus, RecordPosition
-from stream.operations.analysis.offset_plan import LedgerRange, accept_loss, plan_reset
-from stream.operations.analysis.purge_plan import (
+from stream.operations.analysis.plans import (
     NEVER,
+    LedgerRange,
     RetentionInfo,
+    accept_loss,
     identifiers_of,
     mask,
     matches_user,
     plan_deletions,
+    plan_reset,
 )
 from stream.operations.analysis.time_text import format_age, format_time, parse_time
 from stream.record import Partition, Record

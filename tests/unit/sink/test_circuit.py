@@ -1,6 +1,6 @@
 """The circuit, on a clock of the test's own."""
 
-from sink.circuit_breaker import CircuitBreaker
+from sink.rate_limit import CircuitBreaker
 
 
 def circuit() -> CircuitBreaker:
