@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from random import Random
 from typing import assert_never
 
@@ -13,7 +13,14 @@ from sink.models import Transport
 from sink.rate_limit import CircuitBreaker, RateLimiter
 from sink.wootric.auth import AccessToken, TokenDenied, TokenProvider, TokenResult, WootricAccount
 from sink.wootric.client import ApiClient, DeliveryContext, DeliveryFailedError
-from sink.wootric.delivery import Deferred, Delivery, InDoubt, Outcome, SinkListener
+from sink.wootric.delivery import (
+    Deferred,
+    Delivery,
+    EndUser,
+    InDoubt,
+    Outcome,
+    SinkListener,
+)
 from sink.wootric.end_users import EndUserResolver, EndUsers
 from sink.wootric.endpoint import Dependencies, Endpoint
 from sink.wootric.lookup import Lookup
@@ -26,7 +33,7 @@ from sink.wootric.operations import (
 )
 from sink.wootric.pages import Pages
 from sink.wootric.requests import Requests
-from sink.wootric.surveys import Surveys
+from sink.wootric.surveys import Survey, Surveys
 
 FAILURES_MAX = 20
 # The pixel has no credentials: these mean that its URL or the account is wrong.
@@ -79,7 +86,7 @@ class WootricSink:
         lookup = Lookup(self._api, self._requests)
         known = EndUserResolver(lookup, self._dependencies.hooks.identity_conflict)
         self._end_users = EndUsers(self._api, lookup, known, self._requests)
-        self._surveys = Surveys(self._api, self._end_users, known, self._requests)
+        self._surveys = Surveys(self._api, lookup, self._end_users, known, self._requests)
         self._pages = Pages(self._pixel, lookup, self._requests)
 
     async def deliver(self, delivery: Delivery) -> Outcome:
@@ -94,6 +101,21 @@ class WootricSink:
             return self._defect(error, context)
         finally:
             self._contexts.discard(context)
+
+    async def find_surveys(
+        self, survey: Survey, *, known: EndUser | None, claimed: Container[int]
+    ) -> list[int]:
+        """Return the ids of Wootric's surveys that agree with ``survey`` in all fields they show.
+
+        ``claimed`` contains the ids that other receipts name. Sends only look-ups.
+
+        Raises:
+            DeliveryFailedError: a look-up was refused, or is not possible now.
+        """
+        delivery = Delivery(
+            request_id="", operation=survey, may_send=lambda: False, known=known, claimed=claimed
+        )
+        return await self._surveys.find(survey, DeliveryContext(delivery, now=self._clock()))
 
     def capacity(self, now: float, *, page: bool = False) -> int:
         """Return the number of deliveries that may be released at ``now``.

@@ -7,6 +7,7 @@ from sink.classify import Executed, RejectedByServer
 from sink.wootric.client import ApiClient, DeliveryContext, DeliveryFailedError
 from sink.wootric.delivery import Delivered, EndUser, Outcome, Parked, Rejected
 from sink.wootric.end_users import EndUserResolver, EndUsers
+from sink.wootric.lookup import Lookup
 from sink.wootric.matching import (
     Conflict,
     candidates,
@@ -25,12 +26,18 @@ Survey = CreateResponse | CreateDecline
 class Surveys:
     """Records answered and declined surveys; one in doubt is searched for first."""
 
-    __slots__ = ("_api", "_end_users", "_known", "_requests")
+    __slots__ = ("_api", "_end_users", "_known", "_lookup", "_requests")
 
     def __init__(
-        self, api: ApiClient, end_users: EndUsers, known: EndUserResolver, requests: Requests
+        self,
+        api: ApiClient,
+        lookup: Lookup,
+        end_users: EndUsers,
+        known: EndUserResolver,
+        requests: Requests,
     ) -> None:
         self._api = api
+        self._lookup = lookup
         self._end_users = end_users
         self._known = known
         self._requests = requests
@@ -54,6 +61,21 @@ class Surveys:
         found = await self._end_users.identify(wanted, context)
         outcome = None if found.id is None else await self._record(survey, found, found.id, context)
         return outcome or self._nowhere(context)
+
+    async def find(self, survey: Survey, context: DeliveryContext) -> list[int]:
+        """Return the ids of the surveys that may be this one's effect. Sends only look-ups.
+
+        The end user is looked up if the delivery does not know it; without one there are no ids.
+        """
+        known = context.delivery.known
+        if known is None:
+            known = await self._lookup.by_key(
+                context, external_id=survey.external_id, email=survey.email
+            )
+        if known is None or known.id is None:
+            return []
+        found = await self._effects(survey, known.id, context)
+        return [one for item in found or () if (one := identifier(item)) is not None]
 
     def _nowhere(self, context: DeliveryContext) -> Outcome:
         """Return the outcome when an end user that was just found is reported as absent.
