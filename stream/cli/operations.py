@@ -330,6 +330,9 @@ def trace(
         bool, typer.Option("--all", help="Search the whole input, including duplicates.")
     ] = False,
     last: Annotated[int, typer.Option(min=1, help="With --user: number of events to show.")] = 10,
+    wootric: Annotated[
+        bool, typer.Option("--wootric", help="Ask Wootric for the id of a survey without one.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show where an event is and why, or what is known about an end user.
@@ -337,26 +340,27 @@ def trace(
     Reads ledger, dead letters, parked events and open requests. In the input it reads the records
     that these name and those not settled yet, or everything if they name none. --user searches the
     last 24 hours of the input, or from --since on. E-mails are masked. Exit 1 if nothing is found.
+
+    The receipt of a response or decline may have no Wootric id. --wootric then searches Wootric by
+    its fields for at most 5 s, and needs the WOOTRIC__ settings. A failure keeps the exit code.
     """
     from stream.operations.analysis.dead_letters import RecordPosition  # noqa: PLC0415
     from stream.operations.session import now_ms, open_session  # noqa: PLC0415
     from stream.operations.trace import Person, Search, trace_event, trace_place, trace_user  # noqa: PLC0415
 
-    if sum(one is not None for one in (message_id, user, at)) != 1:
-        raise typer.BadParameter("give a messageId, --user or --at")
+    if sum(one is not None for one in (message_id, user, at)) != 1 or (user and wootric):
+        raise typer.BadParameter("give a messageId, --user or --at; --user excludes --wootric")
     since_ms = moment(since)
     place = None if at is None else read(RecordPosition.of, at)
+    search = Search(since_ms=since_ms, everywhere=everywhere, wootric=wootric)
     with exit_on_error(), open_session() as session:
         if place is not None:
-            found = trace_place(session, place, as_json=as_json)
+            found = trace_place(session, place, search, as_json=as_json)
         elif user is not None:
-            day_ms = 86_400_000
-            since_ms = now_ms() - day_ms if since_ms is None else since_ms
-            found = trace_user(
-                session, Person(user=user, since_ms=since_ms, last=last), as_json=as_json
-            )
+            since_ms = now_ms() - 86_400_000 if since_ms is None else since_ms
+            person = Person(user=user, since_ms=since_ms, last=last)
+            found = trace_user(session, person, as_json=as_json)
         else:
-            search = Search(since_ms=since_ms, everywhere=everywhere)
             found = trace_event(session, message_id or "", search, as_json=as_json)
     raise typer.Exit(0 if found else EXIT_FAILED)
 

@@ -1,10 +1,18 @@
 """trace: where an event is and why, or what is known about an end user."""
 
+import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sink.http_session import HttpSession
+from sink.wootric.auth import AccessToken, TokenDenied, TokenUnavailable, WootricAccount
+from sink.wootric.client import DeliveryFailedError
+from sink.wootric.delivery import EndUser, InDoubt
+from sink.wootric.operations import CreateDecline, CreateResponse
+from sink.wootric.sink import WootricSink
+from sink.wootric.surveys import Survey
 from stream.engine.prepare import PreparedRecord
 from stream.errors import StartupError
 from stream.operations.analysis.dead_letters import LetterStatus, RecordPosition
@@ -16,15 +24,32 @@ from stream.operations.dlq import read_dead_letters
 from stream.operations.output import Table, letter_document, show
 from stream.operations.session import OperatorSession, now_ms, try_decode, with_progress
 from stream.record import Record
-from stream.state.ledger import EVENT, USER, EventEntry, UserEntry, bounded
+from stream.runtime.worker import wootric_account
+from stream.settings_loader import load_wootric
+from stream.state.ledger import (
+    EVENT,
+    REMOTE_ID_HEADER,
+    USER,
+    EventEntry,
+    EventOutcome,
+    UserEntry,
+    bounded,
+    read_user,
+    user_key,
+)
+from stream.transform import Deliver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """How the input is searched: from a time on, and ``everywhere`` or as the ledger directs."""
+    """How the input is searched: from a time on, and ``everywhere`` or as the ledger directs.
+
+    With ``wootric``, Wootric is asked for the ids of surveys whose receipt has none.
+    """
 
     since_ms: int | None = None
     everywhere: bool = False
+    wootric: bool = False
 
 
 def trace_event(
@@ -48,6 +73,8 @@ def trace_event(
         ),
         key=lambda one: (one.record.partition, one.record.offset),
     )
+    if search.wootric:
+        _find_surveys(session, facts)
     lines = list(explain_event(facts))
     found = bool(lines)
     if not found:
@@ -61,7 +88,9 @@ def trace_event(
     return found
 
 
-def trace_place(session: OperatorSession, place: RecordPosition, *, as_json: bool) -> bool:
+def trace_place(
+    session: OperatorSession, place: RecordPosition, search: Search, *, as_json: bool
+) -> bool:
     """Print the outcome of one record of the input; return whether it is an event.
 
     Raises:
@@ -85,6 +114,8 @@ def trace_place(session: OperatorSession, place: RecordPosition, *, as_json: boo
                 for one in listing.letters
                 if (one.letter.origin.number, one.letter.offset) == place
             ]
+    if search.wootric:
+        _find_surveys(session, facts)
     lines = list(explain_event(facts)) or [f"{place} is a transaction marker, not an event"]
     show({"found": bool(facts.events), **_document(facts), "story": lines}, lines, as_json=as_json)
     return bool(facts.events)
@@ -169,7 +200,7 @@ def _document(facts: TraceFacts) -> dict[str, Any]:
                 "reason": entry.reason,
                 "at": format_time(entry.at_ms),
                 "request_id": entry.request_id,
-                "remote_id": entry.remote_id,
+                **_remote_id(entry, facts.matches.get((number, name), ())),
                 "http_status": entry.status,
                 "attempts": entry.attempts,
             }
@@ -179,6 +210,101 @@ def _document(facts: TraceFacts) -> dict[str, Any]:
             {"kind": one.kind, **letter_document(one, state)} for one, state in facts.letters
         ],
     }
+
+
+def _remote_id(entry: EventEntry, matches: Sequence[int]) -> dict[str, Any]:
+    if entry.remote_id is not None:
+        return {"remote_id": entry.remote_id, "remote_id_source": "receipt"}
+    if len(matches) == 1:
+        return {"remote_id": matches[0], "remote_id_source": "found by its fields"}
+    return {"remote_id": None, "remote_id_source": None}
+
+
+# trace --wootric
+
+
+ASK_S_MAX = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurveySearch:
+    """A delivered survey without an id, its end user if known, and ids that it cannot have."""
+
+    survey: Survey
+    known: EndUser | None
+    claimed: Container[int]
+
+
+def _find_surveys(session: OperatorSession, facts: TraceFacts) -> None:
+    """Add the ids at Wootric of delivered surveys whose receipts have none to the facts."""
+    searches: dict[tuple[int, str], SurveySearch] = {}
+    for event in facts.events:
+        key = (event.record.partition.number, event.event_id)
+        receipt, result = facts.receipts.get(key), event.result
+        if (
+            receipt is not None
+            and receipt.offset == event.record.offset
+            and (receipt.outcome, receipt.remote_id) == (EventOutcome.DELIVERED, None)
+            and isinstance(result, Deliver)
+            and isinstance(result.operation, CreateResponse | CreateDecline)
+        ):
+            searches[key] = _survey_search(session, key[0], result.operation)
+    if not searches:
+        return
+    try:
+        account = wootric_account(load_wootric())
+    except StartupError as error:
+        facts.search_failure = " ".join(str(error).split())
+        return
+    facts.search_failure = asyncio.run(_ask_wootric(account, searches, facts.matches))
+
+
+def _survey_search(session: OperatorSession, number: int, survey: Survey) -> SurveySearch:
+    """Read one partition of the ledger for the survey's end user and the ids in receipts."""
+    topic = session.config.ledger_topic
+    begins = {number: session.reader.begins(topic)[number]}
+    key, value = (user_key(survey) or "").encode(), None
+    claimed: set[int] = set()
+    records = session.reader.read(topic, begins=begins)
+    for record in with_progress(records, "ledger records read"):
+        if record.key == key:
+            value = record.value
+        ids = (int(text or 0) for name, text in record.headers if name == REMOTE_ID_HEADER)
+        claimed.update(one for one in ids if one > 0)  # others stand for fields, not for an id
+    entry = read_user(value, survey)
+    known = None if entry is None or entry.id is None else EndUser(id=entry.id)
+    return SurveySearch(survey=survey, known=known, claimed=claimed)
+
+
+async def _ask_wootric(
+    account: WootricAccount,
+    searches: Mapping[tuple[int, str], SurveySearch],
+    matches: dict[tuple[int, str], Sequence[int]],
+) -> str | None:
+    """Add the ids that match to ``matches``; return why Wootric cannot be searched, or None."""
+    async with HttpSession(in_flight_max=1, request_timeout_s=account.request_timeout_s) as http:
+        sink = WootricSink(account, session=http)
+        try:
+            async with asyncio.timeout(ASK_S_MAX):
+                match await sink.authorize():
+                    case TokenDenied(status, error):
+                        return f"the token request was refused, status {status}, {error}"
+                    case TokenUnavailable(detail, _):
+                        return f"no token is available, {detail}"
+                    case AccessToken():
+                        pass
+                for key, one in searches.items():
+                    matches[key] = await sink.find_surveys(
+                        one.survey, known=one.known, claimed=one.claimed
+                    )
+        except TimeoutError:
+            return f"no reply within {ASK_S_MAX:g} s"
+        except DeliveryFailedError as end:
+            outcome = end.outcome
+            return outcome.detail if isinstance(outcome, InDoubt) else outcome.reason
+        finally:
+            await sink.close()
+    return None
 
 
 # trace --user

@@ -13,9 +13,10 @@ import pytest_asyncio
 import typer
 from stack import Stack
 from town import ask, run
-from waiting import STILL_S
+from waiting import STILL_S, stretched
 
 from stream.cli.operations import operate_app
+from stream.operations import trace as tracing
 from stream.operations.analysis.open_intents import hashed
 
 pytestmark = [
@@ -167,6 +168,37 @@ async def test_trace_knows_a_record_by_its_place(ended: Stack) -> None:
     assert found["input"][0]["event_id"] == "team"
 
 
+async def test_trace_asks_wootric_for_the_id_of_a_survey_on_request(
+    ended: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reply had none. Nothing else is asked, and what cannot be found changes no exit code."""
+    monkeypatch.setattr(tracing, "ASK_S_MAX", float(stretched(30)))
+    (wanted,) = ended.wootric.state.responses
+    found = await ask(ended, "trace", "answer")
+    (receipt,) = found["receipts"]
+    assert (receipt["remote_id"], receipt["remote_id_source"]) == (None, None)
+    place, before = found["input"][0]["place"], len(ended.wootric.journal.entries)
+    for arguments in (["answer"], ["--at", place]):
+        found = await ask(ended, "trace", *arguments, "--wootric")
+        (receipt,) = found["receipts"]
+        assert receipt["remote_id"] == wanted
+        assert receipt["remote_id_source"] == "found by its fields"
+        assert f"Wootric id {wanted}, found by its fields" in " ".join(found["story"])
+    asked = [entry.method for entry in ended.wootric.journal.entries[before:]]
+    assert asked == ["POST", "GET", "GET"] * 2, "a token, the list and its end"
+    for settings, words in (
+        ({"WOOTRIC__API_URL": "http://127.0.0.1:1"}, "no token is available"),
+        ({"WOOTRIC__LEASE_S": "long"}, "WOOTRIC__LEASE_S"),
+    ):
+        found = await ask(ended, "trace", "answer", "--wootric", **settings)
+        assert found["receipts"][0]["remote_id"] is None
+        assert found["story"][-1].startswith("the search for the survey at Wootric failed: ")
+        assert words in found["story"][-1]
+    before = len(ended.wootric.journal.entries)
+    await ask(ended, "trace", "profile", "--wootric")
+    assert len(ended.wootric.journal.entries) == before, "it is no survey"
+
+
 async def test_trace_tells_of_a_person_without_naming_them(ended: Stack) -> None:
     found = await ask(ended, "trace", "--user", "ann")
     assert found["entry"]["email"] == "a***@example.com"
@@ -209,6 +241,7 @@ async def test_every_command_of_an_operator_prints_json_on_request() -> None:
         ["trace"],
         ["trace", "m1", "--user", "ann"],
         ["trace", "--at", "here"],
+        ["trace", "--user", "ann", "--wootric"],
         ["replay"],
         ["replay", "--to-earliest", "--to-time", "2h"],
         ["replay", "--accept-ledger-loss", "--to-offset", "3", "--partition", "0"],

@@ -1,6 +1,6 @@
 """Sentences about where an event is and why. Pure."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import assert_never
@@ -37,6 +37,8 @@ class TraceFacts:
     """Data about some events from all topics.
 
     ``receipts`` and ``members`` are by partition and event id, ``lanes`` by partition and lane.
+    ``matches`` has the ids of Wootric's surveys that match the fields of a delivered survey, by
+    partition and event id; ``search_failure`` is why there are none.
     """
 
     now_ms: int
@@ -46,6 +48,8 @@ class TraceFacts:
     members: dict[tuple[int, str], OpenIntent] = field(default_factory=dict)
     lanes: dict[tuple[int, str], OpenIntent] = field(default_factory=dict)
     letters: list[tuple[ListedDeadLetter, str]] = field(default_factory=list)
+    matches: dict[tuple[int, str], Sequence[int]] = field(default_factory=dict)
+    search_failure: str | None = None
 
     def take_intents(self, intents: Collection[OpenIntent]) -> None:
         """Add open intents, by lane and by event."""
@@ -73,6 +77,8 @@ def explain_event(facts: TraceFacts) -> Iterator[str]:
             yield f"the ledger has {name}, which was at {place}: {_receipt(receipt)}"
     for letter, state in facts.letters:
         yield f"it is a {letter.kind} at {letter.place}, {state}: {_why(letter, state)}"
+    if facts.search_failure is not None:
+        yield f"the search for the survey at Wootric failed: {facts.search_failure}"
 
 
 def explain_outcome(event: PreparedRecord, facts: TraceFacts) -> str:
@@ -92,7 +98,7 @@ def _ending(event: PreparedRecord, facts: TraceFacts) -> str:
     number, offset = event.record.partition.number, event.record.offset
     receipt = facts.receipts.get((number, event.event_id))
     if receipt is not None and receipt.offset == offset:
-        return _receipt(receipt)
+        return _receipt(receipt) + _matching(facts.matches.get((number, event.event_id)))
     if receipt is not None:
         return f"a duplicate of {number}-{receipt.offset}, which was settled before"
     intent = facts.members.get((number, event.event_id))
@@ -152,6 +158,26 @@ def _receipt(receipt: EventEntry) -> str:
             return f"parked at {at}{request}: {receipt.reason}; its effect is unknown"
         case _:
             assert_never(receipt.outcome)
+
+
+def _matching(ids: Sequence[int] | None) -> str:
+    """Return what a search by a survey's fields found; nothing if there was none."""
+    match ids:
+        case None:
+            return ""
+        case [one]:
+            return f", Wootric id {one}, found by its fields"
+        case []:
+            return (
+                "; its Wootric id is unknown: 0 surveys at Wootric match its fields (it is still "
+                "queued there, or was deleted or changed)"
+            )
+        case _:
+            listed = ", ".join(map(str, ids))
+            return (
+                f"; its Wootric id is unknown: {len(ids)} surveys at Wootric match its fields, "
+                f"with the ids {listed}"
+            )
 
 
 def _why(letter: ListedDeadLetter, state: str) -> str:

@@ -72,6 +72,25 @@ def test_a_receipt_says_how_an_event_ended(entry: EventEntry, state: str, words:
     assert words in told(given)
 
 
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        ([17], "status 201, Wootric id 17, found by its fields"),
+        ([], "0 surveys at Wootric match its fields"),
+        ([17, 18], "2 surveys at Wootric match its fields, with the ids 17, 18"),
+    ],
+)
+def test_a_search_by_fields_says_how_many_match(ids: list[int], words: str) -> None:
+    receipts = {(0, "m1"): receipt("DELIVERED", status=201)}
+    assert "match" not in told(facts(event(3), receipts=receipts))
+    assert words in told(facts(event(3), receipts=receipts, matches={(0, "m1"): ids}))
+
+
+def test_a_search_that_fails_is_a_line_of_its_own() -> None:
+    lines = told(facts(event(3), search_failure="no reply within 5 s")).splitlines()
+    assert lines[-1] == "the search for the survey at Wootric failed: no reply within 5 s"
+
+
 def test_an_event_that_the_offset_has_passed_without_a_receipt_is_missing() -> None:
     given = facts(event(3))
     assert explain_outcome(given.events[0], given) == "MISSING"
