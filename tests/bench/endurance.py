@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from rich.console import Console
+from stack import Stack, Worker
 
 from stream.devtools.traffic import Document
 from stream.kafka.producer import record_of
@@ -23,7 +24,6 @@ from tests.bench.ground import Ground, say, status_of, worker_of
 from tests.bench.speed import Case, Subject
 from tests.bench.speed import measure as measure_case
 from tests.bench.traces import SEED, Trace, producer, realistic
-from tests.fixtures.stack import Stack, Worker
 from tests.soak.watch import Memory, growth
 
 SHARE = 0.8

@@ -14,10 +14,10 @@ from typing import Any
 import aiohttp
 import psutil
 from rich.console import Console
+from stack import RUN, Stack, Worker
 
 from tests.bench.native import Native, served
 from tests.bench.traces import PARTITIONS
-from tests.fixtures.stack import RUN, Stack, Worker
 
 WITHOUT_TRANSACTIONS = (sys.executable, "-m", "tests.bench.without_transactions", "run")
 RUN_S_MAX = 240.0

@@ -18,13 +18,13 @@ from urllib.parse import urlencode
 import psutil
 from rich.console import Console
 from rich.table import Table
+from stack import Stack
 
 from stream.devtools.downloads import alone, cache, find_java, run_maven
 from tests.bench.ground import Ground, cpu_s, peak_mb, say
 from tests.bench.native import Native
 from tests.bench.speed import median
 from tests.bench.traces import PARTITIONS, SEED, Encoded, distinct, publish
-from tests.fixtures.stack import Stack
 
 CAMEL_VERSION = "4.14.1"
 ARTIFACTS = ("camel-main", "camel-kafka", "camel-http", "camel-yaml-dsl")

@@ -11,16 +11,16 @@ from collections import Counter
 from typing import Any
 
 import psutil
+from noise import Noise
 from rich.console import Console
 from rich.table import Table
+from stack import Stack, Worker
 
 from stream.codec.dead_letter import DeadLetter
 from stream.kafka.reader import open_reader
 from tests.bench.ground import Ground, peak_mb, say, settled_in, status_of, worker_of
 from tests.bench.native import Native
 from tests.bench.traces import SEED, distinct, named, producer
-from tests.fixtures.noise import Noise
-from tests.fixtures.stack import Stack, Worker
 
 RECORDS = 10_000_000
 AHEAD_MAX = 200_000

@@ -18,13 +18,13 @@ import psutil
 from confluent_kafka import Producer
 from rich.console import Console
 from rich.table import Table
+from stack import Stack, Worker
 
 from stream.devtools.traffic import Traffic
 from stream.kafka.producer import record_of
 from tests.bench.ground import Ground, say, status_of, worker_of
 from tests.bench.native import Native
 from tests.bench.traces import PARTITIONS
-from tests.fixtures.stack import Stack, Worker
 
 TRIALS = 10
 RATE = 60

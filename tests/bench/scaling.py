@@ -8,10 +8,10 @@ from typing import Any
 import psutil
 from rich.console import Console
 from rich.table import Table
+from stack import Worker
 
 from tests.bench.ground import Ground, follow, say, status_of, worker_of
 from tests.bench.traces import PARTITIONS, Trace, encoded, publish
-from tests.fixtures.stack import Worker
 
 REPLY_MS = 20
 WORKERS = (1, 2, 3)

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.table import Table
+from stack import RUN, Stack
 
 from tests.bench.ground import WITHOUT_TRANSACTIONS, Ground, follow, say, worker_of
 from tests.bench.native import Native
 from tests.bench.traces import Trace, encoded, publish
-from tests.fixtures.stack import RUN, Stack
 
 LEDGER_DIFFERS_MAX = 0.1
 T = TypeVar("T")

@@ -17,6 +17,7 @@ import psutil
 from confluent_kafka import Producer
 from rich.console import Console
 from rich.table import Table
+from stack import Stack, Worker
 
 from stream.devtools.wootric_emulator import Emulator
 from stream.kafka.config import KafkaConfig
@@ -24,7 +25,6 @@ from stream.state.ledger import EVENT, USER, EventEntry, EventOutcome, UserEntry
 from stream.state.rocksdb.directory import StateDirectory
 from stream.state.store import InMemoryProvider, LedgerPartitionInfo, OpenedStore
 from tests.bench.ground import talk
-from tests.fixtures.stack import Stack, Worker
 
 PARTITIONS = 6
 IN_MEMORY_MAX = 2_000_000

@@ -23,19 +23,17 @@ import orjson
 import psutil
 import uvloop
 from aiohttp import web
+from fuzz import assail
 from rich.console import Console
 from rich.table import Table
+from segment import Bridge, bridge, signed
+from stack import Stack, free_port
 
 from stream.devtools.demo_report import quantile
 from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.traffic import traffic
 from stream.devtools.wootric_emulator import Emulator
 from tests.bench.ground import talk
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
-from fuzz import assail
-from segment import Bridge, bridge, signed
-from stack import Stack, free_port
 
 BATCH = 100
 SINGLES_PER_S = 500

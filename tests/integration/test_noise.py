@@ -7,6 +7,7 @@ from ctypes import CDLL, c_size_t, c_ssize_t, c_void_p, create_string_buffer
 from pathlib import Path
 
 import confluent_kafka
+from noise import Noise
 from stack import Stack
 from test_service import PATIENT
 from waiting import STILL_S
@@ -14,7 +15,6 @@ from waiting import STILL_S
 from tests.bench.ground import settled_in
 from tests.bench.random_records import read_letters
 from tests.bench.traces import distinct, publish
-from tests.fixtures.noise import Noise
 
 RECORDS = 5_000
 

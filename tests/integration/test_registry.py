@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from confluent_kafka import Producer
+from local_registry import LocalRegistry
 from registry_gate import PASSWORD, RegistryGate
 from segment import Segment, bridge
 from stack import Stack, Worker
@@ -22,7 +23,6 @@ from waiting import STILL_S, until
 
 from stream.codec.avro import FOLDER, confluent_header, confluent_id
 from stream.kafka.producer import record_of
-from tests.fixtures.local_registry import LocalRegistry
 
 OURS = json.loads((FOLDER / "segment_event.avsc").read_text())
 

@@ -20,6 +20,7 @@ import aiohttp
 from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.table import Table
+from stack import Stack
 
 from stream.devtools.demo import judge_all, pixels_of
 from stream.devtools.demo_processes import Publisher
@@ -28,7 +29,6 @@ from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.traffic import traffic
 from stream.devtools.wootric_emulator import Behaviour, Emulator
 from stream.kafka.reader import TopicReader
-from tests.fixtures.stack import Stack
 from tests.soak.nemesis import GAVE_UP, LATE_S_MAX, SESSION_S, Nemesis, World, end
 from tests.soak.watch import CommittedReader, Memory, read_all
 

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from stack import Stack, Worker
+
 from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.wootric_emulator import (
     Answer,
@@ -20,7 +22,6 @@ from stream.devtools.wootric_emulator import (
     LostRequests,
     Truncate,
 )
-from tests.fixtures.stack import Stack, Worker
 
 SESSION_S = 6.0
 LATE_S_MAX = 0.3

@@ -1,5 +1,10 @@
 """What a soak says of memory."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.soak.__main__ import LASTING, SLOPE_S_MIN, WARM_UP_S, Findings
@@ -45,3 +50,22 @@ def test_short_lives_say_nothing_and_a_long_soak_of_them_is_a_complaint(
     told = found(*short).complaints()
     assert len(told) == complaints
     assert all("no life was long enough" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("-m", "tests.soak"), ("-m", "tests.bench"), ("tests/simulation",), ("tests/model",)],
+)
+def test_what_make_starts_can_be_started(command: tuple[str, ...]) -> None:
+    """Outside of pytest, which finds modules where Python alone does not."""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, *command, "--help"],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout
