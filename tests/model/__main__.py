@@ -1,5 +1,6 @@
 """`make model`: every variant of the protocol, and the shortest way to what goes wrong in it."""
 
+import argparse
 import sys
 
 from rows import ROWS
@@ -7,7 +8,9 @@ from rows import ROWS
 
 def main() -> None:
     """Explore all variants, or those whose names hold the words that are given."""
-    wanted = " ".join(sys.argv[1:])
+    parser = argparse.ArgumentParser(prog="make model", description=__doc__)
+    parser.add_argument("words", nargs="*", help="only variants whose names hold these words")
+    wanted = " ".join(parser.parse_args().words)
     agrees = True
     for row in ROWS:
         if wanted in row.variant:
