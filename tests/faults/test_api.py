@@ -99,6 +99,25 @@ async def test_wootric_that_refuses_everything_loses_nothing(stack: Stack, answe
     await end_well(stack, worker)
 
 
+@together(cases={"instead of the effect": False, "after the effect": True})
+async def test_a_maintenance_page_for_everything_loses_and_repeats_nothing(
+    stack: Stack, effect: bool
+) -> None:
+    """Under 200: taken for Wootric's word it was a receipt of what was nowhere."""
+    worker = stack.worker("w1", **IMPATIENT)
+    worker.start()
+    await worker.until_logged("partition_opened")
+    healthy = stack.wootric.faults
+    page = Answer(status=200, body="<html>We are back in a minute.</html>", effect=effect)
+    for path in EVERYTHING:
+        stack.wootric.on("*", path, page, always=True)
+    await publish(stack, EVENTS, seed=49)
+    await until(lambda: len(stack.wootric.journal.entries) > EVENTS // 4, "many pages", stack.moved)
+    assert worker.running.poll() is None
+    stack.wootric.faults = type(healthy)()
+    await end_well(stack, worker)
+
+
 @pytest.mark.slow
 @together()
 async def test_large_events_are_held_by_their_bytes(stack: Stack) -> None:
