@@ -9,7 +9,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
 import structlog
@@ -20,7 +20,7 @@ from stream.engine.task_manager import HaltReason
 from stream.errors import CommitAbortedError, FencedError, KafkaUnavailableError
 from stream.kafka import config as settings
 from stream.kafka.config import CredentialRefresher, KafkaConfig, log_client_error
-from stream.kafka.fetch_control import FetchControl
+from stream.kafka.fetch_control import OUT_OF_RANGE, FatalGroupError, FetchControl, partitions_of
 from stream.kafka.metadata import Group, MetadataPoller
 from stream.kafka.protocol import (
     Aborted,
@@ -65,14 +65,6 @@ BUFFER_FULL_S_MAX = 1.0
 """How long polling is skipped while the buffer is full, before all partitions are paused: a pause
 discards prefetched records."""
 RESOLVE_EVERY_S = 0.5
-OUT_OF_RANGE = (
-    "the next offset is no longer in the topic: records were deleted before they were read; "
-    "check the topic's retention, then run `wootric-stream replay --to-earliest` for this partition"
-)
-
-
-class FatalGroupError(Exception):
-    """The group rejects this client permanently; a new client may join."""
 
 
 class ConsumerThread(threading.Thread):
@@ -117,6 +109,8 @@ class ConsumerThread(threading.Thread):
         )
         self._transactions = Transactions(config, epoch=epoch, ends=ledger_ends)
         self._group_metadata: Any = None
+        self._member_id = ""
+        self._removed = False
         self._owned: dict[Partition, int] = {}
         self._assignments = 0
         self._rebalances = 0
@@ -161,6 +155,9 @@ class ConsumerThread(threading.Thread):
         except FatalGroupError as error:
             if not self._leaving:
                 self._rejoin(str(error))
+            return
+        if self._removed and not self._leaving:
+            self._rejoin("the group removed this member and took it in again")
             return
         self._resolve()
         self._metadata_poller.poll(self._owned)
@@ -282,6 +279,7 @@ class ConsumerThread(threading.Thread):
                 f"worker needs its own ({reason})"
             )
         self._rejoined_at = now
+        self._removed = False
         log.warning("rejoining_group", error=reason)
         self._lose_partitions(list(self._owned))
         self._close_clients(self._consumer.close)
@@ -381,7 +379,7 @@ class ConsumerThread(threading.Thread):
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self._capture_group_metadata()
-        partitions = _partitions(assigned)
+        partitions = partitions_of(assigned)
         self._assignments += 1
         for partition in partitions:
             self._owned[partition] = self._assignments
@@ -399,8 +397,10 @@ class ConsumerThread(threading.Thread):
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         self._capture_group_metadata()
         self._rebalances += 1
-        partitions = _partitions(revoked)
-        if partitions and not self._leaving:
+        partitions = partitions_of(revoked)
+        if self._removed:
+            self._lose_partitions(partitions)
+        elif partitions and not self._leaving:
             self._revoking = True
             self._emit(RevocationStarted(partitions))
             while self._revoking:
@@ -412,7 +412,7 @@ class ConsumerThread(threading.Thread):
         consumer.incremental_unassign(revoked)
 
     def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
-        self._lose_partitions(_partitions(lost))
+        self._lose_partitions(partitions_of(lost))
         consumer.incremental_unassign(lost)
 
     def _lose_partitions(self, partitions: Sequence[Partition]) -> None:
@@ -429,9 +429,18 @@ class ConsumerThread(threading.Thread):
         self._restorer.forget(partitions)
 
     def _capture_group_metadata(self) -> None:
-        """Store the group metadata. Only valid when it matches the known assignment."""
+        """Store the group metadata. Only valid when it matches the known assignment.
+
+        A member that the group removed joins again under a new id. The client may then report its
+        partitions as revoked, not lost (librdkafka 2.16, seen in a soak); others owned them.
+        """
         metadata = self._consumer.consumer_group_metadata()
-        self._group_metadata = metadata if self._consumer.memberid() else None
+        member_id = self._consumer.memberid() or ""
+        if self._owned and member_id not in ("", self._member_id):
+            self._removed = True
+        elif member_id:
+            self._member_id = member_id
+        self._group_metadata = None if self._removed or not member_id else metadata
 
     def _close(self) -> None:
         self._leaving = True
@@ -439,7 +448,3 @@ class ConsumerThread(threading.Thread):
         self._close_clients(self._transactions.close)
         self._close_clients(self._consumer.close)
         self._emit(Closed())
-
-
-def _partitions(named: Iterable[TopicPartition]) -> list[Partition]:
-    return [Partition(one.topic, one.partition) for one in named]

@@ -7,8 +7,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream.record import Partition
 
+OUT_OF_RANGE = (
+    "the next offset is no longer in the topic: records were deleted before they were read; "
+    "check the topic's retention, then run `wootric-stream replay --to-earliest` for this partition"
+)
 SEEK_TRIES = 25
 SEEK_WAIT_S = 0.02
+
+
+class FatalGroupError(Exception):
+    """The group rejects this client permanently; a new client may join."""
 
 
 class FetchControl:
@@ -77,3 +85,8 @@ class FetchControl:
 
 def _topic_partitions(partitions: Iterable[Partition]) -> list[TopicPartition]:
     return [TopicPartition(*partition) for partition in partitions]
+
+
+def partitions_of(named: Iterable[TopicPartition]) -> list[Partition]:
+    """Return the partitions of the client's own type."""
+    return [Partition(one.topic, one.partition) for one in named]

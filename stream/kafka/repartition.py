@@ -89,6 +89,7 @@ class Repartitioner(threading.Thread):
         self._stopping = threading.Event()
         self._group_metadata: Any = None
         self._positions: dict[Partition, int] = {}
+        self._member_id = ""
 
     def stop(self) -> None:
         """Finish the current transaction, and end."""
@@ -245,9 +246,18 @@ class Repartitioner(threading.Thread):
         log.info("rebalanced", change="given up", owned=len(self._positions))
 
     def _capture_group_metadata(self, consumer: Consumer) -> None:
-        """Store the group metadata. Only valid when it matches the known assignment."""
+        """Store the group metadata. Only valid when it matches the known assignment.
+
+        Under a new member id the partitions had other owners meanwhile: the next transfer fails,
+        and a new session begins.
+        """
         metadata = consumer.consumer_group_metadata()
-        self._group_metadata = metadata if consumer.memberid() else None
+        member_id = consumer.memberid() or ""
+        if self._positions and member_id not in ("", self._member_id):
+            member_id = ""
+        elif member_id:
+            self._member_id = member_id
+        self._group_metadata = metadata if member_id else None
 
     def _report_lag(self, consumer: Consumer) -> None:
         for partition, position in self._positions.items():
