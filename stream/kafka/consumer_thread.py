@@ -20,7 +20,7 @@ from stream.engine.task_manager import HaltReason
 from stream.errors import CommitAbortedError, FencedError, KafkaUnavailableError
 from stream.kafka import config as settings
 from stream.kafka.config import CredentialRefresher, KafkaConfig, log_client_error
-from stream.kafka.fetch_control import OUT_OF_RANGE, FatalGroupError, FetchControl, partitions_of
+from stream.kafka.group_member import FatalGroupError, FetchControl, Membership, partitions_of
 from stream.kafka.metadata import Group, MetadataPoller
 from stream.kafka.protocol import (
     Aborted,
@@ -65,6 +65,10 @@ BUFFER_FULL_S_MAX = 1.0
 """How long polling is skipped while the buffer is full, before all partitions are paused: a pause
 discards prefetched records."""
 RESOLVE_EVERY_S = 0.5
+OUT_OF_RANGE = (
+    "the next offset is no longer in the topic: records were deleted before they were read; "
+    "check the topic's retention, then run `wootric-stream replay --to-earliest` for this partition"
+)
 
 
 class ConsumerThread(threading.Thread):
@@ -109,8 +113,7 @@ class ConsumerThread(threading.Thread):
         )
         self._transactions = Transactions(config, epoch=epoch, ends=ledger_ends)
         self._group_metadata: Any = None
-        self._member_id = ""
-        self._removed = False
+        self._membership = Membership()
         self._owned: dict[Partition, int] = {}
         self._assignments = 0
         self._rebalances = 0
@@ -156,7 +159,7 @@ class ConsumerThread(threading.Thread):
             if not self._leaving:
                 self._rejoin(str(error))
             return
-        if self._removed and not self._leaving:
+        if self._membership.removed and not self._leaving:
             self._rejoin("the group removed this member and took it in again")
             return
         self._resolve()
@@ -279,12 +282,11 @@ class ConsumerThread(threading.Thread):
                 f"worker needs its own ({reason})"
             )
         self._rejoined_at = now
-        self._removed = False
         log.warning("rejoining_group", error=reason)
         self._lose_partitions(list(self._owned))
         self._close_clients(self._consumer.close)
         self._consumer = self._new_consumer()
-        self._fetch_control = FetchControl(self._consumer)
+        self._fetch_control, self._membership = FetchControl(self._consumer), Membership()
         self._full_since = None
         self._join()
 
@@ -398,18 +400,24 @@ class ConsumerThread(threading.Thread):
         self._capture_group_metadata()
         self._rebalances += 1
         partitions = partitions_of(revoked)
-        if self._removed:
+        if self._membership.removed:
             self._lose_partitions(partitions)
-        elif partitions and not self._leaving:
-            self._revoking = True
-            self._emit(RevocationStarted(partitions))
-            while self._revoking:
-                command = self._next_command(0.1)
-                if command is not None:
-                    self._execute(command)
-                self._resolve()
-        self._drop_partitions(partitions)
+        else:
+            self._drain(partitions)
+            self._drop_partitions(partitions)
         consumer.incremental_unassign(revoked)
+
+    def _drain(self, partitions: Sequence[Partition]) -> None:
+        """Let the event loop finish and commit what it has of these partitions."""
+        if not partitions or self._leaving:
+            return
+        self._revoking = True
+        self._emit(RevocationStarted(partitions))
+        while self._revoking:
+            command = self._next_command(0.1)
+            if command is not None:
+                self._execute(command)
+            self._resolve()
 
     def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
         self._lose_partitions(partitions_of(lost))
@@ -429,18 +437,10 @@ class ConsumerThread(threading.Thread):
         self._restorer.forget(partitions)
 
     def _capture_group_metadata(self) -> None:
-        """Store the group metadata. Only valid when it matches the known assignment.
-
-        A member that the group removed joins again under a new id. The client may then report its
-        partitions as revoked, not lost (librdkafka 2.16, seen in a soak); others owned them.
-        """
-        metadata = self._consumer.consumer_group_metadata()
-        member_id = self._consumer.memberid() or ""
-        if self._owned and member_id not in ("", self._member_id):
-            self._removed = True
-        elif member_id:
-            self._member_id = member_id
-        self._group_metadata = None if self._removed or not member_id else metadata
+        """Store the group metadata. Only valid when it matches the known assignment."""
+        self._group_metadata = self._membership.group_metadata(
+            self._consumer, owns=bool(self._owned)
+        )
 
     def _close(self) -> None:
         self._leaving = True

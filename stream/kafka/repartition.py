@@ -27,6 +27,7 @@ from stream.codec.dead_letter import DeadLetter
 from stream.errors import FencedError
 from stream.kafka import config as settings
 from stream.kafka.config import CredentialRefresher, KafkaConfig, log_client_error
+from stream.kafka.group_member import Membership, partitions_of
 from stream.kafka.metadata import committed
 from stream.record import Partition, Record
 
@@ -89,7 +90,7 @@ class Repartitioner(threading.Thread):
         self._stopping = threading.Event()
         self._group_metadata: Any = None
         self._positions: dict[Partition, int] = {}
-        self._member_id = ""
+        self._membership = Membership()
 
     def stop(self) -> None:
         """Finish the current transaction, and end."""
@@ -126,7 +127,7 @@ class Repartitioner(threading.Thread):
         Raises:
             KafkaException: the clients are unusable; no transaction is half done.
         """
-        self._group_metadata, self._positions = None, {}
+        self._group_metadata, self._positions, self._membership = None, {}, Membership()
         producer = Producer(
             settings.repartition_producer(self._config, record_bytes_max=self._record_bytes_max)
         )
@@ -219,7 +220,7 @@ class Repartitioner(threading.Thread):
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self._capture_group_metadata(consumer)
-        partitions = [Partition(p.topic, p.partition) for p in assigned]
+        partitions = partitions_of(assigned)
         starts = []
         for one in committed(consumer, partitions) if partitions else ():
             self._positions[Partition(one.topic, one.partition)] = max(0, one.offset)
@@ -238,26 +239,16 @@ class Repartitioner(threading.Thread):
         self._drop_partitions(consumer, lost)
 
     def _drop_partitions(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        for one in partitions:
-            partition = Partition(one.topic, one.partition)
+        for partition in partitions_of(partitions):
             self._positions.pop(partition, None)
             self._observer.lag(partition, None)
         consumer.incremental_unassign(partitions)
         log.info("rebalanced", change="given up", owned=len(self._positions))
 
     def _capture_group_metadata(self, consumer: Consumer) -> None:
-        """Store the group metadata. Only valid when it matches the known assignment.
-
-        Under a new member id the partitions had other owners meanwhile: the next transfer fails,
-        and a new session begins.
-        """
-        metadata = consumer.consumer_group_metadata()
-        member_id = consumer.memberid() or ""
-        if self._positions and member_id not in ("", self._member_id):
-            member_id = ""
-        elif member_id:
-            self._member_id = member_id
-        self._group_metadata = metadata if member_id else None
+        """Store the group metadata; without it the next transfer begins a new session."""
+        owns = bool(self._positions)
+        self._group_metadata = self._membership.group_metadata(consumer, owns=owns)
 
     def _report_lag(self, consumer: Consumer) -> None:
         for partition, position in self._positions.items():

@@ -108,7 +108,7 @@ def test_a_bridge_transfers_nothing_for_partitions_that_others_owned_meanwhile()
         ),
     )
     rekeyer._positions[Partition("raw", 0)] = 5
-    rekeyer._member_id = "w1-a"
+    rekeyer._membership.group_metadata(client, owns=False)
     client.id = "w1-b"
     rekeyer._on_revoke(client, [TopicPartition("raw", 1, 0)])
     with pytest.raises(KafkaException, match="rebalancing"):

@@ -1,22 +1,46 @@
-"""Which assigned partitions a consumer fetches."""
+"""Parts of a group member: its membership, and which assigned partitions it fetches."""
 
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream.record import Partition
 
-OUT_OF_RANGE = (
-    "the next offset is no longer in the topic: records were deleted before they were read; "
-    "check the topic's retention, then run `wootric-stream replay --to-earliest` for this partition"
-)
 SEEK_TRIES = 25
 SEEK_WAIT_S = 0.02
 
 
 class FatalGroupError(Exception):
     """The group rejects this client permanently; a new client may join."""
+
+
+class Membership:
+    """The member id under which one client owns partitions.
+
+    A member that the group removed joins again under a new id. The client may then report its
+    partitions as revoked, not lost (librdkafka 2.16, seen in a soak): others owned them meanwhile.
+    From then on ``removed`` is True, and nothing may be committed for what the client still owns.
+    """
+
+    def __init__(self) -> None:
+        self.removed = False
+        self._id = ""
+
+    def group_metadata(self, consumer: Consumer, *, owns: bool) -> Any:
+        """Return the group metadata for transactions; None if it must not be used.
+
+        Call it only when the client's assignment is the known one; ``owns`` is whether it has
+        partitions from before.
+        """
+        metadata = consumer.consumer_group_metadata()
+        member_id = consumer.memberid() or ""
+        if owns and member_id not in ("", self._id):
+            self.removed = True
+        elif member_id:
+            self._id = member_id
+        return None if self.removed or not member_id else metadata
 
 
 class FetchControl:
