@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from random import Random
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -26,7 +25,6 @@ from sink.classify import (
 from sink.http_session import HttpSession
 from sink.models import HttpResponse, Request
 from sink.rate_limit import backoff_s, demanded_wait_s
-from sink.wootric.delivery import SinkListener
 from sink.wootric.endpoint import Dependencies
 from sink.wootric.replies import document, oauth_error
 from sink.wootric.requests import Requests
@@ -93,6 +91,14 @@ class WootricAccount:
         if self.client_id:
             return self.token_url
         return f"{self.token_url}?account_token={quote(self.account_token, safe='')}"
+
+    def requests(self) -> Requests:
+        """Return the builder of this account's requests."""
+        return Requests(
+            resources_url=self.resources_url,
+            pixel_url=self.pixel_url,
+            account_token=self.account_token,
+        )
 
     @property
     def credentials(self) -> dict[str, str]:
@@ -314,24 +320,12 @@ class AccountCheck:
 
 async def check_account(account: WootricAccount, session: HttpSession) -> AccountCheck:
     """Request a token and, with it, a page with one end user."""
-    dependencies = Dependencies(
-        http=session,
-        clock=time.monotonic,
-        wall_clock=time.time,
-        random=Random().random,  # noqa: S311  (jitter, not a secret)
-        hooks=SinkListener(),
-    )
-    tokens = TokenProvider(dependencies, account)
+    tokens = TokenProvider(Dependencies(http=session), account)
     grant = await tokens.fresh()
     if not isinstance(grant, AccessToken):
         return AccountCheck(grant)
-    requests = Requests(
-        resources_url=account.resources_url,
-        pixel_url=account.pixel_url,
-        account_token=account.account_token,
-    )
     asked_at = time.time()
-    probe = requests.probe()
+    probe = account.requests().probe()
     evidence = await session.send(probe, grant.read_headers)
     skew_s = (
         _skew_s(evidence, (asked_at + time.time()) / 2)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from sink.classify import Executed, RejectedByServer
+from sink.classify import ABSENT, Executed, RejectedByServer
 from sink.wootric.client import ApiClient, DeliveryContext, DeliveryFailedError
 from sink.wootric.delivery import Delivered, EndUser, Outcome, Rejected, Skipped
 from sink.wootric.lookup import Lookup
@@ -180,7 +180,7 @@ class EndUsers:
                 return Delivered(end_user=gone, attempts=context.attempts)
             return Skipped(reason="absent", end_user=gone)
         reply = await self._api.call(self._requests.delete_end_user(known.id), context)
-        if isinstance(reply, RejectedByServer) and reply.status not in {404, 410}:
+        if isinstance(reply, RejectedByServer) and reply.status not in ABSENT:
             return context.rejected(reply, reason(reply.status, reply.body))
         self._known.deleted(known.id)
         return self._delivered(gone, reply.status, context)

@@ -1,8 +1,10 @@
 """State of one host: circuit, rate limiter and permits; reports changes to the listener."""
 
 import asyncio
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from random import Random
 
 from sink.classify import Ambiguous, Classification, LeaseExpired, NotExecuted, Throttled
 from sink.http_session import PermitPool
@@ -20,10 +22,10 @@ class Dependencies:
     """
 
     http: Transport
-    clock: Callable[[], float]
-    wall_clock: Callable[[], float]
-    random: Callable[[], float]
-    hooks: SinkListener
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+    random: Callable[[], float] = Random().random  # noqa: S311  (jitter, not a secret)
+    hooks: SinkListener = field(default_factory=SinkListener)
 
 
 THROTTLE_INITIAL_S = 1.0

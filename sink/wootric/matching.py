@@ -28,16 +28,20 @@ def candidates(
 
 
 def claim(end_user_id: int, operation: CreateResponse | CreateDecline) -> int:
-    """Return the number that stands for a survey whose reply named no id.
-
-    Surveys of one end user that agree in all fields have the same; receipt number n (from 0)
-    of these claims ``-(claim + n)``, which is no id of Wootric's.
-    """
+    """Return the number that stands for the fields of an end user's survey."""
     fields = [end_user_id, operation.type, operation.created_at, operation.origin_url or ""]
     if isinstance(operation, CreateResponse):
         fields += [operation.score, operation.text or ""]
     digest = hashlib.blake2b(json.dumps(fields).encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 2
+
+
+def next_claim(number: int, claimed: Container[int]) -> int:
+    """Return what the next receipt without an id claims; ``number`` stands for its fields.
+
+    Receipt n (from 0) with the same fields claims ``-(number + n)``, which is no id of Wootric's.
+    """
+    return -(number + claims_of(number, claimed))
 
 
 def claims_of(number: int, claimed: Container[int]) -> int:

@@ -4,12 +4,14 @@ import json
 import math
 import re
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from functools import wraps
+from typing import Any, TypeAlias
 
 import orjson
 
+from sink.classify import ABSENT
 from sink.models import HttpResponse
 from sink.wootric.delivery import EndUser
 from sink.wootric.operations import IDENTITY_LENGTH_MAX, Properties, Scalar
@@ -135,77 +137,77 @@ def _text(value: Any) -> str | None:
 
 
 GIF = b"GIF8"
+ACCEPTED = frozenset({201, 202, 204})
+
+Accepts: TypeAlias = Callable[[HttpResponse], bool]
 
 
+def _or_absence(of_success: Accepts) -> Accepts:
+    """Extend a check of replies that report success to those that report absence.
+
+    404 or 410 is the API's if its body is JSON or empty.
+    """
+
+    @wraps(of_success)
+    def accepts(reply: HttpResponse) -> bool:
+        if reply.status not in ABSENT:
+            return of_success(reply)
+        body = (reply.body or b"").strip()
+        return body in (b"", b"null") or document(body) is not None
+
+    return accepts
+
+
+@_or_absence
 def is_end_user(reply: HttpResponse) -> bool:
     """Return whether this is the reply to the creation or change of an end user."""
-    if reply.status in _ABSENT:
-        return _is_absence(reply)
     if reply.body is None:
         return _is_json(reply)
     return identifier(document(reply.body)) is not None or is_error(reply.body)
 
 
+@_or_absence
 def is_accepted(reply: HttpResponse) -> bool:
     """Return whether this is the reply to a survey or a deletion, which are queued.
 
     201, 202 and 204 need no record, 200 needs JSON.
     """
-    if reply.status in _ABSENT:
-        return _is_absence(reply)
-    if reply.status in _ACCEPTED:
+    if reply.status in ACCEPTED:
         return not _is_html(reply)
     if reply.body is None:
         return _is_json(reply)
     return isinstance(document(reply.body), dict | list)
 
 
+@_or_absence
 def is_lookup(reply: HttpResponse) -> bool:
     """Return whether this is the reply to a look-up: a record, a list, an error, or null."""
-    if reply.status in _ABSENT:
-        return _is_absence(reply)
     if (reply.body or b"").strip() == b"null":
         return True
-    value = document(reply.body)
-    return is_list(reply) or identifier(value) is not None or _is_error_list(value)
+    return is_list(reply) or identifier(document(reply.body)) is not None
 
 
+@_or_absence
 def is_list(reply: HttpResponse) -> bool:
     """Return whether this is a list of records, or an error."""
-    if reply.status in _ABSENT:
-        return _is_absence(reply)
     value = document(reply.body)
     if isinstance(value, list):
         return all(isinstance(item, dict) for item in value)
-    return _is_error_list(value)
+    return isinstance(value, dict) and is_error(reply.body)
 
 
 def is_pixel(reply: HttpResponse) -> bool:
     """Return whether the pixel was loaded: an image, or nothing."""
-    if reply.status in _ABSENT or reply.body == b"":
+    if reply.status in ABSENT or reply.body == b"":
         return True
     image = reply.headers.get("Content-Type", "").startswith("image/")
     return image or (reply.body or b"").startswith(GIF)
-
-
-_ABSENT = frozenset({404, 410})
-_ACCEPTED = frozenset({201, 202, 204})
-
-
-def _is_error_list(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value.get("error") or value.get("errors"))
 
 
 def _is_html(reply: HttpResponse) -> bool:
     if reply.body is None or _is_type(reply, "text/html"):
         return _is_type(reply, "text/html")
     return reply.body.removeprefix(BOM_UTF8).lstrip().startswith(b"<")
-
-
-def _is_absence(reply: HttpResponse) -> bool:
-    """Return whether 404 or 410 is the API's: its body is JSON or empty."""
-    body = (reply.body or b"").strip()
-    return body in (b"", b"null") or document(body) is not None
 
 
 def _is_json(reply: HttpResponse) -> bool:

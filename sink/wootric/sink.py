@@ -32,7 +32,6 @@ from sink.wootric.operations import (
     UpsertEndUser,
 )
 from sink.wootric.pages import Pages
-from sink.wootric.requests import Requests
 from sink.wootric.surveys import Survey, Surveys
 
 FAILURES_MAX = 20
@@ -71,11 +70,7 @@ class WootricSink:
         self._contexts: set[DeliveryContext] = set()
         self._probing: asyncio.Task[None] | None = None
         self._tokens = TokenProvider(self._dependencies, config, credentials)
-        self._requests = Requests(
-            resources_url=config.resources_url,
-            pixel_url=config.pixel_url,
-            account_token=config.account_token,
-        )
+        self._requests = config.requests()
         pace = config.requests_per_minute
         self._api = ApiClient(
             self._dependencies, self._endpoint("api", requests_per_minute=pace), tokens=self._tokens

@@ -5,7 +5,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from random import Random
 from typing import Any
 
 from sink.classify import Ambiguous, Executed, Throttled, Unauthorized, classify
@@ -21,18 +20,16 @@ from sink.wootric.auth import (
     TokenProvider,
     WootricAccount,
 )
-from sink.wootric.delivery import SinkListener
 from sink.wootric.endpoint import Dependencies
 from sink.wootric.operations import CreateResponse, PageView, UpsertEndUser
 from sink.wootric.probe import NOT_ASKED, ProbePerson, Seen
-from sink.wootric.requests import Form, Requests, create_form, property_fields
+from sink.wootric.requests import PAGES_MAX, Form, create_form, property_fields
 from stream.doctor.result import PERMISSION, UNAVAILABLE
 
 ATTEMPTS_MAX = 3
 """Of a request that was throttled or had no valid token, and so was not executed."""
 THROTTLED_S = 5.0
 THROTTLED_S_MAX = 65.0  # Wootric counts by the minute
-PAGE_BEYOND = 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,21 +94,8 @@ class _Api:
     ) -> None:
         self._session = session
         self._say = say
-        self.tokens = TokenProvider(
-            Dependencies(
-                http=session,
-                clock=time.monotonic,
-                wall_clock=time.time,
-                random=Random().random,  # noqa: S311  (jitter, not a secret)
-                hooks=SinkListener(),
-            ),
-            account,
-        )
-        self.requests = Requests(
-            resources_url=account.resources_url,
-            pixel_url=account.pixel_url,
-            account_token=account.account_token,
-        )
+        self.tokens = TokenProvider(Dependencies(http=session), account)
+        self.requests = account.requests()
         self.limits: set[str] = set()
 
     async def send(self, request: Request) -> SendResult:
@@ -207,7 +191,7 @@ class _Probe:
         self._note(
             "page_beyond",
             await self._api.reply(
-                self._requests.list_surveys(user_id, self._response(1), page=PAGE_BEYOND)
+                self._requests.list_surveys(user_id, self._response(1), page=PAGES_MAX + 1)
             ),
             reading.page_beyond,
         )

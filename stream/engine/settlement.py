@@ -8,7 +8,7 @@ from sink.wootric.delivery import (
     Parked,
     Rejected,
 )
-from sink.wootric.matching import claims_of
+from sink.wootric.matching import next_claim
 from sink.wootric.operations import DeleteEndUser, EffectClass
 from stream.codec.dead_letter import DeadLetter, trace_headers
 from stream.engine.checkpoint import UncommittedChanges
@@ -170,7 +170,7 @@ class Settlement:
         )
         claimed = remote_id
         if claimed is None and claim is not None:
-            claimed = -(claim + claims_of(claim, self._uncommitted.claimed_ids()))
+            claimed = next_claim(claim, self._uncommitted.claimed_ids())
         self._uncommitted.put(EVENT + event.event_id, encode(entry), claimed)
 
     def _dead_letter(

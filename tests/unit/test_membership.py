@@ -6,21 +6,12 @@ from unittest.mock import MagicMock
 
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
+from kafka_settings import CONFIG
 
 from stream.kafka import consumer_thread, repartition
-from stream.kafka.config import KafkaConfig
 from stream.kafka.protocol import FinishRevocation, PartitionsLost, RevocationStarted
 from stream.record import Partition, Record
 
-CONFIG = KafkaConfig(
-    bootstrap_servers="",
-    group_id="group",
-    instance_id="w1",
-    topic="events",
-    ledger_topic="ledger",
-    dead_letter_topic="dlq",
-    parked_topic="parked",
-)
 ONE, TWO = (TopicPartition("events", number, 0) for number in (0, 1))
 
 

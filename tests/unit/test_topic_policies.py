@@ -1,20 +1,11 @@
 """What is wrong about topics, by their configuration."""
 
 import pytest
+from kafka_settings import CONFIG
 
-from stream.kafka.config import KafkaConfig
 from stream.kafka.topics import HOUR_MS, _check_configs, plans
 
 WINDOW_S = 7 * 24 * 3600
-CONFIG = KafkaConfig(
-    bootstrap_servers="",
-    group_id="",
-    instance_id="",
-    topic="events",
-    ledger_topic="ledger",
-    dead_letter_topic="dlq",
-    parked_topic="parked",
-)
 BROKERS = {
     "cleanup.policy": "delete",
     "retention.ms": str(6 * 24 * HOUR_MS),

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from kafka_settings import CONFIG
 
 from stream.engine.checkpoint import Checkpoint
 from stream.errors import FencedError
-from stream.kafka.config import KafkaConfig
 from stream.kafka.transactions import LedgerEndOffsets, Transactions
 
 
@@ -30,16 +30,7 @@ class FencedProducer:
 def test_a_fenced_producer_is_not_replaced_by_one_that_fences_its_successor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = KafkaConfig(
-        bootstrap_servers="",
-        group_id="group",
-        instance_id="w1",
-        topic="events",
-        ledger_topic="ledger",
-        dead_letter_topic="dlq",
-        parked_topic="parked",
-    )
-    transactions = Transactions(config, epoch=1, ends=LedgerEndOffsets())
+    transactions = Transactions(CONFIG, epoch=1, ends=LedgerEndOffsets())
     monkeypatch.setattr(transactions, "_producer", FencedProducer())
     with pytest.raises(FencedError, match="KAFKA__INSTANCE_ID"):
         transactions.commit(Checkpoint(sequence=1, partitions={}), group_metadata=None)

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from sink.wootric.operations import CreateResponse
 from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
 from stream.codec.event import encode_event, event_from_json
 from stream.engine.prepare import REPLAY_HEADER, PreparedRecord, prepare
 from stream.record import Partition, Record
-from stream.transform import Rules
+from stream.transform import Deliver, Rules
 
 SOURCE = Partition("segment.events", 2)
 
@@ -89,3 +90,18 @@ def test_force_makes_no_second_event_of_what_cannot_be_stale() -> None:
 
 def test_force_says_nothing_without_a_replay() -> None:
     assert judged(identify(messageId="m1"), x_replay_force="true").event_id == "m1"
+
+
+def test_a_survey_without_a_time_takes_its_records() -> None:
+    """Two that are otherwise equal could not be told apart in Wootric's lists."""
+    survey = {
+        "type": "track",
+        "userId": "u1",
+        "properties": {"score": 9},
+        "integrations": {"Wootric": {"eventType": "create response"}},
+    }
+    for document, seconds in ((survey, 7), ({**survey, "timestamp": "1970-01-01T00:00:05Z"}, 5)):
+        result = judged(document, at_ms=7_000).result
+        assert isinstance(result, Deliver)
+        assert isinstance(result.operation, CreateResponse)
+        assert result.operation.created_at == seconds
