@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,12 @@ def test_no_file_names_a_registry_or_a_path_of_one_machine():
         if (match := FOREIGN.search(path.read_text(encoding="utf-8", errors="ignore")))
     }
     assert not named
+
+
+def test_no_two_test_modules_share_a_name():
+    """Pytest imports them by name alone: of two, one process collects only the first."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert not [name for name, count in names.items() if count > 1]
 
 
 def fields(schema: Any) -> Iterator[dict[str, Any]]:

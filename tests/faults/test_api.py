@@ -112,7 +112,11 @@ async def test_a_maintenance_page_for_everything_loses_and_repeats_nothing(
     for path in EVERYTHING:
         stack.wootric.on("*", path, page, always=True)
     await publish(stack, EVENTS, seed=49)
-    await until(lambda: len(stack.wootric.journal.entries) > EVENTS // 4, "many pages", stack.moved)
+
+    def pages() -> int:
+        return len(stack.wootric.journal.entries)
+
+    await until(lambda: pages() > EVENTS // 4, "many pages", lambda: (pages(), stack.moved()))
     assert worker.running.poll() is None
     stack.wootric.faults = type(healthy)()
     await end_well(stack, worker)
@@ -157,8 +161,12 @@ async def test_server_errors_with_and_without_effect_repeat_nothing(
     worker = stack.worker("w1")
     worker.start()
     for effect in (True, False):
-        for path in ("/v1/end_users", "/v1/end_users/*", "/pixel.gif"):
-            stack.wootric.on("*", path, Answer(status=status, effect=effect), times=4)
+        for method, path in (
+            ("POST", "/v1/end_users"),  # not the probe's GET: it would be met once in 15 seconds
+            ("*", "/v1/end_users/*"),
+            ("*", "/pixel.gif"),
+        ):
+            stack.wootric.on(method, path, Answer(status=status, effect=effect), times=4)
     await publish(stack, EVENTS, seed=43)
     await end_well(stack, worker)
     assert not stack.wootric.unused_faults()

@@ -71,7 +71,13 @@ async def test_a_network_that_breaks_repeats_and_loses_nothing(
     await stack.until_caught_up()
     strike(proxy)
     await publish(stack, 200, 62)
-    await until(lambda: proxy.up.met + proxy.down.met >= 10, "it has broken ten times", stack.moved)
+
+    def broken() -> int:
+        return proxy.up.met + proxy.down.met
+
+    await until(
+        lambda: broken() >= 10, "it has broken ten times", lambda: (broken(), stack.moved())
+    )
     proxy.heal()
     await end_well(stack, worker)
 
