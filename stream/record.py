@@ -1,7 +1,9 @@
-"""Partition and record types, independent of the Kafka client."""
+"""Partitions, records, and what a transform makes of them, independent of the Kafka client."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+from sink.delivery import Operation
 
 
 class Partition(NamedTuple):
@@ -34,3 +36,26 @@ class Record:
         for name, value in self.headers:
             size += len(name) + len(value or b"")
         return size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deliver:
+    """An operation to deliver.
+
+    Operations of one ``lane`` (one end user) keep the order of their events. ``notes``
+    names the values that were invalid and omitted, for metrics.
+    """
+
+    operation: Operation
+    lane: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """The event needs no operation; ``reason`` is from a bounded set."""
+
+    reason: str
+
+
+TransformResult: TypeAlias = Deliver | Skip

@@ -11,10 +11,10 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from sink.wootric.auth import PIXEL_URL
 from stream.bridge.signature import Batches
 
 DAY_S = 86_400
+PIXEL_URL = "https://d8myem934l1zi.cloudfront.net/pixel.gif"
 
 
 class Section(BaseModel):
@@ -190,6 +190,19 @@ class WootricSettings(Section):
         description="Seconds after a request in which its effect may still appear. Wootric queues "
         "responses and declines: it must exceed the delay of that queue, or a survey whose reply "
         "was lost may be recorded twice.",
+    )
+    attempts_max: int = Field(
+        8,
+        ge=1,
+        le=1_000,
+        description="Requests that one operation may spend on tries that fail while Wootric serves "
+        "others. Then it is parked as `attempts_exhausted`, and its end user's lane continues.",
+    )
+    attempts_over_s: float = Field(
+        600.0,
+        gt=0,
+        le=86_400,
+        description="Seconds over which these tries are spread at least.",
     )
     in_doubt_pages: InDoubtPages = Field(
         InDoubtPages.PARK, description="What to do with page views in doubt: `park` or `resend`."

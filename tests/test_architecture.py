@@ -31,6 +31,7 @@ EDGES = {
     "stream.settings_loader",
     "stream.state",
     "stream.telemetry",
+    "stream.wootric",
 }
 """What may know clocks, sockets and Kafka, but for the parts that the contract names; every
 other module and folder at the root of the stream is its core."""

@@ -163,6 +163,14 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
         "an intent too large to be stored, whose events no longer need a request",
         "check in Wootric for their effect",
     ),
+    ("parked", "operation_changed"): (
+        "an intent too large to be stored, whose events now request something else than what may have been sent",
+        "check in Wootric for their effect",
+    ),
+    ("parked", "attempts_exhausted"): (
+        "requests of this operation failed again and again while Wootric served others, or an operation of the same end user did within the last hour",
+        "find out why Wootric fails for this end user, then `in-doubt resolve --as resend`",
+    ),
     ("parked", "lookup_*"): (
         "an earlier attempt may have been executed, and the look-up for it was refused; `lookup_` is followed by one of the reasons above",
         "check in Wootric, then `in-doubt resolve`",

@@ -33,7 +33,6 @@ from sink.wootric.requests import Requests
 
 
 US_API_URL = "https://api.wootric.com"
-PIXEL_URL = "https://d8myem934l1zi.cloudfront.net/pixel.gif"
 
 _REGION = re.compile(r"NPS-(EU|AU)-")
 
@@ -55,19 +54,18 @@ class WootricAccount:
     ``api_url`` is scheme and host, without ``/v1``; if empty, the account token selects the
     region. The grant is ``client_credentials`` with a client id, otherwise ``password``.
     With ``requests_per_minute=0`` only the replies' headers limit the rate. ``in_flight_max``
-    limits deliveries, ``concurrency_max`` requests in flight (0: same as ``in_flight_max``).
+    limits the deliveries in progress, and so the requests in flight.
     """
 
     account_token: str
     api_url: str = ""
-    pixel_url: str = PIXEL_URL
+    pixel_url: str
     client_id: str | None = field(default=None, repr=False)
     client_secret: str | None = field(default=None, repr=False)
     username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     request_timeout_s: float = 10.0
     in_flight_max: int = 64
-    concurrency_max: int = 0
     requests_per_minute: int = 0
     probe_interval_s: float = 15.0
 

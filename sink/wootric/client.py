@@ -20,6 +20,13 @@ from sink.classify import (
     Unauthorized,
     classify,
 )
+from sink.delivery import (
+    Deferred,
+    Delivery,
+    InDoubt,
+    Parked,
+    Rejected,
+)
 from sink.models import Request
 from sink.rate_limit import backoff_s
 from sink.wootric.auth import (
@@ -28,14 +35,6 @@ from sink.wootric.auth import (
     TokenDenied,
     TokenProvider,
     TokenUnavailable,
-)
-from sink.wootric.delivery import (
-    Deferred,
-    Delivery,
-    InDoubt,
-    Parked,
-    Rejected,
-    estimated_requests,
 )
 from sink.wootric.endpoint import Dependencies, Endpoint
 from sink.wootric.replies import detail, is_error
@@ -60,9 +59,9 @@ class DeliveryFailedError(Exception):
 class DeliveryContext:
     """Budget and counters of one delivery.
 
-    ``deadline`` (monotonic seconds) bounds its waits, ``requests`` counts requests sent,
-    ``attempts`` writes that may have been executed, ``failures`` consecutive failures.
-    ``resent`` is True once a token was renewed for it, which happens at most once.
+    ``deadline`` (monotonic seconds) bounds its waits, counted from ``begin``. ``requests`` counts
+    requests sent, ``attempts`` writes that may have been executed, ``failures`` consecutive
+    failures. ``resent`` is True once a token was renewed for it, which happens at most once.
     """
 
     __slots__ = ("attempts", "deadline", "delivery", "failures", "requests", "resent")
@@ -75,20 +74,33 @@ class DeliveryContext:
         self.failures = 0
         self.resent = False
 
+    def begin(self, now: float) -> None:
+        """Start its time: it no longer waits for other deliveries."""
+        self.deadline = now + QUEUE_TIMEOUT_S
+
     @property
     def remaining_requests(self) -> int:
         """The estimated number of API requests that it has yet to send."""
         delivery = self.delivery
-        in_all = estimated_requests(delivery.operation, delivery.known, in_doubt=delivery.in_doubt)
+        in_all = delivery.operation.estimated_requests(delivery.known, in_doubt=delivery.in_doubt)
         return max(0, in_all - self.requests)
 
     def remaining_wait_s(self, now: float) -> float:
         """Return the seconds for which it may wait before its next request."""
         return STARTED_QUEUE_TIMEOUT_S if self.requests else max(0.0, self.deadline - now)
 
-    def deferred(self, reason: str, retry_at: float, *, refused: bool = False) -> Deferred:
+    def deferred(
+        self, reason: str, retry_at: float, *, refused: bool = False, isolated: bool = False
+    ) -> Deferred:
         """Return the outcome of an operation that was not executed and will be retried."""
-        return Deferred(reason=reason, retry_at=retry_at, refused=refused, attempts=self.attempts)
+        return Deferred(
+            reason=reason,
+            retry_at=retry_at,
+            refused=refused,
+            attempts=self.attempts,
+            isolated=isolated,
+            requests=self.requests,
+        )
 
     def rejected(self, reply: RejectedByServer, reason: str) -> Rejected:
         """Return the outcome of a rejection by the server."""
@@ -165,7 +177,7 @@ class ApiClient:
                     continue
                 verdict = await self._send(request, token, context)
                 if isinstance(verdict, Executed | RejectedByServer):
-                    self.endpoint.on_response()
+                    self.endpoint.on_response(request, context.delivery.request_id)
                     if self._probe is context:
                         self.endpoint.close()
                     return _read(verdict)
@@ -179,9 +191,15 @@ class ApiClient:
         wait_s = RETRY_MAX_S if refused else RETRY_INITIAL_S
         return context.deferred(reason, self._clock() + wait_s, refused=refused)
 
-    def in_doubt(self, reason: str, context: DeliveryContext) -> InDoubt:
+    def in_doubt(self, reason: str, context: DeliveryContext, *, isolated: bool = False) -> InDoubt:
         """Return the outcome of a delivery that has or may have been executed just now."""
-        return InDoubt(detail=reason, sent_at=self._clock(), attempts=context.attempts)
+        return InDoubt(
+            detail=reason,
+            sent_at=self._clock(),
+            attempts=context.attempts,
+            isolated=isolated,
+            requests=context.requests,
+        )
 
     async def _wait_for_place(self, context: DeliveryContext) -> None:
         """Wait for the circuit and the rate limiter.
@@ -297,21 +315,22 @@ class ApiClient:
             case Unauthorized():
                 self._renew_once(token, context)
             case NotExecuted(reason):
-                await self._retry(reason, context)
+                await self._retry(reason, request, context)
             case Forbidden():
                 self._forbid(verdict, request, context)
             case Ambiguous(reason):
-                self.endpoint.on_failure()
-                raise DeliveryFailedError(self.in_doubt(reason, context))
+                isolated = self.endpoint.on_failure(request, context.delivery.request_id)
+                raise DeliveryFailedError(self.in_doubt(reason, context, isolated=isolated))
             case LeaseExpired():
                 raise DeliveryFailedError(context.deferred("lease", self._clock()))
             case _:
                 assert_never(verdict)
 
-    async def _retry(self, reason: str, context: DeliveryContext) -> None:
-        self.endpoint.on_failure()
-        context.failures += 1
+    async def _retry(self, reason: str, request: Request, context: DeliveryContext) -> None:
         now = self._clock()
+        if self.endpoint.on_failure(request, context.delivery.request_id):
+            raise DeliveryFailedError(context.deferred(reason, now, isolated=True))
+        context.failures += 1
         wait_s = backoff_s(
             context.failures, initial_s=RETRY_INITIAL_S, max_s=1.0, jitter=self._random()
         )

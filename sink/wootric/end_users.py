@@ -4,13 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sink.classify import ABSENT, Executed, RejectedByServer
+from sink.delivery import Conflict, Delivered, EndUser, Outcome, Rejected, Skipped
 from sink.wootric.client import ApiClient, DeliveryContext, DeliveryFailedError
-from sink.wootric.delivery import Delivered, EndUser, Outcome, Rejected, Skipped
 from sink.wootric.lookup import Lookup
 from sink.wootric.matching import (
     IDENTITIES,
     TAKEN,
-    Conflict,
     DeletedUsers,
     OfEndUser,
     SharedUserTracker,
@@ -177,13 +176,13 @@ class EndUsers:
                 known = None  # it belongs to another user id by now
         if known is None or known.id is None:
             if context.delivery.in_doubt:
-                return Delivered(end_user=gone, attempts=context.attempts)
+                return Delivered(attempts=context.attempts)
             return Skipped(reason="absent", end_user=gone)
         reply = await self._api.call(self._requests.delete_end_user(known.id), context)
         if isinstance(reply, RejectedByServer) and reply.status not in ABSENT:
             return context.rejected(reply, reason(reply.status, reply.body))
         self._known.deleted(known.id)
-        return self._delivered(gone, reply.status, context)
+        return self._delivered(None, reply.status, context)
 
     async def identify(self, wanted: UpsertEndUser, context: DeliveryContext) -> EndUser:
         """Return the end user that a response belongs to, created if there is none.
@@ -201,7 +200,9 @@ class EndUsers:
         if created is None:
             # It was just created, but the reply was unreadable. Retry until a look-up finds it:
             # an end user without e-mail would otherwise be created again.
-            raise DeliveryFailedError(self._api.in_doubt("created user not found yet", context))
+            raise DeliveryFailedError(
+                self._api.in_doubt("created user not found yet", context, isolated=True)
+            )
         return created
 
     async def _find(self, wanted: UpsertEndUser, context: DeliveryContext) -> EndUser | None:

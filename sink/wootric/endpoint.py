@@ -2,15 +2,16 @@
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
 from sink.classify import Ambiguous, Classification, LeaseExpired, NotExecuted, Throttled
+from sink.delivery import SinkListener
 from sink.http_session import PermitPool
-from sink.models import HttpResponse, SendResult, Transport
+from sink.models import HttpResponse, Request, SendResult, Transport
 from sink.rate_limit import CircuitBreaker, RateLimiter, backoff_s, demanded_wait_s, read_quota
-from sink.wootric.delivery import SinkListener
 
 # Dependencies shared by all parts of the sink
 
@@ -30,6 +31,56 @@ class Dependencies:
 
 THROTTLE_INITIAL_S = 1.0
 THROTTLE_MAX_S = 15.0  # an occasional request costs nothing
+
+
+FAILING_MAX = 1_000
+
+
+class FailureScope:
+    """Tells the failures of one delivery from those of the host.
+
+    A failure is isolated if, since the same delivery failed last, the host has served another
+    delivery's request of the same name; or, where no other delivery fails in a request of that
+    name, any other delivery's request of the same effect. The first failure never is.
+    """
+
+    __slots__ = ("_failing", "_served")
+
+    def __init__(self) -> None:
+        self._failing: dict[str, OrderedDict[str, float]] = {}
+        self._served: dict[tuple[bool, str], dict[str, float]] = {}
+
+    def succeeded(self, request: Request, delivery: str, *, now: float) -> None:
+        """Record a reply. Of each name of requests, the last two deliveries are kept."""
+        served = self._served.setdefault((request.writes, request.name), {})
+        served.pop(delivery, None)
+        served[delivery] = now
+        if len(served) > 2:  # one of two is another delivery's
+            del served[next(iter(served))]
+        failing = self._failing.get(request.name)
+        if failing:
+            failing.pop(delivery, None)
+
+    def failed(self, request: Request, delivery: str, *, now: float) -> bool:
+        """Record a failure; return whether it is isolated."""
+        failing = self._failing.setdefault(request.name, OrderedDict())
+        since = failing.pop(delivery, None)
+        failing[delivery] = now
+        if len(failing) > FAILING_MAX:
+            failing.popitem(last=False)
+        if since is None:
+            return False
+        if self._others_served((request.writes, request.name), delivery, since):
+            return True
+        return len(failing) == 1 and any(
+            self._others_served(kind, delivery, since)
+            for kind in self._served
+            if kind[0] == request.writes
+        )
+
+    def _others_served(self, kind: tuple[bool, str], delivery: str, since: float) -> bool:
+        served = self._served.get(kind, {})
+        return any(at > since for other, at in served.items() if other != delivery)
 
 
 class Endpoint:
@@ -52,6 +103,7 @@ class Endpoint:
         self.rate_limiter = rate_limiter
         self.permits = permits
         self.circuit_opened = asyncio.Event()
+        self._failures = FailureScope()
         dependencies.hooks.concurrency_changed(name, permits.concurrency.limit)
 
     def open(self, reason: str) -> None:
@@ -65,15 +117,18 @@ class Endpoint:
             self.circuit_opened.clear()
             self._dependencies.hooks.circuit_changed(self.name, False, "")
 
-    def on_response(self) -> None:
-        """Record a reply to a request that was not throttled."""
+    def on_response(self, request: Request, delivery: str) -> None:
+        """Record a reply to a request of a delivery that was not throttled."""
         self.circuit.record_success()
         self.rate_limiter.on_success()
+        self._failures.succeeded(request, delivery, now=self._dependencies.clock())
 
-    def on_failure(self) -> None:
-        """Record an attempt without a reply."""
-        if self.circuit.record_failure(now=self._dependencies.clock()):
+    def on_failure(self, request: Request, delivery: str) -> bool:
+        """Record an attempt without a reply; return whether the failure is isolated."""
+        now = self._dependencies.clock()
+        if self.circuit.record_failure(now=now):
             self._announce("unreachable")
+        return self._failures.failed(request, delivery, now=now) and not self.circuit.is_open
 
     def throttle(self, verdict: Throttled) -> None:
         """Block requests for as long as the host asks, or with back-off if it does not say."""

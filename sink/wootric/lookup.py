@@ -4,9 +4,9 @@ from collections.abc import Container
 from typing import Any
 
 from sink.classify import Executed, RejectedByServer
+from sink.delivery import EndUser
 from sink.models import Request
 from sink.wootric.client import ApiClient, DeliveryContext, DeliveryFailedError, Reply
-from sink.wootric.delivery import EndUser
 from sink.wootric.matching import same_email
 from sink.wootric.operations import UpsertEndUser
 from sink.wootric.replies import detail, document, end_user, is_absent, reason

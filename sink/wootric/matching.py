@@ -6,11 +6,9 @@ import re
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
-from enum import StrEnum
-from itertools import count
 from typing import Any, TypeAlias
 
-from sink.wootric.delivery import EndUser
+from sink.delivery import Conflict, EndUser
 from sink.wootric.operations import CreateDecline, CreateResponse, DeleteEndUser, UpsertEndUser
 from sink.wootric.replies import identifier, message, seconds, taken, whole
 
@@ -34,19 +32,6 @@ def claim(end_user_id: int, operation: CreateResponse | CreateDecline) -> int:
         fields += [operation.score, operation.text or ""]
     digest = hashlib.blake2b(json.dumps(fields).encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 2
-
-
-def next_claim(number: int, claimed: Container[int]) -> int:
-    """Return what the next receipt without an id claims; ``number`` stands for its fields.
-
-    Receipt n (from 0) with the same fields claims ``-(number + n)``, which is no id of Wootric's.
-    """
-    return -(number + claims_of(number, claimed))
-
-
-def claims_of(number: int, claimed: Container[int]) -> int:
-    """Return how many receipts claim a survey by its fields."""
-    return next(n for n in count() if -(number + n) not in claimed)
 
 
 def is_effect_of(item: Mapping[str, Any], operation: CreateResponse | CreateDecline) -> bool:
@@ -97,25 +82,6 @@ _FIELDS = {
     "phone": "phone_number",
     "external": "external_id",  # "External" is what Rails makes of external_id
 }
-
-
-class Conflict(StrEnum):
-    """Kinds of identity conflicts, for metrics."""
-
-    JOINED = "joined"
-    """The e-mail of a new user belongs to an end user without another user id."""
-    TAKEN_OVER = "taken_over"
-    """An end user now has this user id instead of another one."""
-    EMAIL_TAKEN = "email_taken"
-    """The new e-mail of a known end user belongs to another one, and was left unchanged."""
-    PHONE_NUMBER_TAKEN = "phone_number_taken"
-    """The same for a phone number."""
-    EXTERNAL_ID_TAKEN = "external_id_taken"
-    """The same for a user id."""
-    GONE = "gone"
-    """The known end user no longer exists, or belongs to somebody else."""
-    DELETION_PENDING = "deletion_pending"
-    """An end user whose deletion was accepted was changed before the deletion took effect."""
 
 
 TAKEN = {

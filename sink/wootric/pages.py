@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from sink.classify import Executed
+from sink.delivery import Delivered, EndUser, Outcome, Skipped
 from sink.wootric.client import ApiClient, DeliveryContext
-from sink.wootric.delivery import Delivered, EndUser, Outcome, Skipped, needs_lookup
 from sink.wootric.lookup import Lookup
 from sink.wootric.operations import PageView
 from sink.wootric.replies import reason
@@ -24,7 +24,7 @@ class Pages:
     async def view(self, page: PageView, context: DeliveryContext) -> Outcome:
         """Report a page view; skip it if the end user's e-mail is not known."""
         user = context.delivery.known
-        if needs_lookup(page, user):
+        if page.needs_lookup(user):
             user = await self._lookup.by_key(
                 context, external_id=page.external_id, email=page.email
             ) or _absent(page)

@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 import orjson
 
 from sink.classify import ABSENT
+from sink.delivery import EndUser, Properties, Scalar
 from sink.models import HttpResponse
-from sink.wootric.delivery import EndUser
-from sink.wootric.operations import IDENTITY_LENGTH_MAX, Properties, Scalar
+from sink.wootric.operations import IDENTITY_LENGTH_MAX
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.\d+)? ?(Z|UTC|[+-]\d\d:?\d\d)?$")
 

@@ -13,16 +13,14 @@ from urllib.parse import quote, urlencode
 
 from yarl import URL
 
+from sink.delivery import EndUser, Properties, Scalar
 from sink.models import HttpResponse, Request
 from sink.wootric import replies
-from sink.wootric.delivery import EndUser
 from sink.wootric.operations import (
     NO_PROPERTIES,
     CreateDecline,
     CreateResponse,
     PageView,
-    Properties,
-    Scalar,
     UpsertEndUser,
 )
 

@@ -3,24 +3,24 @@
 import asyncio
 import time
 from collections.abc import Callable, Container
+from contextlib import suppress
 from random import Random
-from typing import assert_never
+from typing import assert_never, cast
 
 from sink.classify import Executed, Forbidden, Throttled, Unauthorized, classify
 from sink.concurrency import AdaptiveConcurrency
-from sink.http_session import PermitPool
-from sink.models import Transport
-from sink.rate_limit import CircuitBreaker, RateLimiter
-from sink.wootric.auth import AccessToken, TokenDenied, TokenProvider, TokenResult, WootricAccount
-from sink.wootric.client import ApiClient, DeliveryContext, DeliveryFailedError
-from sink.wootric.delivery import (
-    Deferred,
+from sink.delivery import (
     Delivery,
     EndUser,
     InDoubt,
     Outcome,
     SinkListener,
 )
+from sink.http_session import PermitPool
+from sink.models import Transport
+from sink.rate_limit import CircuitBreaker, RateLimiter
+from sink.wootric.auth import AccessToken, TokenDenied, TokenProvider, TokenResult, WootricAccount
+from sink.wootric.client import ApiClient, DeliveryContext, DeliveryFailedError
 from sink.wootric.end_users import EndUserResolver, EndUsers
 from sink.wootric.endpoint import Dependencies, Endpoint
 from sink.wootric.lookup import Lookup
@@ -30,10 +30,12 @@ from sink.wootric.operations import (
     DeleteEndUser,
     PageView,
     UpsertEndUser,
+    WootricOperation,
 )
 from sink.wootric.pages import Pages
 from sink.wootric.surveys import Survey, Surveys
 
+AUTHORIZE_S_MAX = 10.0
 FAILURES_MAX = 20
 # The pixel has no credentials: these mean that its URL or the account is wrong.
 PIXEL_FORBIDDEN = frozenset({401, 402, 403, 404})
@@ -68,6 +70,7 @@ class WootricSink:
         self._config = config
         self._clock = clock
         self._contexts: set[DeliveryContext] = set()
+        self._slots = asyncio.Semaphore(config.in_flight_max)
         self._probing: asyncio.Task[None] | None = None
         self._tokens = TokenProvider(self._dependencies, config, credentials)
         self._requests = config.requests()
@@ -85,11 +88,16 @@ class WootricSink:
         self._pages = Pages(self._pixel, lookup, self._requests)
 
     async def deliver(self, delivery: Delivery) -> Outcome:
-        """Deliver the operation at most once. Raises only on cancellation."""
+        """Deliver the operation at most once, as soon as fewer than ``in_flight_max`` are running.
+
+        Raises only on cancellation.
+        """
         context = DeliveryContext(delivery, now=self._clock())
         self._contexts.add(context)
         try:
-            return await self._deliver(context)
+            async with self._slots:
+                context.begin(self._clock())
+                return await self._deliver(context)
         except DeliveryFailedError as end:
             return end.outcome
         except Exception as error:  # noqa: BLE001  (a bug here must not lose or repeat an event)
@@ -112,13 +120,15 @@ class WootricSink:
         )
         return await self._surveys.find(survey, DeliveryContext(delivery, now=self._clock()))
 
-    def capacity(self, now: float, *, page: bool = False) -> int:
+    def capacity(self, now: float, *, unlimited: bool = False) -> int:
         """Return the number of deliveries that may be released at ``now``.
 
-        The caller subtracts those released whose ``deliver`` has not been called yet.
+        As many again as may be in flight are queued, so that a delivery waits for another one and
+        not for the transaction that releases it. ``unlimited`` asks for page views. The caller
+        subtracts those released whose ``deliver`` has not been called yet.
         """
-        free = self._config.in_flight_max - len(self._contexts)
-        return (self._pixel if page else self._api).capacity(now, at_most=free)
+        free = self._config.in_flight_max * 2 - len(self._contexts)
+        return (self._pixel if unlimited else self._api).capacity(now, at_most=free)
 
     def requests(self, now: float, *, within_s: float) -> float:
         """Return the number of API requests that may start within ``within_s``; inf if unlimited.
@@ -181,7 +191,12 @@ class WootricSink:
         return False
 
     async def start(self) -> None:
-        """Start probing in the background whenever the API's circuit is open."""
+        """Request a token; from now on, probe whenever the API's circuit is open.
+
+        A refused token opens the circuit. It returns even if Wootric does not respond.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.authorize(), AUTHORIZE_S_MAX)
         self._probing = asyncio.create_task(self.run())
 
     async def run(self) -> None:
@@ -202,7 +217,7 @@ class WootricSink:
         await self._tokens.close()
 
     async def _deliver(self, context: DeliveryContext) -> Outcome:
-        operation = context.delivery.operation
+        operation = cast("WootricOperation", context.delivery.operation)
         match operation:
             case UpsertEndUser():
                 return await self._end_users.upsert(operation, context)
@@ -220,8 +235,15 @@ class WootricSink:
         now = self._clock()
         detail = f"internal: {type(error).__name__}"
         if context.attempts:
-            return InDoubt(detail=detail, sent_at=now, attempts=context.attempts)
-        return Deferred(reason=detail, retry_at=now + self._config.probe_interval_s)
+            return InDoubt(
+                detail=detail,
+                sent_at=now,
+                attempts=context.attempts,
+                isolated=True,
+                requests=context.requests,
+            )
+        retry_at = now + self._config.probe_interval_s
+        return context.deferred(detail, retry_at, isolated=True)
 
     def _endpoint(self, name: str, *, requests_per_minute: int = 0) -> Endpoint:
         circuit = CircuitBreaker(
@@ -229,8 +251,7 @@ class WootricSink:
         )
         now = self._clock()
         rate_limiter = RateLimiter(requests_per_minute=requests_per_minute, now=now)
-        limit_max = self._config.concurrency_max or self._config.in_flight_max
-        concurrency = AdaptiveConcurrency(limit_max=limit_max, now=now)
+        concurrency = AdaptiveConcurrency(limit_max=self._config.in_flight_max, now=now)
         return Endpoint(
             self._dependencies,
             name,

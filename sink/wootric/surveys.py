@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from sink.classify import Executed, RejectedByServer
+from sink.delivery import Conflict, Delivered, EndUser, Outcome, Parked, Rejected, claims_of
 from sink.wootric.client import ApiClient, DeliveryContext, DeliveryFailedError
-from sink.wootric.delivery import Delivered, EndUser, Outcome, Parked, Rejected
 from sink.wootric.end_users import EndUserResolver, EndUsers
 from sink.wootric.lookup import Lookup
 from sink.wootric.matching import (
-    Conflict,
     candidates,
     claim,
-    claims_of,
     is_effect_of,
     shows_all,
 )

@@ -99,8 +99,9 @@ def run(
         raise typer.BadParameter("--limit requires --dry-run")
     from stream.runtime.worker import serve  # noqa: PLC0415  slow to import
     from stream.settings_loader import load  # noqa: PLC0415
+    from stream.wootric import wootric_destination  # noqa: PLC0415
 
-    _serve(load, serve)
+    _serve(load, lambda settings: serve(settings, wootric_destination(settings)))
 
 
 def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, None]]) -> NoReturn:

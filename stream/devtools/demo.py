@@ -53,7 +53,7 @@ from stream.kafka.topics import create
 from stream.record import Record
 from stream.runtime.worker import kafka_config
 from stream.settings_loader import load_kafka
-from stream.transform import Deliver, Rules
+from stream.transform import Deliver, Rules, transform
 
 # Progress on stderr: a bar on a terminal, plain lines elsewhere
 
@@ -380,7 +380,9 @@ class Demo:
 
 def judge_all(records: Sequence[Record]) -> list[PreparedRecord]:
     """Return the prepared records in Kafka's order."""
-    judging = partial(prepare, decoder=Decoder(all_packaged()), rules=Rules())
+    judging = partial(
+        prepare, decoder=Decoder(all_packaged()), transform=partial(transform, rules=Rules())
+    )
     ordered = sorted(records, key=lambda record: (record.partition, record.offset))
     return [judging(record) for record in ordered]
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import islice
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 import orjson
 from rich.console import Console
@@ -16,9 +16,9 @@ from sink.wootric.operations import (
     CreateDecline,
     CreateResponse,
     DeleteEndUser,
-    Operation,
     PageView,
     UpsertEndUser,
+    WootricOperation,
 )
 from stream.engine.prepare import PreparedRecord
 from stream.transform import Deliver, Skip
@@ -86,7 +86,7 @@ def expect(judged: Iterable[PreparedRecord]) -> ExpectedState:
         elif event.event_id in expectation.asked:
             expectation.outcomes["duplicate"] += 1
         elif isinstance(verdict, Deliver):
-            kind = _apply(verdict.operation, expectation, event.event_id)
+            kind = _apply(cast("WootricOperation", verdict.operation), expectation, event.event_id)
             expectation.asked[event.event_id] = kind
         else:
             expectation.outcomes["rejected"] += 1
@@ -97,7 +97,7 @@ def expect(judged: Iterable[PreparedRecord]) -> ExpectedState:
     return expectation
 
 
-def _apply(operation: Operation, expectation: ExpectedState, event_id: str) -> str:
+def _apply(operation: WootricOperation, expectation: ExpectedState, event_id: str) -> str:
     """Apply an operation; return the kind of object that it concerns."""
     world = expectation.world
     name = operation.external_id or operation.email or ""

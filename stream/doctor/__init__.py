@@ -20,8 +20,9 @@ from stream.doctor.result import (
 )
 from stream.errors import StartupError
 from stream.kafka.config import KafkaConfig
-from stream.runtime.worker import kafka_config, wootric_account
+from stream.runtime.worker import kafka_config
 from stream.settings_loader import Settings, load, load_bridge, shared_secrets
+from stream.wootric import wootric_account
 
 
 def run_checks(*, tolerant: bool = False) -> Iterator[CheckResult]:

@@ -7,8 +7,8 @@ from sink.wootric.auth import WootricAccount
 from sink.wootric.probe import NOT_ASKED, QUESTIONS, ProbePerson, is_as_assumed
 from stream.doctor.probe import Pace, ProbeReport, new_person, probe_account
 from stream.operations.output import EXIT_FAILED, Table, fail, print_message, show
-from stream.runtime.worker import wootric_account
 from stream.settings_loader import load_wootric
+from stream.wootric import wootric_account
 
 COLUMNS = ("question", "assumed", "seen")
 

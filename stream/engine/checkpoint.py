@@ -1,6 +1,6 @@
-"""Contents of one transaction, and the uncommitted changes of a partition."""
+"""Contents of one transaction: offsets and uncommitted changes of each partition."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Container, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -53,6 +53,56 @@ class Checkpoint:
 
     sequence: int
     partitions: Mapping[Partition, PartitionCheckpoint]
+
+
+# Offsets
+
+
+class OffsetTracker:
+    """Tracks the offsets of one partition from poll to settlement."""
+
+    def __init__(self, next_offset: int) -> None:
+        self.next_offset = next_offset
+        """The offset after the last one that was read."""
+        self._order: deque[int] = deque()
+        self._times_ms: dict[int, int] = {}
+
+    def add(self, offset: int, timestamp_ms: int) -> None:
+        """Add the next offset, with its record's timestamp."""
+        self.next_offset = offset + 1
+        self._order.append(offset)
+        self._times_ms[offset] = timestamp_ms
+
+    def settle(self, offset: int) -> bool:
+        """Settle an offset; return False if it was not pending."""
+        if self._times_ms.pop(offset, None) is None:
+            return False
+        while self._order and self._order[0] not in self._times_ms:
+            self._order.popleft()
+        return True
+
+    def advance_to(self, offset: int) -> None:
+        """Record that everything before ``offset`` was read, including control records."""
+        self.next_offset = max(self.next_offset, offset)
+
+    @property
+    def commit_offset(self) -> int:
+        """The lowest unsettled offset."""
+        return self._order[0] if self._order else self.next_offset
+
+    @property
+    def span(self) -> int:
+        """Distance between the next offset to read and the offset to commit."""
+        return self.next_offset - self.commit_offset
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """Timestamp of the oldest unsettled record in milliseconds; None if all are settled."""
+        return self._times_ms[self._order[0]] if self._order else None
+
+    def __len__(self) -> int:
+        """Return the number of unsettled offsets."""
+        return len(self._times_ms)
 
 
 # Uncommitted changes

@@ -1,21 +1,14 @@
-"""Cache of what Wootric holds of each end user, and the rule to skip unchanged profiles."""
+"""Cache of what is known of each end user, and the rule to skip unchanged profiles."""
 
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
 
-from sink.wootric.delivery import EndUser
-from sink.wootric.operations import (
-    CreateDecline,
-    CreateResponse,
-    Operation,
-    PageView,
-    UpsertEndUser,
-)
+from sink.delivery import EffectClass, EndUser, Operation, QueueClass
 from stream.engine.checkpoint import UncommittedChanges
 from stream.engine.lanes import Lane, PendingEvent, PendingRequest
-from stream.engine.scheduler import NEEDS_LOOKUP, QueueClass, classify
-from stream.state.ledger import UserEntry, changes_nothing, encode, read_user, user_key
+from stream.engine.scheduler import NEEDS_LOOKUP
+from stream.state.ledger import UserEntry, encode, read_user, user_key
 
 ENTRY_BYTES_MAX = 256 * 1024
 """A larger entry is stored without its profile, which is looked up instead: the ledger would reject
@@ -48,14 +41,12 @@ class EndUserCache:
         entry = self._read_entry(operation)
         if entry is None or not entry.sent_at_ms:
             return None
-        expires = isinstance(operation, UpsertEndUser) or entry.id is None
-        if expires and self._is_stale(entry, now_ms):
-            return None
-        return _to_end_user(entry)
+        expires = operation.writes_profile or entry.end_user.id is None
+        return None if expires and self._is_stale(entry, now_ms) else entry.end_user
 
     def skip_reason(self, operation: Operation, event: PendingEvent, now_ms: int) -> str | None:
         """Return why nothing has to be sent for an operation, or None."""
-        if not isinstance(operation, UpsertEndUser):
+        if not operation.writes_profile:
             return None
         entry = self._read_entry(operation)
         if entry is None:
@@ -64,8 +55,9 @@ class EndUserCache:
         outdated = newest_ms is not None and event.time_ms < newest_ms
         if outdated and event.replayed and not event.forced:
             return STALE
-        unchanged = not self._is_stale(entry, now_ms) and changes_nothing(operation, entry)
-        return UNCHANGED if unchanged else None
+        if self._is_stale(entry, now_ms) or not operation.is_unchanged(entry.end_user):
+            return None
+        return UNCHANGED
 
     def queue_class(self, request: PendingRequest) -> QueueClass:
         """Estimate the class of a request without decoding its user's entry."""
@@ -73,42 +65,37 @@ class EndUserCache:
         if request.queue_class is not None:
             return request.queue_class
         if operation is None or request.in_doubt:
-            return QueueClass.PIXEL_ONLY if request.is_page else QueueClass.API_UPDATE
-        queue_class = classify(operation, None)
+            return QueueClass.UNLIMITED if request.is_unlimited else QueueClass.UPDATE
+        queue_class = operation.queue_class(None)
         if queue_class in NEEDS_LOOKUP and self.contains(operation):
-            return classify(operation, UNKNOWN_USER)
+            return operation.queue_class(UNKNOWN_USER)
         return queue_class
 
-    def promote_page_view(self, lane: Lane) -> None:
-        """Move a page view ahead of requests that wait for the API and do not affect it."""
-        position = lane.find_page_view()
-        if position:
-            page, earlier = lane.waiting[position], islice(lane.waiting, position)
-            if isinstance(page.operation, PageView) and self.unaffected_by(
-                page.operation, (request.operation for request in earlier)
-            ):
-                lane.promote(position)
-
-    def unaffected_by(self, page: PageView, earlier: Iterable[Operation | None]) -> bool:
-        """Return whether a page view's user is known and unaffected by ``earlier`` operations."""
-        entry = self._read_entry(page)
-        return (
+    def promote(self, lane: Lane) -> None:
+        """Move a request that no rate limit counts ahead of those that it may overtake."""
+        position = lane.find_unlimited()
+        operation = lane.waiting[position].operation if position else None
+        if operation is None:
+            return
+        entry = self._read_entry(operation)
+        earlier = (request.operation for request in islice(lane.waiting, position))
+        if (
             entry is not None
             and entry.sent_at_ms > 0
-            and bool(entry.email)
-            and all(_keeps_pixel_fields(operation, entry) for operation in earlier)
-        )
+            and operation.may_overtake(earlier, entry.end_user)
+        ):
+            lane.promote(position)
 
     def store(self, request: PendingRequest, end_user: EndUser | None, now_ms: int) -> None:
         """Store what is known of the request's user after its outcome."""
         operation = request.operation
         if operation is None:
             return
-        if end_user == request.known and not isinstance(operation, UpsertEndUser):
-            return
         if end_user is None:
-            if not isinstance(operation, PageView):
+            if operation.effect is not EffectClass.UNOBSERVABLE:
                 self.invalidate(operation, request.events)
+            return
+        if end_user == request.known and not operation.writes_profile:
             return
         key = user_key(operation)
         if key is None:
@@ -118,18 +105,13 @@ class EndUserCache:
         if previous is not None and previous.newest_event_at_ms is not None:
             times_ms.append(previous.newest_event_at_ms)
         entry = UserEntry(
-            id=end_user.id,
-            email=end_user.email,
-            external_id=end_user.external_id,
-            phone_number=end_user.phone_number,
-            created_at=end_user.external_created_at,
-            properties=None if end_user.properties is None else dict(end_user.properties),
+            end_user=end_user,
             sent_at_ms=now_ms,
             newest_event_at_ms=max(times_ms, default=None),
         )
         value = encode(entry)
         if len(value) > ENTRY_BYTES_MAX:
-            value = encode(replace(entry, properties=None))
+            value = encode(replace(entry, end_user=replace(end_user, properties=None)))
         self._uncommitted.put(key, value)
 
     def touch(self, operation: Operation, event: PendingEvent) -> None:
@@ -156,9 +138,8 @@ class EndUserCache:
             # An entry found by e-mail is valid only if it has that e-mail.
             email = operation.email if operation.external_id is None else None
             newest_ms = max(times_ms)
-            placeholder = UserEntry(
-                id=None, email=email, sent_at_ms=0, newest_event_at_ms=newest_ms
-            )
+            nobody = EndUser(id=None, email=email)
+            placeholder = UserEntry(end_user=nobody, sent_at_ms=0, newest_event_at_ms=newest_ms)
             self._uncommitted.put(key, encode(placeholder))
         elif self._uncommitted.get(key) is not None:
             self._uncommitted.put(key, None)
@@ -180,24 +161,3 @@ class EndUserCache:
         ):
             self._last_read = (operation, value, read_user(value, operation))
         return self._last_read[2]
-
-
-def _keeps_pixel_fields(operation: Operation | None, entry: UserEntry) -> bool:
-    """Return whether an operation leaves the fields that the pixel sends unchanged."""
-    if isinstance(operation, UpsertEndUser):
-        return operation.email in (None, entry.email) and operation.external_created_at in (
-            None,
-            entry.created_at,
-        )
-    return isinstance(operation, CreateResponse | CreateDecline | PageView)
-
-
-def _to_end_user(entry: UserEntry) -> EndUser:
-    return EndUser(
-        id=entry.id,
-        email=entry.email,
-        external_id=entry.external_id,
-        phone_number=entry.phone_number,
-        external_created_at=entry.created_at,
-        properties=entry.properties,
-    )

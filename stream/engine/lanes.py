@@ -2,30 +2,21 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
-import orjson
-
-from sink.wootric.delivery import EndUser
-from sink.wootric.operations import (
-    EffectClass,
-    Operation,
-    PageView,
-    UpsertEndUser,
-    from_fields,
-    to_fields,
-)
-from stream.engine.scheduler import QueueClass, QueueEntry
+from sink.delivery import Delivery, EffectClass, EndUser, Operation, QueueClass, ReadOperation
+from stream.engine.limits import FailedTries
+from stream.engine.scheduler import QueueEntry
 from stream.errors import DecodeError
 from stream.record import Partition, Record
 from stream.state.ledger import IntentEntry, Member, decode, encode
 
+NOT_SCHEDULED = float("-inf")
 EVENTS_MAX = 1_000
 """Keeps an intent, which names all events, well below the record size limit."""
-PROPERTIES_MERGED_MAX = 5_000
-"""Each merge copies all properties: without a limit the total time grew quadratically."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,29 +39,46 @@ class PendingEvent:
     arrival: int = 0
 
 
+class RequestState(Enum):
+    """Where a request is between its first event and its outcome."""
+
+    QUEUED = auto()
+    """It waits in its lane."""
+    INTENT_PENDING = auto()
+    """It is released, and no transaction with its intent has committed yet."""
+    SENT = auto()
+    """Its intent is committed: the sink has it."""
+    IN_DOUBT = auto()
+    """It may have been executed, and waits until that can be looked up."""
+    AWAITING_REPLAY = auto()
+    """Its intent was found in the ledger, and not all of its events have been read again."""
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class PendingRequest:
     """One operation in its lane, from its first event to its outcome.
 
     ``expected`` maps the event ids of an intent found in the ledger to their offsets, until those
-    events have been read again. ``sending`` is True from the release to the outcome.
-    ``api_requests`` is the estimated number of API requests. ``queue_class`` is None until it has
-    been determined from the user's entry.
+    events have been read again; ``operation_hash`` is that of its operation. ``in_doubt_since`` is
+    None while no attempt may have been executed. ``api_requests`` is the estimated number of
+    requests under the rate limit. ``queue_class`` is None until it has been determined from the
+    user's entry.
     """
 
     lane: "Lane"
     operation: Operation | None
     events: list[PendingEvent] = field(default_factory=list)
+    state: RequestState = RequestState.QUEUED
     expected: dict[str, int] = field(default_factory=dict)
     request_id: str = ""
+    operation_hash: str | None = None
     known: EndUser | None = None
     effect: EffectClass | None = None
-    sending: bool = False
-    in_doubt: bool = False
-    in_doubt_since: float = 0.0
+    in_doubt_since: float | None = None
     no_merge: bool = False
     forbidden_count: int = 0
-    not_before: float = float("-inf")
+    failed_tries: FailedTries | None = None
+    not_before: float = NOT_SCHEDULED
     api_requests: int = 0
     queue_class: QueueClass | None = None
 
@@ -78,6 +86,22 @@ class PendingRequest:
     def arrival(self) -> int:
         """Arrival number of its oldest event; 0 for a request found in the ledger."""
         return self.events[0].arrival if self.events else 0
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether an attempt may have been executed: its effect is looked up before another."""
+        return self.in_doubt_since is not None
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it cannot be released now, whatever the time."""
+        return self.state not in (RequestState.QUEUED, RequestState.IN_DOUBT)
+
+    def give_up_expected(self, next_offset: int) -> None:
+        """Stop waiting for events below an offset: they are gone, and have no bytes any more."""
+        for name in [name for name, at in self.expected.items() if at < next_offset]:
+            record = Record(self.lane.partition, self.expected.pop(name), 0, None, None)
+            self.events.append(PendingEvent(record=record, event_id=name))
 
     def require_operation(self) -> Operation:
         """Return the operation.
@@ -90,9 +114,20 @@ class PendingRequest:
         return self.operation
 
     @property
-    def is_page(self) -> bool:
-        """Whether it is sent to the pixel, which has its own circuit and no rate limit."""
-        return isinstance(self.operation, PageView)
+    def is_unlimited(self) -> bool:
+        """Whether no rate limit counts it."""
+        return self.operation is not None and self.operation.unlimited
+
+    def merge(self, event: PendingEvent) -> bool:
+        """Merge the operation of a later event into this one; return whether that is possible."""
+        if self.no_merge or self.operation is None or len(self.events) >= EVENTS_MAX:
+            return False
+        merged = None if event.operation is None else self.operation.merge(event.operation)
+        if merged is None:
+            return False
+        self.operation = merged
+        self.events.append(event)
+        return True
 
     def assign_request_id(self) -> None:
         """Derive the request id from the event ids: it is the same on every attempt."""
@@ -102,6 +137,18 @@ class PendingRequest:
             digest.update(event.event_id.encode())
             digest.update(b"\0")
         self.request_id = digest.hexdigest()
+
+    def delivery(self, may_send: Callable[[], bool], claimed: Container[int]) -> Delivery:
+        """Return the delivery of this request; ``may_send`` and ``claimed`` are as there."""
+        return Delivery(
+            request_id=self.request_id,
+            operation=self.require_operation(),
+            may_send=may_send,
+            known=self.known,
+            in_doubt=self.in_doubt,
+            refused=self.forbidden_count,
+            claimed=claimed,
+        )
 
     def split(self) -> list["PendingRequest"]:
         """Return one request per event; none of them merges again.
@@ -133,19 +180,18 @@ class Lane:
     queued_request: PendingRequest | None = None
 
     def add(self, event: PendingEvent) -> None:
-        """Add the event's operation; merge an identify into a waiting one of the same identity.
+        """Add the event's operation; merge it into a waiting one where that is possible.
 
-        An identify may skip page views on its way to the previous identify (they follow that one in
-        any case), never a response, a decline or a delete. A replayed identify is not merged:
+        An operation that writes the profile may skip unlimited ones on its way to the previous
+        profile (they follow that one in any case), never others. A replayed one is not merged:
         whether it is stale is known only when it is released.
         """
-        if isinstance(event.operation, UpsertEndUser) and not event.replayed:
+        operation = event.operation
+        if operation is not None and operation.writes_profile and not event.replayed:
             for request in reversed(self.waiting):
-                if isinstance(request.operation, PageView):
+                if request.is_unlimited:
                     continue
-                if can_merge(request, event.operation):
-                    request.operation = merge(request.operation, event.operation)
-                    request.events.append(event)
+                if request.merge(event):
                     return
                 break
         request = PendingRequest(
@@ -158,12 +204,15 @@ class Lane:
         """The request that the lane releases next."""
         return self.waiting[0] if self.current is None else self.current
 
-    def find_page_view(self) -> int:
-        """Return the position of the first page view that may be promoted; 0 for none."""
-        if self.current is not None or self.waiting[0].is_page:
+    def find_unlimited(self) -> int:
+        """Return the position of the first request that no rate limit counts; 0 for none.
+
+        0 as well if the lane's next request is in flight, or is itself such a one.
+        """
+        if self.current is not None or self.waiting[0].is_unlimited:
             return 0
         return next(
-            (position for position, request in enumerate(self.waiting) if request.is_page), 0
+            (position for position, request in enumerate(self.waiting) if request.is_unlimited), 0
         )
 
     def promote(self, position: int) -> None:
@@ -175,17 +224,26 @@ class Lane:
     def requeue(self, requests: Sequence[PendingRequest]) -> None:
         """Put requests that were not executed back to the front.
 
-        Identifies that have arrived meanwhile are merged into them where possible.
+        Operations that have arrived meanwhile are merged into them where possible.
         """
         rest = self.waiting
         self.waiting = deque(requests)
         while rest:
             later = rest.popleft()
-            if isinstance(later.operation, UpsertEndUser) and not later.no_merge:
+            operation = later.operation
+            if operation is not None and operation.writes_profile and not later.no_merge:
                 for event in later.events:
                     self.add(event)
             else:
                 self.waiting.append(later)
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """Lanes that are ready to release, and requests that wait until a time."""
+
+    ready: Sequence[Lane] = ()
+    timers: Sequence[tuple[float, PendingRequest]] = field(default=())
 
 
 def rebuild_operation(events: Sequence[PendingEvent]) -> Operation | None:
@@ -195,37 +253,11 @@ def rebuild_operation(events: Sequence[PendingEvent]) -> Operation | None:
     """
     operation: Operation | None = None
     for event in sorted(events, key=lambda event: event.record.offset):
-        if isinstance(event.operation, UpsertEndUser):
-            operation = merge(operation, event.operation)
-        else:
-            operation = event.operation
+        merged = None
+        if operation is not None and event.operation is not None:
+            merged = operation.merge(event.operation)
+        operation = event.operation if merged is None else merged
     return operation
-
-
-def can_merge(request: PendingRequest, later: UpsertEndUser) -> bool:
-    """Return whether a later identify may be merged into a waiting request."""
-    earlier = request.operation
-    return (
-        isinstance(earlier, UpsertEndUser)
-        and not request.no_merge
-        and len(request.events) < EVENTS_MAX
-        and len(earlier.properties) < PROPERTIES_MERGED_MAX
-        and earlier.external_id == later.external_id
-        and earlier.email == later.email
-        and earlier.phone_number == later.phone_number
-    )
-
-
-def merge(earlier: Operation | None, later: UpsertEndUser) -> UpsertEndUser:
-    """Merge two identifies: the later value wins, field by field."""
-    if not isinstance(earlier, UpsertEndUser):
-        return later
-    created = later.external_created_at
-    return replace(
-        earlier,
-        external_created_at=earlier.external_created_at if created is None else created,
-        properties={**earlier.properties, **later.properties},
-    )
 
 
 # Intents: written before anything is sent, read by the next owner
@@ -238,13 +270,15 @@ again."""
 
 def write_intent(request: PendingRequest, *, instance: str, now_ms: int) -> bytes:
     """Return the ledger value of a request that has its id."""
-    body = orjson.dumps(to_fields(request.require_operation()), option=orjson.OPT_SORT_KEYS)
+    operation = request.require_operation()
+    text = operation.to_text()
+    body = text.encode()
     return encode(
         IntentEntry(
             request_id=request.request_id,
-            effect=request.require_operation().effect,
+            effect=operation.effect,
             members=tuple(Member(event.event_id, event.record.offset) for event in request.events),
-            operation=body.decode() if len(body) <= OPERATION_BYTES_MAX else None,
+            operation=text if len(body) <= OPERATION_BYTES_MAX else None,
             operation_hash=hashlib.sha256(body).hexdigest(),
             first_attempt_at_ms=now_ms,
             instance=instance,
@@ -252,7 +286,7 @@ def write_intent(request: PendingRequest, *, instance: str, now_ms: int) -> byte
     )
 
 
-def read_intent(lane: Lane, value: bytes) -> PendingRequest:
+def read_intent(lane: Lane, value: bytes, read_operation: ReadOperation) -> PendingRequest:
     """Return the request of an intent that a previous owner left open, without its events.
 
     Raises:
@@ -262,17 +296,21 @@ def read_intent(lane: Lane, value: bytes) -> PendingRequest:
     if not isinstance(intent, IntentEntry):
         raise DecodeError("not_an_intent", "the ledger holds another entry under an intent's key")
     try:
-        operation = (
-            None if intent.operation is None else from_fields(orjson.loads(intent.operation))
-        )
-    except (KeyError, TypeError, orjson.JSONDecodeError) as error:
+        operation = None if intent.operation is None else read_operation(intent.operation)
+    except ValueError as error:
         raise DecodeError("unknown_operation", "a newer version wrote this intent") from error
     return PendingRequest(
         lane=lane,
         operation=operation,
+        state=RequestState.AWAITING_REPLAY,
         expected={member.event_id: member.offset for member in intent.members},
         request_id=intent.request_id,
+        operation_hash=intent.operation_hash,
         effect=intent.effect,
-        in_doubt=True,
         not_before=float("inf"),
     )
+
+
+def is_same_operation(request: PendingRequest, operation: Operation) -> bool:
+    """Return whether a rebuilt operation is the one that the request's intent was written for."""
+    return hashlib.sha256(operation.to_text().encode()).hexdigest() == request.operation_hash

@@ -1,50 +1,46 @@
 """State machine of one partition: its lanes, releases and outcomes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import assert_never
 
-from sink.wootric.delivery import (
+from sink.delivery import (
     Deferred,
     Delivered,
     Delivery,
+    EffectClass,
     EndUser,
     InDoubt,
     Outcome,
     Parked,
+    QueueClass,
+    ReadOperation,
     Rejected,
     Skipped,
-    estimated_requests,
 )
-from sink.wootric.operations import EffectClass
-from stream.engine.checkpoint import PartitionCheckpoint, UncommittedChanges
+from stream.engine.checkpoint import OffsetTracker, PartitionCheckpoint, UncommittedChanges
 from stream.engine.end_user_cache import EndUserCache
 from stream.engine.lanes import (
+    NOT_SCHEDULED,
+    FollowUp,
     Lane,
     PendingEvent,
     PendingRequest,
+    RequestState,
     read_intent,
-    rebuild_operation,
     write_intent,
 )
-from stream.engine.offsets import DeadLetterLimit, OffsetTracker
+from stream.engine.limits import AttemptLimit, DeadLetterLimit, EngineConfig, FailedTries
 from stream.engine.prepare import Invalid, PreparedRecord
-from stream.engine.scheduler import EngineConfig, QueueClass, classify
-from stream.engine.settlement import OnSettled, Settlement
-from stream.record import Partition, Record
+from stream.engine.settlement import (
+    SUSPENDED,
+    OnSettled,
+    Settlement,
+    attempts_exhausted,
+    cannot_look_up,
+)
+from stream.record import Deliver, Partition, Skip
 from stream.state.ledger import EVENT, intent_key, read_event
 from stream.state.store import StateStore
-from stream.transform import Deliver, Skip
-
-NOT_SCHEDULED = float("-inf")
-
-
-@dataclass(frozen=True, slots=True)
-class FollowUp:
-    """Lanes that are ready to release, and requests that wait until a time."""
-
-    ready: Sequence[Lane] = ()
-    timers: Sequence[tuple[float, PendingRequest]] = field(default=())
 
 
 class PartitionTask:
@@ -58,6 +54,7 @@ class PartitionTask:
         config: EngineConfig,
         *,
         assignment_epoch: int,
+        read_operation: ReadOperation,
         on_settled: OnSettled | None = None,
     ) -> None:
         self.partition = partition
@@ -74,7 +71,11 @@ class PartitionTask:
         self._end_users = EndUserCache(
             self.uncommitted, unchanged_resend_after_s=config.unchanged_resend_after_s
         )
+        self._attempt_limit = AttemptLimit(
+            attempts_max=config.attempts_max, over_s=config.attempts_over_s
+        )
         self._config = config
+        self._read_operation = read_operation
         self.committed_offset: int | None = None
         self._lanes: dict[str, Lane] = {}
         self._open_events: dict[str, PendingRequest | None] = {}
@@ -128,7 +129,7 @@ class PartitionTask:
         requests = []
         for lane_key, value in self.uncommitted.state.intents().items():
             lane = self._lanes[lane_key] = Lane(lane_key, self.partition)
-            request = read_intent(lane, value)
+            request = read_intent(lane, value, self._read_operation)
             request.in_doubt_since = now
             lane.current = request
             self.in_doubt.add(request)
@@ -198,7 +199,7 @@ class PartitionTask:
             self._duplicates.setdefault(pending.event_id, []).append(pending)
             return []
         request.events.append(pending)
-        return self._ready(request.lane)
+        return self._ready(request.lane) if self._is_complete(request) else []
 
     def on_partition_end(self, offset: int) -> list[Lane]:
         """Record that everything before ``offset`` was read; return the lanes that are ready.
@@ -213,16 +214,18 @@ class PartitionTask:
         """Stop waiting for events of intents below the next offset; return lanes that are ready."""
         lanes = []
         for request in tuple(self._awaiting_replay):
-            missing = [
-                name for name, at in request.expected.items() if at < self.offsets.next_offset
-            ]
-            for name in missing:
-                record = Record(self.partition, request.expected.pop(name), 0, None, None)
-                request.events.append(PendingEvent(record=record, event_id=name))
-            if not request.expected:
-                self._awaiting_replay.discard(request)
+            request.give_up_expected(self.offsets.next_offset)
+            if self._is_complete(request):
                 lanes += self._ready(request.lane)
         return lanes
+
+    def _is_complete(self, request: PendingRequest) -> bool:
+        """Return whether all events of an intent have been read again or are known to be gone."""
+        if request.expected:
+            return False
+        self._awaiting_replay.discard(request)
+        request.state = RequestState.IN_DOUBT
+        return True
 
     # Releases
 
@@ -256,10 +259,14 @@ class PartitionTask:
             )
             if reason is None:
                 known = self._end_users.get(request.require_operation(), now_ms)
-                request.queue_class = classify(request.require_operation(), known)
+                request.queue_class = request.require_operation().queue_class(known)
                 if request.queue_class is not queue_class:
                     return None, [lane]
                 lane.waiting.popleft()
+                replayed = request.events[0].replayed  # somebody wants it tried
+                if self._attempt_limit.suspends(lane.key, queue_class, now_ms) and not replayed:
+                    self._settlement.park(request, SUSPENDED, now_ms)
+                    continue
                 self._open_intent(request, known, now_ms)
                 return request, []
             lane.waiting.popleft()
@@ -275,15 +282,9 @@ class PartitionTask:
         self, request: PendingRequest, now_ms: int
     ) -> tuple[PendingRequest | None, list[Lane]]:
         """Release a request that checks for its effect first. A page view has none to check."""
-        if request.operation is None:
-            request.operation = rebuild_operation(request.events)
-        if request.operation is None:
-            parked = Parked(reason="operation_lost", detail="its events no longer request anything")
+        parked = cannot_look_up(request, resend_unobservable=self._config.resend_unobservable)
+        if parked is not None:
             self._settlement.park(request, parked, now_ms)
-            return None, list(self._close_intent(request).ready)
-        if request.effect is EffectClass.UNOBSERVABLE and not self._config.resend_pages:
-            detail = "the worker that had it in flight ended"
-            self._settlement.park(request, Parked(reason="ambiguous", detail=detail), now_ms)
             return None, list(self._close_intent(request).ready)
         request.known = None
         self._send(request)
@@ -301,25 +302,18 @@ class PartitionTask:
         self._send(request)
 
     def _send(self, request: PendingRequest) -> None:
-        request.sending = True
+        request.state = RequestState.INTENT_PENDING
         request.queue_class = None
-        request.api_requests = estimated_requests(
-            request.require_operation(), request.known, in_doubt=request.in_doubt
+        request.api_requests = request.require_operation().estimated_requests(
+            request.known, in_doubt=request.in_doubt
         )
         self.uncommitted.releases.append(request)
         self.under_way += 1
 
     def delivery(self, request: PendingRequest, may_send: Callable[[], bool]) -> Delivery:
         """Return the delivery of a committed release."""
-        return Delivery(
-            request_id=request.request_id,
-            operation=request.require_operation(),
-            may_send=may_send,
-            known=request.known,
-            in_doubt=request.in_doubt,
-            refused=request.forbidden_count,
-            claimed=self.uncommitted.claimed_ids() if request.in_doubt else frozenset(),
-        )
+        claimed = self.uncommitted.claimed_ids() if request.in_doubt else frozenset()
+        return request.delivery(may_send, claimed)
 
     # Outcomes
 
@@ -328,53 +322,62 @@ class PartitionTask:
     ) -> FollowUp:
         """Apply the outcome of a delivery; return what follows."""
         self.under_way -= 1
-        request.sending = False
         match outcome:
             case Delivered():
                 self._settlement.deliver(request, outcome, now_ms)
             case Skipped():
-                self._end_users.store(request, outcome.end_user, now_ms)
-                if request.in_doubt and request.effect is EffectClass.UNOBSERVABLE:
-                    detail = f"perhaps sent before this was known: {outcome.reason}"
-                    self._settlement.park(
-                        request, Parked(reason="ambiguous", detail=detail), now_ms
-                    )
-                else:
-                    self._settlement.skip_all(request, outcome.reason, now_ms)
+                self._settlement.skip_request(request, outcome, now_ms)
             case Rejected():
                 if len(request.events) > 1 and all(m.operation for m in request.events):
                     return self._requeue(request, request.split(), now)
                 self._settlement.reject_all(request, outcome, now_ms)
             case Parked():
                 self._settlement.park(request, outcome, now_ms)
-            case InDoubt():
-                return self._mark_in_doubt(request, outcome, now, now_ms)
-            case Deferred():
-                request.forbidden_count += outcome.refused
-                if request.in_doubt:
-                    return self._keep_in_doubt(request, outcome.retry_at)
-                return self._requeue(request, [request], outcome.retry_at)
+            case InDoubt() | Deferred():
+                return self._plan_next_try(request, outcome, now, now_ms)
             case _:
                 assert_never(outcome)
+        self._attempt_limit.served(request.lane.key)
         return self._close_intent(request)
 
-    def _mark_in_doubt(
-        self, request: PendingRequest, outcome: InDoubt, now: float, now_ms: int
+    def _plan_next_try(
+        self, request: PendingRequest, outcome: InDoubt | Deferred, now: float, now_ms: int
     ) -> FollowUp:
-        """Block the lane until a late effect can be excluded; decide immediately for page views."""
-        if request.effect is EffectClass.UNOBSERVABLE:
-            if self._config.resend_pages:
-                return self._keep_in_doubt(request, now)
+        """Return when a request is tried again, or settle it if it is not.
+
+        A request in doubt blocks its lane until a late effect can be excluded. An effect that
+        cannot be looked up is decided at once.
+        """
+        unobservable = request.effect is EffectClass.UNOBSERVABLE
+        if isinstance(outcome, InDoubt) and unobservable and not self._config.resend_unobservable:
             parked = Parked(reason="ambiguous", detail=outcome.detail, attempts=outcome.attempts)
             self._settlement.park(request, parked, now_ms)
             return self._close_intent(request)
-        self._end_users.invalidate(request.operation)
-        if not request.in_doubt:
-            request.in_doubt_since = now
-        return self._keep_in_doubt(request, outcome.sent_at + self._config.quiet_s)
+        when: float | None = NOT_SCHEDULED
+        if outcome.isolated:
+            tries = request.failed_tries = request.failed_tries or FailedTries(now)
+            tries.add(outcome.requests)
+            when = self._attempt_limit.next_at(tries, request.lane.key, now, now_ms)
+        if when is None:
+            self._settlement.park(request, attempts_exhausted(outcome, tries), now_ms)
+            return self._close_intent(request)
+        if isinstance(outcome, InDoubt):
+            if unobservable:
+                return self._keep_in_doubt(request, now, max(when, now))
+            self._end_users.invalidate(request.operation)
+            return self._keep_in_doubt(
+                request, now, max(when, outcome.sent_at + self._config.quiet_s)
+            )
+        when = max(when, outcome.retry_at)
+        request.forbidden_count += outcome.refused
+        if request.in_doubt:
+            return self._keep_in_doubt(request, now, when)
+        return self._requeue(request, [request], when)
 
-    def _keep_in_doubt(self, request: PendingRequest, until: float) -> FollowUp:
-        request.in_doubt = True
+    def _keep_in_doubt(self, request: PendingRequest, now: float, until: float) -> FollowUp:
+        if request.in_doubt_since is None:
+            request.in_doubt_since = now
+        request.state = RequestState.IN_DOUBT
         request.not_before = until
         self.in_doubt.add(request)
         return FollowUp(timers=[(until, request)])
@@ -389,6 +392,7 @@ class PartitionTask:
         self.uncommitted.put(intent_key(lane.key), None)
         for event in request.events:
             self._open_events[event.event_id] = None
+        request.state = RequestState.QUEUED
         lane.requeue(requests)
         request = lane.waiting[0]
         request.not_before = when
@@ -419,6 +423,8 @@ class PartitionTask:
         self.committed_offset = checkpoint.offset
         self.unsettled_bytes -= checkpoint.settled_bytes
         self.uncommitted.on_committed(checkpoint, covered)
+        for request in checkpoint.releases:
+            request.state = RequestState.SENT
         return checkpoint.releases
 
     def close(self) -> int:
@@ -433,16 +439,11 @@ class PartitionTask:
     def _ready(self, lane: Lane) -> list[Lane]:
         """Return the lane if its next request may be released."""
         if len(lane.waiting) > 1:
-            self._end_users.promote_page_view(lane)
-        if lane.current is not None:
-            request = lane.current
-            blocked = request.sending or not request.in_doubt or bool(request.expected)
-        elif lane.waiting:
-            request = lane.waiting[0]
-            blocked = False
-        else:
+            self._end_users.promote(lane)
+        if lane.current is None and not lane.waiting:
             return []
-        return [] if blocked or request.not_before > NOT_SCHEDULED else [lane]
+        request = lane.head
+        return [] if request.is_blocked or request.not_before > NOT_SCHEDULED else [lane]
 
     def _remove_if_empty(self, lane: Lane) -> None:
         if lane.current is None and not lane.waiting:

@@ -2,14 +2,13 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from stream.codec.decode import Decoder
 from stream.codec.event import Event
 from stream.errors import RecordError
-from stream.record import Record
+from stream.record import Deliver, Record, Skip, TransformResult
 from stream.state.ledger import bounded
-from stream.transform import Deliver, Rules, Skip, transform
 
 TOMBSTONE = "tombstone"
 
@@ -22,7 +21,7 @@ class Invalid:
     detail: str
 
 
-PreparationResult: TypeAlias = Deliver | Skip | Invalid
+PreparationResult: TypeAlias = TransformResult | Invalid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +41,22 @@ class PreparedRecord:
     forced: bool = False
 
 
-def prepare(record: Record, decoder: Decoder, rules: Rules) -> PreparedRecord:
+class Transform(Protocol):
+    """Maps one event to one operation of a destination. Pure."""
+
+    def __call__(
+        self, event: Event, *, event_id: str, record_time_ms: int | None = None
+    ) -> TransformResult:
+        """Return the operation, or the reason for which there is none.
+
+        ``event_id`` identifies the event: its message id, otherwise one made by the caller.
+
+        Raises:
+            TransformError: the event can never be mapped.
+        """
+
+
+def prepare(record: Record, decoder: Decoder, transform: Transform) -> PreparedRecord:
     """Decode and transform a record. Never raises for bad input: the result is then ``Invalid``."""
     if record.value is None:
         return PreparedRecord(
@@ -55,7 +69,7 @@ def prepare(record: Record, decoder: Decoder, rules: Rules) -> PreparedRecord:
         event = decoder.decode(record.value)
         name = event_id(record, event)
         record_time_ms = record.timestamp_ms if record.timestamp_ms > 0 else None
-        result = transform(event, event_id=name, rules=rules, record_time_ms=record_time_ms)
+        result = transform(event, event_id=name, record_time_ms=record_time_ms)
     except RecordError as error:
         result = Invalid(error.reason, error.detail)
         name = event_id(record, event)

@@ -1,52 +1,24 @@
 """Fair scheduler for lanes that are ready to send, timers, and the engine's limits.
 
-Lanes are queued by what they need, oldest event first. Page views of known users need only the
-pixel. Everything else shares the API's rate limit: updates on one side, requests that begin with a
-look-up on the other. While both wait, each gets half of the requests, so a burst of one kind at
-most doubles the delay of the other.
+Lanes are queued by what they need, oldest event first. What no rate limit counts is not held up.
+Everything else shares the rate limit: updates on one side, operations that begin with a look-up on
+the other. While both wait, each gets half of the requests, so a burst of one kind at most doubles
+the delay of the other.
 """
 
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import Enum
 from itertools import count
 from typing import Generic, TypeVar
 
-from sink.wootric.delivery import EndUser, needs_lookup
-from sink.wootric.operations import Operation, PageView, UpsertEndUser
+from sink.delivery import QueueClass
 
 T = TypeVar("T")
 
 
-class QueueClass(Enum):
-    """What a release needs."""
-
-    PIXEL_ONLY = "pixel"
-    """A page view of a known user: only the pixel."""
-    API_UPDATE = "change"
-    """An update, response, decline or delete, and every request in doubt."""
-    API_LOOKUP = "newcomer"
-    """An identify that begins with a look-up."""
-    LOOKUP_THEN_PIXEL = "visit"
-    """A page view that begins with a look-up: the API, then the pixel."""
-
-
-NEEDS_LOOKUP = (QueueClass.API_LOOKUP, QueueClass.LOOKUP_THEN_PIXEL)
+NEEDS_LOOKUP = (QueueClass.LOOKUP, QueueClass.LOOKUP_THEN_UNLIMITED)
 """Classes that begin with a look-up."""
-
-
-def classify(operation: Operation, known: EndUser | None) -> QueueClass:
-    """Return the class of an operation that is not in doubt."""
-    if isinstance(operation, PageView):
-        return (
-            QueueClass.LOOKUP_THEN_PIXEL
-            if needs_lookup(operation, known)
-            else QueueClass.PIXEL_ONLY
-        )
-    if isinstance(operation, UpsertEndUser) and (known is None or known.id is None):
-        return QueueClass.API_LOOKUP
-    return QueueClass.API_UPDATE
 
 
 @dataclass(slots=True, eq=False)
@@ -74,20 +46,19 @@ class FairScheduler(Generic[T]):
         heapq.heappush(self._heaps[queue_class], (arrival, next(self._sequence), entry))
         return entry
 
-    def next(self, *, api: bool, pixel: bool) -> QueueClass | None:
+    def next(self, *, limited: bool, unlimited: bool) -> QueueClass | None:
         """Return the class to release next, among those that may be released; None if there is
         none.
         """
-        if pixel and self._oldest_arrival(QueueClass.PIXEL_ONLY) is not None:
-            return QueueClass.PIXEL_ONLY
-        if not api:
+        if unlimited and self._oldest_arrival(QueueClass.UNLIMITED) is not None:
+            return QueueClass.UNLIMITED
+        if not limited:
             return None
-        lookup = self._older_class(
-            QueueClass.API_LOOKUP, QueueClass.LOOKUP_THEN_PIXEL if pixel else QueueClass.API_LOOKUP
-        )
-        if self._oldest_arrival(QueueClass.API_UPDATE) is None:
+        after_lookup = QueueClass.LOOKUP_THEN_UNLIMITED if unlimited else QueueClass.LOOKUP
+        lookup = self._older_class(QueueClass.LOOKUP, after_lookup)
+        if self._oldest_arrival(QueueClass.UPDATE) is None:
             return lookup
-        return QueueClass.API_UPDATE if lookup is None or self._update_lead <= 0 else lookup
+        return QueueClass.UPDATE if lookup is None or self._update_lead <= 0 else lookup
 
     def pop(self, queue_class: QueueClass) -> T:
         """Remove and return the oldest item of a class returned by ``next``."""
@@ -98,9 +69,9 @@ class FairScheduler(Generic[T]):
 
     def consume(self, queue_class: QueueClass, requests: int) -> None:
         """Account the requests of a release. A lead builds up only while the other side waits."""
-        if queue_class is QueueClass.PIXEL_ONLY:
+        if queue_class is QueueClass.UNLIMITED:
             return
-        if queue_class is QueueClass.API_UPDATE:
+        if queue_class is QueueClass.UPDATE:
             lookups_wait = self._older_class(*NEEDS_LOOKUP)
             self._update_lead = (
                 self._update_lead + requests
@@ -108,7 +79,7 @@ class FairScheduler(Generic[T]):
                 else min(self._update_lead + requests, 0)
             )
         else:
-            updates_wait = self._oldest_arrival(QueueClass.API_UPDATE) is not None
+            updates_wait = self._oldest_arrival(QueueClass.UPDATE) is not None
             self._update_lead = (
                 self._update_lead - requests
                 if updates_wait
@@ -151,43 +122,3 @@ class Timers(Generic[T]):
     def next(self) -> float | None:
         """Return when the next item is due, or None."""
         return self._heap[0][0] if self._heap else None
-
-
-# Limits
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineConfig:
-    """Limits and waits; times in seconds.
-
-    ``lease_s``: maximum age of the last committed transaction at which an attempt may start.
-    ``takeover_wait_s``: how long a lane that another worker left in doubt stays blocked.
-    ``quiet_s``: the same after an attempt of this worker, from its last byte. ``offset_gap_max``:
-    how far offsets may run ahead of the lowest unsettled one. ``dead_letter_limit``: a partition
-    pauses when this many of its last 2 * N events became dead letters; 0 disables it.
-    ``letter_bytes_max``: how many bytes of its record a dead letter may hold.
-    """
-
-    lease_s: float
-    takeover_wait_s: float
-    quiet_s: float
-    unchanged_resend_after_s: float
-    offset_gap_max: int
-    dead_letter_limit: int
-    letter_bytes_max: int
-    resend_pages: bool
-    app_version: str
-    instance: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseBudget:
-    """How many operations may be released now: API operations and page views.
-
-    ``requests`` is the number of API requests that may begin soon, including look-ups; infinite
-    while no rate limit is in force.
-    """
-
-    api: int
-    pages: int
-    requests: float = float("inf")

@@ -3,20 +3,27 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-from sink.wootric.delivery import (
+from sink.delivery import (
+    Deferred,
     Delivered,
+    EffectClass,
+    InDoubt,
     Parked,
     Rejected,
+    Skipped,
+    next_claim,
 )
-from sink.wootric.matching import next_claim
-from sink.wootric.operations import DeleteEndUser, EffectClass
 from stream.codec.dead_letter import DeadLetter, trace_headers
-from stream.engine.checkpoint import UncommittedChanges
+from stream.engine.checkpoint import OffsetTracker, UncommittedChanges
 from stream.engine.end_user_cache import UNCHANGED, EndUserCache
-from stream.engine.lanes import PendingEvent, PendingRequest
-from stream.engine.offsets import DeadLetterLimit, OffsetTracker
+from stream.engine.lanes import (
+    PendingEvent,
+    PendingRequest,
+    is_same_operation,
+    rebuild_operation,
+)
+from stream.engine.limits import DeadLetterLimit, EngineConfig, FailedTries
 from stream.engine.prepare import replay_of
-from stream.engine.scheduler import EngineConfig
 from stream.state.ledger import EVENT, EventEntry, EventOutcome, encode
 
 OnSettled: TypeAlias = Callable[[PendingEvent, str, str], None]
@@ -53,11 +60,8 @@ class Settlement:
         self._on_settled = on_settled
 
     def deliver(self, request: PendingRequest, outcome: Delivered, now_ms: int) -> None:
-        """Settle the events of a delivered request and store the user as Wootric holds it now."""
-        if isinstance(request.operation, DeleteEndUser):
-            self._end_users.invalidate(request.operation, request.events)
-        else:
-            self._end_users.store(request, outcome.end_user, now_ms)
+        """Settle the events of a delivered request and store the user as it is now."""
+        self._end_users.store(request, outcome.end_user, now_ms)
         for event in request.events:
             self._dead_letter_limit.record(rejected=False)
             self._receipt(
@@ -72,13 +76,25 @@ class Settlement:
             )
             self.settle(event, "delivered", "")
 
+    def skip_request(self, request: PendingRequest, outcome: Skipped, now_ms: int) -> None:
+        """Settle the events of a request for which nothing had to be sent.
+
+        An unobservable one in doubt is parked instead: it may have been sent before.
+        """
+        self._end_users.store(request, outcome.end_user, now_ms)
+        if request.in_doubt and request.effect is EffectClass.UNOBSERVABLE:
+            detail = f"perhaps sent before this was known: {outcome.reason}"
+            self.park(request, Parked(reason="ambiguous", detail=detail), now_ms)
+        else:
+            self.skip_all(request, outcome.reason, now_ms)
+
     def skip_all(self, request: PendingRequest, reason: str, now_ms: int) -> None:
         """Settle the events of a request without an effect."""
         for event in request.events:
             self.skip(event, reason, now_ms)
 
     def skip(self, event: PendingEvent, reason: str, now_ms: int) -> None:
-        """Settle an event without an effect, for a reason that depends on what Wootric held.
+        """Settle an event without an effect, for a reason that depends on what was stored.
 
         Events skipped by the transform need no receipt: they are skipped again when read again.
         """
@@ -89,7 +105,7 @@ class Settlement:
         self.settle(event, "skipped", reason)
 
     def reject_all(self, request: PendingRequest, outcome: Rejected, now_ms: int) -> None:
-        """Make a dead letter of each event of a request that Wootric rejected."""
+        """Make a dead letter of each event of a request that was rejected."""
         self._end_users.invalidate(request.operation)
         for event in request.events:
             self.reject(event, outcome, now_ms, request)
@@ -116,7 +132,7 @@ class Settlement:
         self.settle(event, "rejected", outcome.reason)
 
     def park(self, request: PendingRequest, outcome: Parked, now_ms: int) -> None:
-        """Park the events of a request whose effect is in doubt and cannot be looked up."""
+        """Park the events of a request that cannot be completed, or whose effect stays in doubt."""
         if request.effect is not EffectClass.UNOBSERVABLE:
             self._end_users.invalidate(request.operation)
         for event in request.events:
@@ -126,7 +142,7 @@ class Settlement:
                 EventOutcome.PARKED,
                 now_ms,
                 reason=outcome.reason,
-                request_id=request.request_id,
+                request_id=request.request_id or None,
                 attempts=outcome.attempts,
             )
             self.settle(event, "parked", outcome.reason)
@@ -191,3 +207,39 @@ class Settlement:
             replay=replay_of(event.record),
             trace=trace_headers(event.record.headers),
         ).fitting(self._config.letter_bytes_max)
+
+
+# Requests that are parked
+
+
+SUSPENDED = Parked(
+    reason="attempts_exhausted", detail="not tried: another one of this user failed", attempts=0
+)
+
+
+def attempts_exhausted(outcome: InDoubt | Deferred, tries: FailedTries) -> Parked:
+    """Return the outcome of a request whose tries are spent."""
+    reason = outcome.detail if isinstance(outcome, InDoubt) else outcome.reason
+    return Parked(
+        reason="attempts_exhausted",
+        detail=f"{tries.requests} requests failed while others were served, the last: {reason}",
+        attempts=outcome.attempts,
+    )
+
+
+def cannot_look_up(request: PendingRequest, *, resend_unobservable: bool) -> Parked | None:
+    """Return the outcome of a request in doubt whose effect cannot be looked up; None if it can.
+
+    An operation that the ledger does not hold is rebuilt from its events.
+    """
+    if request.operation is None:
+        operation = rebuild_operation(request.events)
+        if operation is None:
+            return Parked(reason="operation_lost", detail="its events no longer request anything")
+        if not is_same_operation(request, operation):
+            detail = "its events no longer request what may have been sent"
+            return Parked(reason="operation_changed", detail=detail)
+        request.operation = operation
+    if request.effect is EffectClass.UNOBSERVABLE and not resend_unobservable:
+        return Parked(reason="ambiguous", detail="the worker that had it in flight ended")
+    return None

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
 
-from sink.wootric.delivery import Outcome
+from sink.delivery import Outcome, QueueClass, ReadOperation
 from stream.engine.checkpoint import Checkpoint, PartitionCheckpoint
 from stream.engine.lanes import Lane, PendingRequest
+from stream.engine.limits import EngineConfig, ReleaseBudget
 from stream.engine.partition_task import OnSettled, PartitionTask
 from stream.engine.prepare import PreparedRecord
-from stream.engine.scheduler import EngineConfig, FairScheduler, QueueClass, ReleaseBudget, Timers
+from stream.engine.scheduler import FairScheduler, Timers
 from stream.record import Partition
 from stream.state.store import StateStore
 
@@ -27,9 +28,16 @@ NO_LEDGER_ENDS: Mapping[Partition, int] = MappingProxyType({})
 class TaskManager:
     """The tasks of all owned partitions."""
 
-    def __init__(self, config: EngineConfig, *, on_settled: OnSettled | None = None) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        *,
+        read_operation: ReadOperation,
+        on_settled: OnSettled | None = None,
+    ) -> None:
         """``on_settled`` is called with each event that settles, its outcome and the reason."""
         self._config = config
+        self._read_operation = read_operation
         self._on_settled = on_settled
         self._partitions: dict[Partition, PartitionTask] = {}
         self._scheduler: FairScheduler[tuple[PartitionTask, Lane]] = FairScheduler()
@@ -58,6 +66,13 @@ class TaskManager:
         return sum(partition.under_way for partition in self._partitions.values())
 
     @property
+    def pending_releases(self) -> list[PendingRequest]:
+        """Released requests whose intents no committed transaction contains."""
+        return [
+            request for task in self._partitions.values() for request in task.uncommitted.releases
+        ]
+
+    @property
     def in_doubt(self) -> int:
         """Number of operations that may have been executed."""
         return sum(len(partition.in_doubt) for partition in self._partitions.values())
@@ -81,6 +96,7 @@ class TaskManager:
             next_offset,
             self._config,
             assignment_epoch=assignment_epoch,
+            read_operation=self._read_operation,
             on_settled=self._on_settled,
         )
         self._partitions[partition] = task
@@ -138,8 +154,8 @@ class TaskManager:
 
     def has_changes(self, budget: ReleaseBudget) -> bool:
         """Return whether a checkpoint would differ from the last one."""
-        api = budget.api > 0 and budget.requests >= 1
-        if self._scheduler.next(api=api, pixel=budget.pages > 0) is not None:
+        limited = budget.limited > 0 and budget.requests >= 1
+        if self._scheduler.next(limited=limited, unlimited=budget.unlimited > 0) is not None:
             return True
         return any(task.has_changes() for task in self._partitions.values())
 
@@ -205,9 +221,11 @@ class TaskManager:
 
     def _release(self, budget: ReleaseBudget, now_ms: int) -> None:
         """Release the first request of each ready lane in scheduler order, within the budget."""
-        api, pages, requests = budget.api, budget.pages, budget.requests
+        limited, unlimited, requests = budget.limited, budget.unlimited, budget.requests
         for _ in range(RELEASES_PER_TICK_MAX):
-            queue_class = self._scheduler.next(api=api > 0 and requests >= 1, pixel=pages > 0)
+            queue_class = self._scheduler.next(
+                limited=limited > 0 and requests >= 1, unlimited=unlimited > 0
+            )
             if queue_class is None:
                 return
             task, lane = self._scheduler.pop(queue_class)
@@ -217,10 +235,10 @@ class TaskManager:
             if request is not None:
                 self._scheduler.consume(queue_class, request.api_requests)
                 requests -= request.api_requests
-                if queue_class in (QueueClass.PIXEL_ONLY, QueueClass.LOOKUP_THEN_PIXEL):
-                    pages -= 1
+                if queue_class in (QueueClass.UNLIMITED, QueueClass.LOOKUP_THEN_UNLIMITED):
+                    unlimited -= 1
                 else:
-                    api -= 1
+                    limited -= 1
             self._queue(task, lanes)
 
 

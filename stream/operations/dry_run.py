@@ -14,14 +14,15 @@ from typing import Any
 
 import orjson
 
-from sink.wootric.delivery import Outcome
+from sink.delivery import Outcome
 from sink.wootric.dry_run import RecordedRequest, RecordingTransport
+from sink.wootric.operations import read_operation
 from sink.wootric.sink import WootricSink
 from stream.codec.event import event_from_json
 from stream.codec.json_text import parse
 from stream.engine.lanes import PendingEvent, PendingRequest
+from stream.engine.limits import ReleaseBudget
 from stream.engine.prepare import Invalid, PreparedRecord
-from stream.engine.scheduler import ReleaseBudget
 from stream.engine.task_manager import TaskManager
 from stream.errors import DecodeError, StartupError
 from stream.kafka.reader import CommittedReader
@@ -29,18 +30,16 @@ from stream.record import Partition, Record
 from stream.runtime.worker import (
     engine_config,
     kafka_config,
-    record_preparer,
-    transform_rules,
-    wootric_account,
 )
 from stream.schema_registry.setup import schema_fetcher
 from stream.settings_loader import Settings, load_transform
 from stream.transform import Rules
 from stream.transform.explain import preview
+from stream.wootric import transform_rules, wootric_account, wootric_preparer
 
 Line = dict[str, Any]
 OUTCOMES = {"skipped": "skip", "rejected": "reject", "parked": "park", "duplicate": "duplicate"}
-ROOM = ReleaseBudget(api=1_000_000, pages=1_000_000)
+ROOM = ReleaseBudget(limited=1_000_000, unlimited=1_000_000)
 PIXEL = "page_view"
 
 
@@ -95,8 +94,10 @@ class DryRun:
         self._waiting: dict[tuple[int, int], PendingEvent] = {}
         self._records_max = settings.kafka.in_flight_records_max
         self._bytes_max = settings.kafka.in_flight_bytes_max
-        self._prepare = record_preparer(settings.wootric, schema_fetcher(settings.schema_registry))
-        self._tasks = TaskManager(engine_config(settings), on_settled=self._settled)
+        self._prepare = wootric_preparer(settings.wootric, schema_fetcher(settings.schema_registry))
+        self._tasks = TaskManager(
+            engine_config(settings), read_operation=read_operation, on_settled=self._settled
+        )
         self._transport = RecordingTransport()
         self._sink = WootricSink(
             wootric_account(settings.wootric.model_copy(update={"requests_per_minute": 0})),

@@ -147,7 +147,10 @@ def _take(traces: Traces, record: Record, keys: Collection[bytes]) -> bool:
     entry = None
     if record.value is not None and key.startswith(USER.encode()):
         entry = try_decode(record.value)
-    named = isinstance(entry, UserEntry) and traces.user in (entry.email, entry.external_id)
+    named = isinstance(entry, UserEntry) and traces.user in (
+        entry.end_user.email,
+        entry.end_user.external_id,
+    )
     name = (record.partition.number, key)
     if isinstance(entry, UserEntry) and (named or key in keys):
         traces.entries[name] = entry

@@ -14,10 +14,11 @@ from stream.kafka.reader import TopicReader, open_reader
 from stream.kafka.transactions import CommitMetadata
 from stream.operations.output import print_message
 from stream.record import Record
-from stream.runtime.worker import decoder, kafka_config, record_preparer
+from stream.runtime.worker import decoder, kafka_config
 from stream.schema_registry.setup import schema_fetcher
 from stream.settings_loader import load_kafka, load_registry, load_transform
 from stream.state.ledger import EVENT, EventEntry, decode
+from stream.wootric import wootric_preparer
 
 PROGRESS_EVERY_S = 2.0
 
@@ -86,7 +87,7 @@ def open_session() -> Iterator[OperatorSession]:
     """
     config = kafka_config(load_kafka())
     by_id = schema_fetcher(load_registry())
-    prepare = record_preparer(load_transform(), by_id)
+    prepare = wootric_preparer(load_transform(), by_id)
     with open_reader(config) as reader:
         print_message(
             f"cluster {reader.group.cluster_id()}, group {config.group_id}, topic {config.topic}"

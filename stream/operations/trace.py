@@ -6,10 +6,10 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sink.delivery import EndUser, InDoubt
 from sink.http_session import HttpSession
 from sink.wootric.auth import AccessToken, TokenDenied, TokenUnavailable, WootricAccount
 from sink.wootric.client import DeliveryFailedError
-from sink.wootric.delivery import EndUser, InDoubt
 from sink.wootric.operations import CreateDecline, CreateResponse
 from sink.wootric.sink import WootricSink
 from sink.wootric.surveys import Survey
@@ -24,7 +24,6 @@ from stream.operations.dlq import read_dead_letters
 from stream.operations.output import Table, letter_document, show
 from stream.operations.session import OperatorSession, now_ms, try_decode, with_progress
 from stream.record import Record
-from stream.runtime.worker import wootric_account
 from stream.settings_loader import load_wootric
 from stream.state.ledger import (
     EVENT,
@@ -38,6 +37,7 @@ from stream.state.ledger import (
     user_key,
 )
 from stream.transform import Deliver
+from stream.wootric import wootric_account
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,7 +272,7 @@ def _survey_search(session: OperatorSession, number: int, survey: Survey) -> Sur
         ids = (int(text or 0) for name, text in record.headers if name == REMOTE_ID_HEADER)
         claimed.update(one for one in ids if one > 0)  # others stand for fields, not for an id
     entry = read_user(value, survey)
-    known = None if entry is None or entry.id is None else EndUser(id=entry.id)
+    known = None if entry is None or entry.end_user.id is None else EndUser(id=entry.end_user.id)
     return SurveySearch(survey=survey, known=known, claimed=claimed)
 
 
@@ -400,11 +400,13 @@ def _entry(entry: UserEntry | None) -> dict[str, Any] | None:
     if entry is None:
         return None
     return {
-        "wootric_id": entry.id,
-        "email": mask(entry.email),
-        "phone_number": mask(entry.phone_number),
-        "external_id_known": entry.external_id is not None,
-        "properties": sorted(entry.properties) if entry.properties is not None else None,
+        "wootric_id": entry.end_user.id,
+        "email": mask(entry.end_user.email),
+        "phone_number": mask(entry.end_user.phone_number),
+        "external_id_known": entry.end_user.external_id is not None,
+        "properties": sorted(entry.end_user.properties)
+        if entry.end_user.properties is not None
+        else None,
         "confirmed_at": format_time(entry.sent_at_ms),
         "newest_event_at": None
         if entry.newest_event_at_ms is None
@@ -420,9 +422,17 @@ def _known(entry: UserEntry | None, now: int) -> list[str]:
             "the user's entry is not confirmed: the next event looks it up at Wootric",
             *_newest(entry),
         ]
-    user = "no end user at Wootric" if entry.id is None else f"Wootric's end user {entry.id}"
-    email = mask(entry.email) or "no e-mail"
-    names = "unknown" if entry.properties is None else ", ".join(sorted(entry.properties)) or "none"
+    user = (
+        "no end user at Wootric"
+        if entry.end_user.id is None
+        else f"Wootric's end user {entry.end_user.id}"
+    )
+    email = mask(entry.end_user.email) or "no e-mail"
+    names = (
+        "unknown"
+        if entry.end_user.properties is None
+        else ", ".join(sorted(entry.end_user.properties)) or "none"
+    )
     confirmed = f"confirmed {format_age(now - entry.sent_at_ms)} ago"
     return [f"{user}, {email}, {confirmed}; properties: {names}", *_newest(entry)]
 

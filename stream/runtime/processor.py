@@ -12,10 +12,10 @@ from typing import Any, assert_never
 
 import structlog
 
-from sink.wootric.sink import WootricSink
+from sink.delivery import Sink
 from stream.engine.checkpoint import Checkpoint
+from stream.engine.limits import ReleaseBudget
 from stream.engine.prepare import PreparedRecord
-from stream.engine.scheduler import ReleaseBudget
 from stream.engine.task_manager import HaltReason, TaskManager
 from stream.errors import DecodeError
 from stream.kafka.consumer_thread import ConsumerThread
@@ -69,7 +69,6 @@ class ProcessorConfig:
     """Limits of the event loop; times in seconds."""
 
     commit_interval_s: float
-    in_flight_max: int
     in_flight_records_max: int
     in_flight_bytes_max: int
     dead_letter_pause_s: float
@@ -93,7 +92,7 @@ class Processor:
         self,
         *,
         task_manager: TaskManager,
-        sink: WootricSink,
+        sink: Sink,
         prepare: Callable[[Record], PreparedRecord],
         config: ProcessorConfig,
         observer: Observer,
@@ -114,7 +113,6 @@ class Processor:
             task_manager,
             sink,
             observer,
-            in_flight_max=config.in_flight_max,
             look_ahead_s=config.commit_interval_s * CYCLES_AHEAD,
             clock=clock,
             now_ms=self._now_ms,

@@ -7,23 +7,20 @@ import os
 import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
-from sink.http_session import HttpSession
-from sink.wootric.auth import WootricAccount
-from sink.wootric.delivery import SinkListener
-from sink.wootric.sink import WootricSink
+from sink.delivery import ReadOperation, Sink, SinkListener
 from stream import __version__
 from stream.codec.avro import all_packaged
 from stream.codec.decode import ById, Decoder
-from stream.engine.prepare import PreparedRecord, prepare
-from stream.engine.scheduler import EngineConfig
+from stream.engine.limits import EngineConfig
+from stream.engine.prepare import PreparedRecord, Transform, prepare
 from stream.engine.task_manager import TaskManager
 from stream.errors import StartupError
 from stream.kafka.config import LETTER_BYTES_DEFAULT, KafkaConfig
@@ -33,33 +30,37 @@ from stream.kafka.topics import preflight
 from stream.record import Record
 from stream.runtime.processor import Processor, ProcessorConfig
 from stream.schema_registry.setup import registered_schemas
-from stream.settings import (
-    InDoubtPages,
-    KafkaSettings,
-    PageViews,
-    TransformSettings,
-    WootricSettings,
-)
-from stream.settings_loader import Settings, fingerprint, lasting, load, load_kafka
+from stream.settings import InDoubtPages, KafkaSettings
+from stream.settings_loader import Settings, fingerprint, lasting, load_kafka
 from stream.state.store import StateStoreProvider
 from stream.telemetry import log as logs
 from stream.telemetry.http import StatusServer
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer, SinkObserver
 from stream.telemetry.status import Identity, LoopLagProbe, StatusGauges, WorkerStatus
-from stream.transform import Rules
 
 if TYPE_CHECKING:
     from stream.telemetry.tracing import Tracer
 
 log = structlog.get_logger()
 
-AUTHORIZE_S_MAX = 10.0
 TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-"""How long the start waits for a token: if Wootric does not respond, the worker starts anyway."""
 
 
-async def serve(settings: Settings) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """What a worker needs of the destination that it delivers to.
+
+    ``transform`` maps events to the destination's operations, and ``read_operation`` reads those
+    that the ledger stores. ``open_sink`` yields the sink, for as long as the worker runs.
+    """
+
+    transform: Transform
+    read_operation: ReadOperation
+    open_sink: Callable[[SinkListener], AbstractAsyncContextManager[Sink]]
+
+
+async def serve(settings: Settings, destination: Destination) -> None:
     """Run the worker until SIGTERM or SIGINT.
 
     Raises:
@@ -67,17 +68,18 @@ async def serve(settings: Settings) -> None:
         StreamError: Kafka or the producer cannot recover.
     """
     signal_handler = _stop_on_signals()
-    kafka, wootric = settings.kafka, settings.wootric
+    kafka = settings.kafka
     config = kafka_config(kafka, long_lived=True)
     letter_bytes_max = await asyncio.to_thread(
         preflight, config, dedupe_window_s=kafka.dedupe_window_s
     )
     config = replace(config, letter_bytes_max=letter_bytes_max)
-    account = wootric_account(wootric)
     metrics, worker_status, task_manager = (
         Metrics(),
         WorkerStatus(),
-        TaskManager(engine_config(settings, letter_bytes_max)),
+        TaskManager(
+            engine_config(settings, letter_bytes_max), read_operation=destination.read_operation
+        ),
     )
     metrics.config_info.labels(fingerprint(settings)).set(1)
     gauges = StatusGauges(
@@ -91,7 +93,7 @@ async def serve(settings: Settings) -> None:
     tracer = tracing(settings.kafka.instance_id)
     observer = Observer(metrics, worker_status, gauges, tracer)
     logs.listen(observer.logged)
-    sink_observer = SinkObserver(metrics, by_client=account.client_id is not None)
+    sink_observer = SinkObserver(metrics, by_client=settings.wootric.client_id is not None)
     hooks = SinkListener(
         request_finished=observer.request_finished,
         throttled=observer.throttled,
@@ -103,15 +105,13 @@ async def serve(settings: Settings) -> None:
         pace_changed=sink_observer.pace_changed,
         identity_conflict=sink_observer.identity_conflict,
     )
-    session = HttpSession(
-        in_flight_max=wootric.in_flight_max, request_timeout_s=wootric.request_timeout_s
-    )
-    async with session, registered_schemas(settings.schema_registry, config.topic) as schemas:
-        credentials = lasting(
-            lambda: wootric_account(load().wootric).credentials, first=account.credentials
+    async with (
+        destination.open_sink(hooks) as sink,
+        registered_schemas(settings.schema_registry, config.topic) as schemas,
+    ):
+        prepare_record = record_preparer(
+            destination.transform, None if schemas is None else schemas.by_id
         )
-        sink = WootricSink(account, session=session, hooks=hooks, credentials=credentials)
-        prepare_record = record_preparer(wootric, None if schemas is None else schemas.by_id)
         processor = Processor(
             task_manager=task_manager,
             sink=sink,
@@ -137,9 +137,7 @@ async def serve(settings: Settings) -> None:
             polled_at=lambda: consumer_thread.polled_at,
         )
         await status.start(settings.http.host, settings.http.port)
-        with suppress(TimeoutError):  # reports wrong credentials before reading
-            await asyncio.wait_for(sink.authorize(), AUTHORIZE_S_MAX)
-        await sink.start()
+        await sink.start()  # reports wrong credentials before anything is read
         loop_lag_probe = LoopLagProbe(metrics.loop_lag)
         collecting = asyncio.create_task(collect_garbage_periodically())
         signal_handler.begin_drain = partial(_drain, processor, worker_status)
@@ -182,32 +180,6 @@ def kafka_config(kafka: KafkaSettings, *, long_lived: bool = False) -> KafkaConf
     )
 
 
-def wootric_account(wootric: WootricSettings) -> WootricAccount:
-    """Return the sink's configuration.
-
-    Twice as many deliveries as requests may be in flight: a released request waits for a permit
-    instead of for the next transaction.
-    """
-
-    def secret(name: str) -> str | None:
-        value = getattr(wootric, name)
-        return None if value is None else str(value.get_secret_value())
-
-    return WootricAccount(
-        account_token=wootric.account_token.get_secret_value(),
-        api_url=wootric.api_url,
-        pixel_url=wootric.pixel_url,
-        client_id=secret("client_id"),
-        client_secret=secret("client_secret"),
-        username=secret("username"),
-        password=secret("password"),
-        request_timeout_s=wootric.request_timeout_s,
-        in_flight_max=wootric.in_flight_max * 2,
-        concurrency_max=wootric.in_flight_max,
-        requests_per_minute=wootric.requests_per_minute,
-    )
-
-
 def engine_config(settings: Settings, letter_bytes_max: int = LETTER_BYTES_DEFAULT) -> EngineConfig:
     """Return the engine's limits."""
     wootric = settings.wootric
@@ -215,11 +187,13 @@ def engine_config(settings: Settings, letter_bytes_max: int = LETTER_BYTES_DEFAU
         lease_s=wootric.lease_s,
         takeover_wait_s=wootric.lease_s + wootric.request_timeout_s + wootric.quiet_period_s,
         quiet_s=wootric.quiet_period_s,
+        attempts_max=wootric.attempts_max,
+        attempts_over_s=wootric.attempts_over_s,
         unchanged_resend_after_s=wootric.unchanged_resend_after_s,
         offset_gap_max=settings.kafka.offset_gap_max,
         dead_letter_limit=settings.kafka.dead_letter_limit,
         letter_bytes_max=letter_bytes_max,
-        resend_pages=wootric.in_doubt_pages is InDoubtPages.RESEND,
+        resend_unobservable=wootric.in_doubt_pages is InDoubtPages.RESEND,
         app_version=__version__,
         instance=settings.kafka.instance_id,
     )
@@ -229,7 +203,6 @@ def processor_config(settings: Settings) -> ProcessorConfig:
     """Return the event loop's limits."""
     return ProcessorConfig(
         commit_interval_s=settings.kafka.commit_interval_s,
-        in_flight_max=settings.wootric.in_flight_max,
         in_flight_records_max=settings.kafka.in_flight_records_max,
         in_flight_bytes_max=settings.kafka.in_flight_bytes_max,
         dead_letter_pause_s=settings.kafka.dead_letter_pause_s,
@@ -239,19 +212,10 @@ def processor_config(settings: Settings) -> ProcessorConfig:
 
 
 def record_preparer(
-    wootric: WootricSettings | TransformSettings, by_id: ById | None = None
+    transform: Transform, by_id: ById | None = None
 ) -> Callable[[Record], PreparedRecord]:
-    """Return a function that prepares records by these settings."""
-    return partial(prepare, decoder=decoder(by_id), rules=transform_rules(wootric))
-
-
-def transform_rules(wootric: WootricSettings | TransformSettings) -> Rules:
-    """Return the settings of the mapping."""
-    return Rules(
-        amount_suffix=wootric.amount_suffix,
-        delete_users=wootric.delete_users,
-        page_views=wootric.page_views is PageViews.PIXEL,
-    )
+    """Return a function that decodes and transforms records; ``by_id`` as for ``decoder``."""
+    return partial(prepare, decoder=decoder(by_id), transform=transform)
 
 
 def decoder(by_id: ById | None = None) -> Decoder:

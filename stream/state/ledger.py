@@ -5,12 +5,11 @@ to survive a worker is in it: the next worker starts from the restored state and
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias, assert_never
 
-from sink.wootric.operations import EffectClass, Operation, Scalar, UpsertEndUser
+from sink.delivery import EffectClass, EndUser, Operation, Scalar
 from stream.codec.avro import HEADER_LENGTH, all_packaged, encode_single_object, packaged, read
 from stream.codec.json_text import dump, parse
 from stream.errors import DecodeError
@@ -38,8 +37,8 @@ class EventOutcome(StrEnum):
 class EventEntry:
     """A receipt: the event at this offset is settled.
 
-    ``request_id`` names the request that contained it, ``remote_id`` the response or decline that
-    it created at Wootric.
+    ``request_id`` names the request that contained it, ``remote_id`` what it created at the
+    destination.
     """
 
     outcome: EventOutcome
@@ -63,8 +62,8 @@ class Member(NamedTuple):
 class IntentEntry:
     """A request that may be sent once this entry is committed.
 
-    ``operation`` is the operation's JSON, None if it is too large to be stored; ``operation_hash``
-    is always the hexadecimal SHA-256 of that JSON.
+    ``operation`` is the text of the operation, None if it is too large to be stored;
+    ``operation_hash`` is always the hexadecimal SHA-256 of that text.
     """
 
     request_id: str
@@ -80,17 +79,10 @@ class IntentEntry:
 class UserEntry:
     """An end user as of the last settled request.
 
-    ``id`` is None if a look-up found no user, ``properties`` if they are unknown. With
-    ``sent_at_ms`` of 0, only the time of the newest event is known. ``created_at`` is in Unix
-    seconds.
+    With ``sent_at_ms`` of 0, only the time of the newest event is known.
     """
 
-    id: int | None
-    email: str | None = None
-    external_id: str | None = None
-    phone_number: str | None = None
-    created_at: int | None = None
-    properties: Mapping[str, Scalar] | None = None
+    end_user: EndUser
     sent_at_ms: int
     newest_event_at_ms: int | None = None
 
@@ -186,26 +178,30 @@ def _intent_entry(fields: dict[str, Any]) -> IntentEntry:
 
 
 def _user_fields(entry: UserEntry) -> dict[str, Any]:
+    properties = entry.end_user.properties
     return {
-        "id": entry.id,
-        "email": entry.email,
-        "externalId": entry.external_id,
-        "phoneNumber": entry.phone_number,
-        "createdAt": entry.created_at,
-        "properties": None if entry.properties is None else dump(entry.properties),
+        "id": entry.end_user.id,
+        "email": entry.end_user.email,
+        "externalId": entry.end_user.external_id,
+        "phoneNumber": entry.end_user.phone_number,
+        "createdAt": entry.end_user.external_created_at,
+        "properties": None if properties is None else dump(properties),
         "sentAt": entry.sent_at_ms,
         "newestEventAt": entry.newest_event_at_ms,
     }
 
 
 def _user_entry(fields: dict[str, Any]) -> UserEntry:
+    properties = fields["properties"]
     return UserEntry(
-        id=fields["id"],
-        email=fields["email"],
-        external_id=fields["externalId"],
-        phone_number=fields["phoneNumber"],
-        created_at=fields["createdAt"],
-        properties=None if fields["properties"] is None else _properties(fields["properties"]),
+        end_user=EndUser(
+            id=fields["id"],
+            email=fields["email"],
+            external_id=fields["externalId"],
+            phone_number=fields["phoneNumber"],
+            external_created_at=fields["createdAt"],
+            properties=None if properties is None else _properties(properties),
+        ),
         sent_at_ms=fields["sentAt"],
         newest_event_at_ms=fields["newestEventAt"],
     )
@@ -255,7 +251,7 @@ def read_user(value: bytes | None, operation: Operation) -> UserEntry | None:
         return None
     if not isinstance(entry, UserEntry):
         return None
-    if operation.external_id is None and entry.email != operation.email:
+    if operation.external_id is None and entry.end_user.email != operation.email:
         return None
     return entry
 
@@ -267,23 +263,6 @@ def read_event(value: bytes) -> EventEntry | None:
     except DecodeError:
         return None
     return entry if isinstance(entry, EventEntry) else None
-
-
-def changes_nothing(operation: UpsertEndUser, known: UserEntry) -> bool:
-    """Return whether Wootric already holds everything in the operation."""
-    profile = known.properties
-    if known.id is None or profile is None:
-        return False
-    return (
-        operation.email in (None, known.email)
-        and operation.external_id in (None, known.external_id)
-        and operation.phone_number in (None, known.phone_number)
-        and operation.external_created_at in (None, known.created_at)
-        and all(
-            name in profile and profile[name] == value and type(profile[name]) is type(value)
-            for name, value in operation.properties.items()
-        )
-    )
 
 
 def bounded(name: str) -> str:

@@ -10,7 +10,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 
-from sink.wootric.matching import Conflict
+from sink.delivery import Conflict
 from stream import __version__
 
 REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from sink.wootric.delivery import Deferred, Delivered, InDoubt, Outcome, Parked, Rejected, Skipped
+from sink.delivery import Deferred, Delivered, InDoubt, Outcome, Parked, Rejected, Skipped
 from stream.engine.checkpoint import Checkpoint, PartitionCheckpoint
 from stream.engine.lanes import PendingRequest
 from stream.engine.partition_task import PartitionTask
 from stream.engine.prepare import PreparedRecord
 from stream.engine.task_manager import HaltReason
 from stream.kafka.protocol import PartitionHalted, Restored
-from stream.record import Partition
+from stream.record import Deliver, Partition
 from stream.telemetry.metrics import LOOP_STATES, Metrics
 from stream.telemetry.status import OpenCircuit, StatusGauges, WorkerStatus
-from stream.transform import Deliver
 
 if TYPE_CHECKING:
     from stream.telemetry.tracing import Tracer

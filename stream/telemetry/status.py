@@ -286,7 +286,9 @@ class StatusGauges:
         requests: list[PendingRequest] = [
             request for part in self._tasks.partitions.values() for request in part.in_doubt
         ]
-        oldest = min((request.in_doubt_since for request in requests), default=now)
+        oldest = min(
+            (one.in_doubt_since for one in requests if one.in_doubt_since is not None), default=now
+        )
         self._worker.in_doubt = sum(
             len(request.events) + len(request.expected) for request in requests
         )

@@ -25,8 +25,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from stream import __version__
 from stream.engine.lanes import PendingRequest
 from stream.engine.prepare import Invalid, PreparedRecord
-from stream.record import Record
-from stream.transform import Deliver, Skip
+from stream.record import Deliver, Record, Skip
 
 REMEMBERED_MAX = 50_000
 CLOSE_S_MAX = 3.0

@@ -13,9 +13,10 @@ Anything else is skipped with a reason. Source: Segment's Wootric destination
 
 from stream.codec.event import Event
 from stream.errors import TransformError
+from stream.record import Deliver, Skip, TransformResult
 from stream.transform.identify import delete, identify
 from stream.transform.page import page
-from stream.transform.result import Deliver, Rules, Skip, enabled
+from stream.transform.result import Rules, enabled
 from stream.transform.track import track
 
 __all__ = ["Deliver", "Rules", "Skip", "transform"]
@@ -23,7 +24,7 @@ __all__ = ["Deliver", "Rules", "Skip", "transform"]
 
 def transform(
     event: Event, *, event_id: str, rules: Rules, record_time_ms: int | None = None
-) -> Deliver | Skip:
+) -> TransformResult:
     """Return the operation for Wootric, or the reason for which there is none.
 
     ``event_id`` identifies the event: its message id, otherwise one made by the caller.

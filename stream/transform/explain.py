@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
-from sink.wootric.operations import Operation, PageView, Scalar, fields_of, to_fields
+from sink.delivery import Operation, Scalar
+from sink.wootric.operations import PageView, fields_of, to_fields
 from sink.wootric.requests import pixel_request_url
 from stream.codec.event import TIMES as TIME_ATTRIBUTES
 from stream.codec.event import Event

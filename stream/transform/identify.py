@@ -2,8 +2,9 @@
 
 from sink.wootric.operations import DeleteEndUser, UpsertEndUser
 from stream.codec.event import Event
+from stream.record import Deliver, Skip
 from stream.transform.properties import read_properties
-from stream.transform.result import Deliver, Rules, Skip
+from stream.transform.result import Rules
 from stream.transform.traits import as_object, read_created, read_phone, read_user
 
 

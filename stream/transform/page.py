@@ -4,7 +4,7 @@ import hashlib
 
 from sink.wootric.operations import PageView
 from stream.codec.event import Event
-from stream.transform.result import Deliver, Skip
+from stream.record import Deliver, Skip
 from stream.transform.traits import context_traits, read_created, read_url, read_user
 
 _DECIMALS = 16  # as of most values of Math.random()

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sink.wootric.operations import Scalar
+from sink.delivery import Scalar
 from sink.wootric.requests import INTEGER_SUFFIXES
 from stream.codec.segment_time import as_seconds, read_iso_date_ms
 from stream.errors import TransformError

@@ -1,10 +1,9 @@
-"""Settings and results of the transform."""
+"""Settings of the transform, and the gate of Segment's ``integrations``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sink.wootric.operations import Operation
 from stream.transform.traits import find
 
 
@@ -18,26 +17,6 @@ class Rules:
     amount_suffix: bool = False
     delete_users: bool = False
     page_views: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deliver:
-    """An operation to deliver.
-
-    Operations of one ``lane`` (one end user) keep the order of their events. ``notes``
-    names the values that were invalid and omitted, for metrics.
-    """
-
-    operation: Operation
-    lane: str
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Skip:
-    """The event needs no operation; ``reason`` is from a bounded set."""
-
-    reason: str
 
 
 # Whether the event is intended for Wootric

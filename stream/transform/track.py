@@ -12,8 +12,9 @@ from sink.wootric.operations import CreateDecline, CreateResponse
 from stream.codec.event import Event
 from stream.codec.segment_time import as_seconds
 from stream.errors import TransformError
+from stream.record import Deliver, Skip
 from stream.transform.properties import read_properties
-from stream.transform.result import Deliver, Rules, Skip
+from stream.transform.result import Rules
 from stream.transform.traits import (
     as_object,
     context_traits,

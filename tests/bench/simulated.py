@@ -14,9 +14,9 @@ from zlib import crc32
 
 from multidict import CIMultiDict
 
+from sink.delivery import SinkListener
 from sink.models import HttpResponse, LeaseExpired, Request, SendResult
-from sink.wootric.delivery import SinkListener
-from sink.wootric.operations import PageView
+from sink.wootric.operations import PageView, read_operation
 from sink.wootric.sink import WootricSink
 from stream.devtools.wootric_emulator.api import Api, Call
 from stream.devtools.wootric_emulator.behaviour import Behaviour
@@ -34,12 +34,13 @@ from stream.kafka.protocol import (
 )
 from stream.record import Partition
 from stream.runtime.processor import Processor
-from stream.runtime.worker import engine_config, processor_config, record_preparer, wootric_account
+from stream.runtime.worker import engine_config, processor_config
 from stream.settings_loader import Settings
 from stream.state.store import InMemoryStateStore
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer
 from stream.telemetry.status import StatusGauges, WorkerStatus
+from stream.wootric import wootric_account, wootric_preparer
 
 PARTITIONS = [Partition("events", number) for number in range(6)]
 COMMIT_S = 0.005
@@ -270,7 +271,9 @@ class World:
             figures.requests[name, word] += 1
 
         metrics, vitals = Metrics(), WorkerStatus()
-        flow = TaskManager(engine_config(settings), on_settled=settled)
+        flow = TaskManager(
+            engine_config(settings), on_settled=settled, read_operation=read_operation
+        )
         gauges = StatusGauges(
             metrics, vitals, flow, records_limit=0, bytes_limit=0, polled_at=loop.time
         )
@@ -285,7 +288,7 @@ class World:
         processor = Processor(
             task_manager=flow,
             sink=sink,
-            prepare=record_preparer(settings.wootric),
+            prepare=wootric_preparer(settings.wootric),
             config=processor_config(settings),
             observer=Observer(metrics, vitals, gauges),
             clock=loop.time,

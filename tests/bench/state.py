@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from stack import Stack, Worker
 
+from sink.delivery import EndUser
 from stream.devtools.wootric_emulator import Emulator
 from stream.kafka.config import KafkaConfig
 from stream.state.ledger import EVENT, USER, EventEntry, EventOutcome, UserEntry, encode
@@ -74,11 +75,17 @@ def samples() -> list[tuple[str, bytes]]:
             found.append((EVENT, encode(receipt)))
         else:
             user = UserEntry(
-                id=dice.randrange(10**9),
-                email=f"somebody.{number}@example.com",
-                external_id=str(dice.randrange(10**6)),
-                created_at=now_ms // 1000,
-                properties={"plan": "business", "company": f"Company {number}", "seats": number},
+                end_user=EndUser(
+                    id=dice.randrange(10**9),
+                    email=f"somebody.{number}@example.com",
+                    external_id=str(dice.randrange(10**6)),
+                    external_created_at=now_ms // 1000,
+                    properties={
+                        "plan": "business",
+                        "company": f"Company {number}",
+                        "seats": number,
+                    },
+                ),
                 sent_at_ms=now_ms,
                 newest_event_at_ms=now_ms,
             )

@@ -22,7 +22,7 @@ class PlainCommits(transactions.Transactions):
     consumer: Callable[[], Consumer]
     """The group takes offsets from its members only."""
 
-    def _new_producer(self, wait_s: float = 0.0) -> Producer:  # noqa: ARG002
+    def _new_producer(self, wait_s: float = 0.0) -> Producer:
         plain = settings.plain_producer(self._config)
         tuned = ("linger.ms", "retry.backoff.ms", "retry.backoff.max.ms")
         return Producer(plain | {name: self._producer_settings[name] for name in tuned})
@@ -31,7 +31,7 @@ class PlainCommits(transactions.Transactions):
     def _producer_settings(self) -> dict[str, Any]:
         return settings.producer(self._config, transactional_id=self._config.transactional_id)
 
-    def _transact(self, checkpoint: Checkpoint, group_metadata: Any) -> None:  # noqa: ARG002
+    def _transact(self, checkpoint: Checkpoint, group_metadata: Any) -> None:
         producer = self._producer
         assert producer is not None
         for partition, share in checkpoint.partitions.items():

@@ -10,14 +10,13 @@ from typing import Any
 from readings import LIKELY
 from waiting import STILL_S, Stillness
 
+from sink.delivery import Delivered, Delivery, EndUser, Operation, Outcome, SinkListener
 from sink.http_session import HttpSession
 from sink.wootric.auth import WootricAccount
-from sink.wootric.delivery import Delivered, Delivery, EndUser, Outcome, SinkListener
 from sink.wootric.operations import (
     CreateDecline,
     CreateResponse,
     DeleteEndUser,
-    Operation,
     PageView,
     UpsertEndUser,
 )

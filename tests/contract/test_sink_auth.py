@@ -10,9 +10,9 @@ import pytest
 from sink_world import DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, as_soon_as, world
 from waiting import stretched, until
 
+from sink.delivery import Deferred, Delivered, Operation, Rejected, Skipped
 from sink.wootric.auth import AccessToken, TokenDenied, TokenUnavailable
-from sink.wootric.delivery import Deferred, Delivered, Rejected, Skipped
-from sink.wootric.operations import Operation, UpsertEndUser
+from sink.wootric.operations import UpsertEndUser
 from stream.devtools.wootric_emulator import Answer, Behaviour, Delay, Drop, Truncate
 
 API_CASES: dict[str, Operation] = {
@@ -295,7 +295,7 @@ async def test_the_pixel_has_a_circuit_of_its_own(status: int) -> None:
         assert isinstance(outcome, Deferred)
         assert outcome.refused
         now = time.monotonic()
-        assert (here.sink.capacity(now, page=True), here.sink.capacity(now)) == (0, 16)
+        assert (here.sink.capacity(now, unlimited=True), here.sink.capacity(now)) == (0, 32)
         assert isinstance(await here.deliver(UPSERT), Delivered)
 
 
@@ -304,7 +304,7 @@ async def test_when_its_probe_is_due_one_page_is_let_through() -> None:
         here.wootric.on(*WRITES["page_view"], Answer(status=403), times=2)
         await here.deliver(PAGE)
         await asyncio.sleep(0.03)
-        assert here.sink.capacity(time.monotonic(), page=True) == 1
+        assert here.sink.capacity(time.monotonic(), unlimited=True) == 1
         first, second = await asyncio.gather(here.deliver(PAGE), here.deliver(PAGE))
         assert isinstance(first, Deferred)
         assert first.refused
@@ -312,7 +312,7 @@ async def test_when_its_probe_is_due_one_page_is_let_through() -> None:
         assert not second.refused, "one trial at a time"
         await asyncio.sleep(0.03)
         assert isinstance(await here.deliver(PAGE, refused=2), Delivered)
-        assert here.sink.capacity(time.monotonic(), page=True) == 16
+        assert here.sink.capacity(time.monotonic(), unlimited=True) == 32
 
 
 async def test_a_page_forbidden_in_its_own_trial_has_not_been_judged() -> None:
@@ -343,7 +343,7 @@ async def test_the_pace_is_kept_and_pages_are_outside_of_it() -> None:
         assert isinstance(await here.deliver(UPSERT, known=known), Delivered)
         now = time.monotonic()
         assert here.sink.requests(now, within_s=0.0) < 1
-        assert here.sink.capacity(now, page=True) == 16
+        assert here.sink.capacity(now, unlimited=True) == 32
         for _ in range(5):
             assert isinstance(await here.deliver(PAGE), Delivered)
 
@@ -416,7 +416,7 @@ async def test_a_host_that_fails_is_asked_fewer_things_at_once() -> None:
             return here.heard.limits[-1] == ("api", 16)
 
         await until(back, "the limit is as it was", lambda: len(here.heard.limits))
-        assert here.sink.capacity(time.monotonic()) == 16
+        assert here.sink.capacity(time.monotonic()) == 32
 
 
 async def test_capacity_shrinks_with_what_is_in_flight() -> None:
@@ -424,9 +424,9 @@ async def test_capacity_shrinks_with_what_is_in_flight() -> None:
         here.wootric.on(*WRITES["page_view"], Delay(before_s=0.1), always=True)
         tasks = [asyncio.create_task(here.deliver(PAGE)) for _ in range(5)]
         await asyncio.sleep(0)
-        assert here.sink.capacity(time.monotonic()) == 11
+        assert here.sink.capacity(time.monotonic()) == 27
         await asyncio.gather(*tasks)
-        assert here.sink.capacity(time.monotonic()) == 16
+        assert here.sink.capacity(time.monotonic()) == 32
 
 
 async def test_a_defect_of_our_own_neither_raises_nor_loses(

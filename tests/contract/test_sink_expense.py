@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 from sink_world import DECLINE, DELETE, PAGE, RESPONSE, UPSERT, world
 
-from sink.wootric.delivery import estimated_requests
-from sink.wootric.operations import Operation
+from sink.delivery import Operation
 
 BARE_RESPONSE = replace(RESPONSE, properties={})
 BARE_PAGE = replace(PAGE, created_at=None)
@@ -30,7 +29,7 @@ async def test_a_delivery_takes_as_many_requests_as_were_reckoned(
             held = replace(held, properties=None)
         await here.deliver(operation, known=held, in_doubt=in_doubt)
         asked = len(here.requests(path="/v1/"))
-        reckoned = estimated_requests(operation, held, in_doubt=in_doubt)
+        reckoned = operation.estimated_requests(held, in_doubt=in_doubt)
     if operation is DELETE and held is None:
         asked += 1  # nobody was there to be deleted
     assert asked <= reckoned

@@ -10,11 +10,20 @@ from readings import FEW_READINGS, reading_name
 from sink_world import AT, DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, World, claimed_by, world
 from waiting import stretched, until
 
+from sink.delivery import (
+    Deferred,
+    Delivered,
+    EndUser,
+    InDoubt,
+    Operation,
+    Parked,
+    Rejected,
+    Skipped,
+)
 from sink.models import SendResult
 from sink.wootric import client
-from sink.wootric.delivery import Deferred, Delivered, EndUser, InDoubt, Parked, Rejected, Skipped
 from sink.wootric.endpoint import Endpoint
-from sink.wootric.operations import CreateDecline, CreateResponse, Operation, UpsertEndUser
+from sink.wootric.operations import CreateDecline, CreateResponse, UpsertEndUser
 from stream.devtools.wootric_emulator import Answer, Behaviour, Delay, Drop, LateEffect, Truncate
 
 CASES: dict[str, tuple[Operation, bool]] = {
@@ -171,8 +180,8 @@ async def test_a_long_wait_gives_the_place_back(kind: str) -> None:
         assert now + 29 < outcome.retry_at < time.monotonic() + 32
         assert here.effects() == []
         assert here.heard.waits == [30]
-        assert here.sink.capacity(now + 1, page=kind == "page_view") == 0
-        assert here.sink.capacity(now + 1, page=kind != "page_view") == 16
+        assert here.sink.capacity(now + 1, unlimited=kind == "page_view") == 0
+        assert here.sink.capacity(now + 1, unlimited=kind != "page_view") == 32
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from readings import READINGS, reading_name
 from sink_world import RESPONSE, UPSERT, World, as_soon_as, world
 
-from sink.wootric.delivery import Delivered, EndUser, Rejected, Skipped
+from sink.delivery import Delivered, EndUser, Rejected, Skipped
 from sink.wootric.operations import DeleteEndUser, UpsertEndUser
 from stream.devtools.wootric_emulator import Answer, Behaviour, Delay
 

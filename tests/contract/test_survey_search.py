@@ -10,9 +10,9 @@ from readings import LIKELY, READINGS, reading_name
 from sink_world import AT, DECLINE, QUIET_S, RESPONSE, World, world
 from waiting import STILL_S
 
+from sink.delivery import Delivered, EndUser
 from sink.wootric.auth import WootricAccount
 from sink.wootric.client import DeliveryFailedError
-from sink.wootric.delivery import Delivered, EndUser
 from sink.wootric.surveys import Survey
 from stream.devtools.wootric_emulator import Answer, Emulator
 from stream.operations import trace

@@ -30,6 +30,7 @@ from crowd import crowd, together
 from stack import Stack, Worker
 from waiting import STILL_S, stretched, until, until_now
 
+from sink.delivery import EndUser
 from stream.state.ledger import UserEntry, encode
 
 __all__ = ["crowd"]
@@ -289,7 +290,7 @@ def fill(stack: Stack, versions: int = 30_000) -> int:
     producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "linger.ms": 5})
     count = 0
     for version in range(versions):
-        entry = encode(UserEntry(id=version, email="x" * 100, sent_at_ms=0))
+        entry = encode(UserEntry(end_user=EndUser(id=version, email="x" * 100), sent_at_ms=0))
         for number in range(stack.partitions):
             while True:
                 try:

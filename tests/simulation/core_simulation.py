@@ -9,12 +9,12 @@ from simulated_kafka import Transaction
 from simulated_wootric import SimulatedSink, Wootric
 from world import Settings, Token, World, check
 
-from sink.wootric.delivery import Outcome
-from sink.wootric.operations import PageView
+from sink.delivery import Outcome
+from sink.wootric.operations import PageView, read_operation
 from stream.engine.checkpoint import Checkpoint
 from stream.engine.lanes import PendingRequest
+from stream.engine.limits import ReleaseBudget
 from stream.engine.prepare import PreparedRecord
-from stream.engine.scheduler import ReleaseBudget
 from stream.engine.task_manager import TaskManager
 from stream.record import Partition
 from stream.state.ledger import EVENT, EventOutcome
@@ -32,7 +32,7 @@ class CoreWorker:
         self.name = name
         self.dead = False
         self.asleep_until = 0.0
-        self.flow = TaskManager(world.limits)
+        self.flow = TaskManager(world.limits, read_operation=read_operation)
         self.committing: Checkpoint | None = None
         self._leaving = False
         self._openings = 0

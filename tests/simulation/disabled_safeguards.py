@@ -14,7 +14,7 @@ from sink.classify import NotExecuted
 from sink.rate_limit import CircuitBreaker
 from sink.wootric.operations import UpsertEndUser
 from stream.engine.checkpoint import Checkpoint, UncommittedChanges
-from stream.engine.lanes import Lane, PendingEvent, PendingRequest, can_merge, merge
+from stream.engine.lanes import Lane, PendingEvent, PendingRequest, RequestState
 from stream.engine.partition_task import PartitionTask
 from stream.engine.task_manager import TaskManager
 from stream.kafka.protocol import Commit
@@ -78,11 +78,11 @@ def no_look(patch: pytest.MonkeyPatch) -> None:
     delivery = PartitionTask.delivery
 
     def blind(flow: PartitionTask, work: PendingRequest, may_send: Callable[[], bool]) -> Any:
-        doubtful, work.in_doubt = work.in_doubt, False
+        since, work.in_doubt_since = work.in_doubt_since, None
         try:
             return delivery(flow, work, may_send)
         finally:
-            work.in_doubt = doubtful
+            work.in_doubt_since = since
 
     patch.setattr(PartitionTask, "delivery", blind)
 
@@ -116,7 +116,7 @@ def no_single_flight(patch: pytest.MonkeyPatch) -> None:
 
     def careless(flow: PartitionTask, work: PendingRequest) -> None:
         send(flow, work)
-        work.sending = False
+        work.state = RequestState.IN_DOUBT
 
     patch.setattr(PartitionTask, "_send", careless)
 
@@ -127,18 +127,10 @@ def no_frozen_request(patch: pytest.MonkeyPatch) -> None:
     def joining(lane: Lane, event: PendingEvent) -> None:
         work, wanted = lane.current, event.operation
         late = work is not None and not lane.waiting and not event.replayed
-        if late and isinstance(wanted, UpsertEndUser) and work and can_merge(work, wanted):
-            join(work, event, wanted)
-        else:
+        if not (late and isinstance(wanted, UpsertEndUser) and work and work.merge(event)):
             add(lane, event)
 
     patch.setattr(Lane, "add", joining)
-
-
-def join(work: PendingRequest, event: PendingEvent, wanted: UpsertEndUser) -> None:
-    """Let an event ride in a work."""
-    work.operation = merge(work.operation, wanted)
-    work.events.append(event)
 
 
 def no_merge_barrier(patch: pytest.MonkeyPatch) -> None:
@@ -147,8 +139,7 @@ def no_merge_barrier(patch: pytest.MonkeyPatch) -> None:
     def passing(lane: Lane, event: PendingEvent) -> None:
         wanted = event.operation
         for work in lane.waiting:
-            if isinstance(wanted, UpsertEndUser) and can_merge(work, wanted):
-                join(work, event, wanted)
+            if isinstance(wanted, UpsertEndUser) and work.merge(event):
                 return
         add(lane, event)
 

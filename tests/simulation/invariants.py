@@ -28,7 +28,8 @@ from functools import lru_cache
 import orjson
 from scenario import Script, Survey, name_of
 
-from sink.wootric.operations import Operation, PageView, to_fields
+from sink.delivery import Operation
+from sink.wootric.operations import PageView, to_fields
 from stream.codec.dead_letter import DeadLetter
 from stream.engine.checkpoint import LedgerRecord, PartitionCheckpoint
 from stream.engine.prepare import PreparedRecord
@@ -74,7 +75,7 @@ class Witness:
 
     script: Script
     lease_s: float
-    resend_pages: bool
+    resend_unobservable: bool
     harm_only: bool = False
     """Whether rules may be broken as long as nothing comes of it."""
     violation: ViolationError | None = None
@@ -148,7 +149,7 @@ class Witness:
             first_offset=first_offset,
             is_page=isinstance(operation, PageView),
             once=kind in {"create_response", "create_decline"}
-            or (kind == "page_view" and not self.resend_pages),
+            or (kind == "page_view" and not self.resend_unobservable),
         )
 
     def _in_order(self, departure: Departure) -> None:

@@ -7,11 +7,11 @@ from itertools import chain
 from random import Random
 from typing import TypeAlias
 
+from sink.delivery import Operation
 from sink.wootric.operations import (
     CreateDecline,
     CreateResponse,
     DeleteEndUser,
-    Operation,
     PageView,
     UpsertEndUser,
 )

@@ -15,10 +15,10 @@ from simulated_member import SimulatedMember
 from worker_loop import WorkerLoop
 from world import QUEUE_MAX_S, REQUEST_TIMEOUT_S, Settings, Token, World
 
+from sink.delivery import Delivery, Outcome, SinkListener
 from sink.http_session import HttpSession
 from sink.wootric.auth import WootricAccount
-from sink.wootric.delivery import Delivery, Outcome, SinkListener
-from sink.wootric.operations import CreateDecline, CreateResponse
+from sink.wootric.operations import CreateDecline, CreateResponse, read_operation
 from sink.wootric.sink import WootricSink
 from stream.devtools.wootric_emulator.behaviour import Behaviour
 from stream.engine.prepare import PreparedRecord
@@ -33,7 +33,6 @@ from stream.telemetry.status import StatusGauges, WorkerStatus
 METRICS = Metrics()
 PACE = ProcessorConfig(
     commit_interval_s=0.5,
-    in_flight_max=3,
     in_flight_records_max=50,
     in_flight_bytes_max=1_000_000,
     dead_letter_pause_s=1.0,
@@ -47,7 +46,7 @@ ACCOUNT = WootricAccount(
     client_id="id",
     client_secret="secret",
     request_timeout_s=REQUEST_TIMEOUT_S,
-    in_flight_max=6,
+    in_flight_max=3,
     probe_interval_s=3.0,
 )
 
@@ -78,7 +77,7 @@ class ServiceWorker:
 
     def _wire(self) -> None:
         world = self._world
-        self.flow = TaskManager(world.limits)
+        self.flow = TaskManager(world.limits, read_operation=read_operation)
         gauges = StatusGauges(
             METRICS,
             self.vitals,
@@ -139,7 +138,7 @@ class ServiceWorker:
 
         world.at(wait_s, run)
 
-    def revoke(self, token: Token, until: float) -> None:  # noqa: ARG002  its own bound counts
+    def revoke(self, token: Token, until: float) -> None:
         """Give a partition away in good order."""
         self.member.revoke(token)
 

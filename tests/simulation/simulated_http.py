@@ -14,8 +14,8 @@ from invariants import Departure
 from scenario import POISON, USERS, Survey
 from world import LATE_MAX_S, REQUEST_TIMEOUT_S, Later, World
 
+from sink.delivery import Delivery
 from sink.models import HttpResponse, LeaseExpired, NoResponse, NotSent, Request, SendResult
-from sink.wootric.delivery import Delivery
 from sink.wootric.operations import PageView
 from stream.devtools.wootric_emulator.api import Api, Call
 from stream.devtools.wootric_emulator.api import EmulatorReply as Answer

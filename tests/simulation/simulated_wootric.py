@@ -1,6 +1,6 @@
 """Wootric and the sink before it, both simulated: requests and replies are lost, effects are late.
 
-The sink here keeps the contract of ``sink.wootric.delivery``: it asks ``may_send`` in the very step
+The sink here keeps the contract of ``sink.delivery``: it asks ``may_send`` in the very step
 in which bytes leave, looks before it writes when in doubt, and says honestly what it knows.
 """
 
@@ -13,23 +13,24 @@ from invariants import Departure
 from scenario import POISON, USERS, Person, Survey
 from world import LATE_MAX_S, REQUEST_TIMEOUT_S, Later, World
 
-from sink.wootric.delivery import (
+from sink.delivery import (
     Deferred,
     Delivered,
     Delivery,
     EndUser,
     InDoubt,
+    Operation,
     Outcome,
     Parked,
     Rejected,
     Skipped,
+    claims_of,
 )
-from sink.wootric.matching import claim, claims_of
+from sink.wootric.matching import claim
 from sink.wootric.operations import (
     CreateDecline,
     CreateResponse,
     DeleteEndUser,
-    Operation,
     PageView,
     UpsertEndUser,
 )
@@ -179,7 +180,7 @@ class SimulatedSink:
         """Say what a reply tells: the id of what was created is the newest of its kind."""
         match operation:
             case DeleteEndUser():
-                return Delivered(end_user=EndUser(id=None, external_id=operation.external_id))
+                return Delivered()
             case PageView():
                 return Delivered(end_user=known)
             case CreateResponse() | CreateDecline():

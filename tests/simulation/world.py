@@ -16,7 +16,7 @@ from invariants import ViolationError, Witness
 from scenario import PARTITIONS, Script, write
 from simulated_kafka import Kafka
 
-from stream.engine.scheduler import EngineConfig
+from stream.engine.limits import EngineConfig
 from stream.record import Partition
 
 LEASE_S = 2.0
@@ -78,11 +78,11 @@ class World(Agenda):
         self.trace: list[str] | None = [] if settings.traced else None
         self.script: Script = write(dice)
         self.weather = Weather(dice)
-        self.resend_pages = dice.random() < 0.3
+        self.resend_unobservable = dice.random() < 0.3
         self.witness = Witness(
             self.script,
             lease_s=LEASE_S,
-            resend_pages=self.resend_pages,
+            resend_unobservable=self.resend_unobservable,
             harm_only=settings.harm_only,
         )
         self.kafka = Kafka(self.script.input, agenda=self, witness=self.witness, dice=dice)
@@ -90,11 +90,13 @@ class World(Agenda):
             lease_s=LEASE_S,
             takeover_wait_s=LEASE_S + REQUEST_TIMEOUT_S + settings.quiet_s,
             quiet_s=settings.quiet_s,
+            attempts_max=8,
+            attempts_over_s=60.0,
             unchanged_resend_after_s=dice.choice((10, 10_000)),
             offset_gap_max=1_000,
             dead_letter_limit=0,
             letter_bytes_max=1_000,
-            resend_pages=self.resend_pages,
+            resend_unobservable=self.resend_unobservable,
             app_version="1",
             instance="worker",
         )

@@ -9,7 +9,8 @@ import pytest
 from flow_driver import LIMITS, PARTITION, ROOM, identify
 from prometheus_client import generate_latest
 
-from sink.wootric.delivery import InDoubt
+from sink.delivery import InDoubt
+from sink.wootric.operations import read_operation
 from stream.engine.checkpoint import Checkpoint
 from stream.engine.prepare import PreparedRecord
 from stream.engine.task_manager import TaskManager
@@ -25,7 +26,11 @@ class Watched:
     """A flow with an observer beside it, as the processor has them."""
 
     def __init__(self) -> None:
-        self.metrics, self.vitals, self.flow = Metrics(), WorkerStatus(), TaskManager(LIMITS)
+        self.metrics, self.vitals, self.flow = (
+            Metrics(),
+            WorkerStatus(),
+            TaskManager(LIMITS, read_operation=read_operation),
+        )
         self.gauges = StatusGauges(
             self.metrics,
             self.vitals,

@@ -201,7 +201,7 @@ BROKEN = """
 import sys
 import stream.runtime.worker
 
-async def serve(settings):
+async def serve(settings, destination):
     raise ValueError("ann@example.com")
 
 stream.runtime.worker.serve = serve

@@ -16,6 +16,7 @@ from waiting import STILL_S, until
 
 from sink.http_session import HttpSession
 from sink.wootric.auth import WootricAccount
+from sink.wootric.operations import read_operation
 from sink.wootric.sink import WootricSink
 from stream.engine.prepare import Invalid, PreparedRecord
 from stream.engine.task_manager import HaltReason, TaskManager
@@ -44,7 +45,6 @@ from stream.transform import Deliver
 OTHER = Partition(PARTITION.topic, 1)
 PACE = ProcessorConfig(
     commit_interval_s=0.05,
-    in_flight_max=4,
     in_flight_records_max=100,
     in_flight_bytes_max=10_000,
     dead_letter_pause_s=60.0,
@@ -77,7 +77,11 @@ class Worker:
     """A processor that owns two partitions; ``judge`` says what becomes of their records."""
 
     def __init__(self, judge: Callable[[Record], PreparedRecord]) -> None:
-        metrics, vitals, flow = Metrics(), WorkerStatus(), TaskManager(LIMITS)
+        metrics, vitals, flow = (
+            Metrics(),
+            WorkerStatus(),
+            TaskManager(LIMITS, read_operation=read_operation),
+        )
         self.vitals = vitals
         gauges = StatusGauges(
             metrics, vitals, flow, records_limit=100, bytes_limit=10_000, polled_at=lambda: 0.0
@@ -85,7 +89,9 @@ class Worker:
         session = HttpSession(in_flight_max=4, request_timeout_s=STILL_S)
         self.processor = Processor(
             task_manager=flow,
-            sink=WootricSink(WootricAccount(account_token="NPS-1"), session=session),
+            sink=WootricSink(
+                WootricAccount(account_token="NPS-1", pixel_url="http://p"), session=session
+            ),
             prepare=judge,
             config=PACE,
             observer=Observer(metrics, vitals, gauges),

@@ -4,14 +4,16 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from stream.engine.scheduler import ReleaseBudget
+from sink.wootric.operations import read_operation
+from stream.engine.limits import ReleaseBudget
 from stream.engine.task_manager import TaskManager
 from stream.kafka.producer import record_of
 from stream.operations.dry_run import DryRun
 from stream.record import Partition, Record
-from stream.runtime.worker import engine_config, record_preparer
+from stream.runtime.worker import engine_config
 from stream.settings_loader import Settings
 from stream.state.store import InMemoryStateStore
+from stream.wootric import wootric_preparer
 
 PARTITION = Partition("segment.events", 0)
 SETTINGS = Settings(
@@ -103,10 +105,10 @@ async def test_no_more_bytes_wait_at_once_than_the_service_keeps_in_memory() -> 
 def in_doubt(first: Record) -> InMemoryStateStore:
     """The ledger of a worker that died with a request under way."""
     state = InMemoryStateStore()
-    flow = TaskManager(engine_config(SETTINGS))
+    flow = TaskManager(engine_config(SETTINGS), read_operation=read_operation)
     flow.open(PARTITION, state, 0, 0.0, assignment_epoch=1)
-    flow.admit([record_preparer(SETTINGS.wootric)(first)], 0)
-    flow.on_committed(flow.checkpoint(0, ReleaseBudget(api=1, pages=1)), 0.0)
+    flow.admit([wootric_preparer(SETTINGS.wootric)(first)], 0)
+    flow.on_committed(flow.checkpoint(0, ReleaseBudget(limited=1, unlimited=1)), 0.0)
     return state
 
 

@@ -3,6 +3,7 @@
 import io
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import orjson
 import pytest
@@ -25,18 +26,20 @@ from stream.devtools.traffic import traffic
 from stream.engine.prepare import PreparedRecord, prepare
 from stream.kafka.producer import record_of
 from stream.record import Partition, Record
-from stream.transform import Rules
+from stream.transform import Rules, transform
 
 
 @pytest.fixture(scope="module")
 def judged() -> list[PreparedRecord]:
-    decoder, rules = Decoder(all_packaged()), Rules()
+    judge = partial(
+        prepare, decoder=Decoder(all_packaged()), transform=partial(transform, rules=Rules())
+    )
     found = []
     for offset, sample in enumerate(traffic(events=1_000, seed=3)):
         value = sample.value
         if isinstance(value, dict):
             _, value = record_of(orjson.dumps(value))
-        found.append(prepare(Record(Partition("x", 0), offset, 0, None, value), decoder, rules))
+        found.append(judge(Record(Partition("x", 0), offset, 0, None, value)))
     return found
 
 

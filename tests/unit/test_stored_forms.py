@@ -14,12 +14,11 @@ import orjson
 import pytest
 
 from scripts.docs import code_facts, reasons
+from sink.delivery import EffectClass, EndUser, Operation
 from sink.wootric.operations import (
     CreateDecline,
     CreateResponse,
     DeleteEndUser,
-    EffectClass,
-    Operation,
     PageView,
     UpsertEndUser,
     from_fields,
@@ -97,18 +96,20 @@ ENTRIES: dict[str, Entry] = {
         status=500,
         attempts=3,
     ),
-    "user": UserEntry(id=1, email="ada@example.com", sent_at_ms=5),
+    "user": UserEntry(end_user=EndUser(id=1, email="ada@example.com"), sent_at_ms=5),
     "user with all": UserEntry(
-        id=2**40,
-        email="ada@example.com",
-        external_id="ada",
-        phone_number="+15550100",
-        created_at=1_500_000_000,
-        properties=PROPERTIES,
+        end_user=EndUser(
+            id=2**40,
+            email="ada@example.com",
+            external_id="ada",
+            phone_number="+15550100",
+            external_created_at=1_500_000_000,
+            properties=PROPERTIES,
+        ),
         sent_at_ms=1_700_000_000_000,
         newest_event_at_ms=1_700_000_000_001,
     ),
-    "user that nobody found": UserEntry(id=None, external_id="ada", sent_at_ms=1),
+    "user that nobody found": UserEntry(end_user=EndUser(id=None, external_id="ada"), sent_at_ms=1),
     **{
         f"intent {effect}": IntentEntry(
             request_id="0123456789abcdef",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from sink.wootric.operations import EffectClass
+from sink.delivery import EffectClass
 from stream.errors import DecodeError
 from stream.record import Record
 from stream.state.ledger import INTENT, IntentEntry, decode

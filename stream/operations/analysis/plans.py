@@ -207,8 +207,8 @@ RAW_NAME_LENGTH_MIN = 6
 def identifiers_of(user: str, entries: Collection[UserEntry]) -> frozenset[str]:
     """Return a person's identifiers: the given one, and those in their user entries."""
     found = {user}
-    for entry in entries:
-        found |= {name for name in (entry.external_id, entry.email, entry.phone_number) if name}
+    for one in (entry.end_user for entry in entries):
+        found |= {name for name in (one.external_id, one.email, one.phone_number) if name}
     return frozenset(found)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sink.wootric.operations import EffectClass
+from sink.delivery import EffectClass, EndUser
 from stream.codec.avro import FOLDER, Schema, Schemas, encode_single_object, packaged
 from stream.errors import DecodeError, UnknownSchemaError
 from stream.state import ledger
@@ -49,12 +49,15 @@ entries = st.one_of(
     ),
     st.builds(
         UserEntry,
-        id=st.none() | longs,
-        email=st.none() | texts,
-        external_id=st.none() | texts,
-        phone_number=st.none() | texts,
-        created_at=st.none() | longs,
-        properties=st.none() | st.dictionaries(texts, scalars, max_size=5),
+        end_user=st.builds(
+            EndUser,
+            id=st.none() | longs,
+            email=st.none() | texts,
+            external_id=st.none() | texts,
+            phone_number=st.none() | texts,
+            external_created_at=st.none() | longs,
+            properties=st.none() | st.dictionaries(texts, scalars, max_size=5),
+        ),
         sent_at_ms=longs,
         newest_event_at_ms=st.none() | longs,
     ),
@@ -97,16 +100,20 @@ def test_enums_and_members_come_back_as_such():
 def test_unknown_properties_are_not_empty_ones():
     """Empty means a profile without properties; None means look it up."""
     for properties in (None, {}):
-        entry = decode(encode(UserEntry(id=1, sent_at_ms=0, properties=properties)))
+        entry = decode(
+            encode(UserEntry(end_user=EndUser(id=1, properties=properties), sent_at_ms=0))
+        )
         assert isinstance(entry, UserEntry)
-        assert entry.properties == properties
-        assert (entry.properties is None) == (properties is None)
+        assert entry.end_user.properties == properties
+        assert (entry.end_user.properties is None) == (properties is None)
 
 
 def test_numbers_in_properties_keep_their_type():
-    entry = decode(encode(UserEntry(id=1, sent_at_ms=0, properties={"a": 1, "b": 1.0})))
+    entry = decode(
+        encode(UserEntry(end_user=EndUser(id=1, properties={"a": 1, "b": 1.0}), sent_at_ms=0))
+    )
     assert isinstance(entry, UserEntry)
-    assert {name: type(value) for name, value in (entry.properties or {}).items()} == {
+    assert {name: type(value) for name, value in (entry.end_user.properties or {}).items()} == {
         "a": int,
         "b": float,
     }
@@ -166,7 +173,7 @@ def test_a_newer_writer_is_an_unknown_schema_until_it_is_added(monkeypatch):
     with pytest.raises(UnknownSchemaError):
         decode(value)
     monkeypatch.setattr(ledger, "_WRITERS", Schemas([new]))
-    assert decode(value) == UserEntry(id=5, sent_at_ms=6)
+    assert decode(value) == UserEntry(end_user=EndUser(id=5), sent_at_ms=6)
 
 
 def test_a_version_that_means_something_else_is_refused(monkeypatch):

@@ -3,37 +3,40 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from sink.wootric.delivery import Delivered, Delivery, EndUser, Outcome
+from sink.delivery import Delivered, Delivery, EndUser, Operation, Outcome
 from sink.wootric.operations import (
     CreateDecline,
     CreateResponse,
     DeleteEndUser,
-    Operation,
     PageView,
     UpsertEndUser,
+    WootricOperation,
+    read_operation,
 )
 from stream.engine.checkpoint import Checkpoint
 from stream.engine.lanes import PendingRequest
+from stream.engine.limits import EngineConfig, ReleaseBudget
 from stream.engine.partition_task import PartitionTask
 from stream.engine.prepare import PreparationResult, PreparedRecord
-from stream.engine.scheduler import EngineConfig, ReleaseBudget
 from stream.engine.task_manager import TaskManager
 from stream.record import Partition, Record
 from stream.state.store import InMemoryStateStore
 from stream.transform import Deliver
 
 PARTITION = Partition("segment.events", 0)
-ROOM = ReleaseBudget(api=100, pages=100)
+ROOM = ReleaseBudget(limited=100, unlimited=100)
 KEY, VALUE = b"key", b"value"
 LIMITS = EngineConfig(
     lease_s=5,
     takeover_wait_s=75,
+    attempts_max=8,
+    attempts_over_s=600,
     quiet_s=60,
     unchanged_resend_after_s=1000,
     offset_gap_max=100,
     dead_letter_limit=0,
     letter_bytes_max=1_000,
-    resend_pages=False,
+    resend_unobservable=False,
     app_version="1",
     instance="worker-0",
 )
@@ -74,7 +77,7 @@ class Driver:
     consumed: int = 0
 
     def __post_init__(self) -> None:
-        self.flow = TaskManager(self.limits)
+        self.flow = TaskManager(self.limits, read_operation=read_operation)
         self.flow.open(PARTITION, self.state, self.next_offset, self.now, assignment_epoch=1)
 
     @property
@@ -98,7 +101,7 @@ class Driver:
         """Let the next event be read; return its offset. Its name is the letter of its offset."""
         offset = self.part.offsets.next_offset if at is None else at
         verdict = what
-        if isinstance(what, Operation):
+        if isinstance(what, WootricOperation):
             lane = what.external_id or what.email or "?"
             verdict = Deliver(operation=what, lane=lane)
         before = self.part.unsettled
@@ -143,6 +146,8 @@ class Driver:
         """What Wootric would say: the user holds what the operation says."""
         operation = work.require_operation()
         known = work.known or EndUser(id=1)
+        if isinstance(operation, DeleteEndUser):
+            return Delivered()
         if not isinstance(operation, UpsertEndUser):
             return Delivered(end_user=known)
         return Delivered(

@@ -5,11 +5,12 @@ from random import Random
 import pytest
 from flow_driver import PARTITION, ROOM, Driver, decline, delete, identify, page, response
 
-from sink.wootric.delivery import Deferred, Delivered, InDoubt, Outcome, Parked, Rejected, Skipped
+from sink.delivery import Deferred, Delivered, InDoubt, Outcome, Parked, Rejected, Skipped
+from stream.engine.checkpoint import OffsetTracker
 from stream.engine.lanes import PendingRequest
-from stream.engine.offsets import OffsetTracker
+from stream.engine.limits import ReleaseBudget
 from stream.engine.prepare import Invalid
-from stream.engine.scheduler import ReleaseBudget, Timers
+from stream.engine.scheduler import Timers
 from stream.record import Partition
 from stream.transform import Skip
 
@@ -156,7 +157,9 @@ def test_consumed_is_settled_and_unsettled_at_every_step(seed: int) -> None:
                 verdict = dice.choice([operation] * 6 + [Skip("x"), Invalid("y", "")])
                 driver.feed(verdict, name=f"m{dice.randrange(60)}")
             case 1:
-                flying += driver.turn(ReleaseBudget(api=dice.randrange(3), pages=dice.randrange(2)))
+                flying += driver.turn(
+                    ReleaseBudget(limited=dice.randrange(3), unlimited=dice.randrange(2))
+                )
             case 2:
                 driver.checkpoint()
             case 3 if flying:

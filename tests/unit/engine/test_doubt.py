@@ -5,8 +5,16 @@ from dataclasses import replace
 import pytest
 from flow_driver import LIMITS, PARTITION, Driver, delete, identify, names, page, response
 
-from sink.wootric.delivery import Deferred, Delivered, InDoubt, Parked, Skipped
-from sink.wootric.operations import EffectClass, Operation
+from sink.delivery import (
+    Deferred,
+    Delivered,
+    EffectClass,
+    EndUser,
+    InDoubt,
+    Operation,
+    Parked,
+    Skipped,
+)
 from stream.errors import DecodeError
 from stream.state.ledger import EVENT, IntentEntry, UserEntry, encode
 from stream.state.store import InMemoryStateStore
@@ -93,7 +101,7 @@ def test_a_page_view_in_doubt_is_parked() -> None:
 
 
 def test_a_page_view_in_doubt_is_sent_again_if_so_set() -> None:
-    driver = Driver(replace(LIMITS, resend_pages=True))
+    driver = Driver(replace(LIMITS, resend_unobservable=True))
     driver.feed(page())
     work = driver.one()
     driver.settle(work, doubt(driver))
@@ -190,9 +198,9 @@ def test_a_commit_of_an_earlier_ownership_releases_and_removes_nothing() -> None
 # After a takeover
 
 
-def crashed(*operations: Operation, resend_pages: bool = False) -> Driver:
+def crashed(*operations: Operation, resend_unobservable: bool = False) -> Driver:
     """A worker that died with all of these released."""
-    driver = Driver(replace(LIMITS, resend_pages=resend_pages))
+    driver = Driver(replace(LIMITS, resend_unobservable=resend_unobservable))
     for operation in operations:
         driver.feed(operation)
     driver.turn()
@@ -245,14 +253,14 @@ def test_a_restored_page_view_is_parked_at_once() -> None:
 
 
 def test_a_restored_page_view_is_sent_again_if_so_set() -> None:
-    driver = crashed(page(), resend_pages=True)
+    driver = crashed(page(), resend_unobservable=True)
     driver.feed(page())
     assert names(driver.one()) == ["e0"]
 
 
 def test_a_page_view_that_was_sent_perhaps_is_not_skipped() -> None:
     """Its person has no e-mail now. Whoever had it before may have known one, or still find one."""
-    driver = crashed(page(), resend_pages=True)
+    driver = crashed(page(), resend_unobservable=True)
     driver.feed(page())
     driver.settle(driver.one(), Skipped(reason="no_email"))
     driver.turn()
@@ -260,7 +268,7 @@ def test_a_page_view_that_was_sent_perhaps_is_not_skipped() -> None:
 
 
 def test_a_restored_page_view_is_not_sent_twice_when_its_lane_grows() -> None:
-    driver = crashed(page(), resend_pages=True)
+    driver = crashed(page(), resend_unobservable=True)
     driver.feed(page())
     driver.one()
     driver.feed(page(random="2"))
@@ -370,7 +378,7 @@ def test_a_user_entry_that_cannot_be_read_costs_a_lookup() -> None:
     "value",
     [
         b"no entry",
-        encode(UserEntry(id=1, sent_at_ms=0)),
+        encode(UserEntry(end_user=EndUser(id=1), sent_at_ms=0)),
         encode(
             IntentEntry(
                 request_id="r",

@@ -2,7 +2,7 @@
 
 from flow_driver import Driver, identify, names, response
 
-from sink.wootric.delivery import Deferred, Rejected
+from sink.delivery import Deferred, Rejected
 
 
 def test_a_message_id_that_was_settled_is_a_duplicate() -> None:

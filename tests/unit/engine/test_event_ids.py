@@ -1,5 +1,6 @@
 """What an event is known by, replays included."""
 
+from functools import partial
 from typing import Any
 
 from sink.wootric.operations import CreateResponse
@@ -8,7 +9,7 @@ from stream.codec.decode import Decoder
 from stream.codec.event import encode_event, event_from_json
 from stream.engine.prepare import REPLAY_HEADER, PreparedRecord, prepare
 from stream.record import Partition, Record
-from stream.transform import Deliver, Rules
+from stream.transform import Deliver, Rules, transform
 
 SOURCE = Partition("segment.events", 2)
 
@@ -21,7 +22,7 @@ def judged(
     value = document if raw else encode_event(event_from_json(document))
     given = tuple((name.replace("_", "-"), text.encode()) for name, text in headers.items())
     record = Record(SOURCE, offset, at_ms, b"u1", value, given)
-    return prepare(record, Decoder(all_packaged()), Rules())
+    return prepare(record, Decoder(all_packaged()), partial(transform, rules=Rules()))
 
 
 def identify(**fields: Any) -> dict[str, Any]:

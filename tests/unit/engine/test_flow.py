@@ -4,18 +4,27 @@ from collections import Counter
 
 import pytest
 
-from sink.wootric.delivery import Deferred, Delivered, EndUser, InDoubt, Parked, Rejected, Skipped
+from sink.delivery import (
+    Deferred,
+    Delivered,
+    EndUser,
+    InDoubt,
+    Operation,
+    Parked,
+    Rejected,
+    Skipped,
+)
 from sink.wootric.operations import (
     CreateResponse,
-    Operation,
     PageView,
     UpsertEndUser,
+    read_operation,
     to_fields,
 )
 from stream.engine.checkpoint import Checkpoint
 from stream.engine.lanes import PendingRequest
+from stream.engine.limits import EngineConfig, ReleaseBudget
 from stream.engine.prepare import Invalid, PreparedRecord
-from stream.engine.scheduler import EngineConfig, ReleaseBudget
 from stream.engine.task_manager import TaskManager
 from stream.record import Partition, Record
 from stream.state.ledger import EventEntry, EventOutcome, IntentEntry, decode
@@ -45,17 +54,21 @@ class World:
         limits = {
             "lease_s": 5.0,
             "takeover_wait_s": 70.0,
+            "attempts_max": 8,
+            "attempts_over_s": 600.0,
             "quiet_s": 60.0,
             "unchanged_resend_after_s": 86_400.0,
             "offset_gap_max": 1_000,
             "dead_letter_limit": 3,
             "letter_bytes_max": 1_000,
-            "resend_pages": False,
+            "resend_unobservable": False,
             "app_version": "0",
             "instance": "w1",
         }
         self.state = state or InMemoryStateStore()
-        self.flow = TaskManager(EngineConfig(**{**limits, **changes}))
+        self.flow = TaskManager(
+            EngineConfig(**{**limits, **changes}), read_operation=read_operation
+        )
         self.now = 100.0
         self.offset = 0
         self.totals: Counter[tuple[str, str]] = Counter()
@@ -133,7 +146,7 @@ def test_an_abort_is_no_rewind() -> None:
     aborted = world.checkpoint().partitions[PARTITION]
     world.read(Skip("disabled"))
     again = world.checkpoint().partitions[PARTITION]
-    assert {r.key for r in aborted.ledger} == {"event/m0", "intent/u1"}
+    assert {r.key for r in aborted.ledger} == {"event/m0", "intent/u1", "user/u1"}
     assert list(again.ledger) == list(aborted.ledger)
     assert (aborted.offset, again.offset) == (1, 2)
     world.commit()
@@ -279,7 +292,7 @@ def test_doubt_closes_the_lane_until_a_late_effect_is_excluded() -> None:
 @pytest.mark.parametrize("resend", [False, True])
 def test_a_page_view_in_doubt_is_parked_or_sent_again_as_set(resend: bool) -> None:
     """At most once by default, at least once by choice, counted in either case."""
-    world = World(resend_pages=resend)
+    world = World(resend_unobservable=resend)
     world.read(page())
     (work,) = world.commit()
     world.settle(work, InDoubt(detail="reset", sent_at=world.now))
@@ -410,8 +423,8 @@ def test_no_more_is_released_than_there_is_room_for() -> None:
     for number in range(5):
         world.read(answer(f"u{number}"))
         world.read(page(f"p{number}"))
-    works = world.commit(ReleaseBudget(api=2, pages=3))
-    assert Counter(work.is_page for work in works) == {False: 2, True: 3}
+    works = world.commit(ReleaseBudget(limited=2, unlimited=3))
+    assert Counter(work.is_unlimited for work in works) == {False: 2, True: 3}
 
 
 def test_a_skip_of_the_sink_is_on_record_and_one_of_the_transform_is_not() -> None:

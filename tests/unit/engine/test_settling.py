@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from flow_driver import LIMITS, PARTITION, Driver, delete, identify, names, page, response
 
-from sink.wootric.delivery import (
+from sink.delivery import (
     Deferred,
     Delivered,
     EndUser,

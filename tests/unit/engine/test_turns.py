@@ -8,13 +8,14 @@ from flow_driver import Driver, decline, delete, identify, names, page, response
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sink.wootric.delivery import Deferred
-from sink.wootric.operations import Operation, PageView, UpsertEndUser
-from stream.engine.lanes import PendingRequest
-from stream.engine.scheduler import FairScheduler, QueueClass, ReleaseBudget
+from sink.delivery import Deferred, Operation
+from sink.wootric.operations import PageView, UpsertEndUser
+from stream.engine.lanes import PendingRequest, RequestState
+from stream.engine.limits import ReleaseBudget
+from stream.engine.scheduler import FairScheduler, QueueClass
 
 EMAIL_CHANGES = UpsertEndUser(external_id="ann", email="other@example.com")
-NO_REQUESTS = ReleaseBudget(api=100, pages=100, requests=0)
+NO_REQUESTS = ReleaseBudget(limited=100, unlimited=100, requests=0)
 COST_MAX = 4
 
 
@@ -33,9 +34,9 @@ def known(*users: str) -> Driver:
 def test_in_a_class_the_oldest_goes_first_whenever_it_came() -> None:
     turns: FairScheduler[str] = FairScheduler()
     for arrival, name in ((3, "c"), (1, "a"), (2, "b")):
-        turns.add(QueueClass.API_UPDATE, arrival, name)
+        turns.add(QueueClass.UPDATE, arrival, name)
     order = []
-    while (turn := turns.next(api=True, pixel=False)) is not None:
+    while (turn := turns.next(limited=True, unlimited=False)) is not None:
         order.append(turns.pop(turn))
     assert order == ["a", "b", "c"]
 
@@ -43,45 +44,45 @@ def test_in_a_class_the_oldest_goes_first_whenever_it_came() -> None:
 def test_changes_and_lookups_share_the_requests_half_and_half() -> None:
     turns: FairScheduler[int] = FairScheduler()
     for number in range(100):
-        turns.add(QueueClass.API_UPDATE, number, 1)
-        turns.add(QueueClass.API_LOOKUP, number, 2)
-    spent = {QueueClass.API_UPDATE: 0, QueueClass.API_LOOKUP: 0}
+        turns.add(QueueClass.UPDATE, number, 1)
+        turns.add(QueueClass.LOOKUP, number, 2)
+    spent = {QueueClass.UPDATE: 0, QueueClass.LOOKUP: 0}
     for _ in range(60):
-        turn = turns.next(api=True, pixel=False)
+        turn = turns.next(limited=True, unlimited=False)
         assert turn is not None
         cost = turns.pop(turn)
         turns.consume(turn, cost)
         spent[turn] += cost
-        assert abs(spent[QueueClass.API_UPDATE] - spent[QueueClass.API_LOOKUP]) <= COST_MAX
+        assert abs(spent[QueueClass.UPDATE] - spent[QueueClass.LOOKUP]) <= COST_MAX
 
 
 def test_a_side_that_had_nothing_to_do_has_nothing_to_make_up_for() -> None:
     turns: FairScheduler[int] = FairScheduler()
     for number in range(50):
-        turns.add(QueueClass.API_LOOKUP, number, 2)
+        turns.add(QueueClass.LOOKUP, number, 2)
         turns.consume(
-            turns.next(api=True, pixel=False) or QueueClass.PIXEL_ONLY,
-            turns.pop(QueueClass.API_LOOKUP),
+            turns.next(limited=True, unlimited=False) or QueueClass.UNLIMITED,
+            turns.pop(QueueClass.LOOKUP),
         )
     for number in range(10):
-        turns.add(QueueClass.API_UPDATE, number, 1)
-        turns.add(QueueClass.API_LOOKUP, number, 1)
+        turns.add(QueueClass.UPDATE, number, 1)
+        turns.add(QueueClass.LOOKUP, number, 1)
     order = []
     for _ in range(6):
-        turn = turns.next(api=True, pixel=False)
+        turn = turns.next(limited=True, unlimited=False)
         assert turn is not None
         turns.consume(turn, turns.pop(turn))
         order.append(turn)
-    assert order == [QueueClass.API_UPDATE, QueueClass.API_LOOKUP] * 3
+    assert order == [QueueClass.UPDATE, QueueClass.LOOKUP] * 3
 
 
 def test_of_lookups_the_older_one_goes_first_unless_the_pixel_is_shut() -> None:
     turns: FairScheduler[str] = FairScheduler()
-    turns.add(QueueClass.LOOKUP_THEN_PIXEL, 1, "view")
-    turns.add(QueueClass.API_LOOKUP, 2, "person")
-    assert turns.next(api=True, pixel=True) is QueueClass.LOOKUP_THEN_PIXEL
-    assert turns.next(api=True, pixel=False) is QueueClass.API_LOOKUP
-    assert turns.next(api=False, pixel=True) is None
+    turns.add(QueueClass.LOOKUP_THEN_UNLIMITED, 1, "view")
+    turns.add(QueueClass.LOOKUP, 2, "person")
+    assert turns.next(limited=True, unlimited=True) is QueueClass.LOOKUP_THEN_UNLIMITED
+    assert turns.next(limited=True, unlimited=False) is QueueClass.LOOKUP
+    assert turns.next(limited=False, unlimited=True) is None
 
 
 # What waits for what
@@ -158,9 +159,9 @@ def test_a_page_view_passes_what_was_put_off() -> None:
 def test_a_page_view_of_somebody_unknown_waits_for_pixel_and_api() -> None:
     driver = Driver()
     driver.feed(page())
-    assert driver.turn(ReleaseBudget(api=1, pages=0)) == []
+    assert driver.turn(ReleaseBudget(limited=1, unlimited=0)) == []
     assert driver.turn(NO_REQUESTS) == []
-    assert len(driver.turn(ReleaseBudget(api=1, pages=1, requests=1))) == 1
+    assert len(driver.turn(ReleaseBudget(limited=1, unlimited=1, requests=1))) == 1
 
 
 def test_no_more_is_released_than_requests_may_begin() -> None:
@@ -168,7 +169,7 @@ def test_no_more_is_released_than_requests_may_begin() -> None:
     driver = known("ann")
     for user in ("ann", "bob", "cid", "dan"):
         driver.feed(identify(user, plan="pro"))
-    released = driver.turn(ReleaseBudget(api=100, pages=100, requests=2.5))
+    released = driver.turn(ReleaseBudget(limited=100, unlimited=100, requests=2.5))
     assert sum(work.api_requests for work in released) == 3
     driver.feed(identify("dan", plan="max"))
     rest = driver.turn()
@@ -184,7 +185,7 @@ def test_a_wave_of_new_people_does_not_hold_up_who_is_known() -> None:
     released = [
         work.lane.key
         for _ in range(3)
-        for work in driver.turn(ReleaseBudget(api=100, pages=100, requests=1))
+        for work in driver.turn(ReleaseBudget(limited=100, unlimited=100, requests=1))
     ]
     assert {"ann", "bob"} < set(released)
 
@@ -192,7 +193,7 @@ def test_a_wave_of_new_people_does_not_hold_up_who_is_known() -> None:
 def test_a_users_next_operation_keeps_the_place_of_its_arrival() -> None:
     """Behind its own predecessor, and before everybody who came later."""
     driver = known("ann", "bob")
-    one = ReleaseBudget(api=1, pages=0, requests=1)
+    one = ReleaseBudget(limited=1, unlimited=0, requests=1)
     driver.feed(response("ann"))
     driver.feed(response("ann"))
     (first,) = driver.turn(one)
@@ -209,7 +210,7 @@ def test_who_turns_out_to_be_unknown_waits_with_the_unknown() -> None:
     driver.now += driver.limits.unchanged_resend_after_s
     driver.feed(identify("ann", plan="pro"))
     driver.feed(response("bob"))
-    released = driver.turn(ReleaseBudget(api=100, pages=100, requests=2))
+    released = driver.turn(ReleaseBudget(limited=100, unlimited=100, requests=2))
     assert [work.lane.key for work in released] == ["bob"]
 
 
@@ -226,7 +227,7 @@ class Clerk:
     def work(self, now: float) -> dict[PendingRequest, float]:
         """Release what may begin now; return when each will be done."""
         done = {}
-        room = ReleaseBudget(api=1, pages=100, requests=1 if self.free_at <= now else 0)
+        room = ReleaseBudget(limited=1, unlimited=100, requests=1 if self.free_at <= now else 0)
         for work in self.driver.turn(room):
             began_at = max(now, self.free_at) if work.api_requests else now
             done[work] = began_at + work.api_requests
@@ -282,7 +283,7 @@ def test_nobody_waits_longer_than_twice_what_was_there_before(
             arrived[f"e{driver.feed(ahead.pop(0)[1])}"] = now
         done |= clerk.work(now)
         for work, at in done.items():
-            if at <= now and work.sending:
+            if at <= now and work.state in (RequestState.INTENT_PENDING, RequestState.SENT):
                 driver.settle(work)
         now += 1
         assert now < 10_000

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from sink.wootric.operations import EffectClass, PageView
+from sink.delivery import EffectClass
+from sink.wootric.operations import PageView
 from stream.codec.dead_letter import DeadLetter
 from stream.engine.prepare import PreparedRecord
 from stream.operations.analysis.audit import Audit, AuditResult, DiscrepancyKind, OffsetRange

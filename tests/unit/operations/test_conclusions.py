@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sink.delivery import EndUser
 from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
 from stream.codec.event import encode_event, event_from_json
@@ -185,7 +186,8 @@ def test_whose_an_event_is(given: Any, key: bytes | None, about: bool) -> None:
 
 def test_a_person_goes_by_what_their_entries_say() -> None:
     entry = UserEntry(
-        id=1, email="a@example.com", external_id="7", phone_number="+43", sent_at_ms=0
+        end_user=EndUser(id=1, email="a@example.com", external_id="7", phone_number="+43"),
+        sent_at_ms=0,
     )
     assert identifiers_of("7", [entry]) == {"7", "a@example.com", "+43"}
 

@@ -1,5 +1,7 @@
 """Letters: where they lie, which are meant, and how they go back."""
 
+from functools import partial
+
 import pytest
 
 from stream.codec.avro import all_packaged
@@ -21,7 +23,7 @@ from stream.operations.analysis.dead_letters import (
 )
 from stream.record import Partition, Record
 from stream.state.ledger import EventEntry, EventOutcome
-from stream.transform import Rules
+from stream.transform import Rules, transform
 
 VALUE = encode_event(event_from_json({"type": "identify", "messageId": "m1", "userId": "u1"}))
 
@@ -67,7 +69,9 @@ def test_a_replay_goes_to_the_partition_that_it_came_from_with_its_own_bytes() -
 
 def test_a_dead_letter_and_a_parked_event_at_one_place_are_two_events() -> None:
     judged = {
-        prepare(letter(kind).replay(), Decoder(all_packaged()), Rules()).event_id
+        prepare(
+            letter(kind).replay(), Decoder(all_packaged()), partial(transform, rules=Rules())
+        ).event_id
         for kind in LetterStatus
     }
     assert judged == {"m1#3-17", "m1#parked-3-17"}

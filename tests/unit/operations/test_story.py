@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from sink.wootric.operations import EffectClass, PageView
+from sink.delivery import EffectClass
+from sink.wootric.operations import PageView
 from stream.engine.prepare import PreparedRecord
 from stream.operations.analysis.explanations import TraceFacts, explain_event, explain_outcome
 from stream.operations.analysis.open_intents import OpenIntent, next_action

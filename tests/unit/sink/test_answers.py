@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sink.delivery import EndUser
 from sink.wootric import replies
-from sink.wootric.delivery import EndUser
 from stream.state.ledger import EventEntry, EventOutcome, encode
 
 

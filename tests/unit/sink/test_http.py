@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
+import aiohttp
 import pytest
 import uvloop
 from waiting import STILL_S, Stillness, stretched
@@ -224,7 +225,10 @@ async def test_a_wait_for_a_place_in_the_pool_sent_nothing() -> None:
         patient = [
             asyncio.create_task(
                 session._session._request(
-                    "GET", URL(server.url), middlewares=(_Attempt(lambda: True),)
+                    "GET",
+                    URL(server.url),
+                    middlewares=(_Attempt(lambda: True),),
+                    timeout=aiohttp.ClientTimeout(),  # the session's may pass before
                 )
             )
             for _ in range(places)

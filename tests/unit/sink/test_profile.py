@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sink.wootric.delivery import EndUser
+from sink.delivery import EndUser
 from sink.wootric.operations import UpsertEndUser
 from sink.wootric.requests import INTEGER_SUFFIXES, create_form, diff, form_text, merge
 

@@ -110,13 +110,14 @@ def test_only_what_may_have_an_effect_writes() -> None:
 def test_the_account_token_chooses_the_region(
     token: str, api_url: str, resources: str, oauth: str
 ) -> None:
-    account = WootricAccount(account_token=token, api_url=api_url)
+    account = WootricAccount(account_token=token, api_url=api_url, pixel_url="http://p")
     assert (account.resources_url, account.token_url) == (resources, oauth)
 
 
 def test_secrets_are_not_shown() -> None:
     account = WootricAccount(
         account_token="NPS-1",
+        pixel_url="http://p",
         client_id="hidden",
         client_secret="hidden",
         username="hidden",

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from test_cases import load
 from test_laws import EVENTS, RULES
 
-from sink.wootric.operations import Operation, fields_of, to_fields
+from sink.delivery import Operation
+from sink.wootric.operations import fields_of, to_fields
 from stream.codec.event import TEXTS, TIMES, Event, event_from_json
 from stream.codec.segment_time import how_read
 from stream.errors import TransformError
