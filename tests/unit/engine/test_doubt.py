@@ -327,6 +327,21 @@ def test_reading_goes_on_as_long_as_an_intent_lacks_a_member() -> None:
     assert not again.part.offset_gap_exceeded
 
 
+def test_an_operation_that_is_rebuilt_otherwise_than_it_was_sent_is_parked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after a change of the transform's settings: what to look for is not known."""
+    monkeypatch.setattr("stream.engine.lanes.OPERATION_BYTES_MAX", 10)
+    driver = crashed(identify(a=1), identify(b=2))
+    driver.feed(identify(a=1))
+    driver.feed(identify(b=3))
+    driver.now += LIMITS.takeover_wait_s
+    driver.turn()
+    driver.turn()
+    assert driver.settled == {("parked", "operation_changed"): 2}
+    assert driver.state.intents() == {}
+
+
 def test_an_operation_that_was_too_large_for_the_ledger_is_made_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
