@@ -169,7 +169,7 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
     ),
     ("parked", "attempts_exhausted"): (
         "requests of this operation failed again and again while Wootric served others, or an operation of the same end user did within the last hour",
-        "find out why Wootric fails for this end user, then `in-doubt resolve --as resend`",
+        "find out why Wootric fails for this end user, then `in-doubt resolve --as resend`; of a response or decline, check first that Wootric does not have it",
     ),
     ("parked", "lookup_*"): (
         "an earlier attempt may have been executed, and the look-up for it was refused; `lookup_` is followed by one of the reasons above",
