@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from stream.engine.partition_task import PartitionTask
 from stream.engine.task_manager import HaltReason, TaskManager
 from stream.kafka.protocol import Pause, StartReading
 from stream.record import Partition
@@ -28,7 +29,7 @@ class Reader(Protocol):
 
 
 class FlowController:
-    """Pauses and resumes partitions.
+    """Pauses partitions, each for the reasons that hold, and resumes it when the last one ends.
 
     A partition is paused if its offset gap is too wide, if most of its events become dead letters,
     or if its first message waits for a schema; waiting messages are buffered here in order.
@@ -52,7 +53,7 @@ class FlowController:
         self._dead_letter_pause_s = dead_letter_pause_s
         self._clock = clock
         self._schema_waits = SchemaWaitQueue(missing_schema)
-        self._paused: dict[Partition, float] = {}
+        self._paused: dict[Partition, dict[HaltReason, float]] = {}
         self.reader: Reader | None = None
 
     def buffers(self, partition: Partition, message: Any) -> bool:
@@ -61,8 +62,8 @@ class FlowController:
         """
         if not self._schema_waits.add(partition, message):
             return False
-        if self._paused.get(partition) != UNTIL_RELEASED:
-            self._pause(partition, UNTIL_RELEASED)
+        if HaltReason.UNKNOWN_SCHEMA not in self._paused.get(partition, ()):
+            self._pause(partition, HaltReason.UNKNOWN_SCHEMA, UNTIL_RELEASED)
         return True
 
     def release(self, admit: Callable[[list[Any]], None]) -> None:
@@ -71,10 +72,9 @@ class FlowController:
             held = self._schema_waits.release(partition)
             if held:
                 self._observer.released(partition)
-                del self._paused[partition]
+                del self._paused[partition][HaltReason.UNKNOWN_SCHEMA]
                 admit(held)
-                if partition not in self._paused:
-                    self._resume(partition)
+                self._resume_if_free(partition)
 
     def explain(self, waiting: SchemaWait) -> None:
         """Report why partitions wait for a schema."""
@@ -102,19 +102,25 @@ class FlowController:
         self.reader.fetch_budget = 0 if leaving else budget
         now = self._clock()
         for partition, task in self._task_manager.partitions.items():
-            paused_until = self._paused.get(partition)
-            if paused_until is None:
-                if task.dead_letter_limit.exceeded:
-                    self._observer.on_dead_letter_limit(partition, self._dead_letter_pause_s)
-                    self._pause(partition, now + self._dead_letter_pause_s)
-                elif task.offset_gap_exceeded:
-                    self._observer.on_offset_gap(partition, task.offsets.commit_offset)
-                    self._pause(partition, now)
-            elif now >= paused_until and not task.offset_gap_exceeded:
-                del self._paused[partition]
-                task.dead_letter_limit.reset()
-                self._observer.released(partition)
-                self._resume(partition)
+            self._check_dead_letters(partition, task, now)
+            self._check_offset_gap(partition, task)
+
+    def _check_dead_letters(self, partition: Partition, task: PartitionTask, now: float) -> None:
+        until = self._paused.get(partition, {}).get(HaltReason.DEAD_LETTERS)
+        if until is None and task.dead_letter_limit.exceeded:
+            self._observer.on_dead_letter_limit(partition, self._dead_letter_pause_s)
+            self._pause(partition, HaltReason.DEAD_LETTERS, now + self._dead_letter_pause_s)
+        elif until is not None and now >= until:
+            task.dead_letter_limit.reset()
+            self._end_pause(partition, HaltReason.DEAD_LETTERS)
+
+    def _check_offset_gap(self, partition: Partition, task: PartitionTask) -> None:
+        is_paused = HaltReason.OFFSET_GAP in self._paused.get(partition, ())
+        if task.offset_gap_exceeded and not is_paused:
+            self._observer.on_offset_gap(partition, task.offsets.commit_offset)
+            self._pause(partition, HaltReason.OFFSET_GAP, UNTIL_RELEASED)
+        elif is_paused and not task.offset_gap_exceeded:
+            self._end_pause(partition, HaltReason.OFFSET_GAP)
 
     def _free_records(self) -> int:
         """Return how many more records fit into memory, assuming the current average size."""
@@ -124,12 +130,21 @@ class FlowController:
             return budget
         return min(budget, (self._unsettled_bytes_max - size) * records // size)
 
-    def _pause(self, partition: Partition, until: float) -> None:
-        self._paused[partition] = until
+    def _pause(self, partition: Partition, reason: HaltReason, until: float) -> None:
+        self._paused.setdefault(partition, {})[reason] = until
         if self.reader is not None:
             self.reader.command(Pause(partition))
 
-    def _resume(self, partition: Partition) -> None:
+    def _end_pause(self, partition: Partition, reason: HaltReason) -> None:
+        del self._paused[partition][reason]
+        self._resume_if_free(partition)
+
+    def _resume_if_free(self, partition: Partition) -> None:
+        """Resume a partition that no reason pauses any more."""
+        if self._paused[partition]:
+            return
+        del self._paused[partition]
+        self._observer.released(partition)
         task = self._task_manager.partitions[partition]
         if self.reader is not None:
             self.reader.command(
