@@ -1,10 +1,5 @@
 """Consumed is settled, relinquished and in flight: in every scrape, whatever comes in between."""
 
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).parent / "engine"))
-
 import pytest
 from flow_driver import LIMITS, PARTITION, ROOM, identify
 from prometheus_client import generate_latest

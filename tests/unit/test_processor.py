@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-sys.path.append(str(Path(__file__).parent / "engine"))
 sys.path.append(str(Path(__file__).parents[1] / "simulation"))
 
 import pytest
