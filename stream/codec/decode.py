@@ -78,6 +78,8 @@ def _check_units(writer: Schema) -> None:
 
 def _event(fields: dict[str, Any]) -> Event:
     extra = _document(fields, "extra")
+    if extra == []:  # as PHP writes an empty object
+        extra = NOTHING
     if extra is not NOTHING and not isinstance(extra, dict):
         raise DecodeError("invalid_json", "extra is not a JSON object")
     return Event(

@@ -128,6 +128,11 @@ def test_depth_that_a_recursive_reader_would_not_survive_is_refused():
     assert len(DECODER.decode(single(traits=wide)).traits) == 500
 
 
+def test_an_empty_extra_may_be_a_list():
+    """As PHP writes an empty object."""
+    assert DECODER.decode(single(extra="[]")) == Event()
+
+
 @pytest.mark.parametrize("text", [None, "null"])
 def test_a_json_field_without_a_value_is_empty(text):
     event = DECODER.decode(single(**dict.fromkeys(JSON, text)))
@@ -141,7 +146,7 @@ def test_json_that_is_no_object_is_kept_for_the_transform_to_judge(text, value):
     assert DECODER.decode(single(traits=text)).traits == value
 
 
-@pytest.mark.parametrize("text", ["[]", "1", '"a"'])
+@pytest.mark.parametrize("text", ["[1]", "1", '"a"'])
 def test_extra_must_be_an_object(text):
     assert reason_of(single(extra=text)) == "invalid_json"
 
