@@ -8,10 +8,11 @@ array only the first event, as ``JSON.stringify`` writes it.
 import hmac
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 
 from stream.bridge.payload import RequestRejectedError
+from stream.codec.json_text import BYTE_ORDER_MARK
 
 _HEX = re.compile(r"[0-9a-f]{40}")
 _BLANKS = " \t\n\r"
@@ -58,7 +59,7 @@ class Verifier:
         Raises:
             RequestRejectedError: it does not.
         """
-        if self._covers(signature, text) or (sent is not None and self._covers(signature, sent)):
+        if any(self._covers(signature, signed) for signed in _forms(text, sent)):
             return
         first, is_alone = first_element(text)
         if first is None or not self._covers(signature, first):
@@ -81,13 +82,22 @@ class Verifier:
         return any(fits)
 
 
+def _forms(text: bytes, sent: bytes | None) -> Iterator[bytes]:
+    """Yield what may have been signed: something on the way may have added a byte order mark."""
+    yield text
+    if text.startswith(BYTE_ORDER_MARK):
+        yield text.removeprefix(BYTE_ORDER_MARK)
+    if sent is not None:
+        yield sent
+
+
 def first_element(text: bytes) -> tuple[bytes | None, bool]:
     """Return the exact bytes of an array's first element, and whether it is the only one.
 
     None if the text does not start with an array.
     """
     try:
-        array = text.decode()
+        array = text.removeprefix(BYTE_ORDER_MARK).decode()
     except UnicodeDecodeError:
         return None, False
     begin = _skip(array, 0)

@@ -50,6 +50,16 @@ def test_what_node_signs_is_taken_alone_and_as_the_first_of_an_array():
     assert not verify(NODES_SIGNATURE, array, batches=Batches.REJECT)
 
 
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("signed", [EVENT, MARK + EVENT])
+def test_a_byte_order_mark_on_the_way_costs_no_event(signed):
+    assert verify(sign(signed), MARK + EVENT)
+    assert verify(sign(EVENT), MARK + b"[" + EVENT + b"]")
+    assert not verify(sign(signed, b"another"), MARK + EVENT)
+
+
 def test_both_secrets_count_during_a_rotation():
     assert verify(sign(EVENT), EVENT)
     assert verify(sign(EVENT, FORMER), EVENT)

@@ -143,6 +143,21 @@ def test_a_record_is_encoded_anew_and_keyed_by_its_user():
     assert decoder.decode(found.value) == event_from_json(EVENT)
 
 
+MARK = b"\xef\xbb\xbf"
+
+
+def test_a_byte_order_mark_before_an_event_is_skipped():
+    """Of a webhook and of a topic."""
+    text = json.dumps(EVENT).encode()
+    assert read_events(MARK + text) == [EVENT]
+    assert read_events(MARK + b"[" + text + b"]") == [EVENT]
+    marked, plain = (
+        forward(record(one), HEADER, 1, bytes_max=1_000) for one in (MARK + text, text)
+    )
+    assert marked == plain
+    assert not isinstance(plain, DeadLetter | None)
+
+
 @pytest.mark.parametrize("value", [b"", b"\xff\x00", b"{", b"17", b"[]", b'"text"'])
 def test_a_record_that_is_no_event_becomes_a_dead_letter_with_its_own_bytes(value):
     letter = forward(record(value), HEADER, 1, bytes_max=1_000)
