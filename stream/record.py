@@ -42,8 +42,8 @@ class Record:
 class Deliver:
     """An operation to deliver.
 
-    Operations of one ``lane`` (one end user) keep the order of their events. ``notes``
-    names the values that were invalid and omitted, for metrics.
+    Operations of one ``lane`` (one end user) keep the order of their events. ``notes`` names, for
+    metrics, what was left out without rejecting the event.
     """
 
     operation: Operation
@@ -53,9 +53,10 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """The event needs no operation; ``reason`` is from a bounded set."""
+    """The event needs no operation; ``reason`` is from a bounded set, ``notes`` are as there."""
 
     reason: str
+    notes: tuple[str, ...] = ()
 
 
 TransformResult: TypeAlias = Deliver | Skip

@@ -89,7 +89,7 @@ class Metrics:
         )
         self.invalid_fields = self._counter(
             "invalid_fields",
-            "Values of delivered events that were invalid and were omitted.",
+            "Values of events that cannot be used and were left out.",
             "note",
         )
         self.end_to_end = self._histogram(

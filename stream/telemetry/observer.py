@@ -15,7 +15,7 @@ from stream.engine.partition_task import PartitionTask
 from stream.engine.prepare import PreparedRecord
 from stream.engine.task_manager import HaltReason
 from stream.kafka.protocol import PartitionHalted, Restored
-from stream.record import Deliver, Partition
+from stream.record import Deliver, Partition, Skip
 from stream.telemetry.metrics import LOOP_STATES, Metrics
 from stream.telemetry.status import OpenCircuit, StatusGauges, WorkerStatus
 
@@ -77,7 +77,7 @@ class Observer:
         for event in prepared:
             counts[event.record.partition] += 1
             sizes[event.record.partition] += len(event.record.value or b"")
-            if isinstance(event.result, Deliver):
+            if isinstance(event.result, Deliver | Skip):
                 for note in event.result.notes:
                     self._metrics.invalid_fields.labels(note).inc()
         for partition, count in counts.items():

@@ -11,12 +11,14 @@ Anything else is skipped with a reason. Source: Segment's Wootric destination
 (analytics.js-integration-wootric 2.2.0), carried over to Wootric's REST API.
 """
 
+from dataclasses import replace
+
 from stream.codec.event import Event
 from stream.errors import TransformError
 from stream.record import Deliver, Skip, TransformResult
 from stream.transform.identify import delete, identify
 from stream.transform.page import page
-from stream.transform.result import Rules, enabled
+from stream.transform.result import IGNORED_INTEGRATION, Rules, enabled, unread_key
 from stream.transform.track import track
 
 __all__ = ["Deliver", "Rules", "Skip", "transform"]
@@ -32,6 +34,15 @@ def transform(
     Raises:
         TransformError: the event can never be mapped.
     """
+    outcome = _outcome(event, event_id, rules, record_time_ms)
+    if unread_key(event.integrations) is None:
+        return outcome
+    return replace(outcome, notes=(*outcome.notes, IGNORED_INTEGRATION))
+
+
+def _outcome(
+    event: Event, event_id: str, rules: Rules, record_time_ms: int | None
+) -> Deliver | Skip:
     if not enabled(event.integrations):
         return Skip("disabled")
     match event.type:

@@ -1,6 +1,6 @@
 """Explain the origin of each field of an operation, and why others are omitted. Pure.
 
-The mapping's own readers (``find_key``, ``created_key``, ``flatten`` and others) determine the
+The mapping's own readers (``find_email``, ``find_created``, ``flatten`` and others) determine the
 values, so there is no second mapping that could disagree.
 """
 
@@ -14,24 +14,29 @@ from sink.wootric.requests import pixel_request_url
 from stream.codec.event import TIMES as TIME_ATTRIBUTES
 from stream.codec.event import Event
 from stream.codec.segment_time import how_read
-from stream.errors import TransformError
+from stream.errors import RecordError, TransformError
 from stream.transform import Deliver, Skip, transform
-from stream.transform.properties import FIELDS, add, flatten
-from stream.transform.result import Rules
+from stream.transform.properties import FIELDS, add, flatten, layers
+from stream.transform.result import Rules, unread_key
 from stream.transform.track import SCORE, TEXT, either_key, time_of
 from stream.transform.traits import (
+    BLANKS,
+    Sources,
     as_object,
-    context_traits,
-    created_key,
+    find_created,
+    find_email,
+    find_ip,
     find_key,
-    optional_text,
+    find_phone,
+    find_url,
     plain_name,
+    user_traits,
 )
 
 # Origin of each property, determined by the functions that make the properties
 
 
-OWN_FIELD = "e-mail, phone, creation and id are not properties"
+OWN_FIELD = "e-mail, phone, creation and ids are not properties"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +49,28 @@ class Explanation:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def explain_properties(
-    found: Explanation, traits: Mapping[str, Any], base: str, rules: Rules
-) -> None:
+def explain_properties(found: Explanation, traits: Sources, rules: Rules) -> None:
     """Add the origin of each property of these traits."""
     used = {origin["from"] for origin in found.fields.values()}
-    for key, value in traits.items():
-        path = f"{base}.{key}"
-        if plain_name(key) in FIELDS:
-            if path not in used:
+    for base, values, hidden in layers(traits):
+        for key, value in values.items():
+            path = f"{base}.{key}"
+            if path in used:
+                continue
+            if key in hidden:
+                found.left_out[path] = f"{hidden[key]}.{key} counts instead"
+            elif plain_name(key) in FIELDS:
                 found.left_out[path] = OWN_FIELD
-            continue
-        places = [place for place, _ in flatten(path, value, joint=".")]
-        if not places:
-            found.left_out[path] = "an empty object"
-        for place, (name, leaf) in zip(places, flatten(key, value), strict=True):
-            _explain_leaf(found, place, name, leaf, rules)
+            else:
+                _explain_trait(found, path, key, value, rules)
+
+
+def _explain_trait(found: Explanation, path: str, key: str, value: Any, rules: Rules) -> None:
+    places = [place for place, _ in flatten(path, value, joint=".")]
+    if not places:
+        found.left_out[path] = "an empty object"
+    for place, (name, leaf) in zip(places, flatten(key, value), strict=True):
+        _explain_leaf(found, place, name, leaf, rules)
 
 
 def _explain_leaf(found: Explanation, place: str, name: str, leaf: Any, rules: Rules) -> None:
@@ -108,6 +119,7 @@ def _why_nothing(leaf: Any) -> str:
 AS_IT_IS = "as it is"
 BY_THE_SINK = "not in the event: taken from the known end user, otherwise looked up"
 HALF_UP = "rounded half up to the second"
+ONLY_THIS_KEY = "ignored, as by Segment: only the key Wootric, in this spelling, is read"
 
 SKIPPED: Mapping[str, str] = {
     "unsupported_type": "calls of this type have no equivalent in Wootric",
@@ -121,53 +133,47 @@ SKIPPED: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An event, the traits of its user, and their path."""
+    """An event, and where it describes its user."""
 
     event: Event
-    traits: Mapping[str, Any]
-    base: str
+    traits: Sources
 
 
 Origin: TypeAlias = tuple[str, str]
 """The path of a value in the event, and how it was read."""
-Explainer: TypeAlias = Callable[[Subject], Origin]
+Explainer: TypeAlias = Callable[[Subject], Origin | None]
 
 
 def explain(event: Event, operation: Operation, rules: Rules) -> Explanation:
     """Return the origin of each field of an event's operation, and what was omitted."""
     page = isinstance(operation, PageView)
-    subject = _subject(event)
+    subject = Subject(event, user_traits(event))
     found = Explanation()
     for name in fields_of(operation):
         what = _reader(name, page=page)
         if name == "properties":
-            explain_properties(found, subject.traits, subject.base, rules)
-        elif getattr(operation, name) is not None:
-            source, how = _PRESENT[what](subject)
+            explain_properties(found, subject.traits, rules)
+        elif getattr(operation, name) is not None and (origin := _PRESENT[what](subject)):
+            source, how = origin
             found.fields[name] = {"from": source, "how": how}
         else:
             found.left_out[name] = _why_absent(what, subject, page=page)
+    key = unread_key(event.integrations)
+    if key is not None:
+        found.left_out[f"integrations.{key}"] = ONLY_THIS_KEY
     return found
 
 
 def why_skipped(event: Event, reason: str) -> str:
     """Return a sentence about why the transform skips an event."""
+    why = SKIPPED.get(reason, reason)
     if reason == "disabled" and isinstance(event.integrations, Mapping):
         named = "Wootric" in event.integrations
-        return (
-            f"integrations.{'Wootric' if named else find_key(event.integrations, 'all')} is false"
-        )
-    if reason == "unsupported_type" and event.type == "track":
-        return "integrations.Wootric.eventType requests neither a response nor a decline"
-    return SKIPPED[reason]
-
-
-def _subject(event: Event) -> Subject:
-    if event.type == "identify":
-        return Subject(event, as_object(event.traits, "traits"), "traits")
-    if event.type == "delete":
-        return Subject(event, {}, "traits")
-    return Subject(event, context_traits(event), "context.traits")
+        why = f"integrations.{'Wootric' if named else find_key(event.integrations, 'All')} is false"
+    elif reason == "unsupported_type" and event.type == "track":
+        why = "integrations.Wootric.eventType requests neither a response nor a decline"
+    key = unread_key(event.integrations)
+    return why if key is None else f"{why}; integrations.{key}: {ONLY_THIS_KEY}"
 
 
 def _reader(name: str, *, page: bool) -> str:
@@ -183,31 +189,34 @@ def _external_id(_: Subject) -> Origin:
     return "userId", AS_IT_IS
 
 
-def _email(subject: Subject) -> Origin:
-    key = find_key(subject.traits, "email")
-    if key is not None and subject.traits[key]:
-        return f"{subject.base}.{key}", AS_IT_IS
-    return "userId", "looks like an e-mail"
+def _email(subject: Subject) -> Origin | None:
+    found = find_email(subject.event, subject.traits)
+    if found is None:
+        return None
+    stripped = found.value != found.value.strip(BLANKS)
+    steps = [] if found.path != "userId" else ["looks like an e-mail"]
+    steps += ["blanks around it removed"] if stripped else []
+    return found.path, ", ".join(steps) or AS_IT_IS
 
 
-def _phone_number(subject: Subject) -> Origin:
-    key = find_key(subject.traits, "phone") or ""
-    text = isinstance(subject.traits[key], str)
-    return f"{subject.base}.{key}", AS_IT_IS if text else "number, as text"
+def _phone_number(subject: Subject) -> Origin | None:
+    found = find_phone(subject.traits)
+    if found is None:
+        return None
+    if not isinstance(found.value, str):
+        return found.path, "number, as text"
+    stripped = found.value != found.value.strip(BLANKS)
+    return found.path, "blanks around it removed" if stripped else AS_IT_IS
 
 
-def _user_created_at(subject: Subject) -> Origin:
-    key = created_key(subject.traits) or ""
-    return f"{subject.base}.{key}", f"{how_read(subject.traits[key])}; {HALF_UP}"
+def _user_created_at(subject: Subject) -> Origin | None:
+    found = find_created(subject.traits)
+    return None if found is None else (found.path, f"{how_read(found.value)}; {HALF_UP}")
 
 
-def _url(subject: Subject) -> Origin:
-    properties = as_object(subject.event.properties, "properties")
-    key = find_key(properties, "url")
-    if key is not None and optional_text(properties[key]):
-        return f"properties.{key}", AS_IT_IS
-    page = as_object(as_object(subject.event.context, "context").get("page"), "context.page")
-    return f"context.page.{find_key(page, 'url')}", AS_IT_IS
+def _url(subject: Subject) -> Origin | None:
+    found = find_url(subject.event)
+    return None if found is None else (found.path, AS_IT_IS)
 
 
 def _random(subject: Subject) -> Origin:
@@ -217,20 +226,21 @@ def _random(subject: Subject) -> Origin:
 
 def _score(subject: Subject) -> Origin:
     properties = as_object(subject.event.properties, "properties")
-    key = either_key(properties, *SCORE) or ""
+    key = either_key(properties, SCORE) or ""
     digits = isinstance(properties[key], str)
     return f"properties.{key}", "digits, read as a number" if digits else AS_IT_IS
 
 
 def _text(subject: Subject) -> Origin:
     properties = as_object(subject.event.properties, "properties")
-    key = either_key(properties, *TEXT) or ""
+    key = either_key(properties, TEXT) or ""
     text = isinstance(properties[key], str)
     return f"properties.{key}", AS_IT_IS if text else "number, as text"
 
 
-def _ip_address(_: Subject) -> Origin:
-    return "context.ip", AS_IT_IS
+def _ip_address(subject: Subject) -> Origin | None:
+    found = find_ip(subject.event)
+    return None if found is None else (found.path, AS_IT_IS)
 
 
 def _created_at(subject: Subject) -> Origin:
@@ -255,26 +265,43 @@ _PRESENT: Mapping[str, Explainer] = {
 
 _ABSENT: Mapping[str, str] = {
     "external_id": "no userId",
-    "email": "no {base}.email, and no userId that looks like an e-mail",
-    "phone_number": "no {base}.phone",
-    "user_created_at": "neither {base}.created nor {base}.createdAt",
+    "email": "no email in {objects}, and no userId that looks like an e-mail",
+    "phone_number": "no phone in {objects}",
+    "user_created_at": "neither created nor createdAt in {objects}",
     "url": "neither properties.url nor context.page.url",
     "text": "neither properties.text nor properties.feedbackText",
-    "ip_address": "no context.ip",
+    "ip_address": "neither context.ip nor request_ip",
     "created_at": "the event has no time",
 }
 
 
 def _why_absent(what: str, subject: Subject, *, page: bool) -> str:
-    key = created_key(subject.traits) if what == "user_created_at" else None
-    if key is not None:
-        return f"{subject.base}.{key} cannot be read as a time"
+    created = find_created(subject.traits) if what == "user_created_at" else None
+    if created is not None:
+        return f"{created.path} cannot be read as a time"
     if page and what in {"email", "user_created_at"}:
         return BY_THE_SINK
-    return _ABSENT[what].format(base=subject.base)
+    objects = [path or "the event" for path, _ in subject.traits]
+    if what == "email" and subject.event.type == "track":
+        objects.append("properties")
+    return _ABSENT[what].format(objects=" or ".join(objects))
 
 
 # Preview of an event's outcome, without side effects
+
+
+_LINE: Mapping[str, Any] = {
+    "outcome": "deliver",
+    "reason": None,
+    "operation": None,
+    "request": None,
+}
+
+
+def refused(error: RecordError, *, explained: bool = False) -> dict[str, Any]:
+    """Return the line of what is rejected, without a message id."""
+    line = {"message_id": None, **_LINE, "outcome": "reject", "reason": error.reason}
+    return line | {"explain": {"reject": error.detail}} if explained else line
 
 
 def preview(
@@ -291,18 +318,11 @@ def preview(
     Only a page view has its request, since the others start with a look-up. ``explained`` adds
     a sixth key with the origin of each field.
     """
-    line: dict[str, Any] = {
-        "message_id": event.message_id,
-        "outcome": "deliver",
-        "reason": None,
-        "operation": None,
-        "request": None,
-    }
+    line = {"message_id": event.message_id, **_LINE}
     try:
         outcome = transform(event, event_id=event_id, rules=rules)
     except TransformError as error:
-        line |= {"outcome": "reject", "reason": error.reason}
-        return line | {"explain": {"reject": error.detail}} if explained else line
+        return {**refused(error, explained=explained), "message_id": event.message_id}
     match outcome:
         case Skip(reason):
             line |= {"outcome": "skip", "reason": reason}

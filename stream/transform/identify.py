@@ -5,12 +5,12 @@ from stream.codec.event import Event
 from stream.record import Deliver, Skip
 from stream.transform.properties import read_properties
 from stream.transform.result import Rules
-from stream.transform.traits import as_object, read_created, read_phone, read_user
+from stream.transform.traits import read_created, read_phone, read_user, user_traits
 
 
 def identify(event: Event, rules: Rules) -> Deliver | Skip:
     """Return the end user to create or update, or a skip without an identity."""
-    traits = as_object(event.traits, "traits")
+    traits = user_traits(event)
     external_id, email = read_user(event, traits)
     phone_number = read_phone(traits)
     lane = external_id or email or phone_number
@@ -28,10 +28,11 @@ def identify(event: Event, rules: Rules) -> Deliver | Skip:
 
 
 def delete(event: Event, rules: Rules) -> Deliver | Skip:
-    """Return the deletion of the end user, identified by the user id only."""
+    """Return the deletion of the end user, or a skip without a user id and an e-mail."""
     if not rules.delete_users:
         return Skip("delete_disabled")
-    external_id, email = read_user(event, {})
-    if external_id is None:
+    external_id, email = read_user(event, user_traits(event))
+    lane = external_id or email
+    if lane is None:
         return Skip("no_identity")
-    return Deliver(operation=DeleteEndUser(email=email, external_id=external_id), lane=external_id)
+    return Deliver(operation=DeleteEndUser(email=email, external_id=external_id), lane=lane)

@@ -5,7 +5,7 @@ import hashlib
 from sink.wootric.operations import PageView
 from stream.codec.event import Event
 from stream.record import Deliver, Skip
-from stream.transform.traits import context_traits, read_created, read_url, read_user
+from stream.transform.traits import read_created, read_url, read_user, user_traits
 
 _DECIMALS = 16  # as of most values of Math.random()
 
@@ -15,7 +15,7 @@ def page(event: Event, event_id: str) -> Deliver | Skip:
     url = read_url(event)
     if url is None:
         return Skip("no_url")
-    traits = context_traits(event)
+    traits = user_traits(event)
     external_id, email = read_user(event, traits)
     lane = external_id or email
     if lane is None:

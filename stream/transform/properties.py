@@ -11,8 +11,9 @@
 | null, an empty list, NaN and infinity | omitted |
 
 The rules for dates and numbers use the flattened key, so they apply at every depth.
-If two keys become one, the later wins. Source: Wootric's documentation, custom
-properties; segmentio's integration 2.2.0 for ``_date``.
+If two keys become one, the later wins. An identify's ``context.traits`` count below its ``traits``,
+key by key. Source: Wootric's documentation, custom properties; segmentio's integration 2.2.0 for
+``_date``.
 """
 
 import re
@@ -24,10 +25,10 @@ from sink.wootric.requests import INTEGER_SUFFIXES
 from stream.codec.segment_time import as_seconds, read_iso_date_ms
 from stream.errors import TransformError
 from stream.transform.result import Rules
-from stream.transform.traits import is_number, number_text, plain_name
+from stream.transform.traits import Sources, is_number, number_text, plain_name
 
-FIELDS = frozenset({"email", "created", "createdat", "phone", "id"})
-"""Traits that are fields of the end user and never properties, by their plain names."""
+FIELDS = frozenset({"email", "created", "createdat", "phone", "id", "userid", "anonymousid"})
+"""Traits that are never properties, by their plain names: fields of the end user, and its ids."""
 
 SIZE_MAX = 256 * 1024
 """In characters, of all flat names and texts of one event."""
@@ -38,7 +39,7 @@ _EXACT_END = 2**53  # from here on a float cannot represent every integer
 _FORBIDDEN = re.compile(r"[$.\0\[\]]")
 
 
-def read_properties(traits: Mapping[str, Any], rules: Rules) -> dict[str, Scalar]:
+def read_properties(traits: Sources, rules: Rules) -> dict[str, Scalar]:
     """Return the properties of these traits.
 
     Raises:
@@ -47,16 +48,30 @@ def read_properties(traits: Mapping[str, Any], rules: Rules) -> dict[str, Scalar
     """
     properties: dict[str, Scalar] = {}
     size = 0
-    for key, value in traits.items():
-        if plain_name(key) not in FIELDS:
-            for name, leaf in flatten(key, value):
-                size += len(name)
-                if size > SIZE_MAX:
-                    raise _too_large()
-                add(properties, name, leaf, rules)
+    for _, values, hidden in layers(traits):
+        for key, value in values.items():
+            if key not in hidden and plain_name(key) not in FIELDS:
+                for name, leaf in flatten(key, value):
+                    size += len(name)
+                    if size > SIZE_MAX:
+                        raise _too_large()
+                    add(properties, name, leaf, rules)
     if size + sum(len(text) for text in properties.values() if isinstance(text, str)) > SIZE_MAX:
         raise _too_large()
     return properties
+
+
+def layers(traits: Sources) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, str]]]:
+    """Yield the path of each object, the object, and by key the path of one whose value hides it.
+
+    The first object comes last, so that its values stay where two names become one.
+    """
+    for number in reversed(range(len(traits))):
+        base, values = traits[number]
+        hidden: dict[str, str] = {}
+        for path, others in reversed(traits[:number]):
+            hidden.update((key, path) for key in values if others.get(key) is not None)
+        yield base, values, hidden
 
 
 def _too_large() -> TransformError:

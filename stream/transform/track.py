@@ -5,7 +5,7 @@ c98d160c), with the time of the event instead of the user's creation.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sink.wootric.operations import CreateDecline, CreateResponse
@@ -17,17 +17,17 @@ from stream.transform.properties import read_properties
 from stream.transform.result import Rules
 from stream.transform.traits import (
     as_object,
-    context_traits,
-    find_key,
+    find_ip,
     is_number,
     number_text,
-    optional_text,
     read_url,
     read_user,
+    user_traits,
 )
 
-SCORE = ("score", "feedbackscore")
-TEXT = ("text", "feedbacktext")
+SCORE = ("score", "feedbackScore")
+TEXT = ("text", "feedbackText")
+"""These names count as they are written here: an answer is recorded once and stays."""
 TIMES = ("timestamp_ms", "original_timestamp_ms", "received_at_ms", "sent_at_ms")
 
 _SCORE_TEXT = re.compile(r"[0-9]{1,2}")
@@ -39,15 +39,16 @@ def track(event: Event, rules: Rules, record_time_ms: int | None) -> Deliver | S
     event_type = _event_type(event.integrations)
     if event_type not in {"create response", "create decline"}:
         return Skip("unsupported_type")
-    traits = context_traits(event)
+    traits = user_traits(event)
     external_id, email = read_user(event, traits)
     lane = external_id or email
     if lane is None:
         return Skip("no_identity")
+    ip = find_ip(event)
     survey: dict[str, Any] = {
         "email": email,
         "external_id": external_id,
-        "ip_address": optional_text(as_object(event.context, "context").get("ip")),
+        "ip_address": ip.value if ip else None,
         "origin_url": read_url(event),
         "created_at": _event_seconds(event, record_time_ms),
         "properties": read_properties(traits, rules),
@@ -56,8 +57,8 @@ def track(event: Event, rules: Rules, record_time_ms: int | None) -> Deliver | S
         return Deliver(operation=CreateDecline(**survey), lane=lane)
     answer = as_object(event.properties, "properties")
     response = CreateResponse(
-        score=_score(_value(answer, *SCORE)),
-        text=_text(_value(answer, *TEXT)),
+        score=_score(_value(answer, SCORE)),
+        text=_text(_value(answer, TEXT)),
         **survey,
     )
     return Deliver(operation=response, lane=lane)
@@ -86,14 +87,13 @@ def time_of(event: Event) -> str | None:
     return next((name for name in TIMES if getattr(event, name) is not None), None)
 
 
-def either_key(values: Mapping[str, Any], first: str, second: str) -> str | None:
-    """Return the key of ``first``, or of ``second`` if that is absent or null."""
-    key = find_key(values, first)
-    return find_key(values, second) if key is None or values[key] is None else key
+def either_key(values: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """Return the first of these names whose value is not null; None if there is none."""
+    return next((name for name in names if values.get(name) is not None), None)
 
 
-def _value(values: Mapping[str, Any], first: str, second: str) -> Any:
-    key = either_key(values, first, second)
+def _value(values: Mapping[str, Any], names: Sequence[str]) -> Any:
+    key = either_key(values, names)
     return None if key is None else values[key]
 
 

@@ -3,8 +3,8 @@
 import math
 import re
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from sink.wootric.operations import IDENTITY_LENGTH_MAX
 from stream.codec.event import Event
@@ -12,9 +12,43 @@ from stream.codec.segment_time import as_seconds, read_time_ms
 from stream.errors import TransformError
 
 _LINE_ENDS = re.compile(r"[\n\r\u2028\u2029]")
+BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\ufeff"
+"""White space of all scripts, and the marks without width that are copied along with a text."""
+
+INVALID_CREATED_AT = "invalid_created_at"
 
 
-def read_user(event: Event, traits: Mapping[str, Any]) -> tuple[str | None, str | None]:
+class Found(NamedTuple):
+    """A value of the event, and the path at which it is."""
+
+    path: str
+    value: Any
+
+
+Source: TypeAlias = tuple[str, Mapping[str, Any]]
+"""The path of an object in the event, and the object."""
+Sources: TypeAlias = Sequence[Source]
+"""Objects that are read for the same values. The first that has a value counts."""
+
+
+def user_traits(event: Event) -> Sources:
+    """Return where the event describes its user: an identify first in its traits.
+
+    Segment's delete has no traits. Its e-mail may be at the top level.
+
+    Raises:
+        TransformError: the traits, the context or its traits are not an object.
+    """
+    if event.type == "delete":
+        return (("", event.extra),)
+    context = as_object(event.context, "context")
+    inner = ("context.traits", as_object(context.get("traits"), "context.traits"))
+    if event.type == "identify":
+        return ("traits", as_object(event.traits, "traits")), inner
+    return (inner,)
+
+
+def read_user(event: Event, traits: Sources) -> tuple[str | None, str | None]:
     """Return the external id and the e-mail; a user id may be both.
 
     Raises:
@@ -23,49 +57,84 @@ def read_user(event: Event, traits: Mapping[str, Any]) -> tuple[str | None, str 
     if event.extra.get("userId") is not None:
         raise TransformError("invalid_user_id", "userId must be a text")
     external_id = _bounded("invalid_user_id", "userId", event.user_id) or None
-    email = find(traits, "email")
-    if email is not None and not isinstance(email, str):
-        raise TransformError("invalid_email", f"email must be a text, not {type(email).__name__}")
-    if not email and external_id and _looks_like_email(external_id):
-        email = external_id
-    return external_id, _bounded("invalid_email", "email", email) or None
+    found = find_email(event, traits)
+    if found is None:
+        return external_id, None
+    if not isinstance(found.value, str):
+        kind = type(found.value).__name__
+        raise TransformError("invalid_email", f"email must be a text, not {kind}")
+    return external_id, _bounded("invalid_email", "email", found.value.strip(BLANKS))
 
 
-def read_phone(traits: Mapping[str, Any]) -> str | None:
-    """Return the phone number as text.
+def find_email(event: Event, traits: Sources) -> Found | None:
+    """Return the user's e-mail as it is in the event, or a value that is no e-mail.
+
+    It is that of the traits, otherwise the user id, otherwise in a track that of the properties.
+
+    Raises:
+        TransformError: the properties of a track are not an object.
+    """
+    found = _first(traits, "email")
+    if found is not None:
+        return found
+    if event.user_id and _looks_like_email(event.user_id):
+        return Found("userId", event.user_id)
+    if event.type == "track":
+        return _first([("properties", as_object(event.properties, "properties"))], "email")
+    return None
+
+
+def read_phone(traits: Sources) -> str | None:
+    """Return the phone number as text, without blanks around it.
 
     Raises:
         TransformError: it is neither text nor a number, or is too long.
     """
-    match find(traits, "phone"):
-        case None | "":
+    found = find_phone(traits)
+    match found.value if found else None:
+        case None:
             return None
         case str(phone):
-            return _bounded("invalid_phone", "phone", phone)
+            return _bounded("invalid_phone", "phone", phone.strip(BLANKS))
         case (int() | float()) as number if is_number(number):
             return number_text(number)
         case _:
             raise TransformError("invalid_phone", "phone must be a text or a number")
 
 
-def read_created(traits: Mapping[str, Any]) -> tuple[int | None, tuple[str, ...]]:
-    """Return when the user was created, in Unix seconds, and a note if it cannot be read.
+def find_phone(traits: Sources) -> Found | None:
+    """Return the phone number as it is in the event, or a value that is none."""
+    return _first(traits, "phone")
+
+
+def read_created(traits: Sources) -> tuple[int | None, tuple[str, ...]]:
+    """Return when the user was created, in Unix seconds, and a note if it cannot be read."""
+    found = find_created(traits)
+    if found is None:
+        return None, ()
+    time_ms = read_time_ms(found.value)
+    return (None, (INVALID_CREATED_AT,)) if time_ms is None else (as_seconds(time_ms), ())
+
+
+def find_created(traits: Sources) -> Found | None:
+    """Return the user's creation time: ``created``, otherwise ``createdAt``.
 
     Values that are false in JavaScript (0, an empty text) count as absent.
     """
-    key = created_key(traits)
-    if key is None:
-        return None, ()
-    time_ms = read_time_ms(traits[key])
-    return (None, ("invalid_created_at",)) if time_ms is None else (as_seconds(time_ms), ())
+    for base, values in traits:
+        for name in ("created", "createdAt"):
+            key = find_key(values, name)
+            if key is not None and _is_true(values[key]):
+                return Found(f"{base}.{key}", values[key])
+    return None
 
 
-def created_key(traits: Mapping[str, Any]) -> str | None:
-    """Return the key of the user's creation time: ``created``, otherwise ``createdAt``."""
-    for name in ("created", "createdat"):
-        key = find_key(traits, name)
-        if key is not None and _is_true(traits[key]):
-            return key
+def _first(sources: Sources, name: str) -> Found | None:
+    """Return the first value of this name that is neither null nor blank."""
+    for base, values in sources:
+        key = find_key(values, name)
+        if key is not None and not _is_blank(values[key]):
+            return Found(f"{base}.{key}" if base else key, values[key])
     return None
 
 
@@ -75,20 +144,35 @@ def read_url(event: Event) -> str | None:
     Raises:
         TransformError: properties, context or its page is not an object.
     """
-    url = optional_text(find(as_object(event.properties, "properties"), "url"))
-    if url:
-        return url
-    context = as_object(event.context, "context")
-    return optional_text(find(as_object(context.get("page"), "context.page"), "url"))
+    found = find_url(event)
+    return found.value if found else None
 
 
-def context_traits(event: Event) -> Mapping[str, Any]:
-    """Return the traits in the context of a page or track.
+def find_url(event: Event) -> Found | None:
+    """Return the page's URL and its path; otherwise like ``read_url``."""
+    properties = as_object(event.properties, "properties")
+    key = find_key(properties, "url")
+    if key is not None and optional_text(properties[key]):
+        return Found(f"properties.{key}", properties[key])
+    page = as_object(as_object(event.context, "context").get("page"), "context.page")
+    key = find_key(page, "url")
+    if key is not None and optional_text(page[key]):
+        return Found(f"context.page.{key}", page[key])
+    return None
+
+
+def find_ip(event: Event) -> Found | None:
+    """Return the user's IP address: ``context.ip``, otherwise the names of RudderStack.
 
     Raises:
-        TransformError: the context or its traits are not an object.
+        TransformError: the context is not an object.
     """
-    return as_object(as_object(event.context, "context").get("traits"), "context.traits")
+    context = as_object(event.context, "context")
+    for name in ("ip", "request_ip"):
+        if optional_text(context.get(name)):
+            return Found(f"context.{name}", context[name])
+    address = optional_text(event.extra.get("request_ip"))
+    return None if address is None else Found("request_ip", address)
 
 
 def optional_text(value: Any) -> str | None:
@@ -116,6 +200,10 @@ def _bounded(reason: str, name: str, text: str | None) -> str | None:
     return text
 
 
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip(BLANKS))
+
+
 def _is_true(value: Any) -> bool:
     """Return whether the value is true in JavaScript: empty lists and objects are, NaN is not."""
     if isinstance(value, float) and math.isnan(value):
@@ -136,13 +224,15 @@ def _looks_like_email(text: str) -> bool:
 # Look-up of a value by its name, ignoring case and punctuation
 
 
-_PUNCTUATION = re.compile(r"[^a-zA-Z0-9.]+")
+_PUNCTUATION = re.compile(r"[\x00-\-/:-@\[-`{-\x7f]+")
+"""All of ASCII but letters, digits and the dot."""
 
 
 def plain_name(name: str) -> str:
-    """Return the name without case and punctuation: ``Created_At`` is ``createdat``.
+    """Return the name without case and ASCII punctuation: ``Created_At`` is ``createdat``.
 
-    Source: segmentio/obj-case 0.2.1, by which Segment finds traits.
+    Source: segmentio/obj-case 0.2.1, by which Segment finds traits. It also drops the letters of
+    all other scripts, which makes a user's email of ``担当email``; here they are letters.
     """
     if name.isascii() and name.isalnum():  # covers most names at a third of the cost
         return name.lower()
@@ -150,29 +240,34 @@ def plain_name(name: str) -> str:
 
 
 def find(values: Mapping[str, Any], name: str) -> Any:
-    """Return the first value whose plain name is ``name``; None if there is none."""
+    """Return the value of the key that ``find_key`` returns; None if there is none."""
     key = find_key(values, name)
     return None if key is None else values[key]
 
 
 def find_key(values: Mapping[str, Any], name: str) -> str | None:
-    """Return the first key whose plain name is ``name``; None if there is none."""
+    """Return ``name`` if it is a key, otherwise the first key that has its plain name."""
+    if name in values:
+        return name
+    plain, length = name.lower(), len(name)
     for key in values:
-        if plain_name(key) == name:
+        if len(key) >= length and plain_name(key) == plain:
             return key
     return None
 
 
 def as_object(value: Any, name: str) -> Mapping[str, Any]:
-    """Return a JSON object, an empty one for null.
+    """Return a JSON object, an empty one for null and for ``[]``, which PHP writes for it.
 
     Raises:
-        TransformError: the value is neither.
+        TransformError: the value is none of these.
     """
-    if value is None:
-        return {}
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(
+        value, Mapping
+    ):  # most are the first, at a third of the cost
         return value
+    if value is None or value == []:
+        return {}
     part = name.rpartition(".")[2]
     raise TransformError(
         f"{part}_not_object", f"{name} must be an object, but is of type {type(value).__name__}"

@@ -14,7 +14,7 @@ from stream.state.store import InMemoryStateStore
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer
 from stream.telemetry.status import StatusGauges, WorkerStatus, headroom_s
-from stream.transform import Deliver
+from stream.transform import Deliver, Skip
 
 
 class Watched:
@@ -133,3 +133,23 @@ def test_the_loops_states_add_up_to_the_time():
 )
 def test_headroom_is_what_retention_leaves(retention_ms, age_s, expected):
     assert headroom_s(retention_ms, age_s) == expected
+
+
+def test_what_was_left_out_is_counted_by_its_note():
+    """Also of an event that is skipped: it may be skipped because of it."""
+    watched = Watched()
+    results = (
+        Deliver(operation=identify("a"), lane="a", notes=("invalid_created_at",)),
+        Skip("disabled", notes=("ignored_integration",)),
+        Skip("disabled"),
+    )
+    judged = [
+        PreparedRecord(
+            record=Record(PARTITION, offset, 0, b"key", b"value"), event_id=f"e{offset}", result=one
+        )
+        for offset, one in enumerate(results)
+    ]
+    watched.observer.consumed(watched.flow.admit(judged, 0))
+    found = watched.scrape()
+    for note in ("invalid_created_at", "ignored_integration"):
+        assert found[f'wootric_invalid_fields_total{{note="{note}"}}'] == 1

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from stream.codec.decode import Decoder
 from stream.codec.event import Event
@@ -10,7 +9,7 @@ from stream.errors import RecordError
 from stream.operations.analysis.dead_letters import LetterStatus, RecordPosition
 from stream.record import Record
 from stream.state.ledger import UserEntry
-from stream.transform.traits import find
+from stream.transform.traits import BLANKS, find
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,10 +235,11 @@ def _named(event: Event) -> Iterator[str]:
         if name:
             yield name
     context = event.context if isinstance(event.context, dict) else {}
-    for traits in (event.traits, context.get("traits")):
-        if isinstance(traits, dict):
-            found: tuple[Any, Any] = (find(traits, "email"), find(traits, "phone"))
-            yield from (str(value) for value in found if value)
+    for part in (event.traits, context.get("traits"), event.properties, event.extra):
+        if isinstance(part, Mapping):
+            for value in (find(part, "email"), find(part, "phone")):
+                if value:
+                    yield str(value).strip(BLANKS)
 
 
 def mask(text: str | None) -> str | None:

@@ -14,7 +14,7 @@ from stream.errors import TransformError
 from stream.transform import Deliver, Rules, Skip, transform
 from stream.transform.explain import preview
 
-NAMES = "email Email createdAt created phone id a.b $c d\0 e[0] x_date url page traits score"
+NAMES = "email Email createdAt created phone id a.b $c d\0 e[0] x_date url page traits score 社員id"
 KEYS = st.text(max_size=8) | st.sampled_from(
     [*NAMES.split(" "), "feedbackScore", "text", "ip", "Wootric", "All", "eventType", ""]
 )
@@ -24,7 +24,8 @@ LEAVES = (
     | st.integers()
     | st.floats()
     | st.text(max_size=12)
-    | st.sampled_from(["2018-08-03", "a@b.co", "https://example.com/", "create response", 7, 2**70])
+    | st.sampled_from(["2018-08-03", "a@b.co", " a@b.co\n", " ", "https://example.com/"])
+    | st.sampled_from(["create response", 7, 2**70])
 )
 JSON = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5)
@@ -41,7 +42,10 @@ def often(*usual: st.SearchStrategy) -> st.SearchStrategy:
 SURVEY = st.sampled_from(["create response", "Create Decline", "other"]).map(
     lambda event_type: {"Wootric": {"eventType": event_type}}
 )
-CONTEXT = st.fixed_dictionaries({}, optional={"traits": OBJECTS, "page": OBJECTS, "ip": JSON})
+CONTEXT = st.fixed_dictionaries(
+    {}, optional={"traits": OBJECTS, "page": OBJECTS, "ip": JSON, "request_ip": JSON}
+)
+EXTRA = st.dictionaries(st.sampled_from(["userId", "email", "E-Mail", "request_ip"]), JSON)
 EVENTS = st.builds(
     Event,
     type=st.sampled_from(["identify", "page", "track", "delete"]) | st.none() | st.text(max_size=4),
@@ -52,7 +56,7 @@ EVENTS = st.builds(
     properties=often(OBJECTS, st.just({"url": "https://example.com/", "score": 7})),
     context=often(CONTEXT),
     integrations=often(SURVEY, st.just({})),
-    extra=st.just({}) | st.dictionaries(st.just("userId"), JSON, max_size=1),
+    extra=st.just({}) | EXTRA,
 )
 
 
