@@ -2,24 +2,29 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias, TypeVar
 
 import typer
 
 from stream import __version__
 from stream.cli.operations import AsJson, operate_app
 from stream.cli.topics import topics_app
-from stream.errors import StartupError
 from stream.operations.output import (
     EXIT_FAILED,
+    BrokenValues,
     exit_now,
     exit_on_error,
     fail,
+    flush_data,
+    json_line,
+    open_input,
+    parts,
+    print_data,
     print_message,
 )
 
@@ -135,20 +140,19 @@ def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, Non
 
 
 def _dry_run(limit: int | None) -> None:
-    import orjson  # noqa: PLC0415
-
     from stream.operations.dry_run import dry_run  # noqa: PLC0415
     from stream.settings_loader import load  # noqa: PLC0415
     from stream.telemetry.log import configure  # noqa: PLC0415
 
     def write(line: dict[str, object]) -> None:
-        sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
+        if not print_data(json_line(line), flush=False):
+            raise typer.Exit
 
     with exit_on_error():
         settings = load()
         configure(level="WARNING", as_json=False, instance=settings.kafka.instance_id)
         summary = dry_run(settings, limit=limit, write=write)
-    sys.stdout.buffer.flush()
+        flush_data()
     for line in summary.lines():
         print_message(line)
 
@@ -178,41 +182,48 @@ def bridge(
     _serve(load_bridge, serve_webhook)
 
 
+EventsFile: TypeAlias = Annotated[
+    Path,
+    typer.Argument(
+        help="File of Segment events: one JSON object per line, objects over several lines, or "
+        "arrays of objects; - for stdin."
+    ),
+]
+
+
 @app.command()
-def publish(
-    file: Annotated[
-        Path, typer.Argument(help="File of Segment events, one JSON object per line; - for stdin.")
-    ],
-    *,
-    as_json: AsJson = False,
-) -> None:
+def publish(file: EventsFile, *, as_json: AsJson = False) -> None:
     """Publish Segment JSON events to the input topic, Avro-encoded, keyed by user.
 
     The key is userId, else anonymousId, else messageId. Prints the number of published events.
-    Exit 1 if a line is not JSON; the other lines are published anyway.
+    Exit 1 if something is not JSON; the message contains the line. Nothing of a file is published
+    then. Of stdin, which cannot be read twice, everything else is published.
     """
-    from stream.kafka.producer import publish as publish_lines  # noqa: PLC0415
+    from stream.kafka import producer  # noqa: PLC0415  slow to import
     from stream.runtime.worker import kafka_config  # noqa: PLC0415
     from stream.schema_registry.setup import header_for  # noqa: PLC0415
     from stream.settings_loader import load_kafka, load_registry  # noqa: PLC0415
 
-    with exit_on_error(), _open(file) as lines:
+    with exit_on_error(), open_input(file) as source:
         config = kafka_config(load_kafka())
-        header = asyncio.run(header_for(load_registry(), config.topic))
-        report = publish_lines(config, lines, header=header, on_progress=print_message)
-    if as_json:
-        _write(asdict(report))
-    else:
-        typer.echo(report.published)
+        report = producer.PublishResult()
+        if twice := source is not sys.stdin.buffer and source.seekable():
+            report = producer.check(parts(source), on_progress=print_message)
+            source.seek(0)
+        if not report.broken:
+            header = asyncio.run(header_for(load_registry(), config.topic))
+            report = producer.publish(
+                config, parts(source), header=header, on_progress=print_message
+            )
+    print_data(json_line(asdict(report)) if as_json else str(report.published))
     if report.broken:
-        fail(f"{report.broken} lines are not JSON, the first is line {report.first_broken}", 1)
+        others = "nothing was published" if twice else "everything else was published"
+        fail(f"{BrokenValues(report.broken, report.first_broken)}; {others}", EXIT_FAILED)
 
 
 @app.command()
 def transform(
-    file: Annotated[
-        Path, typer.Argument(help="File of Segment events, one JSON object per line; - for stdin.")
-    ] = Path("-"),
+    file: EventsFile = Path("-"),
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Show where each field comes from, or why it is absent."),
@@ -223,14 +234,19 @@ def transform(
     Prints one JSON line per event: message_id, outcome (deliver, skip, reject), reason, operation,
     and the request if it needs no look-up. --explain adds the source path and the conversion of
     each field, and what was left out and why. WOOTRIC__ACCOUNT_TOKEN, WOOTRIC__PIXEL_URL,
-    WOOTRIC__AMOUNT_SUFFIX and WOOTRIC__DELETE_USERS apply if set.
+    WOOTRIC__AMOUNT_SUFFIX and WOOTRIC__DELETE_USERS apply if set. Exit 1 if something is not JSON;
+    the message contains the line.
     """
     from stream.operations.dry_run import preview_lines  # noqa: PLC0415
 
-    with exit_on_error(), _open(file) as lines:
-        for line in preview_lines(lines, explained=explain):
-            sys.stdout.buffer.write(line + b"\n")
-        sys.stdout.buffer.flush()
+    broken = BrokenValues()
+    with exit_on_error(), open_input(file) as source:
+        for line in preview_lines(parts(source), explained=explain, on_broken=broken.add):
+            if not print_data(line, flush=False):
+                break
+        flush_data()
+    if broken.count:
+        fail(str(broken), EXIT_FAILED)
 
 
 @app.command()
@@ -332,9 +348,9 @@ def doctor(
     for one in checks(tolerant=tolerant):
         found.append(one)
         if not as_json:
-            typer.echo(format_line(one))
+            print_data(format_line(one))
     if as_json:
-        typer.echo(to_json(found))
+        print_data(to_json(found))
     exit_now(next((one.exit_code for one in found if one.exit_code), 0))
 
 
@@ -431,21 +447,3 @@ def demo(
         demo_run = run_demo(events=events, seconds=seconds, seed=seed, webhooks=webhooks, show=show)
         agrees = asyncio.run(demo_run)
     raise typer.Exit(0 if agrees else EXIT_FAILED)
-
-
-def _write(document: dict[str, object]) -> None:
-    import orjson  # noqa: PLC0415
-
-    typer.echo(orjson.dumps(document).decode())
-
-
-@contextmanager
-def _open(file: Path) -> Iterator[Iterator[bytes]]:
-    if str(file) == "-":
-        yield iter(sys.stdin.buffer)
-        return
-    try:
-        with file.open("rb") as lines:
-            yield iter(lines)
-    except OSError as error:
-        raise StartupError(f"{file} cannot be read: {error.strerror}", exit_code=66) from error

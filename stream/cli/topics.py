@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 
 from stream.cli.operations import AsJson
-from stream.operations.output import EXIT_FAILED, exit_on_error
+from stream.codec.json_text import escaped
+from stream.operations.output import EXIT_FAILED, exit_on_error, json_line, print_data
 
 if TYPE_CHECKING:
     from stream.kafka.config import KafkaConfig
@@ -71,11 +71,10 @@ def _kafka() -> "tuple[KafkaConfig, int]":
 def _print(findings: "Sequence[Finding]", *, as_json: bool) -> None:
     ok = all(finding.ok for finding in findings)
     if as_json:
-        typer.echo(
-            orjson.dumps({"ok": ok, "findings": [asdict(finding) for finding in findings]}).decode()
-        )
+        print_data(json_line({"ok": ok, "findings": [asdict(finding) for finding in findings]}))
     else:
         for finding in findings:
-            typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.topic}  {finding.text}")
+            line = f"{'ok  ' if finding.ok else 'FAIL'}  {finding.topic}  {finding.text}"
+            print_data(escaped(line))
     if not ok:
         raise typer.Exit(EXIT_FAILED)

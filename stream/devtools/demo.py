@@ -33,6 +33,7 @@ from rich.progress import Progress as Bar
 from sink.wootric.operations import PageView
 from stream.codec.avro import all_packaged
 from stream.codec.decode import Decoder
+from stream.codec.json_text import escaped
 from stream.devtools.demo_processes import DemoBridge, Publisher, WebhookPublisher, Worker
 from stream.devtools.demo_report import (
     DemoReport,
@@ -72,7 +73,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print a line, above the bar if there is one."""
-        self._console.print(line, markup=False)
+        self._console.print(escaped(line, lines=True), markup=False)
 
     def show(self, settled: int, total: int, *, kills: int) -> None:
         """Show the number of settled events."""

@@ -1,6 +1,5 @@
 """The demo's report: events, outcomes, and the comparison with Wootric's state."""
 
-import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +19,9 @@ from sink.wootric.operations import (
     UpsertEndUser,
     WootricOperation,
 )
+from stream.codec.json_text import escaped
 from stream.engine.prepare import PreparedRecord
+from stream.operations.output import json_line, print_data
 from stream.transform import Deliver, Skip
 
 # The state that Wootric should have after the traffic, computed without the service.
@@ -351,9 +352,9 @@ class DemoReport:
         )
 
 
-def print_report(report: DemoReport, console: Console | None = None) -> bool:
+def print_report(report: DemoReport) -> bool:
     """Print the report on stdout; return whether in and out agree."""
-    console = console or Console(highlight=False)
+    console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
     table = Table(title="What went in, what came out, what Wootric holds")
@@ -364,9 +365,11 @@ def print_report(report: DemoReport, console: Console | None = None) -> bool:
             row.asked, row.receipts, row.expected, row.held, row.extra, row.missing, row.parked
         )  # fmt: skip
         table.add_row(row.kind, *map(str, numbers), "ok" if row.agrees else "DIFFERS")
-    console.print(table)
-    for line in lines(report):
-        console.print(line, markup=False, soft_wrap=True)
+    with console.capture() as text:
+        console.print(table)
+        for line in lines(report):
+            console.print(escaped(line), markup=False, soft_wrap=True)
+    print_data(text.get().removesuffix("\n"))
     return report.agrees
 
 
@@ -381,8 +384,7 @@ def print_document(report: DemoReport) -> bool:
         "verdict": verdict(report),
         "latencies_s": {f"p{p}": quantile(latencies, p / 100) for p in (50, 99) if latencies},
     }
-    sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
-    sys.stdout.buffer.flush()
+    print_data(json_line(document, options=orjson.OPT_INDENT_2))
     return report.agrees
 
 

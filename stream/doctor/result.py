@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-import orjson
+from stream.codec.json_text import escaped
+from stream.operations.output import json_line
 
 
 class CheckStatus(StrEnum):
@@ -55,12 +56,12 @@ MARK = {CheckStatus.OK: "ok  ", CheckStatus.WARN: "warn", CheckStatus.FAIL: "FAI
 
 def format_line(one: CheckResult) -> str:
     """Return a result as one line, with its fix on a second line."""
-    line = f"{MARK[one.state]}  {one.check:<18}  {one.text}"
-    return f"{line}\n{'':<26}→ {one.fix}" if one.fix else line
+    line = f"{MARK[one.state]}  {one.check:<18}  {escaped(one.text)}"
+    return f"{line}\n{'':<26}→ {escaped(one.fix)}" if one.fix else line
 
 
 def to_json(found: Sequence[CheckResult]) -> str:
     """Return all results as one JSON object."""
     code = next((one.exit_code for one in found if one.exit_code), 0)
     document = {"ok": code == 0, "exit_code": code, "findings": [asdict(one) for one in found]}
-    return orjson.dumps(document).decode()
+    return json_line(document)

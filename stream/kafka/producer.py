@@ -5,12 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, assert_never
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stream.codec.event import SEGMENT_EVENT, encode_event, event_from_parsed, event_key
-from stream.codec.json_text import parse
+from stream.codec.json_text import Broken, Document, parse, read_documents
 from stream.errors import KafkaUnavailableError, StartupError, StreamError
 from stream.kafka import config as settings
 from stream.kafka.config import CredentialRefresher, KafkaConfig, log_client_error
@@ -22,46 +23,64 @@ FLUSH_S = 60
 
 @dataclass(slots=True)
 class PublishResult:
-    """Number of published lines, number of lines that are not JSON, and the first of those."""
+    """Number of published events, number of texts that are not JSON, and the line of the first."""
 
     published: int = 0
     broken: int = 0
     first_broken: int | None = None
 
+    def add_broken(self, line: int) -> None:
+        """Count a text that is not JSON."""
+        self.broken += 1
+        self.first_broken = self.first_broken or line
 
-def record_of(line: bytes, header: bytes = SEGMENT_EVENT.header) -> tuple[bytes | None, bytes]:
-    """Return the key and value of a line.
+
+def record_of(text: bytes, header: bytes = SEGMENT_EVENT.header) -> tuple[bytes | None, bytes]:
+    """Return the key and value of an event's JSON text.
 
     JSON that is not an object is published unchanged: it becomes a dead letter with its own bytes.
 
     Raises:
-        ValueError: the line is not JSON.
+        ValueError: the text is not JSON.
     """
-    document = parse(line)
-    if not isinstance(document, dict):
-        return None, line
-    event = event_from_parsed(document)
+    return _encoded(parse(text), text, header)
+
+
+def _encoded(value: Any, text: bytes, header: bytes) -> tuple[bytes | None, bytes]:
+    if not isinstance(value, dict):
+        return None, text
+    event = event_from_parsed(value)
     return event_key(event), encode_event(event, header)
+
+
+def check(parts: Iterable[bytes], *, on_progress: Callable[[str], None]) -> PublishResult:
+    """Return what ``publish`` would find that is not JSON; publish nothing."""
+    result, clock = PublishResult(), _Progress(on_progress)
+    for count, found in enumerate(read_documents(parts), start=1):
+        if isinstance(found, Broken):
+            result.add_broken(found.line)
+        clock.report(f"{count} checked")
+    return result
 
 
 def publish(
     config: KafkaConfig,
-    lines: Iterable[bytes],
+    parts: Iterable[bytes],
     *,
     header: bytes = SEGMENT_EVENT.header,
     on_progress: Callable[[str], None],
 ) -> PublishResult:
-    """Publish every line that is JSON; return once the brokers have acknowledged all of them.
+    """Publish every JSON value of a text; return once the brokers have acknowledged all of them.
 
-    ``header`` selects the framing of the values.
+    ``parts`` are those of ``stream.codec.json_text.read_documents``. ``header`` selects the
+    framing of the values.
 
     Raises:
         StartupError: Kafka did not accept them.
     """
     producer = Producer(settings.plain_producer(config))
-    result = PublishResult()
+    result, clock = PublishResult(), _Progress(on_progress)
     failures: list[str] = []
-    reported_at = time.monotonic()
 
     def on_delivery(error: object, _: object) -> None:
         if error is None:
@@ -69,20 +88,15 @@ def publish(
         else:
             failures.append(str(error))
 
-    for number, raw in enumerate(lines, start=1):
-        line = raw.strip()
-        if not line:
-            continue
-        try:
-            key, value = record_of(line, header)
-        except ValueError:
-            result.broken += 1
-            result.first_broken = result.first_broken or number
-            continue
-        _produce(producer, config.topic, key, value, on_delivery)
-        if time.monotonic() - reported_at > PROGRESS_EVERY_S:
-            reported_at = time.monotonic()
-            on_progress(f"{result.published} published")
+    for found in read_documents(parts):
+        match found:
+            case Broken(line):
+                result.add_broken(line)
+            case Document(_, text, value):
+                _produce(producer, config.topic, *_encoded(value, text, header), on_delivery)
+            case _:
+                assert_never(found)
+        clock.report(f"{result.published} published")
         if failures:
             break
     remaining = producer.flush(FLUSH_S)
@@ -92,6 +106,20 @@ def publish(
         )
         raise StartupError(f"Kafka did not accept the events: {reason}", exit_code=69)
     return result
+
+
+class _Progress:
+    """Reports at most once in ``PROGRESS_EVERY_S``."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._reported_at = time.monotonic()
+
+    def report(self, text: str) -> None:
+        """Report, unless the last report was just now."""
+        if time.monotonic() - self._reported_at > PROGRESS_EVERY_S:
+            self._reported_at = time.monotonic()
+            self._report(text)
 
 
 def _produce(

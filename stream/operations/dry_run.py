@@ -10,22 +10,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
-
-import orjson
+from functools import partial
+from typing import Any, assert_never
 
 from sink.delivery import Outcome
 from sink.wootric.dry_run import RecordedRequest, RecordingTransport
 from sink.wootric.operations import read_operation
 from sink.wootric.sink import WootricSink
-from stream.codec.event import event_from_json
-from stream.codec.json_text import parse
+from stream.codec.event import Event, event_from_parsed
+from stream.codec.json_text import Broken, Document, ReadResult, read_documents
 from stream.engine.lanes import PendingEvent, PendingRequest
 from stream.engine.limits import ReleaseBudget
 from stream.engine.prepare import Invalid, PreparedRecord
 from stream.engine.task_manager import TaskManager
 from stream.errors import DecodeError, StartupError
 from stream.kafka.reader import CommittedReader
+from stream.operations.output import json_line
 from stream.record import Partition, Record
 from stream.runtime.worker import (
     engine_config,
@@ -33,8 +33,7 @@ from stream.runtime.worker import (
 )
 from stream.schema_registry.setup import schema_fetcher
 from stream.settings_loader import Settings, load_transform
-from stream.transform import Rules
-from stream.transform.explain import preview
+from stream.transform.explain import preview, refused
 from stream.wootric import transform_rules, wootric_account, wootric_preparer
 
 Line = dict[str, Any]
@@ -201,45 +200,55 @@ def _now_ms() -> int:
 # `wootric-stream transform`
 
 
-def preview_lines(lines: Iterable[bytes], *, explained: bool = False) -> Iterator[bytes]:
-    """Yield one JSON line per line that is not empty; ``explained`` adds the fields' sources."""
+NOT_AN_OBJECT = "not_an_object"
+"""A reason of this preview only. Published, such a value is ``undecodable``."""
+
+
+def preview_lines(
+    parts: Iterable[bytes],
+    *,
+    explained: bool = False,
+    on_broken: Callable[[int], None] | None = None,
+) -> Iterator[str]:
+    """Yield one JSON line per event of a text, and per text that is not JSON.
+
+    ``parts`` are those of ``stream.codec.json_text.read_documents``. ``explained`` adds the
+    fields' sources. ``on_broken`` gets the line of each text that is not JSON.
+    """
     settings = load_transform()
     rules = transform_rules(settings)
     token = settings.account_token
-    account_token = None if token is None else token.get_secret_value()
-    for raw in lines:
-        line = raw.strip()
-        if line:
-            shown = _preview(line, rules, account_token, settings.pixel_url, explained=explained)
-            yield orjson.dumps(shown)
-
-
-def _preview(
-    line: bytes, rules: Rules, account_token: str | None, pixel_url: str, *, explained: bool
-) -> dict[str, object]:
-    try:
-        document = parse(line)
-    except ValueError:
-        return _refused("invalid_json")
-    if not isinstance(document, dict):
-        return _refused("not_an_object")
-    event = event_from_json(document)
-    name = event.message_id or hashlib.blake2b(line, digest_size=16).hexdigest()
-    return preview(
-        event,
-        event_id=name,
+    preview_event = partial(
+        preview,
         rules=rules,
-        account_token=account_token,
-        pixel_url=pixel_url,
+        account_token=None if token is None else token.get_secret_value(),
+        pixel_url=settings.pixel_url,
         explained=explained,
     )
+    for found in read_documents(parts):
+        if isinstance(found, Broken) and on_broken is not None:
+            on_broken(found.line)
+        try:
+            event, name = _event(found)
+        except DecodeError as error:
+            yield json_line(refused(error, explained=explained))
+        else:
+            yield json_line(preview_event(event, event_id=name))
 
 
-def _refused(reason: str) -> dict[str, object]:
-    return {
-        "message_id": None,
-        "outcome": "reject",
-        "reason": reason,
-        "operation": None,
-        "request": None,
-    }
+def _event(found: ReadResult) -> tuple[Event, str]:
+    """Return the event and its id.
+
+    Raises:
+        DecodeError: there is none.
+    """
+    match found:
+        case Broken(line):
+            raise DecodeError("invalid_json", f"line {line} is not JSON, or nested too deeply")
+        case Document(_, text, dict() as value):
+            event = event_from_parsed(value)
+            return event, event.message_id or hashlib.blake2b(text, digest_size=16).hexdigest()
+        case Document(line, _, _):
+            raise DecodeError(NOT_AN_OBJECT, f"line {line} is JSON, but not an object")
+        case _:
+            assert_never(found)

@@ -1,15 +1,21 @@
-"""Output of commands: JSON or tables on stdout, messages on stderr, exit codes."""
+"""Input and output of commands: files, JSON or tables on stdout, messages on stderr, exit codes.
+
+Text from events, brokers and servers is escaped here, for all commands.
+"""
 
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
 
 import orjson
 import typer
 
+from stream.codec.json_text import escaped
 from stream.errors import FencedError, KafkaUnavailableError, StartupError, StateStoreError
 from stream.operations.analysis.dead_letters import ListedDeadLetter
 from stream.operations.analysis.time_text import format_time
@@ -27,13 +33,12 @@ class Table:
 def show(document: Any, parts: Sequence[Table | str], *, as_json: bool) -> None:
     """Print the document as JSON, or the parts as text."""
     if as_json:
-        text = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
-        sys.stdout.buffer.write(text + b"\n")
-        sys.stdout.buffer.flush()
+        options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+        print_data(json_line(document, options=options))
         return
     for part in parts:
         if isinstance(part, str):
-            typer.echo(part)
+            print_data(escaped(part))
         elif part.rows and sys.stdout.isatty():
             _show_on_terminal(part)
         elif part.rows:
@@ -45,22 +50,58 @@ def _show_on_terminal(table: Table) -> None:
     from rich.table import Table as Rich  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    rich = Rich(title=table.title, title_justify="left")
+    title = Text(escaped(table.title), style="table.title")
+    rich = Rich(title=title, title_justify="left")
     for column in table.columns:
         rich.add_column(column, overflow="fold")
     for row in table.rows:
-        rich.add_row(*(Text(str(cell)) for cell in row))
+        rich.add_row(*(Text(escaped(str(cell))) for cell in row))
     Console(highlight=False).print(rich)
 
 
 def _show_plain(table: Table) -> None:
     """Print aligned columns without truncation, so that scripts can parse the lines."""
-    lines = [list(table.columns), *([str(cell) for cell in row] for row in table.rows)]
+    lines = [list(table.columns), *([escaped(str(cell)) for cell in row] for row in table.rows)]
     widths = [max(len(line[n]) for line in lines) for n in range(len(table.columns))]
-    typer.echo(table.title)
+    print_data(escaped(table.title))
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        typer.echo("  " + "  ".join(cells).rstrip())
+        print_data("  " + "  ".join(cells).rstrip())
+
+
+def json_line(document: Any, *, options: int = 0) -> str:
+    """Return the JSON text of a document; ``options`` are those of orjson."""
+    return escaped(orjson.dumps(document, option=options).decode(), lines=True)
+
+
+def print_data(text: str, *, flush: bool = True) -> bool:
+    """Print a line to stdout; return whether stdout is still open.
+
+    A reader such as ``head`` may close the pipe, which is no error: the rest is discarded.
+    """
+    try:
+        sys.stdout.buffer.write(text.encode() + b"\n")
+    except BrokenPipeError:
+        _discard_data()
+        return False
+    return flush_data() if flush else True
+
+
+def flush_data() -> bool:
+    """Write what ``print_data`` has not written yet; return whether stdout is still open."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_data()
+        return False
+    return True
+
+
+def _discard_data() -> None:
+    """Let stdout lead nowhere: what is buffered would fail again when the process ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def letter_document(one: ListedDeadLetter, state: str) -> dict[str, Any]:
@@ -82,6 +123,60 @@ def letter_document(one: ListedDeadLetter, state: str) -> dict[str, Any]:
     }
 
 
+# Files of events
+
+
+PART_BYTES = 64 * 1024
+"""A longer line is read in parts: a file may be one line."""
+
+
+@contextmanager
+def open_input(file: Path) -> Iterator[BinaryIO]:
+    """Yield a file, or stdin for ``-``.
+
+    Raises:
+        StartupError: it cannot be opened.
+    """
+    if str(file) == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        opened = file.open("rb")
+    except OSError as error:
+        raise StartupError(f"{file} cannot be read: {error.strerror}", exit_code=66) from error
+    with opened:
+        yield opened
+
+
+def parts(source: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines from here on, with their line feeds; a long one in several parts.
+
+    Raises:
+        StartupError: they cannot be read.
+    """
+    try:
+        yield from iter(partial(source.readline, PART_BYTES), b"")
+    except OSError as error:
+        text = f"{source.name} cannot be read: {error.strerror}"
+        raise StartupError(text, exit_code=66) from error
+
+
+@dataclass(slots=True)
+class BrokenValues:
+    """Number of values that are not JSON, and the line of the first."""
+
+    count: int = 0
+    first: int | None = None
+
+    def add(self, line: int) -> None:
+        """Count a value."""
+        self.count += 1
+        self.first = self.first or line
+
+    def __str__(self) -> str:
+        return f"{self.count} values are not JSON, the first one is in line {self.first}"
+
+
 # Messages and exit codes
 
 
@@ -90,8 +185,8 @@ EXIT_TEMPORARY = 75
 
 
 def print_message(line: str) -> None:
-    """Print a line to stderr."""
-    typer.echo(line, err=True)
+    """Print a line, or several, to stderr."""
+    typer.echo(escaped(line, lines=True), err=True)
 
 
 @contextmanager
@@ -131,6 +226,6 @@ def exit_now(code: int) -> NoReturn:
     """End the process immediately, without freeing the admin clients; all else is closed. Freeing
     them can block forever while the brokers are unavailable, until a supervisor kills the process.
     """
-    sys.stdout.flush()
+    flush_data()
     sys.stderr.flush()
     os._exit(code)

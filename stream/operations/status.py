@@ -14,8 +14,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from stream.codec.json_text import escaped
 from stream.kafka.config import KafkaConfig
 from stream.kafka.lag import GroupLag, LagMeter
+from stream.operations.output import json_line, print_data
 from stream.telemetry.status import BEHIND_S, counted, headroom_s, lasting
 
 ANSWER_S = 2.0
@@ -159,15 +161,18 @@ def watch_status(measurements: Iterator[dict[str, Any]], *, watch: bool, as_json
         measurements = itertools.islice(measurements, 1, 2)
     if as_json:
         for found in measurements:
-            console.file.write(orjson.dumps(found).decode() + "\n")
-            console.file.flush()
+            if not print_data(json_line(found)):
+                return
     elif watch and console.is_terminal:
         with Live(console=console, screen=True) as live:
             for found in measurements:
                 live.update(render(found), refresh=True)
     else:
         for found in measurements:
-            console.print(render(found))
+            with console.capture() as text:
+                console.print(render(found))
+            if not print_data(text.get().removesuffix("\n")):
+                return
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -178,10 +183,10 @@ def sparkline(values: Sequence[float]) -> str:
 
 def render(found: dict[str, Any]) -> RenderableType:
     """Return the measurement for the terminal."""
-    head = Text(found["says"], style=TONES[found["verdict"]])
+    head = Text(escaped(found["says"]), style=TONES[found["verdict"]])
     facts = Table.grid(padding=(0, 2))
     for name, value in _facts(found):
-        facts.add_row(Text(name, style="dim"), value)
+        facts.add_row(Text(name, style="dim"), Text(escaped(value)))
     parts: list[RenderableType] = [head, facts, _partitions(found["partitions"])]
     if found["workers"]:
         parts.append(_workers(found["workers"]))
@@ -231,13 +236,14 @@ def _workers(workers: Sequence[dict[str, Any]]) -> Table:
     table.pad_edge = False
     for worker in workers:
         if "error" in worker:
-            table.add_row(worker["url"], Text(f"no answer: {worker['error']}", style="red"), "", "")
+            error = Text(escaped(f"no answer: {worker['error']}"), style="red")
+            table.add_row(Text(escaped(worker["url"])), error, "", "")
             continue
         one = worker["status"]
-        summary = Text(one["says"], style=TONES[one["verdict"]])
+        summary = Text(escaped(one["says"]), style=TONES[one["verdict"]])
         line = sparkline(one["settled_per_s_history"])
         table.add_row(
-            one["instance"],
+            Text(escaped(one["instance"])),
             summary,
             f"{one['in_flight']:,}",
             f"{_rate(one['settled_per_s'])} {line}",

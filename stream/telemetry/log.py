@@ -14,6 +14,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import ExcInfo
 
 from stream import __version__
+from stream.codec.json_text import escaped
 
 log = structlog.get_logger()
 
@@ -48,7 +49,7 @@ def configure(*, level: str, as_json: bool, instance: str) -> None:
             Sampler(),
             _add_origin(instance),
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
-            structlog.processors.ExceptionRenderer(_traceback) if as_json else _unchanged,
+            structlog.processors.ExceptionRenderer(_traceback) if as_json else _escape,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
@@ -172,8 +173,11 @@ def _traceback(exc_info: ExcInfo) -> list[dict[str, Any]]:
 
 
 def _dumps(value: object, **_: object) -> str:
-    return orjson.dumps(value, default=str).decode()
+    return escaped(orjson.dumps(value, default=str).decode())
 
 
-def _unchanged(_: object, __: str, fields: Fields) -> Fields:
-    return fields
+def _escape(_: object, __: str, fields: Fields) -> Fields:
+    """Escape texts for a terminal: some are of brokers and servers."""
+    return {
+        name: escaped(value) if isinstance(value, str) else value for name, value in fields.items()
+    }

@@ -89,18 +89,36 @@ async def test_topics_create_can_be_repeated_and_check_agrees(stack: Stack) -> N
     assert (document["ok"], len(document["findings"])) == (True, 4)
 
 
-async def test_publish_passes_on_all_that_is_json(stack: Stack, tmp_path: Path) -> None:
-    """A line that is not JSON is told of, the others are published all the same."""
-    file = tmp_path / "events.jsonl"
-    file.write_bytes(b'{"type":"identify","userId":"u1"}\n{"type":\n\n42\n{"messageId":"m"}\n')
-    done = run("publish", str(file), env=stack.environment("w1"))
+BROKEN = b'{"type":"identify","userId":"u1"}\n{"type":\n\n42\n{"messageId":"m"}\n'
+
+
+async def test_publish_passes_on_all_that_is_json(stack: Stack) -> None:
+    """Stdin cannot be read twice: a line that is not JSON is named, the others are published."""
+    done = run("publish", "-", env=stack.environment("w1"), stdin=BROKEN)
     assert done.returncode == 1
     assert done.stdout == b"3\n"
-    assert b"line 2" in done.stderr
+    assert b"line 2; everything else was published" in done.stderr
     keys = {message.key() for message in stack.read(stack.config.topic)}
     assert keys == {b"u1", b"m", None}
     done = run("publish", "--json", "-", env=stack.environment("w1"), stdin=b'{"type":"page"}\n')
     assert json.loads(done.stdout) == {"published": 1, "broken": 0, "first_broken": None}
+
+
+async def test_publish_takes_a_file_as_a_whole_or_not_at_all(stack: Stack, tmp_path: Path) -> None:
+    """Of a file with a line that is not JSON nothing is published, so that it can be corrected."""
+    file, environment = tmp_path / "events.json", stack.environment("w1")
+    file.write_bytes(BROKEN)
+    done = run("publish", "--json", str(file), env=environment)
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {"published": 0, "broken": 1, "first_broken": 2}
+    assert b"line 2; nothing was published" in done.stderr
+    assert not list(stack.read(stack.config.topic))
+    events = [{"type": "page", "userId": f"u{number}"} for number in range(3)]
+    file.write_text("\ufeff" + json.dumps(events, indent=2), encoding="utf-8")
+    done = run("publish", str(file), env=environment)
+    assert (done.returncode, done.stdout) == (0, b"3\n"), done.stderr
+    keys = {message.key() for message in stack.read(stack.config.topic)}
+    assert keys == {b"u0", b"u1", b"u2"}
 
 
 @pytest.mark.parametrize("command", ["topics check", "run", "status"])
