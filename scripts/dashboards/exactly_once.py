@@ -89,7 +89,7 @@ EXACTLY_ONCE = Dashboard(
             ),
             Panel(
                 title="Invalid values",
-                says="Events delivered without a value that could not be read.",
+                says="Events with a value that cannot be used and was left out.",
                 unit="reqps",
                 queries={"{{note}}": rate("wootric_invalid_fields_total", "note")},
             ),

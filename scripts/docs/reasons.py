@@ -55,7 +55,7 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
     ),
     ("rejected", "trailing_bytes"): ("bytes follow the value", "check the producer"),
     ("rejected", "invalid_json"): (
-        "traits, properties, context, integrations or extra is not JSON; from `bridge --from-topic`: the record is not a JSON object",
+        "traits, properties, context, integrations or extra is not JSON; from `bridge --from-topic`: the record is not a JSON object; in `transform`: the line is not JSON",
         "check the producer",
     ),
     ("rejected", "invalid_event"): ("the type is missing", "check the producer"),
@@ -80,19 +80,19 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
         "fix the survey",
     ),
     ("rejected", "traits_not_object"): (
-        "traits (or context.traits) is JSON, but not an object",
+        "traits (or context.traits) is JSON, but not an object; null and `[]` count as an empty one",
         "check the producer",
     ),
     ("rejected", "properties_not_object"): (
-        "properties are JSON, but not an object",
+        "properties are JSON, but not an object; null and `[]` count as an empty one",
         "check the producer",
     ),
     ("rejected", "context_not_object"): (
-        "context is JSON, but not an object",
+        "context is JSON, but not an object; null and `[]` count as an empty one",
         "check the producer",
     ),
     ("rejected", "page_not_object"): (
-        "context.page is JSON, but not an object",
+        "context.page is JSON, but not an object; null and `[]` count as an empty one",
         "check the producer",
     ),
     ("rejected", "properties_too_large"): (
@@ -189,6 +189,14 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
     ),
 }
 
+PREVIEW_MEANING = "only in `transform`: the value is JSON, but not an object. `publish` passes it on, and it is rejected as `undecodable`"
+
+NOTES: Mapping[str, str] = {
+    "invalid_created_at": "A `createdAt` that cannot be read does not reject its event: the profile is sent without it.",
+    "ignored_integration": 'The `integrations` object has a key that looks like `Wootric` but is spelled in another way, such as `WOOTRIC`. Segment ignores it, and so does this service, although it would change the outcome: `{"WOOTRIC": false}` does not disable Wootric.',
+}
+"""Values that are left out without rejecting their event, and what that means."""
+
 RECORD_ERRORS = {"DecodeError", "UnknownSchemaError", "TransformError", "Invalid", "Rejected"}
 """Calls whose first argument is the reason of a dead letter."""
 
@@ -205,6 +213,7 @@ def rows() -> Iterator[tuple[str, str, str, str]]:
     skips = sources.skips()
     for (outcome, reason), (meaning, then) in REASONS.items():
         yield outcome, reason, meaning or skips[reason], then
+    yield "rejected", sources.preview_reason(), PREVIEW_MEANING, "check the file"
 
 
 def in_code() -> set[tuple[str, str]]:
@@ -244,6 +253,18 @@ def _by_first(name: str, reason: ast.expr | None) -> set[tuple[str, str]]:
             "refused_for_good": ["rejected", "parked"],
         }.get(name, [])
     return {(outcome, text) for outcome in outcomes for text in texts(reason)}
+
+
+def notes() -> Mapping[str, str]:
+    """Return the notes with their meanings.
+
+    Raises:
+        ValueError: the code has a note that is not explained, or the reverse.
+    """
+    differ = NOTES.keys() ^ sources.notes()
+    if differ:
+        raise ValueError(f"notes of the code and of scripts/docs/reasons.py differ: {differ}")
+    return NOTES
 
 
 def texts(node: ast.expr) -> Iterator[str]:

@@ -104,8 +104,12 @@ def outcomes() -> str:
         "dead-letter topic and parked events in the parked topic, with the reason in the header "
         "`x-reason`: see [dead letters and parked events](letters.md).",
         table(("outcome", "reason", "meaning", "what to do"), body),
-        "A `createdAt` that cannot be read does not reject its event: the profile is sent without "
-        'it, and `wootric_invalid_fields_total{note="invalid_created_at"}` counts it.',
+        "## Notes\n\n`wootric_invalid_fields_total{note}` counts values that are left out without rejecting their "
+        "event; `transform --explain` names them.\n\n"
+        + table(
+            ("note", "meaning"),
+            ((code(note), cell(told)) for note, told in reasons.notes().items()),
+        ),
     )
 
 
@@ -243,6 +247,14 @@ def schemas() -> str:
 
 
 MAPPING = """\
+* **Names**: the exact name wins. If it is absent, case and ASCII punctuation do not count: `E-Mail` is `email`. Letters of every script are
+  letters: `担当email` is another name. `score`, `feedbackScore`, `text` and `feedbackText` of a survey match exactly or not at all.
+* **Traits** of an identify are in `traits`, and below these in `context.traits`; those of other calls are in `context.traits`.
+* **E-mail**: that of the traits, otherwise a user id that looks like one, otherwise for a track `properties.email`. For a delete the `email`
+  at the top level comes first. Blanks around e-mails and phone numbers are dropped.
+* **`[]` is an empty object** where an object belongs: PHP writes it so.
+* **`integrations`**: only the key `Wootric`, in this spelling, enables or disables, as with Segment. `{"WOOTRIC": false}` changes nothing; the
+  note `ignored_integration` counts it, and `transform --explain` names it.
 * **Page views probably have no effect.** Wootric removed the pixel from its own documents in 2018 and asked Segment to remove it in
   2019; probably nobody reads it. Page calls go there because Segment's destination did so. `WOOTRIC__PAGE_VIEWS=off` skips them with
   the reason `page_views_off`.
@@ -331,11 +343,11 @@ def _rules(case: dict[str, Any]) -> str:
 
 def _result(expected: dict[str, Any]) -> str:
     outcome: str = expected["outcome"]
+    notes = ", ".join(code(note) for note in expected.get("notes", ()))
     if outcome != "deliver":
         ends = {"skip": "skipped", "reject": "rejected"}
-        return f"{ends[outcome]} {code(expected['reason'])}"
+        return f"{ends[outcome]} {code(expected['reason'])} {notes}".rstrip()
     shown = code(orjson.dumps(expected["operation"]).decode()) if "operation" in expected else ""
-    notes = ", ".join(code(note) for note in expected.get("notes", ()))
     return " ".join(filter(None, (shown or "delivered", notes)))
 
 

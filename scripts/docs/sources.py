@@ -28,11 +28,13 @@ from stream.engine.task_manager import HaltReason
 from stream.kafka import topics
 from stream.kafka.config import KafkaConfig
 from stream.operations.analysis import explanations
+from stream.operations.dry_run import NOT_AN_OBJECT
 from stream.settings import SECTIONS
 from stream.settings_loader import file_names, names, secret_names
 from stream.telemetry.lag_exporter import LagMetrics
 from stream.telemetry.log_events import EVENTS
 from stream.telemetry.metrics import BridgeMetrics, Metrics
+from stream.transform.result import NOTES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -175,6 +177,16 @@ def named_reasons() -> set[tuple[str, str]]:
         ("rejected", "status_*"),
         *(("rejected", word) for word in words),
     }
+
+
+def preview_reason() -> str:
+    """Return the reason that only the preview of `transform` has."""
+    return NOT_AN_OBJECT
+
+
+def notes() -> set[str]:
+    """Return the notes of the transform."""
+    return set(NOTES)
 
 
 def halt_reasons() -> list[str]:
