@@ -174,6 +174,8 @@ class BrokenValues:
         self.first = self.first or line
 
     def __str__(self) -> str:
+        if self.count == 1:
+            return f"line {self.first} is not JSON"
         return f"{self.count} values are not JSON, the first one is in line {self.first}"
 
 

@@ -97,7 +97,7 @@ async def test_publish_passes_on_all_that_is_json(stack: Stack) -> None:
     done = run("publish", "-", env=stack.environment("w1"), stdin=BROKEN)
     assert done.returncode == 1
     assert done.stdout == b"3\n"
-    assert b"line 2; everything else was published" in done.stderr
+    assert b"line 2 is not JSON; everything else was published" in done.stderr
     keys = {message.key() for message in stack.read(stack.config.topic)}
     assert keys == {b"u1", b"m", None}
     done = run("publish", "--json", "-", env=stack.environment("w1"), stdin=b'{"type":"page"}\n')
@@ -111,7 +111,7 @@ async def test_publish_takes_a_file_as_a_whole_or_not_at_all(stack: Stack, tmp_p
     done = run("publish", "--json", str(file), env=environment)
     assert done.returncode == 1
     assert json.loads(done.stdout) == {"published": 0, "broken": 1, "first_broken": 2}
-    assert b"line 2; nothing was published" in done.stderr
+    assert b"line 2 is not JSON; nothing was published" in done.stderr
     assert not list(stack.read(stack.config.topic))
     events = [{"type": "page", "userId": f"u{number}"} for number in range(3)]
     file.write_text("\ufeff" + json.dumps(events, indent=2), encoding="utf-8")
