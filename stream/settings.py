@@ -4,17 +4,30 @@ Each has its default, bounds and description; a component receives its section.
 ``stream.settings_loader`` reads them.
 """
 
+import re
 import socket
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from stream.bridge.signature import Batches
 
 DAY_S = 86_400
 PIXEL_URL = "https://d8myem934l1zi.cloudfront.net/pixel.gif"
+_AROUND = re.compile(r"\A[\s\ufeff\u200b]+|[\s\ufeff\u200b]+\Z")
+_SECRET_PROPERTY = re.compile(r".*(?:password|username|secret|client\.id)")
+_ACCOUNT_TOKEN = re.compile(r"NPS-(?:(?:EU|AU)-)?[0-9A-Za-z]+")
+"""Source: Wootric's SDKs, which take the region from this form."""
+
+
+def clean(text: str) -> str:
+    """Return a value without blanks, line ends and byte order marks around it.
+
+    Editors, shells and secret managers add them; no setting begins or ends with one.
+    """
+    return _AROUND.sub("", text)
 
 
 class Section(BaseModel):
@@ -123,6 +136,16 @@ class KafkaSettings(Section):
         None, description="SASL password; replaces `sasl.password` in the properties."
     )
 
+    @field_validator("properties")
+    @classmethod
+    def _clean_secrets(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: clean(value)
+            if isinstance(value, str) and _SECRET_PROPERTY.fullmatch(name)
+            else value
+            for name, value in values.items()
+        }
+
     @model_validator(mode="after")
     def _has_both(self) -> Self:
         if bool(self.sasl_username) != bool(self.sasl_password):
@@ -219,6 +242,16 @@ class WootricSettings(Section):
         False, description="Append Wootric's `_amount` to the names of integer properties."
     )
     delete_users: bool = Field(False, description="Delete end users on delete calls.")
+
+    @field_validator("account_token")
+    @classmethod
+    def _is_an_account_token(cls, token: SecretStr) -> SecretStr:
+        if not _ACCOUNT_TOKEN.fullmatch(token.get_secret_value()):
+            raise ValueError(
+                "does not look like NPS-…, NPS-EU-… or NPS-AU-…; with a wrong token page views are "
+                "lost without an error: copy it from Wootric's settings"
+            )
+        return token
 
     @model_validator(mode="after")
     def _has_credentials(self) -> Self:

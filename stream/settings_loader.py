@@ -34,6 +34,7 @@ from stream.settings import (
     StateSettings,
     TransformSettings,
     WootricSettings,
+    clean,
 )
 
 
@@ -232,7 +233,7 @@ def _unknown(environment: Mapping[str, str]) -> list[str]:
     prefixes = tuple(f"{section.upper()}__" for section in SECTIONS)
     problems = []
     for name in environment:
-        if name.upper().startswith(prefixes) and name.upper() not in known:
+        if clean(name).upper().startswith(prefixes) and name.upper() not in known:
             close = difflib.get_close_matches(name.upper(), known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             problems.append(f"{name} is not a setting{hint}")
@@ -345,9 +346,9 @@ def with_files(
     environment: Mapping[str, str], secrets: Collection[str]
 ) -> tuple[dict[str, str], list[str]]:
     """Return the environment with the files' contents under the secrets' names, and the problems
-    with the files. Trailing line ends are not part of a secret.
+    with the files. Values from both are cleaned.
     """
-    found = {name.upper(): value for name, value in environment.items()}
+    found = {name.upper(): clean(value) for name, value in environment.items()}
     problems = []
     for secret, name in zip(secrets, file_names(secrets), strict=True):
         path = found.pop(name, "")
@@ -357,7 +358,7 @@ def with_files(
             problems.append(f"{secret} and {name} are both set: unset one of them")
             continue
         try:
-            found[secret] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+            found[secret] = clean(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is not text"
             text = f"the value of {len(path)} characters must be the path of a file"
