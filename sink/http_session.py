@@ -19,6 +19,8 @@ from sink.concurrency import AdaptiveConcurrency
 from sink.models import HttpResponse, LeaseExpired, NoResponse, NotSent, Request, SendResult, always
 
 BODY_BYTES_MAX = 8 * 1024 * 1024  # fifty responses with long texts are far smaller
+HEADER_BYTES_MAX = 64 * 1024  # of one line; proxies add policies and cookies of many kilobytes
+HEADERS_MAX = 512
 KEEPALIVE_S = 4.0  # common servers close after 5 s; losing that race would look ambiguous
 CONNECT_S_MAX = 3.0
 TICK_S_MAX = 0.05  # precision of deadlines
@@ -42,6 +44,9 @@ class HttpSession:
             cookie_jar=aiohttp.DummyCookieJar(),
             request_class=_GatedRequest,
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+            max_line_size=HEADER_BYTES_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+            max_headers=HEADERS_MAX,
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=min(CONNECT_S_MAX, self._request_timeout_s / 2)
             ),

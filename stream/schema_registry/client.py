@@ -13,6 +13,7 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
+from sink.http_session import HEADER_BYTES_MAX, HEADERS_MAX
 from stream.errors import StreamError
 
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
@@ -72,6 +73,9 @@ class RegistryClient:
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept": CONTENT_TYPE},
+            max_line_size=HEADER_BYTES_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+            max_headers=HEADERS_MAX,
         )
         return self
 

@@ -343,3 +343,28 @@ async def test_only_our_own_headers_are_sent() -> None:
         await send(session, server)
     names = {line.partition(b":")[0].lower() for line in server.requests[0].splitlines()[1:-1]}
     assert names == {b"host", b"user-agent"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Content-Security-Policy: " + b"a" * 64_000,
+        b"\r\n".join(b"Set-Cookie: c%d=" % n + b"a" * 200 for n in range(300)),
+        b"X-Long: " + b"a" * 40_000 + b"\r\nX-Other: " + b"b" * 20_000,
+    ],
+    ids=["one", "many", "two"],
+)
+async def test_a_reply_with_headers_of_64_kilobytes_is_a_reply(headers: bytes) -> None:
+    """Proxies add them. A reply that cannot be read would leave each request in doubt."""
+    server = RawServer(OK.replace(b"\r\n\r\n", b"\r\n" + headers + b"\r\n\r\n"))
+    async with serving(server) as session:
+        result = await send(session, server, "POST")
+    assert isinstance(result, HttpResponse)
+    assert (result.status, result.body) == (200, b"ok")
+
+
+async def test_a_reply_with_a_long_reason_is_a_reply() -> None:
+    server = RawServer(OK.replace(b"200 OK", b"200 " + b"O" * 60_000))
+    async with serving(server) as session:
+        result = await send(session, server)
+    assert isinstance(result, HttpResponse)
