@@ -24,9 +24,10 @@ from stream.doctor.result import (
 from stream.errors import KafkaUnavailableError, StartupError
 from stream.kafka import config as settings
 from stream.kafka import topics
-from stream.kafka.config import KafkaConfig, transactional_id
+from stream.kafka.config import KafkaConfig, property_problems, transactional_id
 from stream.kafka.lag import LagMeter
-from stream.kafka.topics import broker_limits, preflight_bridge
+from stream.kafka.metadata import broker_limits
+from stream.kafka.topics import preflight_bridge
 
 ASK_S = 10.0
 DENIED = frozenset(
@@ -74,15 +75,19 @@ def check_kafka_for_bridge(config: KafkaConfig) -> Iterator[CheckResult]:
 def _entry(
     config: KafkaConfig, needs: Mapping[str, set[AclOperation]], *, groups: Sequence[str]
 ) -> Generator[CheckResult, None, bool]:
-    """Yield the results for login and permissions; return whether all of them passed."""
+    """Yield the results for properties, login and permissions; return whether all of them passed.
+
+    Who is in no group uses no transactions.
+    """
+    problems = property_problems(config, transactional=bool(groups))
+    for problem in problems:
+        fix = "correct KAFKA__PROPERTIES: librdkafka's CONFIGURATION.md lists names and values"
+        yield failed("kafka client", problem, fix, exit_code=CONFIGURATION)
+    if problems:
+        return False
     errors: list[KafkaError] = []
     client_config: dict[str, Any] = {**settings.common(config), "error_cb": errors.append}
-    try:
-        admin = AdminClient(client_config)
-    except KafkaException as error:
-        fix = "correct KAFKA__PROPERTIES: librdkafka's CONFIGURATION.md lists names and values"
-        yield failed("kafka client", error.args[0].str(), fix, exit_code=CONFIGURATION)
-        return False
+    admin = AdminClient(client_config)
     login = _login(admin, errors)
     yield login
     if login.state is CheckStatus.FAIL:

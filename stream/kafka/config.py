@@ -1,12 +1,13 @@
 """Configuration of Kafka clients."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from stream.errors import StartupError
 
@@ -215,6 +216,75 @@ def repartition_producer(config: KafkaConfig, *, record_bytes_max: int) -> dict[
         "client.id": f"{config.instance_id}-bridge",
         "batch.size": min(BATCH_BYTES_MAX, record_bytes_max),
     }
+
+
+# Properties of the user that do not fit the settings above
+
+SOCKET_MARGIN_MS = 100
+"""How much longer than a transaction a request may last. Source: librdkafka, rdkafka_conf.c."""
+FORBIDDEN: Mapping[str, str] = {
+    "transactional.id": "every worker has its own, made of KAFKA__GROUP_ID and KAFKA__INSTANCE_ID",
+    "delivery.report.only.error": "the service waits for the report of each record",
+}
+
+
+def property_problems(config: KafkaConfig, *, transactional: bool = True) -> list[str]:
+    """Return what is wrong about the properties, and what to do; an unfit one would make each
+    transaction, or each client, fail later. Creates clients that connect to no broker: librdkafka
+    compares the properties with each other and with the settings of this module.
+
+    Without ``transactional``, only the settings of producers without transactions are compared.
+    """
+    properties = config.properties
+    problems = [
+        f"remove {name}: {why}"
+        for name, why in FORBIDDEN.items()
+        if str(properties.get(name, False)).lower() != "false"
+    ]
+    if transactional:
+        problems += _socket_timeout(config)
+    return problems or _rejected_by_client(config, transactional=transactional)
+
+
+def _socket_timeout(config: KafkaConfig) -> list[str]:
+    given = str(config.properties.get("socket.timeout.ms", ""))
+    limit = round(config.transaction_timeout_s * 1000) + SOCKET_MARGIN_MS
+    if not given.isdecimal() or int(given) <= limit:
+        return []
+    needed_s = math.ceil((int(given) - SOCKET_MARGIN_MS) / 1000)
+    text = (
+        f"socket.timeout.ms is {given}, but a request must not outlive its transaction "
+        f"(KAFKA__TRANSACTION_TIMEOUT_S is {config.transaction_timeout_s:g} s): remove it, set it "
+        f"to {limit} or less, or set KAFKA__TRANSACTION_TIMEOUT_S={needed_s}"
+    )
+    return [text]
+
+
+def _rejected_by_client(config: KafkaConfig, *, transactional: bool) -> list[str]:
+    trials: dict[str, tuple[Any, dict[str, Any]]] = {"producer": (Producer, plain_producer(config))}
+    if transactional:
+        trials["consumer"] = (Consumer, consumer(config))
+        trials["transactional producer"] = (Producer, producer(config, transactional_id="trial"))
+    found: dict[str, str] = {}
+    for kind, (client, client_settings) in trials.items():
+        try:
+            client({**client_settings, "bootstrap.servers": ""}).close()
+        except KafkaException as error:
+            found.setdefault(error.args[0].str(), kind)
+        except (TypeError, ValueError) as error:  # of a property that Python's client reads itself
+            found.setdefault(str(error), kind)
+    return [f"Kafka's client rejects them for its {kind}: {text}" for text, kind in found.items()]
+
+
+def check_properties(config: KafkaConfig, *, transactional: bool = True) -> None:
+    """Refuse properties with which the service could not work.
+
+    Raises:
+        StartupError: with all problems.
+    """
+    problems = property_problems(config, transactional=transactional)
+    if problems:
+        raise StartupError(f"check KAFKA__PROPERTIES: {'; '.join(problems)}", exit_code=78)
 
 
 # SASL credentials that change while clients are running

@@ -7,7 +7,6 @@ from typing import TypeAlias
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AdminClient,
-    ClusterMetadata,
     ConfigResource,
     NewTopic,
     ResourceType,
@@ -16,7 +15,8 @@ from confluent_kafka.admin import (
 
 from stream.errors import StartupError
 from stream.kafka import config as settings
-from stream.kafka.config import KafkaConfig, as_startup_error
+from stream.kafka.config import KafkaConfig, as_startup_error, check_properties
+from stream.kafka.metadata import broker_limits, describe
 
 REQUEST_TIMEOUT_S = 10.0
 HEADROOM_BYTES = 64 * 1024
@@ -25,9 +25,19 @@ LEDGER_BYTES_MIN = 2 * 1024 * 1024
 """An intent names at most 1,000 events of up to 256 characters, plus its operation."""
 LEDGER_BYTES_MAX = 8 * 1024 * 1024
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 REPLICATION_MAX = 3
 RECORD_BYTES_DEFAULT = 1_048_588
 """Kafka's default of max.message.bytes."""
+DEFAULTS: Mapping[str, str] = {
+    "cleanup.policy": "delete",
+    "retention.ms": str(7 * DAY_MS),
+    "retention.bytes": "-1",
+    "segment.ms": "0",
+    "max.message.bytes": str(RECORD_BYTES_DEFAULT),
+}
+"""Values of what a broker does not report: Kafka's defaults. Brokers without segments report no
+segment.ms, and need no time to close one."""
 
 
 Configs: TypeAlias = Mapping[str, Mapping[str, str]]
@@ -56,7 +66,7 @@ def plans(config: KafkaConfig, *, dedupe_window_s: int, record_bytes_max: int) -
     """Return the four required topics; the input may hold records of ``record_bytes_max`` bytes."""
     letters = {
         "cleanup.policy": "delete",
-        "retention.ms": str(30 * 24 * HOUR_MS),
+        "retention.ms": str(30 * DAY_MS),
         "max.message.bytes": str(record_bytes_max + HEADROOM_BYTES),
     }
     return [
@@ -109,8 +119,7 @@ def create(
             continue
         extra = dict(plan.config)
         if plan.role == "input":
-            extra |= {"retention.ms": str(dedupe_window_s * 1000 - 24 * HOUR_MS)}
-            extra |= {"segment.ms": str(HOUR_MS)}
+            extra |= _short_retention(dedupe_window_s)
         if replication >= REPLICATION_MAX:
             extra["min.insync.replicas"] = "2"
         new.append(
@@ -184,16 +193,12 @@ def _check_configs(config: KafkaConfig, configs: Configs, dedupe_window_s: int) 
     findings = []
     source, ledger = configs[config.topic], configs[config.ledger_topic]
     if "compact" not in ledger["cleanup.policy"]:
-        text = f"ledger: cleanup.policy is {ledger['cleanup.policy']}; make it compact,delete"
+        text = f"ledger: cleanup.policy is {ledger['cleanup.policy']}; make it compact,delete: run "
+        text += alter_command(config, config.ledger_topic, {"cleanup.policy": "compact,delete"})
         findings.append(Finding(config.ledger_topic, False, text))
-    kept_ms = int(source["retention.ms"])
-    if "delete" in source["cleanup.policy"] and (
-        kept_ms < 0 or kept_ms + int(source["segment.ms"]) > dedupe_window_s * 1000
-    ):
-        text = (
-            "input: retention.ms + segment.ms is longer than KAFKA__DEDUPE_WINDOW_S; records that "
-            "are read again later could have a second effect"
-        )
+    findings += _check_compaction(config, configs)
+    if "compact" not in source["cleanup.policy"] and _outlives(source, dedupe_window_s):
+        text = _retention_text(config, source, dedupe_window_s)
         findings.append(Finding(config.topic, False, text))
     if (
         "delete" in ledger["cleanup.policy"]
@@ -215,20 +220,95 @@ def _check_configs(config: KafkaConfig, configs: Configs, dedupe_window_s: int) 
     return findings
 
 
-def describe(admin: AdminClient) -> ClusterMetadata:
-    """Return the cluster metadata.
+MISSING = (
+    "missing; run `wootric-stream topics create`. A topic that this user may not see is missing "
+    "too: docs/reference/access.md lists the ACLs"
+)
+COMPACTED_INPUT = (
+    "of the events with one key, that is one user, only the last survives, and answers are lost; "
+    "records without a key are refused"
+)
+COMPACTED_LETTERS = (
+    "of the records with one key, that is one user, only the last survives; those without a key "
+    "would be refused, and with each the transaction"
+)
 
-    Raises:
-        StartupError: Kafka is unavailable.
+
+def _check_compaction(config: KafkaConfig, configs: Configs) -> list[Finding]:
+    """Refuse compaction, alone or with deletion, wherever each record counts."""
+    findings = []
+    for name, role, reason in (
+        (config.topic, "input", COMPACTED_INPUT),
+        (config.dead_letter_topic, "dead letters", COMPACTED_LETTERS),
+        (config.parked_topic, "parked", COMPACTED_LETTERS),
+    ):
+        policy = configs.get(name, DEFAULTS)["cleanup.policy"]
+        if "compact" in policy:
+            command = alter_command(config, name, {"cleanup.policy": "delete"})
+            text = f"{role}: cleanup.policy is {policy}: {reason}; run {command}"
+            findings.append(Finding(name, False, text))
+    return findings
+
+
+def alter_command(config: KafkaConfig, topic: str, changes: Mapping[str, str]) -> str:
+    """Return the command that changes a topic's configuration; a value with a comma is in
+    brackets, as Kafka's tool requires.
     """
-    try:
-        return admin.list_topics(timeout=REQUEST_TIMEOUT_S)
-    except KafkaException as error:
-        raise StartupError(
-            f"Kafka cannot be reached: {error.args[0].str()}; check KAFKA__BOOTSTRAP_SERVERS and, "
-            "for TLS and SASL, KAFKA__PROPERTIES: `wootric-stream doctor` shows which step fails",
-            exit_code=69,
-        ) from error
+    values = ",".join(
+        f"{name}=[{value}]" if "," in value else f"{name}={value}"
+        for name, value in changes.items()
+    )
+    tool = f"kafka-configs.sh --bootstrap-server {config.bootstrap_servers}"
+    return f"`{tool} --entity-type topics --entity-name {topic} --alter --add-config {values}`"
+
+
+def _short_retention(dedupe_window_s: int) -> dict[str, str]:
+    """Return a retention of the input that the window exceeds by a day, where it is that long."""
+    window_ms = dedupe_window_s * 1000
+    kept_ms = max(window_ms - DAY_MS, window_ms // 2)
+    return {"retention.ms": str(kept_ms), "segment.ms": str(min(HOUR_MS, window_ms // 4))}
+
+
+def _outlives(source: Mapping[str, str], dedupe_window_s: int) -> bool:
+    """Return whether a record of the input may be there longer than its receipt."""
+    kept_ms = int(source["retention.ms"])
+    return kept_ms < 0 or kept_ms + int(source["segment.ms"]) > dedupe_window_s * 1000
+
+
+def _retention_text(config: KafkaConfig, source: Mapping[str, str], dedupe_window_s: int) -> str:
+    """Return what is wrong about the retention of the input, and the three ways out."""
+    kept_ms, segment_ms = int(source["retention.ms"]), int(source["segment.ms"])
+    shorter = alter_command(config, config.topic, _short_retention(dedupe_window_s))
+    ways = [f"shorten the input: {shorter}"]
+    if kept_ms >= 0:
+        window_s = -(-(kept_ms + segment_ms) // DAY_MS) * 86_400 + 86_400
+        longer = alter_command(config, config.ledger_topic, {"retention.ms": str(window_s * 1000)})
+        ways.append(
+            f"lengthen the window: KAFKA__DEDUPE_WINDOW_S={window_s} ({_days(window_s * 1000)}), "
+            f"after {longer}; the ledger grows"
+        )
+    ways.append(
+        "give the service a topic of its own: copy the events to it, and name it by KAFKA__TOPIC"
+    )
+    listed = "; ".join(f"({number}) {way}" for number, way in enumerate(ways, start=1))
+    lasts = (
+        "for ever (retention.ms=-1)"
+        if kept_ms < 0
+        else f"up to {_days(kept_ms + segment_ms)} (retention.ms {_days(kept_ms)} + segment.ms "
+        f"{_days(segment_ms)})"
+    )
+    return (
+        f"input: it keeps a record {lasts}, longer than KAFKA__DEDUPE_WINDOW_S "
+        f"({_days(dedupe_window_s * 1000)}): one that is read again later could have a second "
+        f"effect. Ways out: {listed}"
+    )
+
+
+def _days(duration_ms: int) -> str:
+    """Return a duration in days, or in hours below two days."""
+    if duration_ms < 2 * DAY_MS:
+        return f"{duration_ms / HOUR_MS:.3g} h"
+    return f"{duration_ms / DAY_MS:.4g} days"
 
 
 def _record_max(admin: AdminClient, config: KafkaConfig) -> int:
@@ -237,16 +317,6 @@ def _record_max(admin: AdminClient, config: KafkaConfig) -> int:
         return int(_configs(admin, [config.topic])[config.topic]["max.message.bytes"])
     except KafkaException:
         return RECORD_BYTES_DEFAULT
-
-
-def record_sizes(admin: AdminClient, names: Sequence[str]) -> dict[str, int]:
-    """Return the record size limit of each topic, in bytes.
-
-    Raises:
-        KafkaException: no response.
-    """
-    configs = _configs(admin, names)
-    return {name: int(configs[name]["max.message.bytes"]) for name in names}
 
 
 def _settled_configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -265,7 +335,14 @@ def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, st
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
     answers = admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S)
     return {
-        resource.name: {key: str(entry.value) for key, entry in answer.result().items()}
+        resource.name: {
+            **DEFAULTS,
+            **{
+                name: str(entry.value)
+                for name, entry in answer.result().items()
+                if entry.value is not None
+            },
+        }
         for resource, answer in answers.items()
     }
 
@@ -296,6 +373,7 @@ def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> int:
     Raises:
         StartupError: with all problems; exit code 75 when Kafka does not respond.
     """
+    check_properties(config)
     try:
         findings, configs = inspect(config, dedupe_window_s=dedupe_window_s)
         problems = [f"{finding.topic}: {finding.text}" for finding in findings if not finding.ok]
@@ -309,7 +387,7 @@ def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> int:
         raise StartupError("Kafka is not ready:\n  " + "\n  ".join(problems), exit_code=78)
     letters = (config.dead_letter_topic, config.parked_topic)
     sizes = (int(configs[name]["max.message.bytes"]) for name in letters)
-    return min(*sizes, settings.RECORD_BYTES_MAX) - HEADROOM_BYTES
+    return letter_bytes(min(*sizes, settings.RECORD_BYTES_MAX))
 
 
 def preflight_bridge(config: KafkaConfig, *, source: str | None = None) -> int:
@@ -322,22 +400,18 @@ def preflight_bridge(config: KafkaConfig, *, source: str | None = None) -> int:
     Raises:
         StartupError: with all problems; exit code 75 when Kafka does not respond.
     """
+    check_properties(config, transactional=source is not None)
     admin = AdminClient(settings.common(config))
-    names = [config.topic] if source is None else [config.topic, config.dead_letter_topic, source]
+    names = [config.topic, config.dead_letter_topic, *([] if source is None else [source])]
     existing = describe(admin).topics
-    problems = [f"{name}: missing" for name in names if name not in existing]
+    problems = [f"{name}: {MISSING}" for name in names if name not in existing]
     if source == config.topic:
         problems.append(f"{source}: is the input itself; --from-topic must name another topic")
     if problems:
         raise StartupError(_bridge_problems(problems), exit_code=78)
-    try:
-        sizes = record_sizes(admin, names)
-    except KafkaException as error:
-        reason = error.args[0]
-        if source is None and reason.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            return RECORD_BYTES_DEFAULT
-        text = f"Kafka does not return its configuration: {reason.str()}"
-        raise StartupError(text, exit_code=75) from error
+    configs = {name: _bridge_config(admin, name, optional=source is None) for name in names}
+    sizes = {name: int(found["max.message.bytes"]) for name, found in configs.items()}
+    problems += [f"{found.topic}: {found.text}" for found in _check_compaction(config, configs)]
     if source is not None:
         for name, required in (
             (config.topic, sizes[source]),
@@ -352,32 +426,24 @@ def preflight_bridge(config: KafkaConfig, *, source: str | None = None) -> int:
     return sizes[source or config.topic]
 
 
+def letter_bytes(record_bytes_max: int) -> int:
+    """Return how many bytes of an event a dead letter has room for beside its headers, in a record
+    of at most ``record_bytes_max`` bytes.
+    """
+    return max(0, record_bytes_max - HEADROOM_BYTES)
+
+
+def _bridge_config(admin: AdminClient, topic: str, *, optional: bool) -> Mapping[str, str]:
+    """Return a topic's configuration; Kafka's defaults if it is ``optional`` and not permitted."""
+    try:
+        return _configs(admin, [topic])[topic]
+    except KafkaException as error:
+        reason = error.args[0]
+        if optional and reason.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return DEFAULTS
+        text = f"Kafka does not return its configuration: {reason.str()}"
+        raise StartupError(text, exit_code=75) from error
+
+
 def _bridge_problems(problems: list[str]) -> str:
     return "Kafka is not ready for the bridge:\n  " + "\n  ".join(problems)
-
-
-def broker_limits(config: KafkaConfig) -> list[str]:
-    """Compare the configured timeouts with the brokers' limits; return the problems."""
-    admin = AdminClient(settings.common(config))
-    broker = next(iter(describe(admin).brokers))
-    requested = ConfigResource(ResourceType.BROKER, str(broker))
-    answers = admin.describe_configs([requested], request_timeout=REQUEST_TIMEOUT_S)
-    found = {name: entry.value for name, entry in answers[requested].result().items()}
-    problems = []
-    session_ms = config.session_timeout_s * 1000
-    low, high = (
-        int(found.get(f"group.{bound}.session.timeout.ms") or default)
-        for bound, default in (("min", 6_000), ("max", 1_800_000))
-    )
-    if not low <= session_ms <= high:
-        problems.append(
-            f"KAFKA__SESSION_TIMEOUT_S is outside the brokers' limits: {low / 1000:g} to "
-            f"{high / 1000:g} s (group.min.session.timeout.ms, group.max.session.timeout.ms)"
-        )
-    longest = int(found.get("transaction.max.timeout.ms") or 900_000)
-    if config.transaction_timeout_s * 1000 > longest:
-        problems.append(
-            f"KAFKA__TRANSACTION_TIMEOUT_S is above the brokers' {longest / 1000:g} s "
-            "(transaction.max.timeout.ms)"
-        )
-    return problems

@@ -86,6 +86,8 @@ async def test_all_is_well(stack: Stack) -> None:
         ({"KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}, 69, "kafka tcp", "accepts no connection"),
         ({"KAFKA__TOPIC": "nowhere"}, 78, "kafka topics", "missing"),
         ({"KAFKA__PROPERTIES": '{"sasl.mecanism":"PLAIN"}'}, 78, "kafka client", "sasl.mecanism"),
+        ({"KAFKA__PROPERTIES": '{"socket.timeout.ms":60000}'}, 78, "kafka client", "10100 or less"),
+        ({"WOOTRIC__ACCOUNT_TOKEN": "garbage"}, 78, "settings", "WOOTRIC__ACCOUNT_TOKEN: does not"),
         ({"KAFKA__SESSION_TIMEOUT_S": "2"}, 78, "kafka limits", "KAFKA__SESSION_TIMEOUT_S"),
         ({"WOOTRIC__API_URL": "http://127.0.0.1:1"}, 69, "wootric api tcp", "no connection"),
         ({"WOOTRIC__API_URL": "https://{wootric}"}, 69, "wootric api tls", "certificate"),

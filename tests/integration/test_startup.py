@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewPartitions
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from stack import Stack
 from waiting import STILL_S
 
@@ -51,6 +51,8 @@ def refused(stack: Stack, **changes: str | None) -> tuple[int, str]:
         ({"KAFKA__TOPIC": "nowhere"}, 78, "wootric-stream topics create"),
         ({"KAFKA__SESSION_TIMEOUT_S": "2"}, 78, "KAFKA__SESSION_TIMEOUT_S"),
         ({"KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}, 69, "KAFKA__BOOTSTRAP_SERVERS"),
+        ({"KAFKA__PROPERTIES": '{"socket.timeout.ms":60000}'}, 78, "set it to 10100 or less"),
+        ({"WOOTRIC__ACCOUNT_TOKEN": "garbage"}, 78, "WOOTRIC__ACCOUNT_TOKEN: does not look like"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
@@ -87,6 +89,23 @@ async def test_topics_create_can_be_repeated_and_check_agrees(stack: Stack) -> N
     done = run("topics", "check", "--json", env=environment)
     document = json.loads(done.stdout)
     assert (document["ok"], len(document["findings"])) == (True, 4)
+
+
+async def test_an_input_at_kafkas_defaults_is_taken_with_a_window_that_fits(stack: Stack) -> None:
+    """With the default window it is not, and the message has the figures of the one that is."""
+    first, second = (f"{stack.config.topic}.{name}" for name in ("first", "second"))
+    for topic, answer in stack.admin.create_topics([NewTopic(first), NewTopic(second)]).items():
+        answer.result()
+        assert topic in (first, second)
+    environment = {**stack.environment("w1"), "KAFKA__TOPIC": first}
+    done = run("topics", "create", env=environment)
+    assert done.returncode == 1
+    assert b"up to 14 days (retention.ms 7 days + segment.ms 7 days)" in done.stdout
+    assert b"KAFKA__DEDUPE_WINDOW_S=1296000 (15 days)" in done.stdout
+    longer = {**environment, "KAFKA__TOPIC": second, "KAFKA__DEDUPE_WINDOW_S": "1296000"}
+    for command in ("create", "check"):
+        done = run("topics", command, env=longer)
+        assert (done.returncode, done.stdout.count(b"FAIL")) == (0, 0), done.stdout
 
 
 BROKEN = b'{"type":"identify","userId":"u1"}\n{"type":\n\n42\n{"messageId":"m"}\n'
