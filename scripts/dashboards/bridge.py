@@ -49,6 +49,13 @@ BRIDGE = Dashboard(
                 queries={"{{reason}}": rate("wootric_bridge_refused_total", "reason")},
                 stacked=True,
             ),
+            Panel(
+                title="Dead letters, by reason",
+                says="Events of accepted requests that break a rule of Segment.",
+                unit="reqps",
+                queries={"{{reason}}": rate("wootric_bridge_events_rejected_total", "reason")},
+                stacked=True,
+            ),
         ],
         [
             Panel(

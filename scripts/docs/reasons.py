@@ -58,7 +58,10 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
         "traits, properties, context, integrations or extra is not JSON; from `bridge --from-topic`: the record is not a JSON object; in `transform`: the line is not JSON",
         "check the producer",
     ),
-    ("rejected", "invalid_event"): ("the type is missing", "check the producer"),
+    ("rejected", "invalid_event"): (
+        "the type is missing; from the bridge: neither userId nor anonymousId, a messageId that is no text or has more than 100 characters, or an item of the array that is no object",
+        "check the producer",
+    ),
     ("rejected", "invalid_user_id"): (
         "userId is not text, or has more than 1,000 characters",
         "send it as text",
@@ -137,7 +140,7 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
     ("rejected", "conflict"): ("status 409", "see `x-detail`"),
     ("rejected", "gone"): ("status 410", "see `x-detail`"),
     ("rejected", "too_large"): (
-        "status 413, 414 or 431; from `bridge --from-topic`: more bytes than the source's `max.message.bytes`, uncompressed",
+        "status 413, 414 or 431; from the bridge: an event of more than 32 KB; from `bridge --from-topic`: more bytes than the source's `max.message.bytes`, uncompressed",
         "shorten texts or properties",
     ),
     ("rejected", "unsupported_media_type"): ("status 415", "check `WOOTRIC__API_URL`"),

@@ -140,13 +140,19 @@ def bridge_answers() -> str:
         )
         for reason, status in ordered
     ]
-    body.insert(0, ("200", "", "Kafka has every event of the request", ""))
+    body.insert(0, ("200", "", "Kafka has every event of the request. `accepted` counts them", ""))
     body.append(("500", "", "a bug; the log event `request_failed` has the place", "no"))
     return page(
         "Bridge answers",
         "`POST /v1/events`. Unless the status is 200 or 503, no event of the request was accepted. "
         "`wootric_bridge_refused_total{reason}` counts rejected requests. 503 has `Retry-After`.",
         table(("status", "reason", "meaning", "Segment retries"), body),
+        "An event that breaks a rule of Segment does not refuse its request: it becomes a "
+        "[dead letter](letters.md#dead-letters-of-the-bridge), with the reason `invalid_event` or "
+        "`too_large`, and the others pass. The answer then has `rejected`, the number of such "
+        "events, and of the first one its index, `event`, and the rule, `detail`. "
+        "`wootric_bridge_events_rejected_total{reason}` counts them. "
+        "`Expect: 100-continue` is answered as soon as the head is accepted.",
     )
 
 
@@ -233,7 +239,8 @@ def topics() -> str:
         "What must hold: the ledger has as many partitions as the input, is compacted, and keeps "
         "entries for the dedupe window without `retention.bytes`. The input keeps records for less "
         "(`retention.ms` + `segment.ms`). Dead letters and parked events take the input's largest "
-        "record and 64 KiB of headers.",
+        "record and 64 KiB of headers. Input, dead letters and parked events are not compacted: of "
+        "one user's records only the last would survive, and records without a key are refused.",
     )
 
 

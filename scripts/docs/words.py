@@ -44,17 +44,17 @@ HALTS: Mapping[str, tuple[str, str]] = {
 ANSWERS: Mapping[str, str] = {
     "not_found": "another path than `/v1/events`",
     "method": "another method than POST",
-    "media_type": "the content type is not `application/json` in UTF-8",
-    "encoding": "the content encoding is neither gzip nor identity",
+    "media_type": "the content type is not `application/json` in UTF-8 or ASCII",
+    "encoding": "the content encoding is neither gzip (x-gzip) nor identity",
     "signature": "`X-Signature` is missing or does not match, or an array is signed by its first "
     "event only (`BRIDGE__UNSIGNED_BATCH_ITEMS`)",
     "too_large": "the body, before or after decompression, is larger than 500 KB, or has more than 2,500 "
-    "events",
+    "events or gzip members",
     "too_slow": "the body did not arrive within `BRIDGE__BODY_TIMEOUT_S`",
     "broken_off": "the body ended before its declared length",
     "undecodable": "the gzip body cannot be decompressed",
     "not_json": "the body is not JSON",
-    "invalid_event": "an event breaks a rule of Segment; the answer has its index and the rule",
+    "invalid_event": "the body is JSON, but neither an event nor an array with events",
     "busy": "too many bytes are in flight (`BRIDGE__IN_FLIGHT_BYTES_MAX`)",
     "unavailable": "Kafka did not acknowledge within `BRIDGE__ACK_TIMEOUT_S`; some events may be "
     "in Kafka",

@@ -1,4 +1,4 @@
-"""Convert a request's body to records for Kafka: all of its events, or an error. Pure."""
+"""Convert a request's body to records for Kafka: each event or a dead letter of it. Pure."""
 
 import hashlib
 import zlib
@@ -8,10 +8,10 @@ from typing import Any, Literal, TypeAlias
 
 from stream import __version__
 from stream.codec.dead_letter import DeadLetter
-from stream.codec.event import encode_event, event_from_parsed, event_key
+from stream.codec.event import encode_event, event_from_parsed, event_key, is_write_key
 from stream.codec.json_text import dump, parse
 from stream.errors import DecodeError, StreamError
-from stream.record import Record
+from stream.record import Partition, Record
 
 # The JSON text of a body, with a limit on its length
 
@@ -20,25 +20,36 @@ BODY_BYTES_MAX = 500 * 1024
 """Of one request, uncompressed. Source: Segment's limit for a batch."""
 
 _GZIP = 16 + zlib.MAX_WBITS
+GZIP_MEMBERS_MAX = 2_500
+"""A body may be packed event by event. Each member costs time before the signature is checked."""
+_PIECE_BYTES = 4096
+"""What follows a member is copied: little at a time."""
 
 
 def inflate(data: bytes) -> bytes:
-    """Return the decompressed body.
+    """Return the decompressed body: the text of all gzip members, one after the other.
 
     Raises:
         RequestRejectedError: it is not gzip, is truncated, or exceeds ``BODY_BYTES_MAX``.
     """
-    stream = zlib.decompressobj(_GZIP)
+    stream, members, position = zlib.decompressobj(_GZIP), 1, 0
+    text = bytearray()
     try:
-        text = stream.decompress(data, BODY_BYTES_MAX + 1)
+        while position < len(data):
+            if stream.eof:
+                stream, members = zlib.decompressobj(_GZIP), members + 1
+            piece = data[position : position + _PIECE_BYTES]
+            text += stream.decompress(piece, BODY_BYTES_MAX + 1 - len(text))
+            check_length(len(text))
+            if members > GZIP_MEMBERS_MAX:
+                detail = f"the body has more than {GZIP_MEMBERS_MAX} gzip members"
+                raise RequestRejectedError("too_large", detail)
+            position += len(piece) - len(stream.unused_data)
     except zlib.error:
         raise RequestRejectedError("undecodable", "the body is not gzip") from None
-    check_length(len(text))
-    if not stream.eof or stream.unused_data:
-        raise RequestRejectedError(
-            "undecodable", "the gzip stream is truncated, or followed by other bytes"
-        )
-    return text
+    if not stream.eof:
+        raise RequestRejectedError("undecodable", "the gzip stream is truncated")
+    return bytes(text)
 
 
 def check_length(length: int) -> None:
@@ -64,6 +75,11 @@ _IDS = ("userId", "anonymousId")
 _ALIAS_IDS = ("previousId", "User ID", "Previous ID")
 
 
+WEBHOOK = Partition("webhook:/v1/events", 0)
+"""The origin of the webhook's dead letters. No topic can have the name; the offset is the event's
+index in its request."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReceivedEvent:
     """One event, encoded for Kafka. ``type`` is Segment's type, or ``other``."""
@@ -73,11 +89,20 @@ class ReceivedEvent:
     type: str
 
 
-def read_events(text: bytes) -> list[dict[str, Any]]:
-    """Return the events of a body: one object, or an array of them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where events go: the input, the framing of its values, and the most bytes of a record."""
+
+    topic: str
+    header: bytes
+    bytes_max: int
+
+
+def read_events(text: bytes) -> list[Any]:
+    """Return the items of a body: one object, or an array, whose items may be anything.
 
     Raises:
-        RequestRejectedError: it is neither, or there are too many events.
+        RequestRejectedError: it is neither, is empty, or has too many items.
     """
     try:
         body = parse(text)
@@ -85,35 +110,57 @@ def read_events(text: bytes) -> list[dict[str, Any]]:
         raise RequestRejectedError(
             "not_json", "the body is not JSON, or nested too deeply"
         ) from None
+    if not isinstance(body, list | dict):
+        detail = "the body is neither an event nor an array of events"
+        raise RequestRejectedError("invalid_event", detail)
     events = body if isinstance(body, list) else [body]
     if not events:
         raise RequestRejectedError("invalid_event", "the array is empty")
     if len(events) > EVENTS_MAX:
         raise RequestRejectedError("too_large", f"there are more than {EVENTS_MAX} events")
-    for number, event in enumerate(events):
-        if not isinstance(event, dict):
-            raise RequestRejectedError(
-                "invalid_event", "the event is not a JSON object", event=number
-            )
     return events
 
 
 def arrivals(
-    events: list[dict[str, Any]], header: bytes, *, text_bytes: int = BODY_BYTES_MAX
-) -> Iterator[ReceivedEvent]:
-    """Yield the events, encoded with the framing of ``header``.
+    events: list[Any], target: Target, now_ms: int, *, text_bytes: int = BODY_BYTES_MAX
+) -> Iterator[ReceivedEvent | DeadLetter]:
+    """Yield the events, encoded for the target; a dead letter for each that breaks a rule of
+    Segment, so that the others of its request pass.
 
     ``text_bytes`` is the length of the body's text, an upper bound of each event's length.
-
-    Raises:
-        RequestRejectedError: an event lacks required fields, or is too long.
     """
-    for number, document in enumerate(events):
-        _check(document, number)
-        if text_bytes > EVENT_BYTES_MAX and len(dump(document).encode()) > EVENT_BYTES_MAX:
-            detail = f"the event is longer than {EVENT_BYTES_MAX} bytes"
-            raise RequestRejectedError("too_large", detail, event=number)
-        yield arrival(document, header)
+    for number, event in enumerate(events):
+        try:
+            yield _checked(event, target, text_bytes)
+        except DecodeError as error:
+            yield _letter(event, number, error, now_ms, target)
+
+
+def _checked(event: Any, target: Target, text_bytes: int) -> ReceivedEvent:
+    if not isinstance(event, dict):
+        raise DecodeError("invalid_event", "the event is not a JSON object")
+    _check(event)
+    if text_bytes > EVENT_BYTES_MAX and len(dump(event).encode()) > EVENT_BYTES_MAX:
+        raise DecodeError("too_large", f"the event is longer than {EVENT_BYTES_MAX} bytes")
+    return arrival(event, target.header)
+
+
+def _letter(event: Any, number: int, error: DecodeError, now_ms: int, target: Target) -> DeadLetter:
+    fields = event if isinstance(event, dict) else {}
+    found = event_from_parsed(fields)
+    kept = {name: value for name, value in fields.items() if not is_write_key(name)}
+    return DeadLetter(
+        key=event_key(found),
+        value=dump(kept if isinstance(event, dict) else event).encode(),
+        reason=error.reason,
+        detail=error.detail,
+        origin=WEBHOOK,
+        offset=number,
+        message_id=found.message_id,
+        failed_at_ms=now_ms,
+        app_version=__version__,
+        input_topic=target.topic,
+    ).fitting(target.bytes_max)
 
 
 def arrival(document: dict[str, Any], header: bytes) -> ReceivedEvent:
@@ -130,18 +177,16 @@ def arrival(document: dict[str, Any], header: bytes) -> ReceivedEvent:
     return ReceivedEvent(event_key(event), encode_event(event, header), kind)
 
 
-def _check(document: dict[str, Any], number: int) -> None:
+def _check(document: dict[str, Any]) -> None:
     message_id = document.get("messageId")
     if message_id is not None and type(message_id) not in (str, int):
-        raise RequestRejectedError("invalid_event", "messageId is not text", event=number)
+        raise DecodeError("invalid_event", "messageId is not text")
     if isinstance(message_id, str) and len(message_id) > MESSAGE_ID_LENGTH_MAX:
         detail = f"messageId is longer than {MESSAGE_ID_LENGTH_MAX} characters"
-        raise RequestRejectedError("invalid_event", detail, event=number)
+        raise DecodeError("invalid_event", detail)
     names = _IDS + (_ALIAS_IDS if document.get("type") == "alias" else ())
     if not any(_is_id(document.get(name)) for name in names):
-        raise RequestRejectedError(
-            "invalid_event", "there is neither userId nor anonymousId", event=number
-        )
+        raise DecodeError("invalid_event", "there is neither userId nor anonymousId")
 
 
 def _is_id(value: Any) -> bool:
@@ -193,15 +238,13 @@ STATUS: dict[Reason, int] = {
 class RequestRejectedError(StreamError):
     """The request is rejected as a whole; the response contains the reason.
 
-    ``detail`` quotes nothing of the request. ``event`` is the index of the invalid event, if the
-    cause is a single event.
+    ``detail`` quotes nothing of the request.
     """
 
-    def __init__(self, reason: Reason, detail: str, *, event: int | None = None) -> None:
+    def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason: Reason = reason
         self.detail = detail
-        self.event = event
 
     @property
     def status(self) -> int:
@@ -212,9 +255,7 @@ class RequestRejectedError(StreamError):
 # Conversion of a record of Segment's Kafka destination to a record of the input
 
 
-def forward(
-    record: Record, header: bytes, now_ms: int, *, bytes_max: int
-) -> ReceivedEvent | DeadLetter | None:
+def forward(record: Record, target: Target, now_ms: int) -> ReceivedEvent | DeadLetter | None:
     """Return the output for a record: keyed by user and encoded, or a dead letter.
 
     None for a record without a value. Any event with at most ``bytes_max`` bytes is forwarded,
@@ -223,7 +264,7 @@ def forward(
     if record.value is None:
         return None
     try:
-        return _bounded(arrival(_document(record.value), header), bytes_max)
+        return _bounded(convert(record.value, target.header), target.bytes_max)
     except DecodeError as error:
         return DeadLetter(
             key=record.key,
@@ -234,7 +275,17 @@ def forward(
             offset=record.offset,
             failed_at_ms=now_ms,
             app_version=__version__,
-        ).fitting(bytes_max)
+            input_topic=target.topic,
+        ).fitting(target.bytes_max)
+
+
+def convert(value: bytes, header: bytes) -> ReceivedEvent:
+    """Return the record of an event's JSON text.
+
+    Raises:
+        DecodeError: it is not a JSON object.
+    """
+    return arrival(_document(value), header)
 
 
 def _bounded(found: ReceivedEvent, bytes_max: int) -> ReceivedEvent:

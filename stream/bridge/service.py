@@ -12,14 +12,14 @@ import structlog
 
 from stream import __version__
 from stream.bridge.http_server import BridgeHealth, HttpServer, ListenerBounds, health_server
-from stream.bridge.payload import forward
+from stream.bridge.payload import Target, forward
 from stream.bridge.signature import Verifier
 from stream.bridge.webhook import ByteBudget, Webhook
 from stream.codec.dead_letter import DeadLetter
 from stream.errors import StartupError
 from stream.kafka.producer import AsyncProducer
 from stream.kafka.repartition import OutputRecord, Repartitioner
-from stream.kafka.topics import preflight_bridge
+from stream.kafka.topics import letter_bytes, preflight_bridge
 from stream.record import Partition, Record
 from stream.runtime.worker import kafka_config
 from stream.schema_registry.setup import header_for
@@ -54,7 +54,7 @@ async def serve_webhook(settings: BridgeOnly) -> None:
     metrics.kafka_up.set_function(lambda: float(not producer.unavailable))
     webhook = Webhook(
         verifier=verifier,
-        header=header,
+        target=Target(topic=config.topic, header=header, bytes_max=letter_bytes(record_bytes_max)),
         producer=producer,
         budget=budget,
         body_timeout_s=bridge.body_timeout_s,
@@ -90,13 +90,14 @@ async def serve_topic(settings: BridgeOnly, source: str) -> None:
     config = replace(kafka_config(kafka, long_lived=True), group_id=group_id)
     record_bytes_max = await asyncio.to_thread(preflight_bridge, config, source=source)
     header = await header_for(settings.schema_registry, config.topic)
+    target = Target(topic=config.topic, header=header, bytes_max=record_bytes_max)
     metrics = BridgeMetrics()
     health_state = BridgeHealth(lambda: rekeyer.polled_at)
     rekeyer = Repartitioner(
         config,
         source=source,
         record_bytes_max=record_bytes_max,
-        convert=partial(convert, header=header, bytes_max=record_bytes_max),
+        convert=partial(convert, target=target),
         observer=Forwarding(metrics, health_state),
         on_end=partial(asyncio.get_running_loop().call_soon_threadsafe, _end, ended),
     )
@@ -151,9 +152,9 @@ def _end(ended: "asyncio.Future[None]", failure: BaseException | None = None) ->
 # Conversion and metrics of the transfer between topics
 
 
-def convert(record: Record, header: bytes, bytes_max: int) -> OutputRecord:
+def convert(record: Record, target: Target) -> OutputRecord:
     """Return the output for a record."""
-    found = forward(record, header, int(time.time() * 1000), bytes_max=bytes_max)
+    found = forward(record, target, int(time.time() * 1000))
     return found if found is None or isinstance(found, DeadLetter) else (found.key, found.value)
 
 

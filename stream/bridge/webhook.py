@@ -10,17 +10,19 @@ from typing import Self
 
 import orjson
 import structlog
-from aiohttp import ClientError, web
+from aiohttp import ClientError, HttpVersion11, web
 
 from stream.bridge.payload import (
     ReceivedEvent,
     RequestRejectedError,
+    Target,
     arrivals,
     check_length,
     inflate,
     read_events,
 )
 from stream.bridge.signature import Verifier
+from stream.codec.dead_letter import DeadLetter
 from stream.kafka.producer import AsyncProducer, NotAcknowledgedError
 from stream.telemetry.metrics import BridgeMetrics
 
@@ -75,6 +77,11 @@ PATH = "/v1/events"
 RETRY_AFTER_S = 5
 EVENTS_AT_ONCE = 50
 """Events encoded before yielding to other tasks: some milliseconds of work."""
+CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+"""Names of UTF-8 and of its subset ASCII."""
+GZIP = frozenset({"gzip", "x-gzip"})
+"""Source: RFC 9110, 8.4.1.3."""
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,22 +95,23 @@ class Body:
 class Webhook:
     """Handles Segment's requests.
 
-    200: all events are in Kafka. 400, 401, 404, 405, 408, 413, 415: none is. 503: some may be;
-    retrying is safe, since the same messageIds have no second effect.
+    200: all events are in Kafka, those that break a rule as dead letters. 400, 401, 404, 405, 408,
+    413, 415: none is. 503: some may be; retrying is safe, since the same messageIds have no second
+    effect.
     """
 
     def __init__(
         self,
         *,
         verifier: Verifier,
-        header: bytes,
+        target: Target,
         producer: AsyncProducer,
         budget: ByteBudget,
         body_timeout_s: float,
         metrics: BridgeMetrics,
     ) -> None:
         self._verifier = verifier
-        self._header = header
+        self._target = target
         self._producer = producer
         self._budget = budget
         self._body_timeout_s = body_timeout_s
@@ -113,26 +121,29 @@ class Webhook:
         """Return the response to a request; never raises except on cancellation."""
         self._metrics.requests_in_flight.inc()
         try:
-            count = await self._take(request)
+            records = await self._take(request)
         except RequestRejectedError as refusal:
             self._metrics.refused.labels(refusal.reason).inc()
-            return _refusal(refusal)
+            response = _refusal(refusal)
+            if _expects_continue(request) and not request.content.at_eof():
+                response.force_close()  # it may now send another request, or the body anyway
+            return response
         except Exception as error:  # noqa: BLE001  the entry point: no payload may be logged
             where = "".join(traceback.format_tb(error.__traceback__))
             log.error("request_failed", error=type(error).__name__, where=where)  # noqa: TRY400
             return _json({"error": "internal"}, 500)
         finally:
             self._metrics.requests_in_flight.dec()
-        return _json({"accepted": count}, 200)
+        return _accepted(records)
 
-    async def _take(self, request: web.BaseRequest) -> int:
+    async def _take(self, request: web.BaseRequest) -> list[ReceivedEvent | DeadLetter]:
         signature = self._check_head(request)
         with self._budget.lease() as lease:
             body = await self._read(request, lease)
             self._verifier.check(signature, body.text, sent=body.sent)
             records = await self._encode(body.text)
             await self._produce(records)
-        return len(records)
+        return records
 
     def _check_head(self, request: web.BaseRequest) -> bytes:
         """Return the signature.
@@ -144,9 +155,9 @@ class Webhook:
             raise RequestRejectedError("not_found", f"POST events to {PATH}")
         if request.method != "POST":
             raise RequestRejectedError("method", "only POST is allowed")
-        if request.content_type != "application/json" or _charset(request) != "utf-8":
+        if request.content_type != "application/json" or _charset(request) not in CHARSETS:
             raise RequestRejectedError("media_type", "the body must be application/json in UTF-8")
-        if _encoding(request) not in ("identity", "gzip"):
+        if _encoding(request) not in GZIP | {"identity"}:
             raise RequestRejectedError("encoding", "the body may be compressed with gzip only")
         check_length(request.content_length or 0)
         return self._verifier.check_form(request.headers.get("X-Signature"))
@@ -156,6 +167,9 @@ class Webhook:
         sent = bytearray()
         try:
             async with asyncio.timeout(self._body_timeout_s):
+                if _expects_continue(request):
+                    await request.writer.write(CONTINUE)
+                    request.writer.output_size = 0  # of the response, which has not begun
                 async for piece in request.content.iter_any():
                     check_length(len(sent) + len(piece))
                     lease.take(len(piece))
@@ -170,26 +184,33 @@ class Webhook:
         lease.take(len(text))
         return Body(sent=bytes(sent), text=text)
 
-    async def _encode(self, text: bytes) -> list[ReceivedEvent]:
-        records: list[ReceivedEvent] = []
-        for record in arrivals(read_events(text), self._header, text_bytes=len(text)):
+    async def _encode(self, text: bytes) -> list[ReceivedEvent | DeadLetter]:
+        records: list[ReceivedEvent | DeadLetter] = []
+        now_ms = int(time.time() * 1000)
+        for record in arrivals(read_events(text), self._target, now_ms, text_bytes=len(text)):
             records.append(record)
             if len(records) % EVENTS_AT_ONCE == 0:
                 await asyncio.sleep(0)
         return records
 
-    async def _produce(self, records: list[ReceivedEvent]) -> None:
+    async def _produce(self, records: list[ReceivedEvent | DeadLetter]) -> None:
         began_at = time.perf_counter()
         try:
-            await self._producer.send([(record.key, record.value) for record in records])
+            await self._producer.send(
+                [one if isinstance(one, DeadLetter) else (one.key, one.value) for one in records]
+            )
         except NotAcknowledgedError as error:
             self._metrics.produce_errors.labels(error.error).inc()
             raise RequestRejectedError(
                 "unavailable", "Kafka did not acknowledge all events; retry"
             ) from None
         self._metrics.ack_seconds.observe(time.perf_counter() - began_at)
-        for kind, count in Counter(record.type for record in records).items():
+        kinds = Counter(one.type for one in records if isinstance(one, ReceivedEvent))
+        reasons = Counter(one.reason for one in records if isinstance(one, DeadLetter))
+        for kind, count in kinds.items():
             self._metrics.events_accepted.labels(kind).inc(count)
+        for reason, count in reasons.items():
+            self._metrics.events_rejected.labels(reason).inc(count)
 
 
 def _charset(request: web.BaseRequest) -> str:
@@ -200,10 +221,24 @@ def _encoding(request: web.BaseRequest) -> str:
     return request.headers.get("Content-Encoding", "identity").strip().lower() or "identity"
 
 
+def _expects_continue(request: web.BaseRequest) -> bool:
+    """Return whether the sender waits for a go-ahead before the body. Source: RFC 9110, 10.1.1."""
+    expected = request.headers.get("Expect", "").strip().lower()
+    return expected == "100-continue" and request.version == HttpVersion11
+
+
+def _accepted(records: list[ReceivedEvent | DeadLetter]) -> web.Response:
+    """Return the response to a request whose events are in Kafka, with the first dead letter."""
+    rejected = [one for one in records if isinstance(one, DeadLetter)]
+    body: dict[str, object] = {"accepted": len(records) - len(rejected)}
+    if rejected:
+        first = rejected[0]
+        body |= {"rejected": len(rejected), "event": first.offset, "detail": first.detail}
+    return _json(body, 200)
+
+
 def _refusal(refusal: RequestRejectedError) -> web.Response:
     body: dict[str, object] = {"error": refusal.reason, "detail": refusal.detail}
-    if refusal.event is not None:
-        body["event"] = refusal.event
     response = _json(body, refusal.status)
     if refusal.status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_S)

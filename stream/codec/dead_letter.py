@@ -1,7 +1,7 @@
 """Dead letters and parked records in Kafka: the original record, with the cause in headers.
 
 ``schemas/avro/dead_letter.avsc`` describes the same fields; the header ``x-foo-bar`` is the field
-``foo_bar``.
+``foo_bar``. Letters of the bridge have a header more, ``x-input-topic``.
 """
 
 from collections.abc import Iterable
@@ -22,9 +22,16 @@ NOTE_HEADER = "x-note-on"
 the same topic. The value is the partition-offset of that dead letter."""
 
 
+INPUT_HEADER = "x-input-topic"
+"""A dead letter of the bridge has this header: the input that its event was meant for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
     """A record that will not be delivered, and the cause.
+
+    The bridge's are events that it did not write to the input: their value is JSON, and
+    ``input_topic`` is the input that they were meant for.
 
     ``reason`` is a word from a bounded set, ``detail`` a sentence for operators. ``replay``
     is the original record's header ``x-replay`` if it was itself a replay, and ``trace`` are its
@@ -44,6 +51,22 @@ class DeadLetter:
     app_version: str
     replay: str | None = None
     trace: tuple[tuple[str, bytes], ...] = ()
+    input_topic: str | None = None
+
+    @property
+    def destination(self) -> str:
+        """The input topic that the record is in, or was meant for."""
+        return self.input_topic or self.origin.topic
+
+    @property
+    def record_key(self) -> bytes:
+        """The key of the letter's own record: that of the original, or a generated one.
+
+        A compacted topic refuses records without a key, and with them the whole transaction.
+        """
+        if self.key is not None:
+            return self.key
+        return _generated_key(self.origin, self.offset, self.failed_at_ms)
 
     def fitting(self, bytes_max: int) -> Self:
         """Return the dead letter, without key and value if these exceed ``bytes_max`` bytes.
@@ -73,6 +96,7 @@ class DeadLetter:
             "x-failed-at": self.failed_at_ms,
             "x-app-version": self.app_version,
             "x-replay": self.replay,
+            INPUT_HEADER: self.input_topic,
         }
         return [
             (name, str(value).encode("utf-8", "replace"))
@@ -98,20 +122,23 @@ class DeadLetter:
         }
         try:
             status = texts.get("x-http-status")
+            origin = Partition(texts["x-origin-topic"], int(texts["x-origin-partition"]))
+            offset, failed_at_ms = int(texts["x-origin-offset"]), int(texts["x-failed-at"])
             return cls(
-                key=key,
+                key=None if key == _generated_key(origin, offset, failed_at_ms) else key,
                 value=value,
                 reason=texts["x-reason"],
                 detail=texts["x-detail"],
-                origin=Partition(texts["x-origin-topic"], int(texts["x-origin-partition"])),
-                offset=int(texts["x-origin-offset"]),
+                origin=origin,
+                offset=offset,
                 message_id=texts.get("x-message-id"),
                 http_status=None if status is None else int(status),
                 attempts=int(texts["x-attempts"]),
-                failed_at_ms=int(texts["x-failed-at"]),
+                failed_at_ms=failed_at_ms,
                 app_version=texts["x-app-version"],
                 replay=texts.get("x-replay"),
                 trace=trace_headers(headers),
+                input_topic=texts.get(INPUT_HEADER),
             )
         except KeyError as error:
             raise DecodeError("undecodable", f"not a dead letter: {error} is missing") from None
@@ -119,6 +146,10 @@ class DeadLetter:
             raise DecodeError(
                 "undecodable", "not a dead letter: a header is not a number"
             ) from None
+
+
+def _generated_key(origin: Partition, offset: int, failed_at_ms: int) -> bytes:
+    return f"{origin.topic}/{origin.number}/{offset}/{failed_at_ms}".encode()
 
 
 def trace_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:

@@ -95,7 +95,7 @@ def event_from_parsed(fields: Mapping[str, Any]) -> Event:
     attributes: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for name, value in fields.items():
-        if value is None or name.replace("_", "").lower() == _SECRET:
+        if value is None or is_write_key(name):
             continue
         if name in DOCUMENTS:
             attributes[name] = value
@@ -106,6 +106,11 @@ def event_from_parsed(fields: Mapping[str, Any]) -> Event:
         else:
             extra[name] = value
     return Event(**attributes, extra=extra or NOTHING)
+
+
+def is_write_key(name: str) -> bool:
+    """Return whether a field's name is that of Segment's write key, which is not stored."""
+    return name.replace("_", "").lower() == _SECRET
 
 
 def encode_event(event: Event, header: bytes = SEGMENT_EVENT.header) -> bytes:

@@ -66,8 +66,9 @@ def check_kafka(config: KafkaConfig, *, dedupe_window_s: int) -> Iterator[CheckR
 
 
 def check_kafka_for_bridge(config: KafkaConfig) -> Iterator[CheckResult]:
-    """Yield the results for the bridge, which only writes to the input."""
-    allowed = yield from _entry(config, {config.topic: {WRITE, DESCRIBE}}, groups=[])
+    """Yield the results for the bridge, which writes to the input and to the dead letters."""
+    needs = {config.topic: {WRITE, DESCRIBE}, config.dead_letter_topic: {WRITE, DESCRIBE}}
+    allowed = yield from _entry(config, needs, groups=[])
     if allowed:
         yield from _catch_errors("kafka topics", lambda: [_input(config)])
 

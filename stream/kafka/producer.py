@@ -10,6 +10,7 @@ from typing import Any, assert_never
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from stream.codec.dead_letter import DeadLetter
 from stream.codec.event import SEGMENT_EVENT, encode_event, event_from_parsed, event_key
 from stream.codec.json_text import Broken, Document, parse, read_documents
 from stream.errors import KafkaUnavailableError, StartupError, StreamError
@@ -288,6 +289,7 @@ class AsyncProducer:
         self.unavailable = False
         """Whether the last finished group was not acknowledged."""
         self._topic = config.topic
+        self._dead_letter_topic = config.dead_letter_topic
         self._ack_timeout_s = ack_timeout_s
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
@@ -302,8 +304,10 @@ class AsyncProducer:
         self._thread = threading.Thread(target=self._poll, name="kafka-producer", daemon=True)
         self._thread.start()
 
-    async def send(self, records: Sequence[tuple[bytes | None, bytes]]) -> None:
-        """Return once every record is acknowledged. Records of one key are written in this order.
+    async def send(self, records: Sequence[tuple[bytes | None, bytes] | DeadLetter]) -> None:
+        """Return once every record is acknowledged: keys and values for the input, dead letters.
+
+        Records of one key are written in this order.
 
         Raises:
             NotAcknowledgedError: some were not acknowledged in time. The others stay written.
@@ -326,7 +330,9 @@ class AsyncProducer:
             log.info("kafka_recovered")
         self.unavailable = bool(error)
 
-    async def _acknowledged(self, records: Sequence[tuple[bytes | None, bytes]]) -> str:
+    async def _acknowledged(
+        self, records: Sequence[tuple[bytes | None, bytes] | DeadLetter]
+    ) -> str:
         group = _Group(len(records), self._loop.create_future())
 
         def on_delivery(error: KafkaError | None, _: Message) -> None:
@@ -337,8 +343,8 @@ class AsyncProducer:
                 self._finished.append(group)
 
         try:
-            for key, value in records:
-                self._producer.produce(self._topic, value, key, on_delivery=on_delivery)
+            for record in records:
+                self._produce(record, on_delivery)
             async with asyncio.timeout(self._ack_timeout_s):
                 return await group.future
         except BufferError:
@@ -347,6 +353,23 @@ class AsyncProducer:
             return str(error.args[0].name())
         except TimeoutError:
             return "_TIMED_OUT"
+
+    def _produce(
+        self,
+        record: tuple[bytes | None, bytes] | DeadLetter,
+        on_delivery: Callable[[KafkaError | None, Message], None],
+    ) -> None:
+        if isinstance(record, DeadLetter):
+            self._producer.produce(
+                self._dead_letter_topic,
+                record.value,
+                record.record_key,
+                headers=list(record.headers()),
+                on_delivery=on_delivery,
+            )
+        else:
+            key, value = record
+            self._producer.produce(self._topic, value, key, on_delivery=on_delivery)
 
     async def close(self) -> None:
         """Close the client. Call it when no ``send`` is pending."""

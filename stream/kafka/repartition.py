@@ -207,7 +207,7 @@ class Repartitioner(threading.Thread):
             try:
                 if isinstance(output, DeadLetter):
                     topic, headers = self._config.dead_letter_topic, dict(output.headers())
-                    producer.produce(topic, output.value, output.key, headers={**headers})
+                    producer.produce(topic, output.value, output.record_key, headers={**headers})
                 else:
                     key, value = output
                     producer.produce(self._config.topic, value, key)

@@ -264,7 +264,7 @@ class Transactions:
             _produce(
                 producer,
                 topic=topic,
-                key=letter.key,
+                key=letter.record_key,
                 value=letter.value,
                 headers=letter.headers(),
             )

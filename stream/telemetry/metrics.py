@@ -332,6 +332,11 @@ class BridgeMetrics:
         self.events_accepted = self._counter(
             "events_accepted", "Events that Kafka acknowledged, by type.", "type"
         )
+        self.events_rejected = self._counter(
+            "events_rejected",
+            "Events of accepted requests that became dead letters, by reason. Investigate any.",
+            "reason",
+        )
         self.ack_seconds = self._histogram(
             "ack_duration_seconds",
             "Seconds from producing a request's events to the last acknowledgement.",
@@ -369,6 +374,8 @@ class BridgeMetrics:
         self.build_info.labels(__version__).set(1)
         for code in ("200", "401", "503"):
             self.requests.labels(code)
+        for reason in ("invalid_event", "too_large"):
+            self.events_rejected.labels(reason)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"wootric_bridge_{name}", text, labels, registry=self.registry)

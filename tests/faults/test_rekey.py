@@ -115,3 +115,8 @@ async def test_it_refuses_a_topic_that_cannot_be_taken_over(stack: Stack) -> Non
         one.start()
         assert await one.until_ended() == 78
         assert says in one.log.read_text()
+    broken = {"KAFKA__PROPERTIES": '{"socket.timeout.ms":60000}'}
+    one = bridge(stack, "--from-topic", large, instance="broken", **broken)
+    one.start()
+    assert await one.until_ended() == 78
+    assert "socket.timeout.ms is 60000" in one.log.read_text()

@@ -89,19 +89,13 @@ async def test_what_is_wrong_is_answered_and_not_in_kafka(stack: Stack) -> None:
         (415, text, {"X_Signature": good, "Content_Encoding": "br"}),
         (400, b"{", {"X_Signature": sign(b"{")}),
         (400, b"[]", {"X_Signature": sign(b"[]")}),
+        (400, b"17", {"X_Signature": sign(b"17")}),
         (400, text, {"X_Signature": good, "Content_Encoding": "gzip"}),
     ]
     async with running(bridge(stack, **PATIENT)) as gate:
         for status, body, named in cases:
             answer = await post(gate, body, **named)
             assert (answer[0], set(answer[1])) == (status, {"error", "detail"}), answer
-        wrong = stringify([EVENT, {**EVENT, "messageId": "x" * 101}])
-        answer = await post(gate, wrong, X_Signature=sign(wrong))
-        assert answer[1] == {
-            "error": "invalid_event",
-            "detail": "messageId is longer than 100 characters",
-            "event": 1,
-        }
         async with aiohttp.ClientSession() as session:
             assert (await session.get(gate.url)).status == 405
             assert (await session.get(gate.url + "/more")).status == 404
@@ -109,6 +103,37 @@ async def test_what_is_wrong_is_answered_and_not_in_kafka(stack: Stack) -> None:
     assert held(stack) == []
     assert SECRET not in log
     assert "☃" not in log
+
+
+async def test_of_an_array_what_is_wrong_is_a_dead_letter_and_the_rest_is_in_kafka(
+    stack: Stack,
+) -> None:
+    """The answer names the first and the rule; all of it is acknowledged before."""
+    body = stringify([EVENT, {**EVENT, "messageId": "x" * 101}, {"type": "page"}, [EVENT]])
+    async with running(bridge(stack, **PATIENT)) as gate:
+        assert await post(gate, body, X_Signature=sign(body)) == (
+            200,
+            {
+                "accepted": 1,
+                "rejected": 3,
+                "event": 1,
+                "detail": "messageId is longer than 100 characters",
+            },
+        )
+        metrics = await gate.metrics()
+    assert metrics['wootric_bridge_events_rejected_total{reason="invalid_event"}'] == 3
+    assert metrics['wootric_bridge_events_accepted_total{type="track"}'] == 1
+    assert [event.message_id for event in held(stack)] == ["m1"]
+    letters = {
+        message.value(): dict(message.headers())
+        for message in stack.read(stack.config.dead_letter_topic)
+    }
+    assert set(letters) == {
+        stringify({**EVENT, "messageId": "x" * 101}),
+        stringify({"type": "page"}),
+        stringify([EVENT]),
+    }
+    assert {one["x-input-topic"].decode() for one in letters.values()} == {stack.config.topic}
 
 
 async def test_who_is_slow_or_one_too_many_is_let_go(stack: Stack) -> None:
@@ -156,10 +181,12 @@ async def test_nothing_that_is_malformed_or_forged_gets_in_or_does_harm(stack: S
         body, headers = signed(EVENT)
         assert (await post(gate, body, X_Signature=headers["X-Signature"]))[0] == 200
         log = gate.log.read_text()
-    assert all(answer == "none" or answer.startswith("4") for answer in answers), answers
-    assert set(answers) >= {"400", "401", "404", "405", "413", "415"}
+    # What is signed and breaks a rule is a dead letter.
+    assert all(answer in ("none", "200") or answer.startswith("4") for answer in answers), answers
+    assert set(answers) >= {"200", "400", "401", "404", "405", "413", "415"}
     assert answers["none"] < 200, answers
     assert len(held(stack)) == 1
+    assert stack.read(stack.config.dead_letter_topic)
     assert "must-not-arrive" not in log
     assert "Traceback" not in log
 
@@ -204,6 +231,12 @@ async def test_a_request_beyond_the_budget_is_told_to_come_again(stack: Stack) -
             "BRIDGE__UNSIGNED_BATCH_ITEMS",
         ),
         ({"KAFKA__TOPIC": "nowhere"}, 78, "nowhere: missing"),
+        ({"KAFKA__DEAD_LETTER_TOPIC": "nowhere"}, 78, "nowhere: missing"),
+        (
+            {"KAFKA__PROPERTIES": '{"delivery.report.only.error":true}'},
+            78,
+            "remove delivery.report.only.error",
+        ),
         ({"SCHEMA_REGISTRY__URL": "http://127.0.0.1:1"}, 69, "the schema registry"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,

@@ -6,13 +6,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.bridge.payload import BODY_BYTES_MAX, RequestRejectedError, check_length, inflate
+from stream.bridge.payload import (
+    BODY_BYTES_MAX,
+    GZIP_MEMBERS_MAX,
+    RequestRejectedError,
+    check_length,
+    inflate,
+)
 from stream.bridge.webhook import ByteBudget
 
 
 @given(st.binary(max_size=2_000))
 def test_what_was_packed_comes_out(data):
     assert inflate(gzip.compress(data)) == data
+
+
+@given(st.lists(st.binary(max_size=9_000), min_size=1, max_size=9))
+def test_what_was_packed_in_several_members_comes_out_whole(parts):
+    """As fluentd and `cat a.gz b.gz` write it."""
+    assert inflate(b"".join(map(gzip.compress, parts))) == b"".join(parts)
+
+
+def test_members_are_limited_in_number_and_together():
+    """Each costs time, and nobody has shown yet that they are Segment."""
+    many = gzip.compress(b"x") * GZIP_MEMBERS_MAX
+    assert inflate(many) == b"x" * GZIP_MEMBERS_MAX
+    half = gzip.compress(bytes(BODY_BYTES_MAX // 2 + 1))
+    for refused in (many + gzip.compress(b""), half + half):
+        with pytest.raises(RequestRejectedError) as raised:
+            inflate(refused)
+        assert raised.value.status == 413
 
 
 def test_a_bomb_is_refused_without_being_unpacked():
@@ -41,7 +64,7 @@ def test_what_is_no_gzip_is_refused(data):
         inflate(data)
 
 
-@pytest.mark.parametrize("change", [lambda d: d[:-1], lambda d: d + b"x", lambda d: d + d])
+@pytest.mark.parametrize("change", [lambda d: d[:-1], lambda d: d + b"x", lambda d: d + d[:-1]])
 def test_a_gzip_that_is_cut_off_or_followed_is_refused(change):
     with pytest.raises(RequestRejectedError) as raised:
         inflate(change(gzip.compress(b"{}")))

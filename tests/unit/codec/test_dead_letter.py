@@ -29,6 +29,7 @@ letters = st.builds(
     failed_at_ms=counts,
     app_version=texts,
     replay=st.none() | texts,
+    input_topic=st.none() | texts,
 )
 FULL = DeadLetter(
     key=b"k",
@@ -55,6 +56,37 @@ def without(name: str) -> list[tuple[str, bytes]]:
 @given(letters)
 def test_a_letter_comes_back_from_its_headers(letter):
     assert DeadLetter.from_headers(letter.key, letter.value, letter.headers()) == letter
+
+
+@given(letters)
+def test_a_letter_in_kafka_has_a_key_also_where_its_record_had_none(letter):
+    """A compacted topic refuses what has none, and with it the whole transaction."""
+    assert letter.record_key == (letter.key if letter.key is not None else letter.record_key)
+    assert letter.record_key is not None
+    read = DeadLetter.from_headers(letter.record_key, letter.value, letter.headers())
+    assert read == letter
+
+
+def test_the_key_of_a_letter_without_one_is_its_own():
+    """Of letters with one key compaction would keep only the last."""
+    keyless = replace(FULL, key=None)
+    keys = {
+        one.record_key
+        for one in (
+            keyless,
+            replace(keyless, offset=43),
+            replace(keyless, origin=Partition("segment.events", 4)),
+            replace(keyless, failed_at_ms=1),
+        )
+    }
+    assert len(keys) == 4
+    assert FULL.record_key == b"k"
+
+
+def test_a_letter_of_the_bridge_is_meant_for_an_input_that_it_is_not_in():
+    bridged = replace(FULL, origin=Partition("segment.json", 1), input_topic="segment.events")
+    assert dict(bridged.headers())["x-input-topic"] == b"segment.events"
+    assert (bridged.destination, FULL.destination) == ("segment.events", "segment.events")
 
 
 def test_headers_stay_within_what_the_topic_allows_beside_the_record():

@@ -1,4 +1,4 @@
-"""From a body to records: all of its events, or none, and nothing of them lost."""
+"""From a body to records: each event or a dead letter of it, and nothing of them lost."""
 
 import json
 from typing import Any
@@ -10,7 +10,9 @@ from hypothesis import given
 from stream.bridge.payload import (
     EVENT_BYTES_MAX,
     EVENTS_MAX,
+    WEBHOOK,
     RequestRejectedError,
+    Target,
     arrival,
     arrivals,
     forward,
@@ -26,11 +28,13 @@ from stream.record import Partition, Record
 HEADER = SEGMENT_EVENT.header
 DECODER = Decoder(all_packaged())
 EVENT = {"type": "track", "userId": "u", "messageId": "m"}
+TARGET = Target(topic="segment.events", header=HEADER, bytes_max=1_000_000)
+NARROW = Target(topic="segment.events", header=HEADER, bytes_max=1_000)
 
 
-def take(body: Any) -> list[Any]:
+def take(body: Any, target: Target = TARGET) -> list[Any]:
     text = json.dumps(body).encode()
-    return list(arrivals(read_events(text), HEADER, text_bytes=len(text)))
+    return list(arrivals(read_events(text), target, 5, text_bytes=len(text)))
 
 
 def refusal(body: Any) -> RequestRejectedError:
@@ -94,11 +98,38 @@ def test_the_key_is_the_users(event, key):
         ([EVENT], "is not a JSON object"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(event, says):
-    """Nothing of the request itself is quoted."""
-    found = refusal([EVENT, event])
-    assert (found.status, found.event) == (400, 1)
-    assert says in found.detail
+def test_an_event_that_breaks_a_rule_is_a_dead_letter_and_the_others_pass(event, says):
+    """Segment would never send the others again. Its text is kept, and nothing is quoted."""
+    first, letter, last = take([EVENT, event, EVENT])
+    assert (first.key, last.key) == (b"u", b"u")
+    assert (letter.reason, letter.origin, letter.offset) == ("invalid_event", WEBHOOK, 1)
+    assert says in letter.detail
+    assert json.loads(letter.value) == event
+    assert (letter.input_topic, letter.failed_at_ms) == ("segment.events", 5)
+    (alone,) = take(event) if isinstance(event, dict) else take([event])
+    assert alone.reason == "invalid_event"
+
+
+def test_a_letter_names_its_event_where_that_has_a_name():
+    (letter,) = take({"messageId": "m", "type": "track"})
+    assert (letter.message_id, letter.key) == ("m", b"m")
+    (letter,) = take({**EVENT, "messageId": "m" * 101})
+    assert (letter.message_id, letter.key) == ("m" * 101, b"u")
+    (letter,) = take({"messageId": ["m"]})
+    assert (letter.message_id, letter.key) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["writeKey", "write_key", "WRITEKEY"])
+def test_a_letter_has_no_write_key(name):
+    """It is a secret of the source."""
+    (letter,) = take({"messageId": "m", name: "hunter2"})
+    assert json.loads(letter.value) == {"messageId": "m"}
+
+
+@pytest.mark.parametrize("body", [17, None, "text", True])
+def test_a_body_that_is_no_event_and_no_array_is_refused(body):
+    found = refusal(body)
+    assert (found.reason, found.status) == ("invalid_event", 400)
 
 
 def test_limits_are_segments():
@@ -106,8 +137,11 @@ def test_limits_are_segments():
     assert refusal([EVENT] * (EVENTS_MAX + 1)).status == 413
     room = EVENT_BYTES_MAX - len(json.dumps({**EVENT, "x": ""}, separators=(",", ":")))
     assert take([EVENT, {**EVENT, "x": "x" * room}])
-    found = refusal([EVENT, {**EVENT, "x": "x" * (room + 1)}])
-    assert (found.status, found.event) == (413, 1)
+    event, letter = take([EVENT, {**EVENT, "x": "x" * (room + 1)}])
+    assert (event.key, letter.reason, letter.offset) == (b"u", "too_large", 1)
+    assert len(letter.value) == EVENT_BYTES_MAX + 1
+    (letter,) = take([{**EVENT, "x": "x" * (room + 1)}], NARROW)
+    assert (letter.key, letter.value, letter.message_id) == (None, None, "m")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +170,8 @@ def record(value: bytes | None) -> Record:
 
 
 def test_a_record_is_encoded_anew_and_keyed_by_its_user():
-    found = forward(record(json.dumps(EVENT).encode()), confluent_header(9), 1, bytes_max=1_000)
+    framed = Target(topic="segment.events", header=confluent_header(9), bytes_max=1_000)
+    found = forward(record(json.dumps(EVENT).encode()), framed, 1)
     assert not isinstance(found, DeadLetter | None)
     assert found.key == b"u"
     decoder = Decoder(all_packaged(), {9: SEGMENT_EVENT}.get)
@@ -160,19 +195,20 @@ def test_a_byte_order_mark_before_an_event_is_skipped():
 
 @pytest.mark.parametrize("value", [b"", b"\xff\x00", b"{", b"17", b"[]", b'"text"'])
 def test_a_record_that_is_no_event_becomes_a_dead_letter_with_its_own_bytes(value):
-    letter = forward(record(value), HEADER, 1, bytes_max=1_000)
+    letter = forward(record(value), NARROW, 1)
     assert isinstance(letter, DeadLetter)
     assert (letter.reason, letter.key, letter.value) == ("invalid_json", b"key", value)
+    assert letter.input_topic == "segment.events"
     assert (letter.origin, letter.offset) == (Partition("segment.json", 2), 7)
 
 
 def test_a_record_without_a_value_is_nothing():
-    assert forward(record(None), HEADER, 1, bytes_max=1_000) is None
+    assert forward(record(None), NARROW, 1) is None
 
 
 @pytest.mark.parametrize("value", [json.dumps({**EVENT, "x": "x" * 1_000}).encode(), b"{" * 1_100])
 def test_a_record_that_no_topic_has_to_take_leaves_a_letter_without_bytes(value):
-    letter = forward(record(value), HEADER, 1, bytes_max=1_000)
+    letter = forward(record(value), NARROW, 1)
     assert isinstance(letter, DeadLetter)
     assert (letter.key, letter.value) == (None, None)
     assert "bytes exceed the limit of a dead letter; " in letter.detail
