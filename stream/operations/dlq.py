@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, assert_never
 
+from stream.codec.event import SEGMENT_EVENT
 from stream.codec.json_text import dump
 from stream.engine.prepare import Invalid
 from stream.errors import RecordError, StartupError
@@ -24,7 +25,7 @@ from stream.operations.analysis.dead_letters import (
     read_note,
 )
 from stream.operations.analysis.time_text import format_time
-from stream.operations.output import Table, letter_document, print_message, show
+from stream.operations.output import Table, letter_document, origin_text, print_message, show
 from stream.operations.session import OperatorSession, now_ms, with_progress
 from stream.state.ledger import EventEntry
 from stream.transform import Deliver, Skip
@@ -88,7 +89,9 @@ def _letter(session: OperatorSession, place: RecordPosition) -> ListedDeadLetter
 def _event(session: OperatorSession, letter: ListedDeadLetter) -> dict[str, Any] | None:
     """Return the event's fields that are not empty; None if the bytes cannot be decoded."""
     try:
-        event = session.decoder.decode(letter.letter.value or b"")
+        bridged = letter.letter.input_topic is not None
+        value = letter.replay().value if bridged else letter.letter.value
+        event = session.decoder.decode(value or b"")
     except RecordError:
         return None
     return {
@@ -101,6 +104,8 @@ def _event(session: OperatorSession, letter: ListedDeadLetter) -> dict[str, Any]
 def _replay_outcome(session: OperatorSession, letter: ListedDeadLetter) -> str:
     if letter.letter.value is None:
         return "impossible: its bytes were not kept"
+    if letter.obstacle:
+        return f"impossible: {letter.obstacle}"
     result = session.prepare(letter.replay()).result
     match result:
         case Deliver(operation=operation):
@@ -134,7 +139,7 @@ NOTED_RECORDS_MAX = 100
 class DeadLetterListing:
     """The selected dead letters or parked records of one topic, and all notes of that topic.
 
-    ``foreign`` counts records that another program wrote or that come from another input.
+    ``foreign`` counts records that another program wrote or that belong to another input.
     """
 
     letters: list[ListedDeadLetter] = field(default_factory=list)
@@ -190,7 +195,7 @@ def read_dead_letters(
         letter = None if note else read_letter(record, kind)
         if note is not None:
             listing.notes.setdefault(note.place, set()).add(note.done)
-        elif letter is None or letter.letter.origin.topic != session.config.topic:
+        elif letter is None or letter.letter.destination != session.config.topic:
             listing.foreign += 1
         elif selection.takes(letter):
             listing.letters.append(letter.bare(names(session, letter) if named else ()))
@@ -233,8 +238,12 @@ def replay_letters(
     config, done = session.config, Resolution.FORCED if force else Resolution.REPLAYED
     sender = BulkProducer(config, rate=rate, on_progress=print_message)
     letters = letters_at(session, kind, places)
+    framing: bytes | None = None
     while chunk := list(islice(letters, NOTED_RECORDS_MAX)):
-        sender.send(config.topic, (one.replay(force=force) for one in chunk))
+        if framing is None and any(one.letter.input_topic is not None for one in chunk):
+            framing = session.framing()
+        header = framing or SEGMENT_EVENT.header
+        sender.send(config.topic, (one.replay(force=force, header=header) for one in chunk))
         note(session, kind, chunk, done)
     return sender.acknowledged
 
@@ -260,7 +269,7 @@ def note(
 
 def names(session: OperatorSession, letter: ListedDeadLetter) -> tuple[str, ...]:
     """Return the event ids of a letter's replays, without and with force."""
-    if letter.size is None:
+    if letter.size is None or letter.obstacle:
         return ()
     plain, forced = (
         session.prepare(letter.replay(force=force)).event_id for force in (False, True)
@@ -300,7 +309,7 @@ def list_letters(
             format_time(one.letter.failed_at_ms),
             one.letter.reason,
             one.letter.message_id or "",
-            f"{one.letter.origin.number}-{one.letter.offset}",
+            origin_text(one),
             listing.state(one, receipts),
             one.letter.detail,
         )
@@ -338,8 +347,9 @@ def replay(
     listing = _read(session, query, named=options.force)
     selected = _stale(session, listing) if options.force else listing.open()
     lost = [one for one in selected if one.size is None]
-    selected = [one for one in selected if one.size is not None]
-    done_before = len(listing.letters) - len(selected) - len(lost)
+    unfit = [one for one in selected if one.obstacle]
+    selected = [one for one in selected if one.size is not None and not one.obstacle]
+    done_before = len(listing.letters) - len(selected) - len(lost) - len(unfit)
     selected = selected[: options.limit]
     places = {one.place for one in selected}
     sent = (
@@ -353,6 +363,7 @@ def replay(
         "sent": sent,
         "done_before": done_before,
         "without_bytes": len(lost),
+        "no_event": len(unfit),
         "force": options.force,
     }
     parts: list[Table | str] = [_by_reason(selected, f"to replay: {len(selected)}")]
@@ -360,6 +371,11 @@ def replay(
         parts.append(f"{done_before} more are replayed or dismissed already, and are left alone")
     if lost:
         parts.append(f"{len(lost)} more have no bytes: publish their events again")
+    if unfit:
+        parts.append(
+            f"{len(unfit)} more of the bridge are no events ({unfit[0].obstacle}): correct them "
+            "where they come from, and dismiss them"
+        )
     parts += _foreign(listing)
     parts.append(f"sent: {sent}" if yes else "nothing was sent; repeat with --yes to send")
     show(document, parts, as_json=as_json)
@@ -416,5 +432,5 @@ def _by_reason(letters: Collection[ListedDeadLetter], title: str) -> Table:
 
 
 def _foreign(listing: DeadLetterListing) -> Sequence[str]:
-    text = "records are of another program or from another input, and are left alone"
+    text = "records are of another program or belong to another input, and are left alone"
     return [f"{listing.foreign} {text}"] if listing.foreign else []

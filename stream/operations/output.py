@@ -113,7 +113,7 @@ def letter_document(one: ListedDeadLetter, state: str) -> dict[str, Any]:
         "reason": letter.reason,
         "detail": letter.detail,
         "message_id": letter.message_id,
-        "origin": f"{letter.origin.number}-{letter.offset}",
+        "origin": origin_text(one),
         "failed_at": format_time(letter.failed_at_ms),
         "attempts": letter.attempts,
         "http_status": letter.http_status,
@@ -121,6 +121,13 @@ def letter_document(one: ListedDeadLetter, state: str) -> dict[str, Any]:
         "app_version": letter.app_version,
         "bytes": one.size,
     }
+
+
+def origin_text(one: ListedDeadLetter) -> str:
+    """Return where a letter's event comes from: its place in the input, or what the bridge read."""
+    letter = one.letter
+    place = f"{letter.origin.number}-{letter.offset}"
+    return place if letter.input_topic is None else f"{letter.origin.topic} {place}"
 
 
 # Files of events

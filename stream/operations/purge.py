@@ -177,10 +177,12 @@ def _read_letters(session: OperatorSession, traces: Traces, kind: LetterStatus) 
     topic = topic_of(session.config, kind)
     theirs: set[RecordPosition] = set()
     for record in with_progress(session.reader.read(topic), f"records of {topic} searched"):
-        if not matches_user(record, traces.names, session.decoder):
+        letter = read_letter(record, kind)
+        bridged = letter is not None and letter.letter.input_topic is not None
+        about = letter.replay() if letter and bridged and not letter.obstacle else record
+        if not matches_user(about, traces.names, session.decoder):
             continue
         theirs.add(RecordPosition(record.partition.number, record.offset))
-        letter = read_letter(record, kind)
         if letter is not None:
             traces.letters.append(letter.bare())
     listing = read_dead_letters(session, kind)

@@ -1,5 +1,6 @@
 """Session of one operator command: topic reader, record preparation, progress, empty group."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from stream.kafka.transactions import CommitMetadata
 from stream.operations.output import print_message
 from stream.record import Record
 from stream.runtime.worker import decoder, kafka_config
-from stream.schema_registry.setup import schema_fetcher
+from stream.schema_registry.setup import header_for, schema_fetcher
 from stream.settings_loader import load_kafka, load_registry, load_transform
 from stream.state.ledger import EVENT, EventEntry, decode
 from stream.wootric import wootric_preparer
@@ -35,6 +36,14 @@ class OperatorSession:
     def config(self) -> KafkaConfig:
         """Configuration of the clients, with the names of topics and group."""
         return self.reader.config
+
+    def framing(self) -> bytes:
+        """Return the framing of values that are written to the input: that of the bridge.
+
+        Raises:
+            StartupError: the schema registry does not respond, or refuses the schema.
+        """
+        return asyncio.run(header_for(load_registry(), self.config.topic))
 
     def ledger_gone(self, metadata: Mapping[int, str]) -> dict[int, int]:
         """Return the minimum number of records lost, for each partition that lost any.

@@ -112,7 +112,8 @@ def trace_place(
             facts.letters += [
                 (one, listing.state(one))
                 for one in listing.letters
-                if (one.letter.origin.number, one.letter.offset) == place
+                if one.letter.input_topic is None
+                and (one.letter.origin.number, one.letter.offset) == place
             ]
     if search.wootric:
         _find_surveys(session, facts)

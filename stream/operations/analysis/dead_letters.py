@@ -5,13 +5,20 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple, assert_never
 
+from stream.bridge.payload import convert
 from stream.codec.dead_letter import NOTE_HEADER, DeadLetter, noted
+from stream.codec.event import SEGMENT_EVENT
 from stream.engine.prepare import FORCE_HEADER, REPLAY_HEADER
 from stream.errors import DecodeError
 from stream.record import Partition, Record
 from stream.state.ledger import EventEntry, EventOutcome
 
 PARKED_PREFIX = "parked-"
+BRIDGED = "bridge"
+"""Value of ``x-replay`` of the bridge's letters: the messageId alone distinguishes their events,
+since Segment may have sent one twice, and then there are two letters of it."""
+ANY_PARTITION = -1
+"""The key decides. Source: librdkafka's RD_KAFKA_PARTITION_UA."""
 OPEN = "open"
 """State of a letter without a note."""
 
@@ -72,6 +79,7 @@ class ListedDeadLetter:
     ``written_ms`` is the timestamp of the letter's record, which retention uses. ``size`` is the
     length of its value in bytes; None if the record was gone from the input before it could be read
     again, or too large for a letter. ``names`` are the event ids of its replays, if requested.
+    ``obstacle`` is why a letter of the bridge is no event, and therefore cannot be replayed.
     """
 
     kind: LetterStatus
@@ -80,22 +88,38 @@ class ListedDeadLetter:
     written_ms: int
     size: int | None
     names: tuple[str, ...] = ()
+    obstacle: str = ""
 
     def bare(self, names: tuple[str, ...] = ()) -> "ListedDeadLetter":
         """Return the letter without key and value, to save memory."""
         return replace(self, letter=replace(self.letter, key=None, value=None), names=names)
 
-    def replay(self, *, force: bool = False) -> Record:
+    def replay(self, *, force: bool = False, header: bytes = SEGMENT_EVENT.header) -> Record:
         """Return the record to produce to the input for a replay.
 
         Its partition is the event's original one, regardless of the key: only there does the ledger
         know an earlier replay. A parked record's place gets a prefix, since a dead letter may have
-        the same place in its own topic.
+        the same place in its own topic. A letter of the bridge is converted as the bridge converts
+        events, with the framing of ``header``; its key decides the partition.
+
+        Raises:
+            DecodeError: a letter of the bridge is no event: see ``obstacle``.
         """
         prefix = PARKED_PREFIX if self.kind is LetterStatus.PARKED else ""
-        headers = [(REPLAY_HEADER, f"{prefix}{self.place}".encode())]
+        bridged = self.letter.input_topic is not None
+        headers = [(REPLAY_HEADER, (BRIDGED if bridged else f"{prefix}{self.place}").encode())]
         if force:
             headers.append((FORCE_HEADER, b"true"))
+        if bridged:
+            event = convert(self.letter.value or b"", header)
+            return Record(
+                partition=Partition(self.letter.destination, ANY_PARTITION),
+                offset=-1,
+                timestamp_ms=0,
+                key=event.key,
+                value=event.value,
+                headers=tuple(headers),
+            )
         return Record(
             partition=self.letter.origin,
             offset=-1,
@@ -114,7 +138,8 @@ class ListedDeadLetter:
             partition=Partition("", self.place.partition),
             offset=-1,
             timestamp_ms=at_ms,
-            key=None,  # the letter's key is personal data
+            # Not the letter's key, which is personal data; a compacted topic refuses none at all.
+            key=f"note/{self.place}/{at_ms}".encode(),
             value=None,
             headers=tuple((name, value.encode()) for name, value in headers.items()),
         )
@@ -127,12 +152,24 @@ def read_letter(record: Record, kind: LetterStatus) -> ListedDeadLetter | None:
     except DecodeError:
         return None
     return ListedDeadLetter(
+        obstacle=_obstacle(letter),
         kind=kind,
         place=RecordPosition(record.partition.number, record.offset),
         letter=letter,
         written_ms=record.timestamp_ms,
         size=None if record.value is None else len(record.value),
     )
+
+
+def _obstacle(letter: DeadLetter) -> str:
+    """Return why a letter of the bridge cannot be replayed; empty if it can be."""
+    if letter.input_topic is None or letter.value is None:
+        return ""
+    try:
+        convert(letter.value, SEGMENT_EVENT.header)
+    except DecodeError as error:
+        return error.detail
+    return ""
 
 
 def read_note(record: Record) -> ResolutionRecord | None:

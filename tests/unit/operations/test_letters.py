@@ -9,6 +9,7 @@ from stream.codec.dead_letter import DeadLetter
 from stream.codec.decode import Decoder
 from stream.codec.event import encode_event, event_from_json
 from stream.engine.prepare import prepare
+from stream.errors import DecodeError
 from stream.operations.analysis.dead_letters import (
     LetterFilter,
     LetterStatus,
@@ -77,6 +78,52 @@ def test_a_dead_letter_and_a_parked_event_at_one_place_are_two_events() -> None:
     assert judged == {"m1#3-17", "m1#parked-3-17"}
 
 
+def bridged(value: bytes, offset: int = 0) -> ListedDeadLetter:
+    """A letter of the bridge: its value is JSON, and it was never in the input."""
+    dead = DeadLetter(
+        key=None,
+        value=value,
+        reason="invalid_event",
+        detail="",
+        origin=Partition("webhook:/v1/events", 0),
+        offset=0,
+        failed_at_ms=1_000,
+        app_version="1",
+        input_topic="segment.events",
+    )
+    headers = tuple(dead.headers())
+    found = read_letter(
+        Record(Partition("letters", 3), offset, 1_000, dead.record_key, value, headers),
+        LetterStatus.DEAD,
+    )
+    assert found is not None
+    return found
+
+
+def test_a_letter_of_the_bridge_goes_back_as_the_bridge_would_have_written_it() -> None:
+    """In Avro, with its user's key, which decides the partition."""
+    text = b'{"type":"identify","messageId":"m1","userId":"u1"}'
+    record = bridged(text).replay()
+    assert record.partition == Partition("segment.events", -1)
+    assert (record.key, record.value) == (b"u1", VALUE)
+    judged = {
+        prepare(bridged(text, offset).replay(), Decoder(all_packaged()), Rules()).event_id
+        for offset in (5, 6)
+    }
+    assert judged == {"m1#bridge"}, "Segment may have sent it twice: it has one effect"
+    forced = prepare(bridged(text).replay(force=True), Decoder(all_packaged()), Rules())
+    assert (forced.event_id, forced.forced) == ("m1#bridge#force", True)
+
+
+@pytest.mark.parametrize("value", [b"\xff", b"[1]", b"17", b"{"])
+def test_a_letter_of_the_bridge_that_is_no_event_says_why_it_stays(value: bytes) -> None:
+    letter = bridged(value)
+    assert letter.obstacle
+    with pytest.raises(DecodeError):
+        letter.replay()
+    assert bridged(b'{"userId":"u"}').obstacle == ""
+
+
 def test_force_is_said_in_a_header() -> None:
     assert letter().replay(force=True).headers[1] == ("x-replay-force", b"true")
 
@@ -84,7 +131,7 @@ def test_force_is_said_in_a_header() -> None:
 def test_a_note_is_no_letter_and_names_nobody() -> None:
     """It lies beside the letter, and is read back."""
     note = letter(LetterStatus.PARKED).note(Resolution.DISMISSED, at_ms=5, text="looked it up")
-    assert (note.key, note.value, note.partition.number) == (None, None, 3)
+    assert (note.key, note.value, note.partition.number) == (b"note/3-17/5", None, 3)
     assert read_note(note) == ResolutionRecord(RecordPosition(3, 17), Resolution.DISMISSED)
     assert read_letter(note, LetterStatus.PARKED) is None
     assert read_note(letter().replay()) is None
