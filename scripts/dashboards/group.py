@@ -68,6 +68,13 @@ GROUP = Dashboard(
         ],
         [
             Panel(
+                title="Behind an open transaction",
+                says="Offsets that a transaction of another producer hides. Investigate if the end "
+                "offset does not move meanwhile.",
+                unit="short",
+                queries={"{{partition}}": "wootric_group_blocked_records{$scope}"},
+            ),
+            Panel(
                 title="State",
                 says="1 for the group's current state.",
                 unit="short",

@@ -67,6 +67,16 @@ PARTITIONS = Dashboard(
                 },
             ),
             Panel(
+                title="Behind an open transaction",
+                says="Offsets that a transaction of another producer hides. Investigate if the end "
+                "offset does not move meanwhile.",
+                unit="short",
+                queries={
+                    "{{partition}}": "max by (topic, partition) "
+                    "(wootric_consumer_blocked_records{$scope})"
+                },
+            ),
+            Panel(
                 title="Bytes consumed",
                 says="Values of the records read.",
                 unit="Bps",

@@ -1,5 +1,6 @@
 """Checks of Kafka as the service uses it: login, permissions, topics, group, transactions."""
 
+import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,11 +26,13 @@ from stream.errors import KafkaUnavailableError, StartupError
 from stream.kafka import config as settings
 from stream.kafka import topics
 from stream.kafka.config import KafkaConfig, property_problems, transactional_id
-from stream.kafka.lag import LagMeter
+from stream.kafka.lag import LagMeter, transaction_command
 from stream.kafka.metadata import broker_limits
 from stream.kafka.topics import preflight_bridge
 
 ASK_S = 10.0
+BLOCKED_S = 2.0
+"""A transaction that does not end meanwhile is no ordinary one."""
 DENIED = frozenset(
     {
         KafkaError._AUTHENTICATION,
@@ -224,6 +227,9 @@ def _group(config: KafkaConfig) -> Iterator[CheckResult]:
     meter = LagMeter(config)
     try:
         group = meter.measure()
+        if any(one.blocked for one in group.partitions):
+            time.sleep(BLOCKED_S)
+            group = meter.measure()
     except KafkaUnavailableError as error:
         yield failed("kafka group", str(error), "retry later", exit_code=UNAVAILABLE)
         return
@@ -244,3 +250,10 @@ def _group(config: KafkaConfig) -> Iterator[CheckResult]:
         yield warning("kafka group", f"{text}; more members than partitions", fix)
     else:
         yield ok("kafka group", text)
+    for one in group.partitions:
+        if one.blocked_s:
+            text = (
+                f"partition {one.number} is blocked by an open transaction: {one.blocked} offsets"
+            )
+            fix = f"find it with {transaction_command(config, config.topic, one.number)}, abort it"
+            yield warning("kafka group", text, fix)

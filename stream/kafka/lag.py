@@ -1,12 +1,13 @@
 """Consumer lag of the group, measured from outside: available without any live worker.
 
-Lag counts up to the last stable offset, because nobody can read further.
+Lag counts up to the last stable offset, because nobody can read further. What lies behind that
+offset belongs to an open transaction or waits for its end, and is counted separately.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -32,7 +33,8 @@ class PartitionLag:
     """Position of the group in one partition.
 
     ``committed`` is None before the first commit; ``lag_s`` is None while the time of the oldest
-    unsettled record is unknown.
+    unsettled record is unknown. ``blocked`` counts the offsets behind the last stable one, and
+    ``blocked_s`` is for how many seconds it has not moved meanwhile, as far as was measured.
     """
 
     number: int
@@ -41,6 +43,8 @@ class PartitionLag:
     committed: int | None
     lag: int
     lag_s: float | None = None
+    blocked: int = 0
+    blocked_s: float = 0.0
 
     @property
     def next_offset(self) -> int:
@@ -87,6 +91,7 @@ class LagMeter:
         )
         self._credentials = CredentialRefresher(config)
         self._times: dict[int, tuple[int, float | None]] = {}
+        self._stable_ends = StableEnds[int]()
 
     def close(self) -> None:
         """Close the clients."""
@@ -113,6 +118,8 @@ class LagMeter:
         if not numbers:
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
         begins = self._offsets(config.topic, numbers, OffsetSpec.earliest())
+        # Before the stable ends: what is written between the two requests is not blocked.
+        log_ends = self._offsets(config.topic, numbers, OffsetSpec.latest(), stable=False)
         ends = self._offsets(config.topic, numbers, OffsetSpec.latest())
         found = committed(self._reader, [Partition(config.topic, number) for number in numbers])
         position = {one.partition: None if one.offset < 0 else one.offset for one in found}
@@ -123,6 +130,8 @@ class LagMeter:
                 end=ends[number],
                 committed=position[number],
                 lag=max(0, ends[number] - max(position[number] or 0, begins[number])),
+                blocked=max(0, log_ends.get(number, 0) - ends[number]),
+                blocked_s=self._stable_ends.note(number, ends[number], log_ends.get(number, 0)),
             )
             for number in numbers
             if number in begins and number in ends
@@ -143,10 +152,13 @@ class LagMeter:
         topics = self._admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics
         return sorted(topics[topic].partitions) if topic in topics else []
 
-    def _offsets(self, topic: str, numbers: Iterable[int], spec: Any) -> dict[int, int]:
+    def _offsets(
+        self, topic: str, numbers: Iterable[int], spec: Any, *, stable: bool = True
+    ) -> dict[int, int]:
+        level = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
         answers = self._admin.list_offsets(
             {TopicPartition(topic, number): spec for number in numbers},
-            isolation_level=IsolationLevel.READ_COMMITTED,
+            isolation_level=level,
             request_timeout=REQUEST_TIMEOUT_S,
         )
         found = {
@@ -219,3 +231,52 @@ class LagMeter:
                     continue
                 self._time_reader.incremental_unassign([TopicPartition(topic, number)])
         self._time_reader.unassign()
+
+
+# Open transactions of others on the input
+
+
+N = TypeVar("N")
+
+
+class StableEnds(Generic[N]):
+    """Last stable offsets of partitions, and since when each has not moved while the log is longer.
+
+    A producer that transacts continuously has an open transaction at almost any moment; blocked is
+    a partition whose stable offset stays where it is.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since: dict[N, tuple[int, float]] = {}
+
+    def note(self, name: N, stable: int, log_end: int) -> float:
+        """Note the offsets of a partition; return for how many seconds it has been blocked."""
+        now = self._clock()
+        end, since = self._since.get(name, (stable, now))
+        if log_end <= stable:
+            self._since.pop(name, None)
+            return 0.0
+        if end != stable:
+            since = now
+        self._since[name] = (stable, since)
+        return now - since
+
+    def forget(self, name: N) -> None:
+        """Forget a partition."""
+        self._since.pop(name, None)
+
+
+def blocked_text(config: KafkaConfig, topic: str, partition: int, records: int) -> str:
+    """Return what an open transaction blocks, and the commands that find it."""
+    return (
+        f"partition {partition} of {topic} is blocked by an open transaction: {records} offsets "
+        f"behind it cannot be read. Find it with {transaction_command(config, topic, partition)}"
+    )
+
+
+def transaction_command(config: KafkaConfig, topic: str, partition: int) -> str:
+    """Return the commands that list the transactions of a partition and those left open."""
+    tool = f"kafka-transactions.sh --bootstrap-server {config.bootstrap_servers}"
+    where = f"--topic {topic} --partition {partition}"
+    return f"`{tool} describe-producers {where}` or `{tool} find-hanging {where}`"

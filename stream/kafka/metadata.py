@@ -103,24 +103,30 @@ class Group:
         """Free the client."""
         del self._admin
 
-    def ends(self, topic: str, numbers: Iterable[int], *, earliest: bool = False) -> dict[int, int]:
+    def ends(
+        self, topic: str, numbers: Iterable[int], *, earliest: bool = False, stable: bool = False
+    ) -> dict[int, int]:
         """Return the end offsets of partitions, including open transactions, or their first ones.
 
-        If a partition's leader did not respond, the client returns offset -1001 and no exception
-        (measured, confluent-kafka 2.16.1).
+        With ``stable``, an end is where the first open transaction begins. If a partition's leader
+        did not respond, the client returns offset -1001 and no exception (measured,
+        confluent-kafka 2.16.1).
         """
         spec: Any = OffsetSpec.earliest() if earliest else OffsetSpec.latest()
-        ends = self._list_offsets(topic, numbers, spec)
+        ends = self._list_offsets(topic, numbers, spec, stable=stable)
         if any(offset < 0 for offset in ends.values()):
             raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
         return ends
 
-    def _list_offsets(self, topic: str, numbers: Iterable[int], spec: Any) -> dict[int, int]:
+    def _list_offsets(
+        self, topic: str, numbers: Iterable[int], spec: Any, *, stable: bool
+    ) -> dict[int, int]:
         """Request offsets from the leaders; the client does not refresh them (measured)."""
         self._admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S)
+        level = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
         answers = self._admin.list_offsets(
             {TopicPartition(topic, number): spec for number in numbers},
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            isolation_level=level,
             request_timeout=REQUEST_TIMEOUT_S,
         )
         return {
@@ -206,6 +212,7 @@ class MetadataPoller:
         self._next_retention_at = 0.0
         self._leaders_changed = False
         self._partition_count_wanted = False
+        self._log_ends: dict[Partition, int] = {}
 
     @property
     def clients(self) -> tuple[AdminClient, ...]:
@@ -235,18 +242,29 @@ class MetadataPoller:
                 self._request_ledger_starts(owned)
 
     def _request_ends(self, owned: Iterable[Partition]) -> None:
-        futures = self._admin.list_offsets(
-            {TopicPartition(*partition): OffsetSpec.latest() for partition in owned},
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=REQUEST_TIMEOUT_S,
-        )
-        for requested, future in futures.items():
-            partition = Partition(requested.topic, requested.partition)
-            future.add_done_callback(partial(self._on_end_offset, partition))
+        for level, on_answer in (
+            (IsolationLevel.READ_UNCOMMITTED, self._on_log_end),
+            (IsolationLevel.READ_COMMITTED, self._on_end_offset),
+        ):
+            futures = self._admin.list_offsets(
+                {TopicPartition(*partition): OffsetSpec.latest() for partition in owned},
+                isolation_level=level,
+                request_timeout=REQUEST_TIMEOUT_S,
+            )
+            for requested, future in futures.items():
+                partition = Partition(requested.topic, requested.partition)
+                future.add_done_callback(partial(on_answer, partition))
+
+    def _on_log_end(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
+        if answer.exception() is None:
+            self._log_ends[partition] = answer.result().offset
 
     def _on_end_offset(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
+        """Report a stable offset with the log's end, which was requested before it."""
         if answer.exception() is None and answer.result().offset >= 0:
-            self._emit(EndOffsetKnown(partition, answer.result().offset))
+            offset = answer.result().offset
+            log_end = max(offset, self._log_ends.get(partition, offset))
+            self._emit(EndOffsetKnown(partition, offset, log_end))
         else:
             self._leaders_changed = True
 

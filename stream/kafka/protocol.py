@@ -123,10 +123,11 @@ class PartitionHalted:
 
 @dataclass(frozen=True, slots=True)
 class EndOffsetKnown:
-    """Last stable offset of a partition."""
+    """Last stable offset of a partition, and the end of its log, open transactions included."""
 
     partition: Partition
     offset: int
+    log_end: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Bounded reads of topics, for commands and the restore, without joining the group."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from stream.codec.dead_letter import noted
 from stream.errors import KafkaUnavailableError, StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig, as_startup_error
+from stream.kafka.lag import blocked_text
 from stream.kafka.metadata import REQUEST_TIMEOUT_S, Group, committed
 from stream.record import Partition, Record
 from stream.state.ledger import EVENT, INTENT, REMOTE_ID_HEADER, EventEntry, EventOutcome, decode
@@ -37,6 +39,11 @@ def open_reader(config: KafkaConfig) -> Iterator["TopicReader"]:
     finally:
         if reader is not None:
             reader.close()
+
+
+SCAN_S = 20.0
+"""A coordinator looks for expired transactions every 10 s, and a marker takes its time. Source:
+transaction.abort.timed.out.transaction.cleanup.interval.ms."""
 
 
 class TopicReader:
@@ -100,9 +107,11 @@ class TopicReader:
         """Return the first offset of each partition."""
         return self.group.ends(topic, self.partitions(topic), earliest=True)
 
-    def ends(self, topic: str) -> dict[int, int]:
-        """Return the end offset of each partition, including open transactions."""
-        return self.group.ends(topic, self.partitions(topic))
+    def ends(self, topic: str, *, stable: bool = False) -> dict[int, int]:
+        """Return the end offset of each partition, including open transactions; with ``stable``
+        the offset up to which it can be read now.
+        """
+        return self.group.ends(topic, self.partitions(topic), stable=stable)
 
     def read(
         self,
@@ -114,19 +123,37 @@ class TopicReader:
         """Yield the committed records of all partitions, or of those in ``begins``.
 
         Reads at least up to the end at the start of the call; with ``stops``, exactly up to there.
+        Transactions of workers that have died end meanwhile.
 
         Raises:
             KafkaException: no response, or records were deleted before they were read.
+            StartupError: an open transaction blocks a partition for longer.
         """
         begins = self.begins(topic) if begins is None else begins
         end_offsets = self.group.ends(topic, begins) if stops is None else stops
         reader = self._idle.pop() if self._idle else Consumer(settings.reader(self.config))
+        moved_at = time.monotonic()
         try:
             for chunk in read_chunks(reader, topic, begins, end_offsets, exactly=stops is not None):
                 yield from map(read_record, chunk.messages)
+                if chunk.messages or chunk.reached:
+                    moved_at = time.monotonic()
+                elif time.monotonic() - moved_at > self.config.transaction_timeout_s + SCAN_S:
+                    self._raise_if_blocked(topic, end_offsets)
+                    moved_at = time.monotonic()
         finally:
             reader.unassign()
             self._idle.append(reader)
+
+    def _raise_if_blocked(self, topic: str, end_offsets: Mapping[int, int]) -> None:
+        stable = self.group.ends(topic, end_offsets, stable=True)
+        blocked = [
+            blocked_text(self.config, topic, number, end - stable[number])
+            for number, end in end_offsets.items()
+            if stable[number] < end
+        ]
+        if blocked:
+            raise StartupError("\n".join(blocked), exit_code=75)
 
     # Summaries
 
@@ -337,7 +364,6 @@ def _position(message: Message) -> tuple[int, int]:
 
 
 POLL_RECORDS_MAX = 500
-CHUNK_S_MAX = 1.0
 
 
 class CommittedReader:
@@ -405,33 +431,20 @@ class CommittedReader:
             apply_changelog(by_number, batch, Counter())
         return states
 
+    def blocked(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Return how many offsets of each partition lie behind an open transaction, if any."""
+        numbers = {partition.number: partition for partition in partitions}
+        ends = self._group.ends(self._config.topic, numbers)
+        stable = self._group.ends(self._config.topic, numbers, stable=True)
+        return {numbers[n]: end - stable[n] for n, end in ends.items() if stable[n] < end}
+
     def records(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
-        """Yield the input from these offsets to its current end."""
+        """Yield the input from these offsets to its current end, or to an open transaction."""
         begins = {partition.number: offset for partition, offset in starts.items()}
         for message in self._read(self._config.topic, begins):
             yield read_record(message)
 
     def _read(self, topic: str, begins: Mapping[int, int]) -> Iterator[Message]:
-        ends = self._group.ends(topic, begins)
-        remaining = {number: end for number, end in ends.items() if begins[number] < end}
-        self._reader.list_topics(topic, timeout=REQUEST_TIMEOUT_S)
-        self._reader.assign([TopicPartition(topic, number, begins[number]) for number in remaining])
-        while remaining:
-            for message in self._reader.consume(POLL_RECORDS_MAX, CHUNK_S_MAX):
-                number, error = message.partition() or 0, message.error()
-                if number not in remaining:
-                    continue
-                if error is None:
-                    yield message
-                elif error.code() != KafkaError._PARTITION_EOF:
-                    _raise_if_fatal(error)
-                    continue
-                # The end is reported at the last stable offset, so open transactions are left out.
-                if error is not None or (message.offset() or 0) + 1 >= remaining[number]:
-                    del remaining[number]
-                    self._reader.incremental_unassign([TopicPartition(topic, number)])
-
-
-def _raise_if_fatal(error: KafkaError) -> None:
-    if not error.retriable():
-        raise KafkaException(error)
+        ends = self._group.ends(topic, begins, stable=True)
+        for chunk in read_chunks(self._reader, topic, begins, ends, exactly=True):
+            yield from chunk.messages

@@ -24,6 +24,7 @@ from stream.engine.limits import ReleaseBudget
 from stream.engine.prepare import Invalid, PreparedRecord
 from stream.engine.task_manager import TaskManager
 from stream.errors import DecodeError, StartupError
+from stream.kafka.lag import blocked_text
 from stream.kafka.reader import CommittedReader
 from stream.operations.output import json_line
 from stream.record import Partition, Record
@@ -49,6 +50,8 @@ class Summary:
     events: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
+    blocked: list[str] = field(default_factory=list)
+    """What could not be read, because an open transaction blocks it."""
 
     def lines(self) -> Iterator[str]:
         """Yield the summary as lines of text."""
@@ -60,6 +63,7 @@ class Summary:
         yield f"{api} API requests at most, {per_event} per event; {self.requests[PIXEL]} pixels"
         for name, count in sorted(self.requests.items()):
             yield f"  {count:>8}  {name}"
+        yield from self.blocked
 
 
 def dry_run(settings: Settings, *, limit: int | None, write: Callable[[Line], None]) -> Summary:
@@ -69,13 +73,18 @@ def dry_run(settings: Settings, *, limit: int | None, write: Callable[[Line], No
         StartupError: offsets or ledger cannot be used.
         KafkaUnavailableError: Kafka does not answer.
     """
-    with CommittedReader(kafka_config(settings.kafka)) as reader:
+    config = kafka_config(settings.kafka)
+    with CommittedReader(config) as reader:
         try:
             starts = reader.starts()
             run = DryRun(settings, write)
             for partition, state in reader.states(starts).items():
                 run.open(partition, state, starts[partition])
             asyncio.run(run.run(reader.records(starts), limit))
+            run.summary.blocked = [
+                blocked_text(config, *partition, records)
+                for partition, records in reader.blocked(starts).items()
+            ]
         except DecodeError as error:
             text = f"the ledger cannot be read: {error.detail}"
             raise StartupError(text, exit_code=78) from error

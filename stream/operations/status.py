@@ -16,9 +16,15 @@ from rich.text import Text
 
 from stream.codec.json_text import escaped
 from stream.kafka.config import KafkaConfig
-from stream.kafka.lag import GroupLag, LagMeter
+from stream.kafka.lag import GroupLag, LagMeter, blocked_text
 from stream.operations.output import json_line, print_data
-from stream.telemetry.status import BEHIND_S, counted, headroom_s, lasting
+from stream.telemetry.status import (
+    BEHIND_S,
+    blocked_by_transaction,
+    counted,
+    headroom_s,
+    lasting,
+)
 
 ANSWER_S = 2.0
 EVERY_S = 1.0
@@ -78,8 +84,14 @@ class GroupStatus:
                     "lag_records": one.lag,
                     "lag_seconds": None if one.lag_s is None else round(one.lag_s, 1),
                     "offset_out_of_range": one.is_lost,
+                    "blocked_records": one.blocked,
                 }
                 for one in group.partitions
+            ],
+            "blocked_by_transaction": [
+                blocked_text(self.config, self.config.topic, one.number, one.blocked)
+                for one in group.partitions
+                if one.blocked_s
             ],
             "workers": workers,
         }
@@ -118,6 +130,9 @@ def verdict(group: GroupLag, workers: Iterable[dict[str, Any]]) -> tuple[str, st
         for one in urgent:
             if one["verdict"] == level:
                 return level, f"{one['instance']}: {one['says']}"
+    if blocked := [(one.blocked, one.blocked_s) for one in group.partitions if one.blocked_s]:
+        text = blocked_by_transaction(blocked)
+        return "bad" if max(one for _, one in blocked) > BEHIND_S else "warn", text
     if lag_s > BEHIND_S:
         return "warn", f"{lasting(lag_s)} behind: {counted(lag, 'event')} waiting"
     return "ok", f"Processing, {counted(lag, 'event')} not settled" if lag else "Caught up"
@@ -188,6 +203,7 @@ def render(found: dict[str, Any]) -> RenderableType:
     for name, value in _facts(found):
         facts.add_row(Text(name, style="dim"), Text(escaped(value)))
     parts: list[RenderableType] = [head, facts, _partitions(found["partitions"])]
+    parts += [Text(text) for text in found["blocked_by_transaction"]]
     if found["workers"]:
         parts.append(_workers(found["workers"]))
     return Group(*parts)

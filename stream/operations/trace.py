@@ -15,11 +15,18 @@ from sink.wootric.sink import WootricSink
 from sink.wootric.surveys import Survey
 from stream.engine.prepare import PreparedRecord
 from stream.errors import StartupError
+from stream.kafka.lag import blocked_text
 from stream.operations.analysis.dead_letters import LetterStatus, RecordPosition
-from stream.operations.analysis.explanations import TraceFacts, explain_event, explain_outcome
-from stream.operations.analysis.open_intents import OpenIntent, OpenIntents, hashed, next_action
+from stream.operations.analysis.explanations import (
+    TraceFacts,
+    explain_event,
+    explain_open,
+    explain_outcome,
+    explain_user,
+)
+from stream.operations.analysis.open_intents import OpenIntent, OpenIntents, hashed
 from stream.operations.analysis.plans import mask, matches_user
-from stream.operations.analysis.time_text import format_age, format_time
+from stream.operations.analysis.time_text import format_time
 from stream.operations.dlq import read_dead_letters
 from stream.operations.output import Table, letter_document, show
 from stream.operations.session import OperatorSession, now_ms, try_decode, with_progress
@@ -83,6 +90,7 @@ def trace_event(
             "events: it was never published here, retention has removed it, or its messageId is "
             "different"
         )
+    lines += facts.blocked
     document = {"message_id": message_id, "found": found, **_document(facts), "story": lines}
     show(document, lines, as_json=as_json)
     return found
@@ -98,12 +106,10 @@ def trace_place(
     """
     number, offset = place
     facts = TraceFacts(now_ms(), session.reader.committed())
-    begins, ends = (
-        session.reader.begins(session.config.topic),
-        session.reader.ends(session.config.topic),
-    )
+    begins, ends = session.reader.begins(session.config.topic), _ends(session, facts)
     if number not in begins or not begins[number] <= offset < ends[number]:
-        raise StartupError(f"{session.config.topic} has no record at {place}", exit_code=1)
+        text = f"{session.config.topic} has no record at {place} that can be read"
+        raise StartupError("\n".join([text, *facts.blocked]), exit_code=1)
     facts.events = [session.prepare(record) for record in _at(session, {place})]
     for event in facts.events:
         _read_ledger(session, facts, event.event_id)
@@ -144,10 +150,7 @@ def _search(
 
     Reads the positions of the receipts and what is not settled; everything if there are none.
     """
-    ends, begins = (
-        session.reader.ends(session.config.topic),
-        session.reader.begins(session.config.topic),
-    )
+    ends, begins = _ends(session, facts), session.reader.begins(session.config.topic)
     places = {
         RecordPosition(number, receipt.offset) for (number, _), receipt in facts.receipts.items()
     }
@@ -162,6 +165,18 @@ def _search(
         seen = place in places and not search.everywhere
         if record.value is not None and needle in record.value and not seen:
             yield session.prepare(record)
+
+
+def _ends(session: OperatorSession, facts: TraceFacts) -> dict[int, int]:
+    """Return the ends of the input that can be read; add what lies behind them to the facts."""
+    topic = session.config.topic
+    ends, stable = session.reader.ends(topic), session.reader.ends(topic, stable=True)
+    facts.blocked = [
+        blocked_text(session.config, topic, number, ends[number] - end)
+        for number, end in stable.items()
+        if end < ends[number]
+    ]
+    return stable
 
 
 def _records(
@@ -210,6 +225,7 @@ def _document(facts: TraceFacts) -> dict[str, Any]:
         "letters": [
             {"kind": one.kind, **letter_document(one, state)} for one, state in facts.letters
         ],
+        "blocked": list(facts.blocked),
     }
 
 
@@ -323,17 +339,18 @@ class Person:
 def trace_user(session: OperatorSession, person: Person, *, as_json: bool) -> bool:
     """Print what is known about an end user; return whether anything is."""
     facts = TraceFacts(now_ms(), session.reader.committed())
-    facts.events = _last_events(session, person)
+    facts.events = _last_events(session, facts, person)
     entry, intents = _read_user_ledger(session, facts, person.user)
     found = bool(entry or intents or facts.events)
     lines = [
-        *_known(entry, facts.now_ms),
-        *(_open(one, facts.now_ms) for one in intents),
+        *explain_user(entry, facts.now_ms),
+        *(explain_open(one, facts.now_ms) for one in intents),
         *(
             []
             if facts.events
             else [f"no event of this user was published since {format_time(person.since_ms)}"]
         ),
+        *facts.blocked,
     ]
     rows = [
         (
@@ -348,7 +365,11 @@ def trace_user(session: OperatorSession, person: Person, *, as_json: bool) -> bo
         "found": found,
         "entry": _entry(entry),
         "open": [
-            {"partition": one.partition, "lane": hashed(one.lane), "text": _open(one, facts.now_ms)}
+            {
+                "partition": one.partition,
+                "lane": hashed(one.lane),
+                "text": explain_open(one, facts.now_ms),
+            }
             for one in intents
         ],
         "events": [
@@ -362,10 +383,12 @@ def trace_user(session: OperatorSession, person: Person, *, as_json: bool) -> bo
     return found
 
 
-def _last_events(session: OperatorSession, person: Person) -> list[PreparedRecord]:
+def _last_events(
+    session: OperatorSession, facts: TraceFacts, person: Person
+) -> list[PreparedRecord]:
     """Return the last events of an end user in the order of publication."""
     topic, names = session.config.topic, {person.user}
-    ends, begins = session.reader.ends(topic), session.reader.begins(topic)
+    ends, begins = _ends(session, facts), session.reader.begins(topic)
     begins = session.since(person.since_ms, begins, ends)
     total = sum(ends[number] - begin for number, begin in begins.items())
     records = session.reader.read(topic, begins=begins, stops=ends)
@@ -413,44 +436,3 @@ def _entry(entry: UserEntry | None) -> dict[str, Any] | None:
         if entry.newest_event_at_ms is None
         else format_time(entry.newest_event_at_ms),
     }
-
-
-def _known(entry: UserEntry | None, now: int) -> list[str]:
-    if entry is None:
-        return ["the ledger has no entry of this user: the next event looks it up at Wootric"]
-    if not entry.sent_at_ms:
-        return [
-            "the user's entry is not confirmed: the next event looks it up at Wootric",
-            *_newest(entry),
-        ]
-    user = (
-        "no end user at Wootric"
-        if entry.end_user.id is None
-        else f"Wootric's end user {entry.end_user.id}"
-    )
-    email = mask(entry.end_user.email) or "no e-mail"
-    names = (
-        "unknown"
-        if entry.end_user.properties is None
-        else ", ".join(sorted(entry.end_user.properties)) or "none"
-    )
-    confirmed = f"confirmed {format_age(now - entry.sent_at_ms)} ago"
-    return [f"{user}, {email}, {confirmed}; properties: {names}", *_newest(entry)]
-
-
-def _newest(entry: UserEntry) -> list[str]:
-    if entry.newest_event_at_ms is None:
-        return []
-    at = format_time(entry.newest_event_at_ms)
-    return [f"newest event at {at}: a replayed identify that is older is stale"]
-
-
-def _open(one: OpenIntent, now: int) -> str:
-    if one.entry is None:
-        return "the lane has an open request that a newer version wrote"
-    age = format_age(now - one.entry.first_attempt_at_ms)
-    return (
-        f"the lane is blocked by request {one.entry.request_id} ({one.operation or 'large'}), "
-        f"released {age} ago by {one.entry.instance}: if no reply came, "
-        f"{next_action(one.entry.effect)}"
-    )

@@ -220,8 +220,8 @@ class Processor:
                 self._observer.rebalanced("lost", len(self._assignments))
             case PartitionHalted(partition, reason, detail):
                 self._observer.halted(partition, reason, detail)
-            case EndOffsetKnown(partition, offset):
-                self._observer.on_end_offset(partition, offset)
+            case EndOffsetKnown(partition, offset, log_end):
+                self._observer.on_end_offset(partition, offset, log_end)
             case RetentionKnown(retention_ms):
                 self._observer.on_retention(retention_ms)
             case Failed(error):

@@ -25,6 +25,7 @@ from stream.engine.task_manager import TaskManager
 from stream.errors import StartupError
 from stream.kafka.config import LETTER_BYTES_DEFAULT, KafkaConfig
 from stream.kafka.consumer_thread import ConsumerThread
+from stream.kafka.lag import transaction_command
 from stream.kafka.protocol import Failed
 from stream.kafka.topics import preflight
 from stream.record import Record
@@ -133,7 +134,12 @@ async def serve(settings: Settings, destination: Destination) -> None:
             metrics,
             worker_status,
             gauges,
-            identity=Identity(config.instance_id, config.group_id, config.topic),
+            identity=Identity(
+                config.instance_id,
+                config.group_id,
+                config.topic,
+                lambda one: transaction_command(config, one.topic, one.number),
+            ),
             polled_at=lambda: consumer_thread.polled_at,
         )
         await status.start(settings.http.host, settings.http.port)

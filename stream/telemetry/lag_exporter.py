@@ -39,6 +39,12 @@ class LagMetrics:
         )
         self.begin = self._gauge("begin_offset", "First offset of the partition.", *labels)
         self.end = self._gauge("end_offset", "Last stable offset.", *labels)
+        self.blocked = self._gauge(
+            "blocked_records",
+            "Offsets behind the last stable one: an open transaction hides them. Investigate if "
+            "the end offset does not move for minutes.",
+            *labels,
+        )
         self.headroom = self._gauge(
             "retention_headroom_seconds",
             "Seconds until retention.ms may delete the oldest unsettled record; +Inf without such "
@@ -71,6 +77,7 @@ class LagMetrics:
             self.committed,
             self.begin,
             self.end,
+            self.blocked,
             self.headroom,
             self.out_of_range,
         )
@@ -96,6 +103,7 @@ class LagMetrics:
             one.committed,
             one.begin,
             one.end,
+            one.blocked,
             headroom,
             int(one.is_lost),
         )

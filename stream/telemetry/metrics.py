@@ -134,6 +134,13 @@ class Metrics:
         self.end_offset = self._gauge(
             "partition_end_offset", "Last stable offset.", "topic", "partition"
         )
+        self.blocked_records = self._gauge(
+            "consumer_blocked_records",
+            "Offsets behind the last stable one: an open transaction hides them. Investigate if "
+            "the last stable offset does not move for minutes.",
+            "topic",
+            "partition",
+        )
         self.headroom = self._gauge(
             "consumer_retention_headroom_seconds",
             "Seconds until retention.ms may delete the oldest unsettled record; +Inf without such "
@@ -147,6 +154,7 @@ class Metrics:
             self.committed_offset,
             self.position,
             self.end_offset,
+            self.blocked_records,
             self.headroom,
         )
         self.polled = self._gauge(

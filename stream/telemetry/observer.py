@@ -240,9 +240,9 @@ class Observer:
             self._count_halted()
             log.info("partition_resumed", partition=partition.number)
 
-    def on_end_offset(self, partition: Partition, end: int) -> None:
-        """Record a partition's last stable offset."""
-        self._gauges.ends[partition] = end
+    def on_end_offset(self, partition: Partition, end: int, log_end: int) -> None:
+        """Record a partition's last stable offset and the end of its log."""
+        self._gauges.note_ends(partition, end, log_end)
 
     def on_retention(self, retention_ms: int) -> None:
         """Record the input's retention."""

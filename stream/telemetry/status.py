@@ -5,7 +5,7 @@ import itertools
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -16,6 +16,7 @@ from stream import __version__
 from stream.engine.lanes import PendingRequest
 from stream.engine.partition_task import PartitionTask
 from stream.engine.task_manager import TaskManager
+from stream.kafka.lag import StableEnds
 from stream.kafka.protocol import PartitionHalted
 from stream.record import Partition
 from stream.telemetry.metrics import Metrics
@@ -37,7 +38,7 @@ class OpenCircuit:
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """Offsets and lag of one partition."""
+    """Offsets and lag of one partition; ``blocked`` and ``blocked_s`` as in ``PartitionLag``."""
 
     end: int
     position: int
@@ -45,6 +46,8 @@ class PartitionStatus:
     lag: int
     lag_s: float
     in_flight: int
+    blocked: int = 0
+    blocked_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -102,11 +105,14 @@ NO_COMMIT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Instance, group and topic of the worker."""
+    """Instance, group and topic of the worker; ``find_transaction`` returns the commands that find
+    an open transaction on one of its partitions.
+    """
 
     instance: str
     group: str
     topic: str
+    find_transaction: Callable[[Partition], str] = field(default=lambda _: "", compare=False)
 
 
 def status(worker: WorkerStatus, identity: Identity) -> dict[str, Any]:
@@ -146,6 +152,15 @@ def status(worker: WorkerStatus, identity: Identity) -> dict[str, Any]:
             str(partition.number): _partition(state)
             for partition, state in sorted(worker.partitions.items())
         },
+        "blocked_by_transaction": {
+            str(partition.number): {
+                "records": state.blocked,
+                "for_s": round(state.blocked_s, 1),
+                "find": identity.find_transaction(partition),
+            }
+            for partition, state in sorted(worker.partitions.items())
+            if state.blocked_s > 0
+        },
         "halted": {
             str(partition.number): {"reason": halted.reason, "detail": halted.detail}
             for partition, halted in sorted(worker.halted.items())
@@ -162,6 +177,7 @@ def _partition(state: PartitionStatus) -> dict[str, Any]:
         "lag": state.lag,
         "lag_s": round(state.lag_s, 1),
         "in_flight": state.in_flight,
+        "blocked": state.blocked,
     }
 
 
@@ -180,6 +196,8 @@ def _problems(worker: WorkerStatus, now: float) -> Iterator[tuple[str, str]]:
     since = worker.started_at if worker.committed_at is None else worker.committed_at
     if worker.in_flight and now - since > NO_COMMIT_S:
         yield "bad", f"Events are in flight, and nothing was committed for {lasting(now - since)}"
+    if blocked := [one for one in worker.partitions.values() if one.blocked_s > BEHIND_S]:
+        yield "bad", blocked_by_transaction([(one.blocked, one.blocked_s) for one in blocked])
 
 
 def _warnings(worker: WorkerStatus, now: float) -> Iterator[tuple[str, str]]:
@@ -205,6 +223,15 @@ def _healthy(worker: WorkerStatus) -> Iterator[tuple[str, str]]:
     yield "ok", f"Flowing, {lag} under way" if worker.lag else "Caught up"
 
 
+def blocked_by_transaction(partitions: Sequence[tuple[int, float]]) -> str:
+    """Return the message about blocked partitions: offsets and seconds of each."""
+    records, longest_s = sum(one for one, _ in partitions), max(one for _, one in partitions)
+    return (
+        f"{counted(len(partitions), 'partition')} blocked by an open transaction for "
+        f"{lasting(longest_s)}: {counted(records, 'record')} cannot be read"
+    )
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
@@ -228,9 +255,8 @@ class StatusGauges:
     """Sets the gauges and the worker's status from the tasks.
 
     ``polled_at`` returns the time of the last poll (monotonic seconds). Other components set
-    ``ends`` (last stable offsets), ``retention_ms`` (the input's, negative without a limit),
-    ``own_steps_s`` (time in the loop's own steps since the last refresh) and ``restoring``
-    (records that restores have yet to read).
+    ``retention_ms`` (the input's, negative without a limit), ``own_steps_s`` (time in the loop's
+    own steps since the last refresh) and ``restoring`` (records that restores have yet to read).
     """
 
     def __init__(
@@ -247,7 +273,8 @@ class StatusGauges:
         self._worker = worker
         self._tasks = tasks
         self._polled_at = polled_at
-        self.ends: dict[Partition, int] = {}
+        self._ends: dict[Partition, tuple[int, int, float]] = {}
+        self._stable_ends = StableEnds[Partition]()
         self.retention_ms: int | None = None
         self.own_steps_s = 0.0
         self.restoring: dict[Partition, int] = {}
@@ -256,6 +283,11 @@ class StatusGauges:
         self._behind_since: dict[Partition, float] = {}
         metrics.records_in_flight_limit.set(records_limit)
         metrics.bytes_in_flight_limit.set(bytes_limit)
+
+    def note_ends(self, partition: Partition, stable: int, log_end: int) -> None:
+        """Note a partition's last stable offset and the end of its log."""
+        blocked_s = self._stable_ends.note(partition, stable, log_end)
+        self._ends[partition] = (stable, log_end - stable, blocked_s)
 
     def refresh(self) -> None:
         """Read all values again."""
@@ -278,7 +310,7 @@ class StatusGauges:
         self._account_loop_time()
         self._remove_partitions(set(worker.partitions) - set(tasks.partitions))
         for partition, part in tasks.partitions.items():
-            state = self._partition_status(partition, part, self.ends.get(partition))
+            state = self._partition_status(partition, part)
             worker.partitions[partition] = state
             self._set_gauges(partition, state)
 
@@ -307,11 +339,10 @@ class StatusGauges:
         states.labels("other").inc(other)
         states.labels("idle").inc(max(0.0, elapsed - known - other))
 
-    def _partition_status(
-        self, partition: Partition, part: PartitionTask, end: int | None
-    ) -> PartitionStatus:
+    def _partition_status(self, partition: Partition, part: PartitionTask) -> PartitionStatus:
         position, watermark = part.offsets.next_offset, part.offsets.commit_offset
-        end = max(position, end or 0)
+        stable, blocked, blocked_s = self._ends.get(partition, (0, 0, 0.0))
+        end = max(position, stable)
         lag = end - watermark
         return PartitionStatus(
             end=end,
@@ -320,6 +351,8 @@ class StatusGauges:
             lag=lag,
             lag_s=self._lag_seconds(partition, lag, part.offsets.oldest_ms),
             in_flight=part.unsettled,
+            blocked=blocked,
+            blocked_s=blocked_s,
         )
 
     def _lag_seconds(self, partition: Partition, lag: int, oldest_ms: int | None) -> float:
@@ -342,6 +375,7 @@ class StatusGauges:
             metrics.committed_offset: state.committed,
             metrics.position: state.position,
             metrics.end_offset: state.end,
+            metrics.blocked_records: state.blocked,
             metrics.headroom: headroom_s(self.retention_ms, state.lag_s),
         }
         for gauge, value in values.items():
@@ -352,7 +386,8 @@ class StatusGauges:
         """Remove the gauges of partitions that another worker owns now."""
         for partition in partitions:
             del self._worker.partitions[partition]
-            self.ends.pop(partition, None)
+            self._ends.pop(partition, None)
+            self._stable_ends.forget(partition)
             self._behind_since.pop(partition, None)
             for gauge in self._metrics.of_partitions:
                 gauge.remove_by_labels(

@@ -49,6 +49,23 @@ CASES: dict[str, Case] = {
         lag_seconds("1200+0x60"),  # far behind, but it gets on
         at_min=40,
     ),
+    "WootricBlockedByTransaction": Case(
+        {
+            'wootric_consumer_blocked_records{topic="t",partition="0"}': steady(3),
+            'wootric_partition_end_offset{topic="t",partition="0"}': steady(70),
+            'wootric_group_blocked_records{topic="t",partition="1"}': steady(2),
+            'wootric_group_end_offset{topic="t",partition="1"}': steady(9),
+        },
+        {  # a producer that transacts all the time, one that is slow, and one that is idle
+            'wootric_consumer_blocked_records{topic="t",partition="0"}': steady(3),
+            'wootric_partition_end_offset{topic="t",partition="0"}': growing(5),
+            'wootric_consumer_blocked_records{topic="t",partition="1"}': "0x20 3x7 0x33",
+            'wootric_partition_end_offset{topic="t",partition="1"}': "70x27 74x33",
+            'wootric_group_blocked_records{topic="t",partition="2"}': steady(0),
+            'wootric_group_end_offset{topic="t",partition="2"}': steady(70),
+        },
+        times=2,
+    ),
     "WootricFreshnessBudgetBurn": Case(
         lag_seconds(steady(400, 200)),
         lag_seconds("400x3 0x197"),

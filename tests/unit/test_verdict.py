@@ -3,7 +3,7 @@
 import pytest
 
 from stream.engine.task_manager import HaltReason
-from stream.kafka.lag import GroupLag, PartitionLag
+from stream.kafka.lag import GroupLag, PartitionLag, StableEnds
 from stream.kafka.protocol import PartitionHalted
 from stream.operations import status
 from stream.record import Partition
@@ -13,9 +13,18 @@ NOW = 1000.0
 ZERO, ONE = Partition("segment.events", 0), Partition("segment.events", 1)
 
 
-def standing(lag: int = 0, lag_s: float = 0.0) -> PartitionStatus:
+def standing(
+    lag: int = 0, lag_s: float = 0.0, blocked: int = 0, blocked_s: float = 0.0
+) -> PartitionStatus:
     return PartitionStatus(
-        end=lag, position=0, committed=0, lag=lag, lag_s=lag_s, in_flight=min(lag, 10)
+        end=lag,
+        position=0,
+        committed=0,
+        lag=lag,
+        lag_s=lag_s,
+        in_flight=min(lag, 10),
+        blocked=blocked,
+        blocked_s=blocked_s,
     )
 
 
@@ -44,6 +53,19 @@ def vitals(**changes: object) -> WorkerStatus:
         ({"throttled_until": NOW + 40}, ("warn", "Wootric asked to wait: 40 s from now")),
         ({"joined": False}, ("warn", "Waiting for an assignment from the group")),
         ({"draining": True}, ("warn", "Shutting down after the requests in flight")),
+        ({"partitions": {ZERO: standing(blocked=9, blocked_s=5)}}, ("ok", "Caught up")),
+        (
+            {
+                "partitions": {
+                    ZERO: standing(blocked=9, blocked_s=300),
+                    ONE: standing(blocked=1, blocked_s=90),
+                }
+            },
+            (
+                "bad",
+                "2 partitions blocked by an open transaction for 5 min: 10 records cannot be read",
+            ),
+        ),
         (
             {"in_flight": 3, "committed_at": NOW - 240},
             ("bad", "Events are in flight, and nothing was committed for 4 min"),
@@ -73,8 +95,23 @@ def test_the_most_urgent_is_said(changes, expected):
     assert verdict(vitals(**changes), NOW) == expected
 
 
-def group(*members: str, lag: int = 0, lag_s: float = 0.0, committed: int = 5) -> GroupLag:
-    one = PartitionLag(number=0, begin=2, end=9, committed=committed, lag=lag, lag_s=lag_s)
+def group(
+    *members: str,
+    lag: int = 0,
+    lag_s: float = 0.0,
+    committed: int = 5,
+    blocked: tuple[int, float] = (0, 0.0),
+) -> GroupLag:
+    one = PartitionLag(
+        number=0,
+        begin=2,
+        end=9,
+        committed=committed,
+        lag=lag,
+        lag_s=lag_s,
+        blocked=blocked[0],
+        blocked_s=blocked[1],
+    )
     return GroupLag(state="stable", members=members, partitions=(one,))
 
 
@@ -85,6 +122,23 @@ def group(*members: str, lag: int = 0, lag_s: float = 0.0, committed: int = 5) -
         (group(lag=4), [], ("bad", "No worker is running; 4 events waiting")),
         (group(), [], ("warn", "No worker is running; no event is waiting")),
         (group("w1", lag=4, lag_s=180), [], ("warn", "3 min behind: 4 events waiting")),
+        (group("w1", blocked=(3, 0.0)), [], ("ok", "Caught up")),
+        (
+            group("w1", blocked=(3, 1.0)),
+            [],
+            (
+                "warn",
+                "1 partition blocked by an open transaction for 1 s: 3 records cannot be read",
+            ),
+        ),
+        (
+            group("w1", blocked=(1, 400.0)),
+            [],
+            (
+                "bad",
+                "1 partition blocked by an open transaction for 7 min: 1 record cannot be read",
+            ),
+        ),
         (
             group("w1", committed=1),
             [],
@@ -113,3 +167,21 @@ def test_rates_are_those_of_the_last_minute():
         made.note_history(NOW + second)
         made.note_history(NOW + second + 0.25)
     assert made.rates() == [(10.0, 5.0)] * 60
+
+
+def test_blocked_is_a_partition_whose_stable_end_stays_where_it_is():
+    """A producer that transacts all the time has an open transaction at almost any moment."""
+    now = [0.0]
+    ends = StableEnds[int](lambda: now[0])
+    seen = []
+    for now[0], stable, log_end in (
+        (0.0, 5, 5),
+        (1.0, 5, 7),
+        (3.0, 5, 9),
+        (4.0, 8, 9),
+        (6.0, 8, 9),
+        (7.0, 9, 9),
+        (9.0, 9, 12),
+    ):
+        seen.append(ends.note(0, stable, log_end))
+    assert seen == [0, 0, 2, 0, 2, 0, 0]

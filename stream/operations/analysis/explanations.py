@@ -8,8 +8,9 @@ from typing import assert_never
 from stream.engine.prepare import PreparedRecord
 from stream.operations.analysis.dead_letters import OPEN, LetterStatus, ListedDeadLetter
 from stream.operations.analysis.open_intents import OpenIntent, next_action
+from stream.operations.analysis.plans import mask
 from stream.operations.analysis.time_text import format_age, format_time
-from stream.state.ledger import EventEntry, EventOutcome, bounded
+from stream.state.ledger import EventEntry, EventOutcome, UserEntry, bounded
 from stream.transform import Deliver, Skip
 
 SKIPS: Mapping[str, str] = MappingProxyType(
@@ -37,6 +38,7 @@ class TraceFacts:
     """Data about some events from all topics.
 
     ``receipts`` and ``members`` are by partition and event id, ``lanes`` by partition and lane.
+    ``blocked`` has a sentence for each partition of the input that an open transaction blocks.
     ``matches`` has the ids of Wootric's surveys that match the fields of a delivered survey, by
     partition and event id; ``search_failure`` is why there are none.
     """
@@ -50,6 +52,7 @@ class TraceFacts:
     letters: list[tuple[ListedDeadLetter, str]] = field(default_factory=list)
     matches: dict[tuple[int, str], Sequence[int]] = field(default_factory=dict)
     search_failure: str | None = None
+    blocked: Sequence[str] = ()
 
     def take_intents(self, intents: Collection[OpenIntent]) -> None:
         """Add open intents, by lane and by event."""
@@ -191,3 +194,42 @@ def _why(letter: ListedDeadLetter, state: str) -> str:
             return f"{reason}. Decide: `in-doubt resolve {letter.place} --as resend` or `dismiss`"
         case _:
             assert_never(letter.kind)
+
+
+# What is known about an end user
+
+
+def explain_user(entry: UserEntry | None, now: int) -> list[str]:
+    """Return what the ledger knows about an end user; ``now`` in milliseconds."""
+    if entry is None:
+        return ["the ledger has no entry of this user: the next event looks it up at Wootric"]
+    if not entry.sent_at_ms:
+        return [
+            "the user's entry is not confirmed: the next event looks it up at Wootric",
+            *_newest(entry),
+        ]
+    known = entry.end_user
+    user = "no end user at Wootric" if known.id is None else f"Wootric's end user {known.id}"
+    email = mask(known.email) or "no e-mail"
+    names = "unknown" if known.properties is None else ", ".join(sorted(known.properties)) or "none"
+    confirmed = f"confirmed {format_age(now - entry.sent_at_ms)} ago"
+    return [f"{user}, {email}, {confirmed}; properties: {names}", *_newest(entry)]
+
+
+def _newest(entry: UserEntry) -> list[str]:
+    if entry.newest_event_at_ms is None:
+        return []
+    at = format_time(entry.newest_event_at_ms)
+    return [f"newest event at {at}: a replayed identify that is older is stale"]
+
+
+def explain_open(one: OpenIntent, now: int) -> str:
+    """Return what an open request of an end user blocks; ``now`` in milliseconds."""
+    if one.entry is None:
+        return "the lane has an open request that a newer version wrote"
+    age = format_age(now - one.entry.first_attempt_at_ms)
+    return (
+        f"the lane is blocked by request {one.entry.request_id} ({one.operation or 'large'}), "
+        f"released {age} ago by {one.entry.instance}: if no reply came, "
+        f"{next_action(one.entry.effect)}"
+    )
