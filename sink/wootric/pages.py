@@ -5,7 +5,7 @@ from dataclasses import replace
 from sink.classify import Executed
 from sink.delivery import Delivered, EndUser, Outcome, Skipped
 from sink.wootric.client import ApiClient, DeliveryContext
-from sink.wootric.lookup import Lookup
+from sink.wootric.end_users import Lookup
 from sink.wootric.operations import PageView
 from sink.wootric.replies import reason
 from sink.wootric.requests import Requests

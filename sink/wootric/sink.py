@@ -21,9 +21,8 @@ from sink.models import Transport
 from sink.rate_limit import CircuitBreaker, RateLimiter
 from sink.wootric.auth import AccessToken, TokenDenied, TokenProvider, TokenResult, WootricAccount
 from sink.wootric.client import ApiClient, DeliveryContext, DeliveryFailedError
-from sink.wootric.end_users import EndUserResolver, EndUsers
+from sink.wootric.end_users import EndUserResolver, EndUsers, Lookup
 from sink.wootric.endpoint import Dependencies, Endpoint
-from sink.wootric.lookup import Lookup
 from sink.wootric.operations import (
     CreateDecline,
     CreateResponse,

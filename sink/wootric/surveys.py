@@ -6,8 +6,7 @@ from typing import Any
 from sink.classify import Executed, RejectedByServer
 from sink.delivery import Conflict, Delivered, EndUser, Outcome, Parked, Rejected, claims_of
 from sink.wootric.client import ApiClient, DeliveryContext, DeliveryFailedError
-from sink.wootric.end_users import EndUserResolver, EndUsers
-from sink.wootric.lookup import Lookup
+from sink.wootric.end_users import EndUserResolver, EndUsers, Lookup
 from sink.wootric.matching import (
     candidates,
     claim,

@@ -103,7 +103,7 @@ class PartitionTask:
 
         False while an intent still lacks one of its events: reading continues until it is found.
         """
-        return not self._awaiting_replay and self.offsets.span > self._config.offset_gap_max
+        return not self.awaiting_replay and self.offsets.span > self._config.offset_gap_max
 
     @property
     def awaiting_replay(self) -> bool:
@@ -365,9 +365,8 @@ class PartitionTask:
             if unobservable:
                 return self._keep_in_doubt(request, now, max(when, now))
             self._end_users.invalidate(request.operation)
-            return self._keep_in_doubt(
-                request, now, max(when, outcome.sent_at + self._config.quiet_s)
-            )
+            quiet_until = outcome.sent_at + self._config.quiet_s
+            return self._keep_in_doubt(request, now, max(when, quiet_until))
         when = max(when, outcome.retry_at)
         request.forbidden_count += outcome.refused
         if request.in_doubt:
