@@ -31,6 +31,17 @@ FOLDER = Path(__file__).parents[2] / "schemas" / "avro"
 """Next to this package, both in a checkout and in an installed wheel."""
 
 
+OTHER_FINGERPRINTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"segment_event": ("eeed9406dd30a447", "dfec4dc70e456a04")}
+)
+"""Fingerprints that some libraries compute for earlier forms of our schemas, as in the header.
+
+Those of ``segment_event`` had times of the logical type ``timestamp-millis``. In the canonical form
+of goavro, of Apache's Python and of Apache's Rust since 0.17 such a type is ``{"type":"long"}``;
+hamba/avro and Apache's Rust 0.14 keep ``logicalType`` too. By the specification it is ``"long"``.
+"""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Schema:
     """A schema for writing and reading; values of logical types are left as their plain values.
@@ -75,6 +86,10 @@ class Schemas:
         """Accept values of this schema."""
         self._by_header[schema.header] = schema
 
+    def add_as(self, header: bytes, schema: Schema) -> None:
+        """Accept values of this schema with another header than its own."""
+        self._by_header[header] = schema
+
     def writer_of(self, value: bytes) -> Schema:
         """Return the schema that a single object was written with.
 
@@ -113,7 +128,11 @@ def packaged(name: str) -> Schema:
 
 def all_packaged() -> Schemas:
     """Return all schemas in ``schemas/avro``, including superseded versions."""
-    return Schemas(packaged(path.stem) for path in sorted(FOLDER.glob("*.avsc")))
+    schemas = Schemas(packaged(path.stem) for path in sorted(FOLDER.glob("*.avsc")))
+    for name, fingerprints in OTHER_FINGERPRINTS.items():
+        for other in fingerprints:
+            schemas.add_as(SINGLE_OBJECT + bytes.fromhex(other), packaged(name))
+    return schemas
 
 
 def encode_single_object(schema: Schema, datum: Any) -> bytes:
