@@ -38,11 +38,11 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
     ),
     ("duplicate", "redelivered"): ("the same record, read again after a restart", "nothing"),
     ("rejected", "undecodable"): (
-        "the bytes have no Avro framing, or do not fit their schema",
-        "check the producer",
+        "the bytes have no Avro framing, or another one, or do not fit their schema; `x-detail` names JSON and framings that are recognised",
+        "check [the producer](../how-to/install/own-producer.md)",
     ),
     ("rejected", "unknown_schema"): (
-        "no schema of this fingerprint is in `schemas/avro/`, or the registry did not know the id for `SCHEMA_REGISTRY__UNKNOWN_ID_TIMEOUT_S`",
+        "no schema of this fingerprint is in `schemas/avro/` (a `logicalType` changes it in some libraries), or the registry did not know the id for `SCHEMA_REGISTRY__UNKNOWN_ID_TIMEOUT_S`",
         "add or register the schema, replay",
     ),
     ("rejected", "no_registry"): (
@@ -50,7 +50,7 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
         "set `SCHEMA_REGISTRY__URL`, replay",
     ),
     ("rejected", "unresolvable"): (
-        "the writer's schema cannot be read with the service's schema",
+        "the writer's schema cannot be read with the service's schema; `x-detail` names the record, and the field with both types or its unit",
         "change it by the rules of `schemas/avro/README.md`",
     ),
     ("rejected", "trailing_bytes"): ("bytes follow the value", "check the producer"),
@@ -196,6 +196,7 @@ PREVIEW_MEANING = "only in `transform`: the value is JSON, but not an object. `p
 
 NOTES: Mapping[str, str] = {
     "invalid_created_at": "A `createdAt` that cannot be read does not reject its event: the profile is sent without it.",
+    "invalid_timestamp": "A time of the call that cannot be read, or is beyond the year 9999 (microseconds in the place of milliseconds), is left out. The next time of the call counts, at last the record's.",
     "ignored_integration": 'The `integrations` object has a key that looks like `Wootric` but is spelled in another way, such as `WOOTRIC`. Segment ignores it, and so does this service, although it would change the outcome: `{"WOOTRIC": false}` does not disable Wootric.',
 }
 """Values that are left out without rejecting their event, and what that means."""

@@ -4,7 +4,8 @@ Sources: Apache Avro 1.12 specification, sections "Schema Fingerprints", "Single
 encoding" and "Schema Resolution"; Confluent's wire format (a zero byte and the id).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -15,7 +16,7 @@ from typing import Any, TypeAlias
 import orjson
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from fastavro.read import SchemaResolutionError
-from fastavro.schema import fingerprint, to_parsing_canonical_form
+from fastavro.schema import UnknownType, fingerprint, to_parsing_canonical_form
 
 from stream.errors import DecodeError, UnknownSchemaError
 
@@ -30,6 +31,9 @@ CONFLUENT_HEADER_LENGTH = len(CONFLUENT) + 4
 FOLDER = Path(__file__).parents[2] / "schemas" / "avro"
 """Next to this package, both in a checkout and in an installed wheel."""
 
+
+LOGICAL_TYPE = "declared-logical-type"
+"""The name of ``logicalType`` in a parsed schema: fastavro would convert the values."""
 
 OTHER_FINGERPRINTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"segment_event": ("eeed9406dd30a447", "dfec4dc70e456a04")}
@@ -47,33 +51,59 @@ class Schema:
     """A schema for writing and reading; values of logical types are left as their plain values.
 
     ``header`` is the start of every single object of this schema: two magic bytes and the
-    CRC-64-AVRO fingerprint of the parsing canonical form, little-endian. ``logical_types`` has
-    those of top-level fields, by field.
+    CRC-64-AVRO fingerprint of the parsing canonical form, little-endian. ``branches`` are those of
+    a union at the root; in the place of an unusable one is the error.
     """
 
     header: bytes
     plain: Definition
-    logical_types: Mapping[str, str]
+    branches: "tuple[Schema | DecodeError, ...]" = ()
 
     @classmethod
-    def of(cls, definition: Definition) -> "Schema":
+    def of(cls, definition: Definition, referenced: Sequence[Definition] = ()) -> "Schema":
         """Return the schema that an ``.avsc`` document defines.
+
+        ``referenced`` are documents that define further types by name, each after those that it
+        needs itself.
 
         Raises:
             DecodeError: it is not a schema (``unresolvable``), or a few bytes of it could demand
                 unbounded work or depth. fastavro 1.13 limits neither: a type that contains
                 itself overflows the C stack and ends the process.
         """
+        if isinstance(definition, list):
+            return cls._of_union(definition, referenced)
         named: dict[str, Any] = {}
         try:
-            plain = parse_schema(_without_logical_types(definition), named_schemas=named)
-            _check(plain, named)
-            canonical = to_parsing_canonical_form(plain)
-            logical_types = MappingProxyType(_logical_types(definition))
+            for other in referenced:
+                with suppress(Exception):  # perhaps of a type that is not needed
+                    parse_schema(_marked(other), named_schemas=named)
+            parsed = parse_schema(_marked(definition), named_schemas=named)
+            own: dict[str, Any] = {}
+            plain = parse_schema(_whole(parsed, named, set()), named_schemas=own)
+            _check(plain, own)
+            return cls(_header(plain), plain)
+        except UnknownType as error:
+            detail = f"the schema names the type {kind_of(error.name)}, which is not defined"
+            raise DecodeError("unresolvable", detail) from error
         except Exception as error:
             raise DecodeError("unresolvable", f"the schema cannot be used: {error}") from error
-        header = SINGLE_OBJECT + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
-        return cls(header, plain, logical_types)
+
+    @classmethod
+    def _of_union(cls, parts: list[Any], referenced: Sequence[Definition]) -> "Schema":
+        """Return the schema of a union; if a branch is unusable, nothing is written with it."""
+        branches: list[Schema | DecodeError] = []
+        for number, part in enumerate(parts):
+            if isinstance(part, list):
+                raise DecodeError("unresolvable", "the schema has a union directly within a union")
+            try:
+                branches.append(cls.of(part, (*referenced, *parts[:number])))
+            except DecodeError as error:
+                branches.append(error)
+        plain = [branch.plain for branch in branches if isinstance(branch, Schema)]
+        usable = len(plain) == len(branches)
+        header = _header(parse_schema(_whole(plain, {}, set()))) if usable else b""
+        return cls(header, plain if usable else [], tuple(branches))
 
 
 class Schemas:
@@ -104,20 +134,27 @@ class Schemas:
         if len(header) < HEADER_LENGTH or not header.startswith(SINGLE_OBJECT):
             raise DecodeError("undecodable", "the value is not an Avro single object")
         name = header[len(SINGLE_OBJECT) :][::-1].hex()
-        raise UnknownSchemaError("unknown_schema", f"no schema has the fingerprint {name}")
+        detail = (
+            f"no schema has the fingerprint {name}: write with schemas/avro/segment_event.avsc as "
+            "it is, or with a registry"
+        )
+        raise UnknownSchemaError("unknown_schema", detail)
 
 
-def schema_from_text(text: str) -> Schema:
-    """Return the schema that a registry's text defines.
+def schema_from_text(text: str, referenced: Sequence[str] = ()) -> Schema:
+    """Return the schema that a registry's text defines, with the texts that it references.
 
     Raises:
         DecodeError: it cannot be used (``unresolvable``).
     """
+    return Schema.of(_definition(text), tuple(map(_definition, referenced)))
+
+
+def _definition(text: str) -> Definition:
     try:
-        definition = orjson.loads(text)
+        return orjson.loads(text)  # type: ignore[no-any-return]
     except orjson.JSONDecodeError:
-        definition = text  # the bare name of a primitive
-    return Schema.of(definition)
+        return text  # the bare name of a type
 
 
 @cache
@@ -190,30 +227,101 @@ def read(
     return datum
 
 
-def _without_logical_types(definition: Any) -> Any:
+def branch_of(writer: Schema, value: bytes, start: int) -> tuple[Schema, int]:
+    """Return the schema of the value from ``start`` on, and where its bytes begin: of a union at
+    the root, the branch that the value names.
+
+    Raises:
+        DecodeError: there is no such branch (``undecodable``), or it is unusable
+            (``unresolvable``).
+    """
+    if not writer.branches:
+        return writer, start
+    data = BytesIO(value)
+    data.seek(start)
+    try:
+        number: Any = schemaless_reader(data, "long", None)
+    except Exception:  # noqa: BLE001  (fastavro raises any exception on garbage)
+        raise DecodeError("undecodable", "the value ends within the number of its branch") from None
+    if number not in range(len(writer.branches)):
+        raise DecodeError("undecodable", f"the union of its schema has no branch {number}")
+    branch = writer.branches[number]
+    if isinstance(branch, DecodeError):
+        raise DecodeError(branch.reason, branch.detail)
+    return branch, data.tell()
+
+
+def kind_of(part: Any) -> str:
+    """Return the kind of a part of a parsed schema; of a type used by its name, that name."""
+    match part:
+        case list():
+            return "union"
+        case {"type": str(kind)}:
+            return kind
+        case _:
+            return str(part)
+
+
+def logical_types(part: Any) -> Iterator[str]:
+    """Yield the logical types that a field or type of a parsed schema declares for its value."""
+    match part:
+        case list():
+            for branch in part:
+                yield from logical_types(branch)
+        case dict():
+            if isinstance(unit := part.get(LOGICAL_TYPE), str):
+                yield unit
+            yield from logical_types(part.get("type"))
+        case _:
+            pass
+
+
+def _header(plain: Definition) -> bytes:
+    canonical = to_parsing_canonical_form(plain)
+    return SINGLE_OBJECT + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
+
+
+def _marked(definition: Any) -> Any:
+    """Return the definition with another name for ``logicalType``."""
     match definition:
         case dict():
             return {
-                key: value if key == "default" else _without_logical_types(value)
+                LOGICAL_TYPE if key == "logicalType" else key: value
+                if key == "default"
+                else _marked(value)
                 for key, value in definition.items()
-                if key != "logicalType"
             }
         case list():
-            return [_without_logical_types(branch) for branch in definition]
+            return [_marked(branch) for branch in definition]
         case _:
             return definition
 
 
-def _logical_types(definition: Any) -> dict[str, str]:
-    """Return the logical types of a record's fields, including branches of their unions."""
-    if not isinstance(definition, dict):
-        return {}
-    return {
-        field["name"]: branch["logicalType"]
-        for field in definition.get("fields", ())
-        for branch in (field["type"] if isinstance(field["type"], list) else [field["type"]])
-        if isinstance(branch, dict) and "logicalType" in branch
-    }
+def _whole(part: Any, named: Mapping[str, Any], seen: set[str]) -> Any:
+    """Return a part of a parsed schema in which each named type is defined once, where it is used
+    first.
+    """
+    match part:
+        case str() if part in named and part not in seen:
+            return _whole(named[part], named, seen)
+        case {"name": str(name)} if name in seen:
+            return name
+        case list():
+            return [_whole(branch, named, seen) for branch in part]
+        case dict():
+            own = {key: value for key, value in part.items() if not key.startswith("__")}
+            if "name" in own:
+                seen.add(own["name"])
+                own.setdefault("namespace", "")  # the name is a full one
+            for key in own.keys() & {"items", "values"}:
+                own[key] = _whole(own[key], named, seen)
+            if "fields" in own:
+                own["fields"] = [
+                    {**field, "type": _whole(field["type"], named, seen)} for field in own["fields"]
+                ]
+            return own
+        case _:
+            return part
 
 
 def _check(schema: Any, named: Mapping[str, Any], within: tuple[str, ...] = ()) -> None:

@@ -20,7 +20,7 @@ class Event:
     ``traits``, ``properties``, ``context`` and ``integrations`` are the parsed JSON values,
     unchanged: an object is expected, but any JSON value is possible. ``extra`` has top-level
     fields without an attribute, and values of the wrong type for their attribute. Times are in
-    Unix milliseconds.
+    Unix milliseconds, of the years 1 to 9999. ``is_null``: the value is Avro's null and not a call.
     """
 
     type: str | None = None
@@ -38,6 +38,7 @@ class Event:
     context: Any = field(default_factory=lambda: NOTHING)
     integrations: Any = field(default_factory=lambda: NOTHING)
     extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    is_null: bool = False
 
 
 # Segment's JSON calls to events, and events to Avro.
@@ -67,6 +68,9 @@ TIMES: Mapping[str, str] = MappingProxyType(
 )
 DOCUMENTS = ("traits", "properties", "context", "integrations")
 
+_TIME_MS_MIN = -62_135_596_800_000  # the year 1
+_TIME_MS_MAX = 253_402_300_799_999  # the end of the year 9999
+
 _SECRET = "writekey"  # noqa: S105  (the name of one)
 _EXACT_MAX = 2**53  # from here on a double may stand for several integers
 
@@ -74,8 +78,8 @@ _EXACT_MAX = 2**53  # from here on a double may stand for several integers
 def event_from_json(document: Mapping[str, Any]) -> Event:
     """Return the event of a call's JSON object, without its write key.
 
-    A value that does not fit its attribute stays in ``extra`` under its name; a number
-    beyond a double is null, as in JavaScript.
+    A value that does not fit its attribute stays in ``extra`` under its name, a time beyond the
+    year 9999 too; a number beyond a double is null, as in JavaScript.
 
     Raises:
         DecodeError: the object cannot be written as JSON, or is nested too deeply. A caller that
@@ -121,6 +125,14 @@ def encode_event(event: Event, header: bytes = SEGMENT_EVENT.header) -> bytes:
     return encode(SEGMENT_EVENT, datum, header)
 
 
+def is_time_ms(time_ms: int) -> bool:
+    """Return whether Unix milliseconds are within the years 1 to 9999.
+
+    A time in microseconds that is read as milliseconds is beyond them.
+    """
+    return _TIME_MS_MIN <= time_ms <= _TIME_MS_MAX
+
+
 def event_key(event: Event) -> bytes | None:
     """Return the key that keeps a user's events in one partition and in order."""
     key = event.user_id or event.anonymous_id or event.message_id
@@ -143,9 +155,10 @@ def _text(value: Any) -> str | None:
 
 
 def _time_ms(value: Any) -> int | None:
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        return read_time_ms(value)
-    return None
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        return None
+    time_ms = read_time_ms(value)
+    return time_ms if time_ms is not None and is_time_ms(time_ms) else None
 
 
 def _json(value: Any) -> str | None:

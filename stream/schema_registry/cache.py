@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from stream.codec.avro import Schema, confluent_id, schema_from_text
+from stream.codec.decode import other_framing
 from stream.errors import DecodeError
 from stream.schema_registry.client import (
     NotRegisteredError,
@@ -73,10 +74,13 @@ class SchemaCache:
 
     def missing(self, value: bytes | None) -> int | None:
         """Return the id whose schema is needed to decode a value, and start fetching it; None if
-        there is nothing to wait for.
+        there is nothing to wait for. A value in another framing that begins with a zero byte too
+        has no id.
         """
         schema_id = confluent_id(value)
-        if schema_id is None or schema_id in self._known:
+        if value is None or schema_id is None or schema_id in self._known:
+            return None
+        if other_framing(value) is not None:
             return None
         given_up_at = self._given_up.get(schema_id)
         if given_up_at is None:
@@ -154,8 +158,14 @@ class SchemaCache:
 
 def usable(registered: Registered) -> Schema | DecodeError:
     """Return the schema, or the error that prevents decoding its values."""
+    if registered.kind == "JSON":
+        detail = (
+            f"schema {registered.id} is JSON Schema: write plain JSON and use "
+            "`bridge --from-topic`, or write Avro"
+        )
+        return DecodeError("unresolvable", detail)
     if registered.kind != "AVRO":
-        return DecodeError("unresolvable", f"schema {registered.id} is not Avro")
+        return DecodeError("unresolvable", f"schema {registered.id} is {registered.kind}, not Avro")
     try:
         return schema_from_text(registered.text)
     except DecodeError as error:

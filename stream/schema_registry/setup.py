@@ -10,8 +10,8 @@ from typing import NoReturn
 import orjson
 import structlog
 
-from stream.codec.avro import FOLDER, Schema, confluent_header, schema_from_text
-from stream.codec.decode import ById, try_to_read
+from stream.codec.avro import FOLDER, Schema, confluent_header
+from stream.codec.decode import ById, check_readable
 from stream.codec.event import SEGMENT_EVENT
 from stream.errors import DecodeError, StartupError
 from stream.schema_registry.cache import SchemaCache, usable
@@ -89,7 +89,7 @@ async def learn_subject(client: RegistryClient, schemas: SchemaCache, subject: s
     If the registry does not reply, records in its framing wait, and the others are processed.
 
     Raises:
-        StartupError: values of the latest version could not be decoded.
+        StartupError: no value of the latest version could be decoded.
     """
     try:
         numbers = await client.versions(subject)
@@ -105,11 +105,12 @@ async def learn_subject(client: RegistryClient, schemas: SchemaCache, subject: s
 
 
 def check_compatibility(registered: Registered, subject: str) -> None:
-    """Raise StartupError if values of this version could not be decoded."""
+    """Raise StartupError if no value of this version could be decoded."""
     try:
-        if registered.kind != "AVRO":
-            raise DecodeError("unresolvable", "it is not an Avro schema")
-        try_to_read(schema_from_text(registered.text))
+        schema = usable(registered)
+        if isinstance(schema, DecodeError):
+            raise schema
+        check_readable(schema)
     except DecodeError as error:
         raise StartupError(
             f"values of {subject}, latest version, cannot be read: {error.detail}; change it by "
@@ -142,7 +143,7 @@ async def registered_schemas(
     """Yield the schema cache for readers of a topic; None without a registry.
 
     Raises:
-        StartupError: values of the latest schema could not be decoded.
+        StartupError: no value of the latest version could be decoded.
     """
     if not settings.url:
         yield None

@@ -13,12 +13,18 @@ Anything else is skipped with a reason. Source: Segment's Wootric destination
 
 from dataclasses import replace
 
-from stream.codec.event import Event
+from stream.codec.event import TIMES, Event, is_time_ms
 from stream.errors import TransformError
 from stream.record import Deliver, Skip, TransformResult
 from stream.transform.identify import delete, identify
 from stream.transform.page import page
-from stream.transform.result import IGNORED_INTEGRATION, Rules, enabled, unread_key
+from stream.transform.result import (
+    IGNORED_INTEGRATION,
+    INVALID_TIMESTAMP,
+    Rules,
+    enabled,
+    unread_key,
+)
 from stream.transform.track import track
 
 __all__ = ["Deliver", "Rules", "Skip", "transform"]
@@ -34,15 +40,23 @@ def transform(
     Raises:
         TransformError: the event can never be mapped.
     """
+    if event.is_null:
+        return Skip("tombstone")
+    is_invalid = not event.extra.keys().isdisjoint(TIMES)
+    if record_time_ms is not None and not is_time_ms(record_time_ms):
+        record_time_ms, is_invalid = None, True
     outcome = _outcome(event, event_id, rules, record_time_ms)
-    if unread_key(event.integrations) is None:
-        return outcome
-    return replace(outcome, notes=(*outcome.notes, IGNORED_INTEGRATION))
+    notes = outcome.notes
+    if is_invalid and isinstance(outcome, Deliver):
+        notes = (*notes, INVALID_TIMESTAMP)
+    if unread_key(event.integrations) is not None:
+        notes = (*notes, IGNORED_INTEGRATION)
+    return outcome if notes is outcome.notes else replace(outcome, notes=notes)
 
 
 def _outcome(
     event: Event, event_id: str, rules: Rules, record_time_ms: int | None
-) -> Deliver | Skip:
+) -> TransformResult:
     if not enabled(event.integrations):
         return Skip("disabled")
     match event.type:

@@ -128,6 +128,7 @@ SKIPPED: Mapping[str, str] = {
     "no_email": "it has neither userId nor e-mail",
     "delete_disabled": "WOOTRIC__DELETE_USERS is false",
     "page_views_off": "WOOTRIC__PAGE_VIEWS is off",
+    "tombstone": "its value is null",
 }
 
 
@@ -161,6 +162,8 @@ def explain(event: Event, operation: Operation, rules: Rules) -> Explanation:
     key = unread_key(event.integrations)
     if key is not None:
         found.left_out[f"integrations.{key}"] = ONLY_THIS_KEY
+    for name in event.extra.keys() & TIME_ATTRIBUTES.keys():
+        found.left_out[name] = "no time of the years 1 to 9999 in milliseconds"
     return found
 
 

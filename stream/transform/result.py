@@ -20,7 +20,8 @@ class Rules:
 
 
 IGNORED_INTEGRATION = "ignored_integration"
-NOTES = (INVALID_CREATED_AT, IGNORED_INTEGRATION)
+INVALID_TIMESTAMP = "invalid_timestamp"
+NOTES = (INVALID_CREATED_AT, INVALID_TIMESTAMP, IGNORED_INTEGRATION)
 """Why something of an event is left out without rejecting it."""
 
 

@@ -26,7 +26,7 @@ SKIPS: Mapping[str, str] = MappingProxyType(
         "delete_disabled": "a delete call while `WOOTRIC__DELETE_USERS` is false",
         "page_views_off": "a page call while `WOOTRIC__PAGE_VIEWS` is `off`",
         "absent": "a delete call for an end user that Wootric does not have",
-        "tombstone": "a record without a value",
+        "tombstone": "a record without a value, or with Avro's null as its value",
         "stale": "a replayed identify that is older than the known state of its user",
     }
 )

@@ -163,9 +163,9 @@ def test_an_error_never_quotes_the_value():
         assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("writer", ["string", "null", ["null", "long"]])
-def test_a_writer_that_is_no_record_is_unresolvable(writer):
-    value = encode_single_object(Schema.of(writer), "a" if writer == "string" else None)
+@pytest.mark.parametrize(("writer", "datum"), [("string", "a"), (["null", "long"], 5)])
+def test_a_writer_that_is_no_record_is_unresolvable(writer, datum):
+    value = encode_single_object(Schema.of(writer), datum)
     decoder = Decoder(Schemas([Schema.of(writer)]))
     assert reason_of(value, decoder) == "unresolvable"
 
