@@ -167,6 +167,6 @@ def usable(registered: Registered) -> Schema | DecodeError:
     if registered.kind != "AVRO":
         return DecodeError("unresolvable", f"schema {registered.id} is {registered.kind}, not Avro")
     try:
-        return schema_from_text(registered.text)
+        return schema_from_text(registered.text, registered.referenced)
     except DecodeError as error:
         return error

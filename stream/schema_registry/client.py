@@ -4,8 +4,8 @@ Source: docs.confluent.io/platform/current/schema-registry/develop/api.html; tes
 Registry 2.6.13, which is compatible.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -21,6 +21,8 @@ NOT_THERE = frozenset({40401, 40402, 40403})
 """Error codes: no such subject, version or schema. Any other 404 means a wrong URL."""
 CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 WORDS_LENGTH_MAX = 300
+REFERENCES_MAX = 100
+"""Of one schema, followed through; further ones are left out, and the schema is then unusable."""
 
 
 class RegistryUnavailableError(StreamError):
@@ -41,11 +43,16 @@ class SchemaRejectedError(StreamError):
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A schema of the registry, of any kind, as text."""
+    """A schema of the registry, of any kind, as text.
+
+    ``referenced`` are the texts of the versions that it references, each after those that it
+    references in turn.
+    """
 
     id: int
     text: str
     kind: str = "AVRO"
+    referenced: tuple[str, ...] = ()
 
 
 class RegistryClient:
@@ -89,8 +96,8 @@ class RegistryClient:
             await self._session.close()
 
     async def schema(self, schema_id: int) -> Registered:
-        """Return the schema of an id. Raises NotRegisteredError."""
-        return _registered(await self._ask("GET", f"/schemas/ids/{schema_id}"), schema_id)
+        """Return the schema of an id. Raises NotRegisteredError, also for its references."""
+        return await self._whole(await self._ask("GET", f"/schemas/ids/{schema_id}"), schema_id)
 
     async def versions(self, subject: str) -> list[int]:
         """Return the numbers of a subject's versions. Raises NotRegisteredError."""
@@ -100,8 +107,8 @@ class RegistryClient:
         raise RegistryUnavailableError("its reply lists no versions")
 
     async def version(self, subject: str, number: int) -> Registered:
-        """Return one version of a subject. Raises NotRegisteredError."""
-        return _registered(await self._ask("GET", f"/subjects/{_name(subject)}/versions/{number}"))
+        """Return one version of a subject. Raises NotRegisteredError, also for its references."""
+        return await self._whole(await self._version(subject, number))
 
     async def look_up(self, subject: str, text: str) -> int:
         """Return the id that a schema has under a subject. Raises NotRegisteredError.
@@ -126,6 +133,29 @@ class RegistryClient:
         answer = await self._ask("POST", path, {"schema": text})
         return bool(isinstance(answer, dict) and answer.get("is_compatible"))
 
+    async def _version(self, subject: str, number: int) -> Any:
+        return await self._ask("GET", f"/subjects/{_name(subject)}/versions/{number}")
+
+    async def _whole(self, answer: Any, schema_id: int | None = None) -> Registered:
+        """Return the schema of a reply, with what it references."""
+        registered = _registered(answer, schema_id)
+        texts: dict[tuple[str, int], str] = {}
+        await self._follow(answer, texts, set())
+        return replace(registered, referenced=tuple(texts.values()))
+
+    async def _follow(
+        self, answer: Any, texts: dict[tuple[str, int], str], seen: set[tuple[str, int]]
+    ) -> None:
+        """Add the texts of a schema's references, those that they need first."""
+        for place in _references(answer):
+            if place in seen or len(seen) >= REFERENCES_MAX:
+                continue
+            seen.add(place)
+            found = await self._version(*place)
+            text = _registered(found).text
+            await self._follow(found, texts, seen)
+            texts[place] = text
+
     async def _ask(self, method: str, path: str, body: Any = None) -> Any:
         """Return the reply's JSON. Redirects are not followed: they could leak the credentials."""
         assert self._session is not None  # noqa: S101  (entered)
@@ -142,13 +172,13 @@ class RegistryClient:
                 auth=auth,
                 allow_redirects=False,
             ) as reply:
-                text = await _whole(reply)
+                text = await _body(reply)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise RegistryUnavailableError(f"it does not reply ({type(error).__name__})") from error
         return _answer(reply.status, text)
 
 
-async def _whole(reply: aiohttp.ClientResponse) -> bytes:
+async def _body(reply: aiohttp.ClientResponse) -> bytes:
     text = bytearray()
     async for piece in reply.content.iter_any():
         text += piece
@@ -184,6 +214,17 @@ def _registered(answer: Any, schema_id: int | None = None) -> Registered:
             return Registered(_id(answer) if schema_id is None else schema_id, text, kind)
         case _:
             raise RegistryUnavailableError("its reply has no schema")
+
+
+def _references(answer: Any) -> Iterator[tuple[str, int]]:
+    """Yield (subject, version) of a schema's references."""
+    references = answer.get("references")
+    for one in references if isinstance(references, list) else ():
+        match one:
+            case {"subject": str(subject), "version": int(version)}:
+                yield subject, version
+            case _:
+                raise RegistryUnavailableError("its reply has a reference without a version")
 
 
 def _id(answer: Any) -> int:

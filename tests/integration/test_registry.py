@@ -53,8 +53,15 @@ def ask(registry: LocalRegistry, method: str, path: str, body: Any) -> Any:
         return json.loads(reply.read())
 
 
-def register(registry: LocalRegistry, subject: str, definition: Any) -> int:
-    body = {"schema": json.dumps(definition)}
+def register(
+    registry: LocalRegistry, subject: str, definition: Any, *referenced: tuple[str, str]
+) -> int:
+    """Register a schema; ``referenced`` are (name, subject) of first versions."""
+    body: dict[str, Any] = {"schema": json.dumps(definition)}
+    if referenced:
+        body["references"] = [
+            {"name": name, "subject": other, "version": 1} for name, other in referenced
+        ]
     return ask(registry, "POST", f"/subjects/{subject}/versions", body)["id"]
 
 
@@ -209,6 +216,74 @@ async def test_an_id_that_nobody_knows_is_waited_for_then_given_up(
     await stack.until_caught_up()
     assert len(stack.read(stack.config.dead_letter_topic)) == 3
     assert await halted(worker, "unknown_schema") == 0
+    assert await asyncio.to_thread(worker.stop) == 0
+
+
+async def test_a_union_of_references_is_decided_by_record(
+    stack: Stack, registry: LocalRegistry, gate: RegistryGate
+) -> None:
+    """An event is delivered, a null is a tombstone, another record is a letter that names it."""
+    topic = stack.config.topic
+    place = {"type": "record", "name": "Place", "namespace": "com.acme.geo", "fields": [
+        {"name": "city", "type": "string"},
+    ]}  # fmt: skip
+    order = {"type": "record", "name": "Order", "namespace": "com.acme", "fields": [
+        {"name": "to", "type": "com.acme.geo.Place"},
+    ]}  # fmt: skip
+    event = {**OURS, "namespace": "com.acme"}
+    register(registry, f"{topic}-place", place)
+    register(registry, f"{topic}-order", order, ("com.acme.geo.Place", f"{topic}-place"))
+    register(registry, f"{topic}-event", event)
+    schema_id = register(
+        registry,
+        f"{topic}-value",
+        ["null", "com.acme.Order", "com.acme.SegmentEvent"],
+        ("com.acme.Order", f"{topic}-order"),
+        ("com.acme.SegmentEvent", f"{topic}-event"),
+    )
+    worker = stack.worker("w1")
+    worker.start()
+    await worker.until_ready()
+    header = confluent_header(schema_id)
+    _, value = record_of(json.dumps(identify("ada", "m1")).encode())
+    stack.publish(
+        [header + b"\x04" + value[10:], header + b"\x00", header + b"\x02\x06Ulm"], partition=0
+    )
+    await stack.until_caught_up()
+    assert set(held(stack)) == {"ada"}
+    (letter,) = stack.read(stack.config.dead_letter_topic)
+    headers = dict(letter.headers())
+    assert headers["x-reason"] == b"unresolvable"
+    assert headers["x-detail"] == b"the record is com.acme.Order, not SegmentEvent"
+    tombstones = 'wootric_records_settled_total{outcome="skipped",reason="tombstone"}'
+    assert (await worker.metrics())[tombstones] == 1
+    assert await asyncio.to_thread(worker.stop) == 0
+
+
+async def test_a_value_in_another_framing_holds_nobody(
+    stack: Stack, registry: LocalRegistry, gate: RegistryGate
+) -> None:
+    """Those that begin with a zero byte too: they are no ids that one could wait for."""
+    worker = stack.worker("w1", SCHEMA_REGISTRY__UNKNOWN_ID_TIMEOUT_S="3600")
+    worker.start()
+    await worker.until_ready()
+    _, value = record_of(json.dumps({"type": "identify", "userId": "bare"}).encode())
+    strange = {
+        b'{"type":"identify"}': b"this is JSON: use `bridge --from-topic`",
+        b"\x00" + (7).to_bytes(8, "big") + value[10:]: b"an id of 8 bytes",
+        b"\x03\x00" + bytes(range(16)) + value[10:]: b"AWS Glue",
+        value[10:]: b"Avro without a framing",
+        confluent_header(900_000) + b'{"type":"identify"}': b"JSON behind a schema id",
+    }
+    stack.publish([*strange, identify("after", "a1")], partition=0)
+    await stack.until_caught_up()
+    assert set(held(stack)) == {"after"}
+    letters = stack.read(stack.config.dead_letter_topic)
+    assert {letter.value() for letter in letters} == set(strange)
+    for letter in letters:
+        headers = dict(letter.headers())
+        assert headers["x-reason"] == b"undecodable"
+        assert strange[letter.value()] in headers["x-detail"]
     assert await asyncio.to_thread(worker.stop) == 0
 
 
