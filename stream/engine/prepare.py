@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from stream.codec.decode import Decoder
-from stream.codec.event import Event
+from stream.codec.event import Event, is_time_ms
 from stream.errors import RecordError
 from stream.record import Deliver, Record, Skip, TransformResult
 from stream.state.ledger import bounded
@@ -89,15 +89,17 @@ def prepare(record: Record, decoder: Decoder, transform: Transform) -> PreparedR
 def event_time_ms(event: Event | None, record: Record, *, replayed: bool) -> int:
     """Return when the event happened; the record's timestamp if the event has no usable time.
 
+    0 if neither has one: a timestamp in microseconds is none.
+
     A replayed record's timestamp is that of the replay, so a replayed event without a time counts
     as older than anything known (0). An event time after the record's timestamp is ignored: a
     device whose clock is years ahead would make everything else stale.
     """
-    if event is not None and event.timestamp_ms is not None:
-        written_ms = record.timestamp_ms
-        if written_ms <= 0 or event.timestamp_ms <= written_ms:
-            return event.timestamp_ms
-    return 0 if replayed else record.timestamp_ms
+    written_ms = record.timestamp_ms if is_time_ms(record.timestamp_ms) else 0
+    happened_ms = event.timestamp_ms if event is not None else None
+    if happened_ms is not None and (written_ms <= 0 or happened_ms <= written_ms):
+        return happened_ms
+    return 0 if replayed else written_ms
 
 
 REPLAY_HEADER = "x-replay"

@@ -203,7 +203,7 @@ def render(found: dict[str, Any]) -> RenderableType:
     for name, value in _facts(found):
         facts.add_row(Text(name, style="dim"), Text(escaped(value)))
     parts: list[RenderableType] = [head, facts, _partitions(found["partitions"])]
-    parts += [Text(text) for text in found["blocked_by_transaction"]]
+    parts += [Text(escaped(text)) for text in found["blocked_by_transaction"]]
     if found["workers"]:
         parts.append(_workers(found["workers"]))
     return Group(*parts)

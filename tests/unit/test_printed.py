@@ -49,7 +49,7 @@ def of_status() -> dict[str, Any]:
         "verdict": "bad", "says": NASTY, "group": NASTY, "topic": NASTY, "state": NASTY,
         "members": [NASTY], "lag_records": 0, "lag_seconds": 0.0, "arriving_per_s": 1.0,
         "settling_per_s": 1.0, "settling_per_s_history": [1.0], "in_doubt": 0,
-        "dead_letters": 0, "parked": 0, "partitions": [],
+        "dead_letters": 0, "parked": 0, "partitions": [], "blocked_by_transaction": [NASTY],
         "workers": [{"url": "http://w", "status": worker}, {"url": "http://x", "error": NASTY}],
     }  # fmt: skip
 

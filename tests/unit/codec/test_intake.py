@@ -186,9 +186,7 @@ def test_a_byte_order_mark_before_an_event_is_skipped():
     text = json.dumps(EVENT).encode()
     assert read_events(MARK + text) == [EVENT]
     assert read_events(MARK + b"[" + text + b"]") == [EVENT]
-    marked, plain = (
-        forward(record(one), HEADER, 1, bytes_max=1_000) for one in (MARK + text, text)
-    )
+    marked, plain = (forward(record(one), TARGET, 1) for one in (MARK + text, text))
     assert marked == plain
     assert not isinstance(plain, DeadLetter | None)
 

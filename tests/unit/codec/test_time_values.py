@@ -1,5 +1,7 @@
 """Times that are not in milliseconds, where only the value tells."""
 
+from functools import partial
+
 import orjson
 import pytest
 
@@ -32,7 +34,7 @@ def survey(**times: int) -> bytes:
 
 def outcome(value: bytes, record_ms: int = RECORD_MS) -> Deliver:
     record = Record(Partition("segment.events", 0), 1, record_ms, b"ada", value)
-    result = prepare(record, DECODER, Rules()).result
+    result = prepare(record, DECODER, partial(transform, rules=Rules())).result
     assert isinstance(result, Deliver)
     return result
 
@@ -73,7 +75,7 @@ def test_it_does_not_make_an_identify_newer_than_all_others():
     fields = {"type": "identify", "userId": "ada", "timestamp": MICROS}
     value = encode_single_object(SEGMENT_EVENT, dict.fromkeys(FIELDS) | fields)
     record = Record(Partition("segment.events", 0), 1, RECORD_MS, b"ada", value)
-    prepared = prepare(record, DECODER, Rules())
+    prepared = prepare(record, DECODER, partial(transform, rules=Rules()))
     assert prepared.time_ms == RECORD_MS
     assert isinstance(prepared.result, Deliver)
     assert prepared.result.notes == ("invalid_timestamp",)

@@ -62,6 +62,8 @@ def test_a_replay_that_does_not_say_when_it_happened_is_older_than_all_that_is_k
     """Its record's time is that of the replay, which would make it the newest."""
     assert judged(identify(), at_ms=9_000).time_ms == 9_000
     assert judged(identify(), at_ms=9_000, x_replay="0-7").time_ms == 0
+    microseconds = 1_700_000_000_000_000
+    assert judged(identify(), at_ms=microseconds).time_ms == 0, "nothing would ever be newer"
     dated = identify(timestamp="1970-01-01T00:00:05.000Z")
     assert judged(dated, at_ms=9_000, x_replay="0-7").time_ms == 5_000
 

@@ -107,11 +107,17 @@ def test_a_letter_of_the_bridge_goes_back_as_the_bridge_would_have_written_it() 
     assert record.partition == Partition("segment.events", -1)
     assert (record.key, record.value) == (b"u1", VALUE)
     judged = {
-        prepare(bridged(text, offset).replay(), Decoder(all_packaged()), Rules()).event_id
+        prepare(
+            bridged(text, offset).replay(),
+            Decoder(all_packaged()),
+            partial(transform, rules=Rules()),
+        ).event_id
         for offset in (5, 6)
     }
     assert judged == {"m1#bridge"}, "Segment may have sent it twice: it has one effect"
-    forced = prepare(bridged(text).replay(force=True), Decoder(all_packaged()), Rules())
+    forced = prepare(
+        bridged(text).replay(force=True), Decoder(all_packaged()), partial(transform, rules=Rules())
+    )
     assert (forced.event_id, forced.forced) == ("m1#bridge#force", True)
 
 

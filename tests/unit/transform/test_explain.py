@@ -54,10 +54,10 @@ def places(value: Any, path: str) -> Iterator[list[str | int]]:
 def without(event: Event, path: str) -> tuple[Event, Any] | None:
     """The event without what a path names, and what that was; None where it is not clear."""
     head, _, rest = path.partition(".")
-    if not rest and head in event.extra:
-        return replace(event, extra={**event.extra, head: None}), event.extra[head]
+    attribute = ATTRIBUTES.get(head, head)
+    if not rest and not hasattr(event, attribute):
+        return replace(event, extra={**event.extra, head: None}), event.extra.get(head)
     if not rest:
-        attribute = ATTRIBUTES.get(head, head)
         return replace(event, **{attribute: None}), getattr(event, attribute)
     document = json.loads(json.dumps(getattr(event, head)))
     ways = list(places(document, rest))

@@ -3,12 +3,13 @@
 import json
 import re
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 from odd_payloads import SDKS, OddPayloads
 
-from stream.bridge.payload import ReceivedEvent, forward
+from stream.bridge.payload import ReceivedEvent, Target, forward
 from stream.codec.avro import all_packaged
 from stream.codec.dead_letter import DeadLetter
 from stream.codec.decode import Decoder
@@ -17,7 +18,7 @@ from stream.codec.json_text import parse
 from stream.engine.prepare import Invalid, prepare
 from stream.operations.dry_run import preview_lines
 from stream.record import Partition, Record
-from stream.transform import Deliver, Rules, Skip
+from stream.transform import Deliver, Rules, Skip, transform
 from stream.transform.result import NOTES
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "reasons.md"
@@ -33,17 +34,20 @@ RULES = (
 )
 
 
+TARGET = Target(topic="segment.events", header=SEGMENT_EVENT.header, bytes_max=BYTES_MAX)
+
+
 def ending(text: bytes, offset: int, rules: Rules) -> tuple[str, str, tuple[str, ...]]:
     """How a payload ends that comes through the bridge: outcome, reason, notes."""
     source = Record(SOURCE, offset, 1_700_000_000_000, b"key", text)
-    found = forward(source, SEGMENT_EVENT.header, 1, bytes_max=BYTES_MAX)
+    found = forward(source, TARGET, 1)
     assert found is not None
     if isinstance(found, DeadLetter):
         assert found.value == text
         return "rejected", found.reason, ()
     assert isinstance(found, ReceivedEvent)
     record = Record(SOURCE, offset, 1_700_000_000_000, found.key, found.value)
-    result = prepare(record, DECODER, rules).result
+    result = prepare(record, DECODER, partial(transform, rules=rules)).result
     match result:
         case Deliver():
             return "delivered", "", result.notes
