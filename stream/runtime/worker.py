@@ -287,7 +287,7 @@ def _drain(processor: Processor, worker_status: WorkerStatus) -> None:
     processor.stop()
 
 
-# Memory tuning: Python and the C library return unused memory soon
+# Memory: Python and the C library return what is unused; the image limits malloc (Dockerfile)
 
 
 GENERATION_0_MAX = 100_000
@@ -297,29 +297,15 @@ GENERATION_THRESHOLDS = (50, 100)
 COLLECT_EVERY_S = 60.0
 """Failed requests leave cycles of 70 objects each (measured): with rare collections alone, tens of
 megabytes of them would accumulate."""
-M_ARENA_MAX = -8
-ARENAS_MAX = 2
-"""glibc creates up to eight arenas per core and returns none of them. Kafka's client and RocksDB
-have forty threads, and each would keep the peak of its use in an arena of its own. Source:
-mallopt(3)."""
-M_MMAP_THRESHOLD = -3
-MMAP_BYTES_MIN = 128 * 1024
-"""Larger blocks are mapped separately and returned when freed: buffers of fetched records and of
-RocksDB's tables. By default glibc raises this limit up to 32 MB when the first such block is freed,
-and later blocks fragment the heap. Source: mallopt(3)."""
 
 _libc = ctypes.CDLL(None)
 
 
 def tune_memory() -> None:
-    """Exclude loaded objects from garbage collection, make collections rare, and limit malloc
-    arenas.
+    """Exclude loaded objects from garbage collection, and make collections rare.
 
     Call it once, after all imports.
     """
-    if hasattr(_libc, "mallopt"):
-        _libc.mallopt(M_ARENA_MAX, ARENAS_MAX)
-        _libc.mallopt(M_MMAP_THRESHOLD, MMAP_BYTES_MIN)
     gc.collect()
     gc.freeze()
     gc.set_threshold(GENERATION_0_MAX, *GENERATION_THRESHOLDS)

@@ -1,7 +1,6 @@
 """The service as a process, on a real Kafka, against the emulator."""
 
 import asyncio
-import re
 import sys
 import time
 from pathlib import Path
@@ -10,10 +9,8 @@ from stack import Stack
 from waiting import SLOWNESS, slowness, stretched, until
 
 from stream.devtools.traffic import distinct
-from stream.runtime.worker import ARENAS_MAX
 from stream.state.ledger import EventEntry, EventOutcome, IntentEntry
 
-ARENA_BYTES = 64 << 20
 SESSION_S = 300.0
 """For so long a group stands still for a member that died, unless it comes back as itself.
 The longest that Kafka's client takes: in that time a wait for what does not move has failed.
@@ -203,19 +200,3 @@ async def test_no_event_waits_for_the_poll_that_follows_it(stack: Stack) -> None
     await stack.until_caught_up()
     assert worker.stop() == 0
     assert "slept on what was handed over" not in worker.log.read_text()
-
-
-async def test_a_worker_keeps_few_of_the_c_library_s_arenas(stack: Stack) -> None:
-    """Each beside the first has 64 MB of addresses to itself, at a multiple of that (glibc)."""
-    stack.forks = False  # glibc takes the limit once, and a fork has its parent's
-    worker = stack.worker()
-    worker.start()
-    stack.publish(distinct(50, 1))
-    await stack.until_caught_up()
-    process = Path(f"/proc/{worker.running.pid}")
-    assert len(list((process / "task").iterdir())) > 10
-    begins = re.findall(
-        r"^([0-9a-f]+)-\S+ rw-p 0+ 00:00 0 *$", (process / "maps").read_text(), re.MULTILINE
-    )
-    arenas = [begin for begin in begins if int(begin, 16) % ARENA_BYTES == 0]
-    assert len(arenas) <= ARENAS_MAX - 1

@@ -1,16 +1,20 @@
 """What the service does with memory that is not in use, in a process of its own each."""
 
+import os
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from waiting import STILL_S
 
+DOCKERFILE = (Path(__file__).parents[2] / "Dockerfile").read_text()
+OF_THE_IMAGE = dict(re.findall(r"\b(MALLOC_\w+)=(\d+)", DOCKERFILE.rpartition("FROM ")[2]))
+"""The settings of the C library's allocator in the image."""
+
 ARENAS = """
 import ctypes, re, sys, threading
-from stream.runtime.worker import tune_memory
-if sys.argv[1] == "kept":
-    tune_memory()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.fopen.restype = ctypes.c_void_p, ctypes.c_void_p
 together = threading.Barrier(12)
@@ -21,10 +25,10 @@ def take():
 threads = [threading.Thread(target=take) for _ in range(12)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
-file = libc.fopen(sys.argv[2].encode(), b"w")
+file = libc.fopen(sys.argv[1].encode(), b"w")
 libc.malloc_info(0, ctypes.c_void_p(file))
 libc.fclose(ctypes.c_void_p(file))
-print(len(re.findall("<heap nr=", open(sys.argv[2]).read())))
+print(len(re.findall("<heap nr=", open(sys.argv[1]).read())))
 """
 
 CYCLES = """
@@ -63,10 +67,7 @@ print(before - resident())
 """
 
 LARGE = """
-import ctypes, sys
-from stream.runtime.worker import tune_memory
-if sys.argv[1] == "kept":
-    tune_memory()
+import ctypes
 class Info(ctypes.Structure):
     names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
     _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
@@ -80,21 +81,23 @@ print(libc.mallinfo2().hblks - before)
 """
 
 
-def _run(program: str, *arguments: str) -> str:
+def _run(program: str, *arguments: str, malloc: Mapping[str, str] | None = None) -> str:
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         check=False,
         capture_output=True,
         text=True,
         timeout=STILL_S,
+        env={name: value for name, value in os.environ.items() if "MALLOC_" not in name}
+        | dict(malloc or {}),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_many_threads_share_two_arenas(tmp_path: Path) -> None:
-    kept = int(_run(ARENAS, "kept", str(tmp_path / "kept")))
-    assert kept <= 2 < int(_run(ARENAS, "usual", str(tmp_path / "usual")))
+def test_in_the_image_many_threads_share_two_arenas(tmp_path: Path) -> None:
+    kept = int(_run(ARENAS, str(tmp_path / "kept"), malloc=OF_THE_IMAGE))
+    assert kept <= 2 < int(_run(ARENAS, str(tmp_path / "usual")))
 
 
 def test_garbage_in_cycles_is_collected_before_long() -> None:
@@ -105,6 +108,6 @@ def test_free_pages_go_back_to_the_system() -> None:
     assert float(_run(GIVEN_BACK)) > 40
 
 
-def test_a_large_block_has_pages_of_its_own_also_after_the_first() -> None:
-    assert int(_run(LARGE, "usual")) == 0
-    assert int(_run(LARGE, "kept")) == 1
+def test_in_the_image_a_large_block_has_pages_of_its_own_also_after_the_first() -> None:
+    assert int(_run(LARGE)) == 0
+    assert int(_run(LARGE, malloc=OF_THE_IMAGE)) == 1
