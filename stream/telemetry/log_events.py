@@ -156,12 +156,6 @@ EVENTS = (
         "nothing; if often `corrupt`: check the disk",
     ),
     LogEvent(
-        "state_store_locked",
-        "warning",
-        "Another process has a partition's store open; a spare one is used.",
-        "nothing; if it lasts: find the other process that uses this STATE__DIR",
-    ),
-    LogEvent(
         "state_store_removed",
         "info",
         "An unused store older than the ledger's retention was removed.",
@@ -170,8 +164,9 @@ EVENTS = (
     LogEvent(
         "state_store_unusable",
         "warning",
-        "No store can be opened under STATE__DIR (`error`); the partition is held in memory.",
-        "fix the directory or its disk, then restart",
+        "No store can be opened under STATE__DIR (`error`), or another process holds it; the "
+        "partition is held in memory.",
+        "fix the directory or its disk, or find the other process; then restart",
     ),
     LogEvent(
         "state_not_written",

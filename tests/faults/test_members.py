@@ -322,7 +322,7 @@ async def test_a_worker_that_the_group_refuses_joins_again(stack: Stack) -> None
     await stack.until_caught_up()
     assert worker.running.poll() is None
     await end_well(stack, worker)
-    assert "state_store_locked" not in worker.log.read_text()
+    assert "state_store_unusable" not in worker.log.read_text()
 
 
 @together()

@@ -101,8 +101,6 @@ class DirectorySlot:
 
 log = structlog.get_logger()
 
-SLOTS_MAX = 4
-"""Directories per partition: one, and spares while another process holds it."""
 BULK_MIN = 100_000
 """A smaller ledger is read faster than a database can be opened twice."""
 RELEASE_S_MAX = 10.0
@@ -131,26 +129,17 @@ class StateDirectory:
         """Open the store of a partition; a new one if none is usable, or one in memory."""
         home = self._directory / ledger_partition.cluster_id / ledger_partition.topic_id
         self._remove_expired(ledger_partition.kept_s)
-        for index in range(SLOTS_MAX):
-            directory = home / (
-                f"{ledger_partition.number}.{index}" if index else f"{ledger_partition.number}"
-            )
-            try:
-                slot = self._acquire(directory)
-            except OSError as error:
-                return self._in_memory(ledger_partition, error)
-            if slot is None:
-                log.warning("state_store_locked", partition=ledger_partition.number, place=index)
-                continue
-            try:
-                opened = self._open(slot, ledger_partition)
-            except Exception as error:  # noqa: BLE001  RocksDB's errors have no class of their own
-                slot.release()
-                return self._in_memory(ledger_partition, error)
-            if index == 0:
-                self._remove_spares(home, ledger_partition.number)
-            return opened
-        return self._in_memory(ledger_partition, OSError("all directories are locked"))
+        try:
+            slot = self._acquire(home / str(ledger_partition.number))
+        except OSError as error:
+            return self._in_memory(ledger_partition, error)
+        if slot is None:
+            return self._in_memory(ledger_partition, BlockingIOError("another process holds it"))
+        try:
+            return self._open(slot, ledger_partition)
+        except Exception as error:  # noqa: BLE001  RocksDB's errors have no class of their own
+            slot.release()
+            return self._in_memory(ledger_partition, error)
 
     def _in_memory(self, ledger_partition: LedgerPartitionInfo, error: Exception) -> OpenedStore:
         log.warning("state_store_unusable", partition=ledger_partition.number, error=str(error))
@@ -240,15 +229,6 @@ class StateDirectory:
                 if slot is not None:
                     slot.remove()
                     log.info("state_store_removed", place=directory.name)
-
-    def _remove_spares(self, home: Path, number: int) -> None:
-        """Remove unused spare stores of a partition that is back in its main directory."""
-        for index in range(1, SLOTS_MAX):
-            directory = home / f"{number}.{index}"
-            if directory.exists():
-                slot = self._acquire(directory)
-                if slot is not None:
-                    slot.remove()
 
 
 def _precheck(slot: DirectorySlot, ledger_partition: LedgerPartitionInfo) -> UnusableReason | None:
