@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from stream.doctor.checks import check_registry, check_state, check_wootric
 from stream.doctor.kafka import check_kafka, check_kafka_for_bridge
-from stream.doctor.network import Address, check_address, check_version
+from stream.doctor.network import Address, check_address
 from stream.doctor.result import (
     CONFIGURATION,
     UNAVAILABLE,
@@ -83,14 +83,12 @@ def _kafka(
 ) -> Iterator[CheckResult]:
     properties = config.properties
     tls = str(properties.get("security.protocol", "plaintext")).lower() in {"ssl", "sasl_ssl"}
-    reached: Address | None = None
+    reached = False
     for address in brokers(config.bootstrap_servers):
         found = list(check_address("kafka", address, tls=tls, properties=properties))
-        if all(one.state is not CheckStatus.FAIL for one in found):
-            reached = address
+        reached = reached or all(one.state is not CheckStatus.FAIL for one in found)
         yield from found
-    if reached is not None:  # otherwise the client reports the same after a long timeout
-        yield from check_version(reached, tls=tls, properties=properties)
+    if reached:  # otherwise the client reports the same after a long timeout
         yield from checks()
 
 

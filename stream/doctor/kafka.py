@@ -214,6 +214,10 @@ def _transactions(config: KafkaConfig) -> Iterator[CheckResult]:
             text = f"{name}: not allowed"
             yield failed("kafka transactions", text, fix, exit_code=PERMISSION)
             return
+        if reason.code() == KafkaError._UNSUPPORTED_FEATURE:
+            fix = "use Apache Kafka 2.5 or newer, with transactions"
+            yield failed("kafka transactions", reason.str(), fix, exit_code=CONFIGURATION)
+            return
         fix = (
             "on a small cluster check transaction.state.log.replication.factor and "
             "transaction.state.log.min.isr"

@@ -2,13 +2,11 @@
 
 import socket
 import ssl
-import struct
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from stream.doctor.result import CONFIGURATION, UNAVAILABLE, CheckResult, failed, ok, warning
+from stream.doctor.result import UNAVAILABLE, CheckResult, failed, ok, warning
 
 CONNECT_S = 5.0
 DAY_S = 86_400
@@ -55,23 +53,6 @@ def check_address(
             yield _certificate(f"{name} tls", plain, address, properties)
 
 
-@contextmanager
-def connect(
-    address: Address, *, tls: bool, properties: Mapping[str, Any]
-) -> Iterator[socket.socket]:
-    """Open a connection, with TLS if ``tls``, and close it at the end.
-
-    Raises:
-        OSError: the connection fails.
-    """
-    with socket.create_connection(address, timeout=CONNECT_S) as plain:
-        if not tls:
-            yield plain
-            return
-        with _context(properties).wrap_socket(plain, server_hostname=address.host) as secure:
-            yield secure
-
-
 def _certificate(
     check: str, plain: socket.socket, address: Address, properties: Mapping[str, Any]
 ) -> CheckResult:
@@ -109,56 +90,3 @@ def _context(properties: Mapping[str, Any]) -> ssl.SSLContext:
             certificate, properties.get("ssl.key.location"), properties.get("ssl.key.password")
         )
     return context
-
-
-# The broker's version, from ApiVersions: the only request that needs no login
-
-
-FETCH, OFFSET_FETCH, API_VERSIONS, TXN_OFFSET_COMMIT = 1, 9, 18, 28
-# Source: KIP-447, in 2.5: offsets in transactions are fenced by the group's generation from
-# TxnOffsetCommit 3 on, and stable offsets can be requested from OffsetFetch 7 on. KIP-896: 4.0
-# removed Fetch 0 to 3.
-NEEDED = {TXN_OFFSET_COMMIT: 3, OFFSET_FETCH: 7}
-
-
-def check_version(
-    address: Address, *, tls: bool, properties: Mapping[str, Any]
-) -> Iterator[CheckResult]:
-    """Yield whether the broker is new enough for exactly-once."""
-    check = "kafka version"
-    try:
-        found = _api_versions(address, tls=tls, properties=properties)
-    except (OSError, struct.error):
-        fix = "check that the port is a Kafka listener, and security.protocol in KAFKA__PROPERTIES"
-        yield warning(check, f"{address} does not report its API versions", fix)
-        return
-    if any(found.get(key, (0, -1))[1] < least for key, least in NEEDED.items()):
-        fix = "use Apache Kafka 2.5 or newer: offsets in transactions must be fenced (KIP-447)"
-        yield failed(check, f"{address} is too old", fix, exit_code=CONFIGURATION)
-    else:
-        age = "4.0 or newer" if found[FETCH][0] >= 4 else "2.5 to 3.9"
-        yield ok(check, f"{address} speaks the protocol of Apache Kafka {age}")
-
-
-def _api_versions(
-    address: Address, *, tls: bool, properties: Mapping[str, Any]
-) -> dict[int, tuple[int, int]]:
-    """Return the lowest and highest supported version by API key."""
-    with connect(address, tls=tls, properties=properties) as connection:
-        request = struct.pack(">hhih", API_VERSIONS, 0, 1, -1)
-        connection.sendall(struct.pack(">i", len(request)) + request)
-        (size,) = struct.unpack(">i", _read(connection, 4))
-        body = _read(connection, min(size, 1_000_000))
-    _, _, count = struct.unpack_from(">ihi", body)
-    triples = struct.iter_unpack(">hhh", body[10 : 10 + 6 * count])
-    return {key: (lowest, highest) for key, lowest, highest in triples}
-
-
-def _read(connection: socket.socket, size: int) -> bytes:
-    parts = b""
-    while len(parts) < size:
-        part = connection.recv(size - len(parts))
-        if not part:
-            raise ConnectionError
-        parts += part
-    return parts

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -26,8 +27,11 @@ from test_service import identify
 from test_startup import run
 
 from stream.devtools.local_kafka import LocalBroker
+from stream.doctor import kafka as checks
 from stream.doctor.network import Address, check_address
 from stream.doctor.result import CheckStatus
+from stream.runtime.worker import kafka_config
+from stream.settings import KafkaSettings
 
 in_thread = asyncio.to_thread
 
@@ -59,7 +63,6 @@ async def test_all_is_well(stack: Stack) -> None:
         "settings",
         "kafka dns",
         "kafka tcp",
-        "kafka version",
         "kafka login",
         "kafka topics",
         "kafka limits",
@@ -103,6 +106,25 @@ async def test_each_failure_has_its_code(
     failures = [one for one in found[check] if one["state"] == "fail"]
     assert says in failures[0]["text"]
     assert got == code
+
+
+class WithoutTransactions:
+    """A producer of a cluster whose brokers have no transactions."""
+
+    def __init__(self, config: dict[str, object]) -> None:
+        assert config["transactional.id"]
+
+    def init_transactions(self, _: float) -> None:
+        raise KafkaException(KafkaError(KafkaError._UNSUPPORTED_FEATURE, "not supported"))
+
+
+def test_brokers_without_transactions_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "Producer", WithoutTransactions)
+    settings = KafkaSettings(bootstrap_servers="127.0.0.1:1", instance_id="w1")
+    (found,) = checks._transactions(kafka_config(settings))
+    assert (found.state, found.text) == (CheckStatus.FAIL, "not supported")
+    assert found.exit_code == 78
+    assert "2.5" in found.fix
 
 
 async def test_credentials_that_wootric_refuses_are_a_matter_of_permission(stack: Stack) -> None:
