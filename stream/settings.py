@@ -106,12 +106,6 @@ class KafkaSettings(Section):
         description="Maximum bytes of their records; the decoded events take several times as "
         "much.",
     )
-    offset_gap_max: int = Field(
-        100_000,
-        ge=100,
-        description="Maximum number of offsets that a partition is read beyond its lowest "
-        "unsettled event.",
-    )
     dead_letter_limit: int = Field(
         1_000,
         ge=0,
@@ -120,9 +114,6 @@ class KafkaSettings(Section):
     )
     dead_letter_pause_s: float = Field(
         300.0, gt=0, description="Seconds for which such a partition is paused."
-    )
-    revoke_timeout_s: float = Field(
-        3.0, gt=0, description="Seconds to finish requests in flight when partitions are revoked."
     )
     properties: dict[str, Any] = Field(
         default_factory=dict,
@@ -280,7 +271,6 @@ class SchemaRegistrySettings(Section):
         True,
         description="Register the schema of `bridge` and `publish`; false: only look it up.",
     )
-    timeout_s: float = Field(5.0, gt=0, le=60, description="Timeout of one request, in seconds.")
     unknown_id_timeout_s: float = Field(
         300.0,
         ge=0,
@@ -317,12 +307,6 @@ class BridgeSettings(Section):
         description="Seconds to wait for Kafka's acknowledgement; Segment waits 5 s.",
     )
     body_timeout_s: float = Field(10.0, gt=0, description="Seconds to wait for a request's body.")
-    keepalive_s: float = Field(
-        75.0,
-        gt=0,
-        description="Seconds to wait for the next request's complete head; then the connection is "
-        "closed.",
-    )
     connections_max: int = Field(1_000, ge=1, description="Maximum concurrent connections.")
     in_flight_bytes_max: int = Field(
         32 * 1024 * 1024,

@@ -35,7 +35,7 @@ HALTS: Mapping[str, tuple[str, str]] = {
         "become dead letters",
     ),
     "overstretched": (
-        "`KAFKA__OFFSET_GAP_MAX` records were read after an unsettled one",
+        "100,000 records were read after an unsettled one",
         "yes, when that one is settled",
     ),
 }

@@ -18,6 +18,8 @@ HEADERS_MAX = 64
 LINGER_S = 2.0
 """Seconds for which the rest of a rejected body is read, so that its sender gets the response."""
 READ_AHEAD_BYTES = 32 * 1024
+KEEPALIVE_S = 75.0
+"""How long to wait for the next request's complete head; then the connection is closed."""
 
 # aiohttp's messages quote invalid requests, which may contain anything; responses are counted.
 _SILENT = logging.getLogger("stream.bridge.http_server")
@@ -30,7 +32,6 @@ class ListenerBounds:
     """Times in seconds. ``drain_s`` is for requests in flight when the port is closed."""
 
     connections_max: int
-    keepalive_s: float
     drain_s: float
 
 
@@ -47,7 +48,7 @@ class HttpServer:
         self._metrics = metrics
         self._server = web.Server(
             handler,
-            keepalive_timeout=bounds.keepalive_s,
+            keepalive_timeout=KEEPALIVE_S,
             max_line_size=LINE_BYTES_MAX,
             max_field_size=LINE_BYTES_MAX,
             max_headers=HEADERS_MAX,

@@ -119,7 +119,6 @@ async def serve_topic(settings: BridgeOnly, source: str) -> None:
 async def _listen(webhook: Webhook, bridge: BridgeSettings, metrics: BridgeMetrics) -> HttpServer:
     bounds = ListenerBounds(
         connections_max=bridge.connections_max,
-        keepalive_s=bridge.keepalive_s,
         drain_s=bridge.ack_timeout_s + 1,
     )
     listener = HttpServer(webhook.answer, bounds, metrics)

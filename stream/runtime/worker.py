@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+REVOKE_TIMEOUT_S = 3.0
+"""How long requests in flight may take to finish when partitions are revoked."""
+OFFSET_GAP_MAX = 100_000
+"""How many offsets a partition is read beyond its lowest unsettled event."""
 TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
@@ -196,7 +200,7 @@ def engine_config(settings: Settings, letter_bytes_max: int = LETTER_BYTES_DEFAU
         attempts_max=wootric.attempts_max,
         attempts_over_s=wootric.attempts_over_s,
         unchanged_resend_after_s=wootric.unchanged_resend_after_s,
-        offset_gap_max=settings.kafka.offset_gap_max,
+        offset_gap_max=OFFSET_GAP_MAX,
         dead_letter_limit=settings.kafka.dead_letter_limit,
         letter_bytes_max=letter_bytes_max,
         resend_unobservable=wootric.in_doubt_pages is InDoubtPages.RESEND,
@@ -212,7 +216,7 @@ def processor_config(settings: Settings) -> ProcessorConfig:
         in_flight_records_max=settings.kafka.in_flight_records_max,
         in_flight_bytes_max=settings.kafka.in_flight_bytes_max,
         dead_letter_pause_s=settings.kafka.dead_letter_pause_s,
-        revoke_timeout_s=settings.kafka.revoke_timeout_s,
+        revoke_timeout_s=REVOKE_TIMEOUT_S,
         drain_wait_s=settings.wootric.request_timeout_s + settings.kafka.transaction_timeout_s,
     )
 

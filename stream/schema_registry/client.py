@@ -23,6 +23,8 @@ CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 WORDS_LENGTH_MAX = 300
 REFERENCES_MAX = 100
 """Of one schema, followed through; further ones are left out, and the schema is then unusable."""
+TIMEOUT_S = 5.0
+"""Of one request."""
 
 
 class RegistryUnavailableError(StreamError):
@@ -67,17 +69,15 @@ class RegistryClient:
         *,
         username: str = "",
         password: Callable[[], str] = lambda: "",
-        timeout_s: float,
     ) -> None:
         self._url = url.rstrip("/")
         self._username = username
         self._password = password
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            timeout=self._timeout,
+            timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept": CONTENT_TYPE},
             max_line_size=HEADER_BYTES_MAX,

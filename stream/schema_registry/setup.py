@@ -128,7 +128,6 @@ def registry_client(settings: SchemaRegistrySettings) -> RegistryClient:
         settings.url,
         username=settings.username,
         password=lasting(lambda: _password(load_registry()), first=_password(settings)),
-        timeout_s=settings.timeout_s,
     )
 
 

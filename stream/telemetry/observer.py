@@ -223,7 +223,7 @@ class Observer:
     def on_offset_gap(self, partition: Partition, offset: int) -> None:
         """Report a pause because too many records were read after an unsettled one."""
         detail = (
-            f"KAFKA__OFFSET_GAP_MAX records were read after the unsettled offset {offset}: "
+            f"too many records were read after the unsettled offset {offset}: "
             "it resumes automatically when that offset is settled"
         )
         self.halted(partition, HaltReason.OFFSET_GAP, detail)

@@ -25,6 +25,7 @@ from confluent_kafka.admin import NewPartitions
 from crowd import crowd, together
 from stack import Stack
 from waiting import SLOWNESS, STILL_S, slowness, stretched, until
+from with_constants import command, constants
 
 from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.wootric_emulator import Emulator
@@ -430,8 +431,8 @@ async def test_the_new_group_protocol_delivers_once_too(stack: Stack) -> None:
 async def test_a_revoke_does_not_wait_for_a_slow_wootric(stack: Stack) -> None:
     """What is not finished in time is left to the next owner, which repeats nothing."""
     slow(stack, 1.5)
-    bounded = {**SHORT, "KAFKA__REVOKE_TIMEOUT_S": "0.5"}
-    first, second = stack.worker("w1", **bounded), stack.worker("w2", **bounded)
+    bounded = {**SHORT, **constants(stream__runtime__worker__REVOKE_TIMEOUT_S=0.5)}
+    first, second = (stack.worker(name, command=command("run"), **bounded) for name in ("w1", "w2"))
     first.start()
     await first.until_logged("partition_opened")
     await publish(stack, 1_500, 30)  # more than is done until the other one has started

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import psutil
 import pytest
+import with_constants
 from fuzz import assail
 from segment import JSON, SECRET, Bridge, bridge, sign, signed, stringify
 from stack import Stack
@@ -140,7 +141,8 @@ async def test_who_is_slow_or_one_too_many_is_let_go(stack: Stack) -> None:
     """A head that does not end, a body that does not come, a connection beyond the limit."""
     gate = bridge(
         stack,
-        BRIDGE__KEEPALIVE_S=stretched(1),
+        command=with_constants.command("bridge"),
+        **with_constants.constants(stream__bridge__http_server__KEEPALIVE_S=float(stretched(1))),
         BRIDGE__BODY_TIMEOUT_S=stretched(1),
         BRIDGE__ACK_TIMEOUT_S="60",
         BRIDGE__CONNECTIONS_MAX="20",

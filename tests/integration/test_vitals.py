@@ -8,6 +8,7 @@ from pathlib import Path
 from stack import Stack, Worker
 from test_service import PATIENT, identify, response
 from waiting import until
+from with_constants import command, constants
 
 from stream.kafka.topics import _configs
 
@@ -38,7 +39,8 @@ async def watch(worker: Worker, seen: list[dict[str, float]]) -> None:
 async def test_every_scrape_adds_up_under_load_and_over_a_rebalance(stack: Stack) -> None:
     """Consumed is settled plus relinquished plus in flight, also while partitions move."""
     stack.wootric.behaviour = stack.wootric.behaviour.changed({"reply_delay_s": 0.02})
-    first = stack.worker("w1", KAFKA__REVOKE_TIMEOUT_S="0.05")
+    hurried = constants(stream__runtime__worker__REVOKE_TIMEOUT_S=0.05)
+    first = stack.worker("w1", command=command("run"), **hurried)
     second = stack.worker("w2")
     first.start()
     await first.until_ready()
