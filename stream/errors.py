@@ -43,7 +43,7 @@ class KafkaUnavailableError(StreamError):
 
 
 class StateStoreError(StreamError):
-    """A state store cannot be read: exit, and restore it from the ledger."""
+    """A state store cannot be read or written: exit, and restore it from the ledger."""
 
 
 class StartupError(StreamError):

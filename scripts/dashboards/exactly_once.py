@@ -106,12 +106,9 @@ EXACTLY_ONCE = Dashboard(
             ),
             Panel(
                 title="Ledger entries",
-                says="Keys: events of the dedupe window and all known users; keys not written to disk.",
+                says="Keys: events of the dedupe window and all known users.",
                 unit="short",
-                queries={
-                    "{{instance}}": "wootric_ledger_entries{$scope}",
-                    "{{instance}} not on disk": "wootric_state_unwritten_entries{$scope}",
-                },
+                queries={"{{instance}}": "wootric_ledger_entries{$scope}"},
             ),
             Panel(
                 title="State on disk",

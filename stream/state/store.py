@@ -47,10 +47,6 @@ class StateStore(Protocol):
     def disk_bytes(self) -> int:
         """Size on disk in bytes."""
 
-    @property
-    def unwritten(self) -> int:
-        """Number of keys held in memory because the disk rejected them."""
-
     def __len__(self) -> int:
         """Return the approximate number of keys."""
 
@@ -103,11 +99,6 @@ class InMemoryStateStore:
 
     @property
     def disk_bytes(self) -> int:
-        """Always 0."""
-        return 0
-
-    @property
-    def unwritten(self) -> int:
         """Always 0."""
         return 0
 

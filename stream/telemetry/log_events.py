@@ -171,18 +171,16 @@ EVENTS = (
     LogEvent(
         "state_not_written",
         "warning",
-        "A write to the disk failed (`error`); the entries are held in memory and retried.",
+        "The last writes before a store was closed failed (`error`); they are read from the ledger "
+        "again.",
         "free space on the disk, or fix it",
-    ),
-    LogEvent(
-        "state_written_again", "info", "Entries held in memory were written to disk.", "nothing"
     ),
     LogEvent(
         "state_unreadable",
         "error",
-        "A store cannot be read (`error`); the worker exits with 75, and the next start rebuilds "
-        "it.",
-        "nothing; if it recurs: replace the disk",
+        "A store cannot be read or written (`error`); the worker exits with 75, and the next start "
+        "rebuilds it.",
+        "free space on the disk; if it recurs: replace the disk",
     ),
     LogEvent(
         "fencing_dead_instance",

@@ -267,10 +267,6 @@ class Metrics:
         self.state_bytes = self._gauge(
             "state_disk_bytes", "Disk usage of the stores under STATE__DIR."
         )
-        self.state_unwritten = self._gauge(
-            "state_unwritten_entries",
-            "Keys held in memory because writing them to disk failed. Should be 0.",
-        )
 
     def _describe_process(self) -> None:
         self.event_loop_seconds = self._counter(

@@ -303,7 +303,6 @@ class StatusGauges:
         states = [part.uncommitted.state for part in tasks.partitions.values()]
         metrics.ledger_entries.set(sum(map(len, states)))
         metrics.state_bytes.set(sum(state.disk_bytes for state in states))
-        metrics.state_unwritten.set(sum(state.unwritten for state in states))
         metrics.restore_left.set(sum(self.restoring.values()))
         metrics.polled.set(time.time() - (now - self._polled_at()))
         self._refresh_in_doubt(now)

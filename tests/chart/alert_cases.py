@@ -285,10 +285,6 @@ CASES: dict[str, Case] = {
         | {LOOP_LAG + '{le="+Inf"}': growing(100)},
         at_min=50,
     ),
-    "WootricStateNotWritten": Case(
-        {"wootric_state_unwritten_entries": steady(500)},
-        {"wootric_state_unwritten_entries": steady(0)},
-    ),
     "WootricLagExporterStale": Case(
         {"wootric_group_measured_timestamp_seconds": steady(0)},
         {"wootric_group_measured_timestamp_seconds": growing(60)},

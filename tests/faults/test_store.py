@@ -60,7 +60,6 @@ async def test_a_kill_at_each_call_of_the_store_changes_nothing(on_disk: Stack) 
     metrics = await worker.metrics()
     assert metrics['wootric_restores_total{start="cold"}'] == 0
     assert metrics["wootric_state_disk_bytes"] > 0
-    assert metrics["wootric_state_unwritten_entries"] == 0
     assert await asyncio.to_thread(worker.stop) == 0
     assert "state_store_" not in worker.log.read_text()
 
@@ -98,15 +97,16 @@ async def test_a_partition_that_moves_takes_its_store_along(on_disk: Stack) -> N
     assert "state_" not in first.log.read_text() + second.log.read_text()
 
 
-async def test_a_store_that_cannot_be_read_ends_its_worker_and_is_rebuilt(
-    on_disk: Stack,
+@pytest.mark.parametrize("point", ["before scan store", "before write store"])
+async def test_a_store_that_fails_ends_its_worker_and_is_rebuilt(
+    on_disk: Stack, point: str
 ) -> None:
     """An answer that may be wrong is none: the supervisor starts it again."""
     source = people(9)
     await publish(on_disk, mixed(source))
     await end_well(on_disk)
     await publish(on_disk, mixed(source))
-    worker = breaking(on_disk, {"before scan store": (1, "break")})
+    worker = breaking(on_disk, {point: (1, "break")})
     worker.start()
     assert await worker.until_ended() == 75
     worker.forget_faults()

@@ -1,4 +1,4 @@
-"""A store that is no use is replaced by a fresh one, with a warning, and nothing ever fails."""
+"""A store that is no use is replaced by a fresh one, and a disk that fails ends the worker."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -14,7 +15,7 @@ from common_store import PART, World
 from structlog.testing import capture_logs
 
 from stream.errors import StateStoreError
-from stream.state.rocksdb.store import RETRY_S, RocksDbStateStore
+from stream.state.rocksdb.store import STALL_S_MAX, RocksDbStateStore
 from stream.state.store import InMemoryStateStore, LedgerPartitionInfo, StateStore
 
 DAY_S = 86_400
@@ -287,39 +288,84 @@ class Refusing:
         self.database.flush(**options)
 
 
-@pytest.mark.parametrize("during", ["a restore", "the work"])
-def test_what_a_full_disk_refuses_is_held_in_memory_until_it_has_room(
-    world: World, during: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Answers stay right, somebody is told, and nothing is missing on disk afterwards."""
-    state = world.written().state
+@pytest.mark.parametrize("during", ["a restore", "its end", "the work"])
+def test_a_full_disk_ends_the_worker_and_rebuilds_the_store(world: World, during: str) -> None:
+    """What it refuses is in the ledger; what is on it is never taken for more than that."""
+    state = world.open(MUCH if during == "its end" else AT_900).state
     assert isinstance(state, RocksDbStateStore)
     disk = Refusing(state)
+    disk.refuses = False
+    state.apply_changelog([(b"event/a", b"A", 7)], 900)
+    if during == "the work":
+        state.save(900)
+    disk.refuses = True
+    state.put("event/b", b"B", 8)
     with capture_logs() as logs:
-        if during == "a restore":
-            state.apply_changelog([(b"event/b", b"B", 8), (b"intent/l", None, None)], 910)
-            state.apply_changelog([(b"event/c", b"C", None)], 920)
-        else:
-            state.save(900)
-            state.put("event/b", b"B", 8)
-            state.put("intent/l", None)
-            state.save(910)
-            state.put("event/c", b"C")
-        state.save(920)
-        assert [state.get("event/b"), state.get("event/c")] == [b"B", b"C"]
-        assert [state.claims(7), state.claims(8), state.intents()] == [True, True, {}]
-        assert state.unwritten == 3
-        disk.refuses = False
-        later = state._failed_at or 0
-        monkeypatch.setattr(
-            "stream.state.rocksdb.store.time.monotonic", lambda: later + RETRY_S + 1
+        write = (
+            partial(state.apply_changelog, [(b"event/b", b"B", 8)])
+            if during == "a restore"
+            else state.save
         )
-        state.save(930)
-    assert [line["event"] for line in logs] == ["state_not_written", "state_written_again"]
-    assert state.unwritten == 0
-    state.close()
-    state, covered, _ = world.open(AT_900)
-    assert (covered, state.get("event/c"), state.intents()) == (930, b"C", {})
+        with pytest.raises(StateStoreError, match="No space left"):
+            write(910)
+        assert len(world.failures) == 1
+        disk.refuses = False
+        state.close()
+        opened = world.open(AT_900)
+    assert [line["event"] for line in logs] == ["state_unreadable", "state_store_rebuilt"]
+    assert len(world.failures) == 1
+    assert (opened.covered, opened.warm, opened.state.get("event/a")) == (10, False, None)
+    opened.state.close()
+
+
+def test_a_disk_without_any_room_leaves_memory(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store cannot even be marked; the worker that comes after goes on without it."""
+    state = world.written().state
+    assert isinstance(state, RocksDbStateStore)
+    Refusing(state)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "touch", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    state.put("event/b", b"B")
+    with capture_logs() as logs:
+        with pytest.raises(StateStoreError):
+            state.save(910)
+        state.close()
+        opened = world.open(AT_900)
+    assert [line["event"] for line in logs][-1] == "state_store_unusable"
+    assert isinstance(opened.state, InMemoryStateStore)
+    assert (opened.covered, opened.warm) == (10, False)
+
+
+def test_a_write_that_is_only_delayed_is_no_failure(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits is answered from memory and written by a later commit; not for ever, though."""
+    state = world.written().state
+    assert isinstance(state, RocksDbStateStore)
+    state.save(900)
+    disk = Refusing(state, "Result incomplete: Write stall", times=2)
+    state.put("event/b", b"B", 8)
+    state.put("intent/l", None)
+    for covered in (910, 920):
+        state.save(covered)
+        assert [state.get("event/b"), state.claims(8), state.intents()] == [b"B", True, {}]
+    state.save(930)
+    assert (disk.refuses, world.failures) == (False, [])
+    disk.refuses = True
+    state.put("event/c", b"C")
+    state.save(940)
+    began_at = state._stalled_at or 0.0
+    monkeypatch.setattr(
+        "stream.state.rocksdb.store.time.monotonic", lambda: began_at + STALL_S_MAX + 1
+    )
+    with pytest.raises(StateStoreError):
+        state.save(950)
     state.close()
 
 
@@ -327,10 +373,12 @@ def test_a_full_disk_at_the_end_costs_a_longer_restore_only(world: World) -> Non
     state = world.written().state
     assert isinstance(state, RocksDbStateStore)
     state.save(900)
-    Refusing(state)
     state.put("event/b", b"B")
-    state.save(950)
-    state.close()
+    Refusing(state)
+    with capture_logs() as logs:
+        state.close()
+    assert {line["event"] for line in logs} == {"state_not_written"}
+    assert world.failures == []
     state, covered, warm = world.open(AT_900)
     assert (covered, warm, state.get("event/b")) == (900, True, None)
     state.close()
@@ -421,33 +469,6 @@ def test_the_bulk_of_a_restore_is_the_same_fold(world: World, killed_at: int | N
     opened.state.close()
 
 
-def test_what_cannot_be_flushed_at_the_end_of_a_restore_is_not_lost(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The database that has it stays open until the disk has room."""
-    state = world.open(MUCH).state
-    assert isinstance(state, RocksDbStateStore)
-    disk = Refusing(state)
-    disk.refuses = False
-    fold_much(state, [(b"event/%d" % number, b"x", None) for number in range(7_000)])
-    disk.refuses = True
-    state.save(7_000)
-    assert state.get("event/6999") == b"x"
-    state.put("event/new", b"y")
-    state.save(7_010)
-    assert [state.get("event/0"), state.get("event/new"), state.unwritten] == [b"x", b"y", 1]
-    disk.refuses = False
-    later = state._failed_at or 0
-    monkeypatch.setattr("stream.state.rocksdb.store.time.monotonic", lambda: later + RETRY_S + 1)
-    state.save(7_020)
-    assert [state.get("event/0"), state.get("event/new"), state.unwritten] == [b"x", b"y", 0]
-    assert state._database is not disk
-    state.close()
-    opened = world.open(MUCH)
-    assert [opened.covered, opened.state.get("event/6999")] == [7_020, b"x"]
-    opened.state.close()
-
-
 def test_a_restore_waits_for_a_disk_that_is_behind(world: World) -> None:
     """What RocksDB would have let wait is written a moment later, and nobody is told."""
     state = world.open(MUCH).state
@@ -455,7 +476,7 @@ def test_a_restore_waits_for_a_disk_that_is_behind(world: World) -> None:
     disk = Refusing(state, "Result incomplete: Write stall", times=3)
     with capture_logs() as logs:
         state.apply_changelog([(b"event/a", b"A", None)], 10)
-    assert (logs, disk.times, state.unwritten) == ([], 0, 0)
+    assert (logs, disk.times, world.failures) == ([], 0, [])
     state.save(10)
     assert state.get("event/a") == b"A"
     state.close()

@@ -60,7 +60,7 @@ class DirectorySlot:
 
     @property
     def is_unreadable(self) -> bool:
-        """Whether something in it could not be read."""
+        """Whether something in it could not be read or written."""
         return (self._directory / "spoilt").exists()
 
     def mark_unreadable(self) -> None:
@@ -108,7 +108,7 @@ RELEASE_S_MAX = 10.0
 
 
 class StateDirectory:
-    """Opens stores in a directory. ``on_failure`` is called when one becomes unreadable."""
+    """Opens stores in a directory. ``on_failure`` is called when the disk fails one."""
 
     def __init__(
         self,

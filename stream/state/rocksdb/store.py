@@ -9,7 +9,6 @@ import json
 import struct
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from random import uniform
@@ -162,17 +161,18 @@ FLUSH_S = (150.0, 300.0)
 """A kill loses what was not flushed: it is read from the ledger again. Each flush adds a small
 table, and a few of them are merged with everything. Random, so that the buffers of all partitions
 are not flushed together."""
-RETRY_S = 5.0
 BEHIND_WAIT_S = 0.005
-BEHIND_S_MAX = 10.0
+STALL_S_MAX = 60.0
+"""A disk that takes nothing for longer counts as one that refuses writes."""
 STALLED = "Write stall"
 """RocksDB's message for a write that it would have blocked."""
 
 
 class RocksDbStateStore:
-    """State in a database. Writes that the disk rejects are held in memory until they succeed.
+    """State in a database. Each method raises ``StateStoreError`` if the disk fails, but ``close``.
 
-    ``on_failure`` is called when the database cannot be read, ``on_close`` when it was closed.
+    ``on_failure`` is called before that, ``on_close`` when the database was closed. What a commit
+    wrote is in the ledger, so nothing is lost with a store.
     """
 
     def __init__(
@@ -201,7 +201,8 @@ class RocksDbStateStore:
         self._closed = False
         self._pending: dict[bytes, bytes | None] = {}
         self._claims: set[int] = set()
-        self._failed_at: float | None = None
+        self._failed = False
+        self._stalled_at: float | None = None
         self._sweeper = ExpirySweeper()
 
     # Reads
@@ -214,7 +215,7 @@ class RocksDbStateStore:
         try:
             value = self._database.get(name)
         except Exception as error:
-            raise self._read_failure(error) from error
+            raise self._failure(error) from error
         return None if value is None else value[OFFSET_BYTES:]
 
     def claims(self, remote_id: int) -> bool:
@@ -226,7 +227,7 @@ class RocksDbStateStore:
         try:
             return self._database.get(claim_key(remote_id)) is not None
         except Exception as error:
-            raise self._read_failure(error) from error
+            raise self._failure(error) from error
 
     def intents(self) -> dict[str, bytes]:
         """Return the open intents by lane."""
@@ -238,7 +239,7 @@ class RocksDbStateStore:
                     break
                 found[key] = value[OFFSET_BYTES:]
         except Exception as error:
-            raise self._read_failure(error) from error
+            raise self._failure(error) from error
         found.update((key, held) for key, held in self._pending.items() if key.startswith(first))
         return {
             key.decode().removeprefix(INTENT): value
@@ -255,32 +256,21 @@ class RocksDbStateStore:
         """Size on disk in bytes."""
         return 0 if self._closed else self._database.disk_bytes()
 
-    @property
-    def unwritten(self) -> int:
-        """Number of keys held in memory because the disk rejected them."""
-        return 0 if self._failed_at is None else len(self._pending)
-
     # Updates
 
     def apply_changelog(self, entries: Sequence[RawEntry], covered: int) -> None:
         """Apply committed ledger records as they are read, in order."""
-        if self._failed_at is not None:
-            for key, value, remote_id in entries:
-                self._keep_in_memory(key, value, remote_id)
-            self._advance(covered, self._covered.as_of_s)
-            self._retry()
-            return
         self._advance(covered, self._covered.as_of_s)
         try:
             self._write_throttled(entries)
-        except Exception as error:  # noqa: BLE001  RocksDB's errors have no class of their own
-            for key, value, remote_id in entries:
-                self._keep_in_memory(key, value, remote_id)
-            self._on_write_failure(error)
+        except Exception as error:
+            raise self._failure(error) from error
 
     def put(self, key: str, value: bytes | None, remote_id: int | None = None) -> None:
         """Apply one committed ledger record, in order; None deletes."""
-        self._keep_in_memory(key.encode(), value, remote_id)
+        self._pending[key.encode()] = value
+        if remote_id is not None:
+            self._claims.add(remote_id)
 
     def save(self, covered: int | None) -> None:
         """Write what was put and the covered ledger offset, in one batch."""
@@ -291,12 +281,10 @@ class RocksDbStateStore:
         if self._restoring:
             self._restoring = False
             self._covered = CoveredRange(self._covered.offset, self._opened_at)
-        if self._reopen is not None and self._may_write():
+        if self._reopen is not None:
             self._end_bulk(self._reopen)
         changed = self._pending or self._claims or self._covered.offset != previous_offset
-        if self._failed_at is not None:
-            self._retry()
-        elif changed or abs(now - self._saved_at) >= SAVE_S_MAX:
+        if changed or self._stalled_at is not None or abs(now - self._saved_at) >= SAVE_S_MAX:
             self._write()
 
     def trim(self, start_offset: int) -> None:
@@ -304,28 +292,28 @@ class RocksDbStateStore:
         self._sweeper.trim(start_offset)
 
     def close(self) -> None:
-        """Flush and close the database; it may be opened again."""
+        """Flush and close the database; it may be opened again.
+
+        A disk that fails now costs a longer restore only: what is on it is complete as of its own
+        offset.
+        """
         if self._closed:
             return
-        if not self._restoring:
-            self._advance(self._covered.offset, self._clock())
-            self._failed_at = None
-            with suppress(StateStoreError):
-                self._write()
+        steps: list[Callable[[], object]] = [self._database.close]
+        if not self._failed:
+            steps.insert(0, self._database.flush)
+            if not self._restoring:
+                self._advance(self._covered.offset, self._clock())
+                steps.insert(0, self._write_pending)
         self._closed = True
-        for close_step in (self._database.flush, self._database.close):
+        for step in steps:
             try:
-                close_step()
-            except Exception as error:  # noqa: BLE001  as above; lost writes are read again
+                step()
+            except Exception as error:  # noqa: BLE001  RocksDB's errors have no class of their own
                 log.warning("state_not_written", partition=self._partition, error=str(error))
         self._on_close()
 
     # Writes
-
-    def _keep_in_memory(self, key: bytes, value: bytes | None, remote_id: int | None) -> None:
-        self._pending[key] = value
-        if remote_id is not None:
-            self._claims.add(remote_id)
 
     def _advance(self, covered: int, as_of_s: float) -> None:
         self._covered = CoveredRange(max(covered, self._covered.offset), as_of_s)
@@ -338,8 +326,8 @@ class RocksDbStateStore:
         return prefix(max(self._covered.offset, self._sweeper.start_offset))
 
     def _write_throttled(self, entries: Sequence[RawEntry]) -> None:
-        """Limit a restore to the speed of the disk; a stalled disk rejects the rest."""
-        until = time.monotonic() + BEHIND_S_MAX
+        """Limit a restore to the speed of the disk; raise if the disk stalls for too long."""
+        until = time.monotonic() + STALL_S_MAX
         while True:
             while self._database.is_behind() and time.monotonic() < until:
                 time.sleep(BEHIND_WAIT_S)
@@ -353,47 +341,37 @@ class RocksDbStateStore:
                 return
 
     def _end_bulk(self, reopen: Callable[[], Database]) -> None:
-        """Reopen the database for normal use. A database that cannot be flushed stays open."""
-        try:
-            self._database.flush()
-        except Exception as error:  # noqa: BLE001  as above
-            self._on_write_failure(error)
-            return
+        """Reopen the database for normal use."""
         self._reopen = None
         try:
+            self._database.flush()
             self._database.close()
             self._database = reopen()
         except Exception as error:
-            raise self._read_failure(error) from error
-
-    def _may_write(self) -> bool:
-        return self._failed_at is None or time.monotonic() - self._failed_at >= RETRY_S
-
-    def _retry(self) -> None:
-        """Write again, at most once per ``RETRY_S``."""
-        if self._may_write():
-            self._write()
+            raise self._failure(error) from error
 
     def _write(self) -> None:
-        """Write what is held in memory; it stays there if the disk rejects it."""
-        entries = [(key, value, None) for key, value in self._pending.items()]
-        entries += [(claim_key(remote_id), b"", None) for remote_id in self._claims]
+        """Write what was put since the last write; while the disk stalls, it waits for the next."""
+        count = len(self._pending) + len(self._claims)
         try:
-            self._database.write(entries, self._prefix(), self._covered.pack())
+            self._write_pending()
             self._flush_if_due()
-        except Exception as error:  # noqa: BLE001  as above
-            self._on_write_failure(error)
-            return
-        if self._failed_at is not None:
-            self._failed_at = None
-            log.info("state_written_again", partition=self._partition, entries=len(entries))
+            self._sweeper.sweep(self._database, count)
+        except Exception as error:
+            now = time.monotonic()
+            self._stalled_at = now if self._stalled_at is None else self._stalled_at
+            if STALLED not in str(error) or now - self._stalled_at > STALL_S_MAX:
+                raise self._failure(error) from error
+        else:
+            self._stalled_at = None
+
+    def _write_pending(self) -> None:
+        entries: list[RawEntry] = [(key, value, None) for key, value in self._pending.items()]
+        entries += [(claim_key(remote_id), b"", None) for remote_id in self._claims]
+        self._database.write(entries, self._prefix(), self._covered.pack())
         self._saved_at = self._clock()
         self._pending.clear()
         self._claims.clear()
-        try:
-            self._sweeper.sweep(self._database, len(entries))
-        except Exception as error:
-            raise self._read_failure(error) from error
 
     def _flush_if_due(self) -> None:
         now = time.monotonic()
@@ -401,18 +379,12 @@ class RocksDbStateStore:
             self._flush_at = now + uniform(*FLUSH_S)  # noqa: S311
             self._database.flush(wait=False)
 
-    def _on_write_failure(self, error: Exception) -> None:
-        """Continue in memory: the ledger has all entries, and the disk may recover."""
-        if "Corruption" in str(error):
-            raise self._read_failure(error) from error
-        if self._failed_at is None:
-            log.warning("state_not_written", partition=self._partition, error=str(error))
-        self._failed_at = time.monotonic()
-
-    def _read_failure(self, error: Exception) -> StateStoreError:
+    def _failure(self, error: Exception) -> StateStoreError:
+        """Report a disk that fails. A write that was refused leaves the store as it was before."""
+        self._failed = True
         failure = StateStoreError(
-            f"the state of partition {self._partition} cannot be read from disk: {error}; "
-            "it is rebuilt from the ledger"
+            f"the state of partition {self._partition} cannot be read from disk or written to it: "
+            f"{error}; it is rebuilt from the ledger"
         )
         self._on_failure(failure)
         return failure
