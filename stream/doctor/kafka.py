@@ -25,7 +25,7 @@ from stream.doctor.result import (
 from stream.errors import KafkaUnavailableError, StartupError
 from stream.kafka import config as settings
 from stream.kafka import topics
-from stream.kafka.config import KafkaConfig, property_problems, transactional_id
+from stream.kafka.config import AUTH_ERRORS, KafkaConfig, property_problems, transactional_id
 from stream.kafka.lag import LagMeter, transaction_command
 from stream.kafka.metadata import broker_limits
 from stream.kafka.topics import preflight_bridge
@@ -33,16 +33,6 @@ from stream.kafka.topics import preflight_bridge
 ASK_S = 10.0
 BLOCKED_S = 2.0
 """A transaction that does not end meanwhile is no ordinary one."""
-DENIED = frozenset(
-    {
-        KafkaError._AUTHENTICATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    }
-)
 LOGIN_FIX = (
     "check security.protocol, sasl.mechanism, sasl.username and sasl.password in "
     "KAFKA__PROPERTIES, or KAFKA__SASL_USERNAME and KAFKA__SASL_PASSWORD"
@@ -112,7 +102,7 @@ def _catch_errors(check: str, run: Any) -> Iterator[CheckResult]:
         yield from run()
     except KafkaException as error:
         reason = error.args[0]
-        denied = reason.code() in DENIED
+        denied = reason.code() in AUTH_ERRORS
         fix = "grant the permissions in docs/reference/access.md" if denied else "retry later"
         code = PERMISSION if denied else UNAVAILABLE
         yield failed(check, reason.str(), fix, exit_code=code)
@@ -125,7 +115,7 @@ def _login(admin: AdminClient, errors: list[KafkaError]) -> CheckResult:
     denied: KafkaError | None = None
     while not answer.done() and denied is None:
         admin.poll(0.05)  # the client's own errors say more than a timeout does
-        denied = next((one for one in errors if one.code() in DENIED), None)
+        denied = next((one for one in errors if one.code() in AUTH_ERRORS), None)
     if denied is not None:
         text = f"refused: {denied.str()}"
         return failed("kafka login", text, LOGIN_FIX, exit_code=PERMISSION)
@@ -148,7 +138,7 @@ def _rights(
     )
     for name, answer in answers.items():
         error = answer.exception()
-        if isinstance(error, KafkaException) and error.args[0].code() in DENIED:
+        if isinstance(error, KafkaException) and error.args[0].code() in AUTH_ERRORS:
             yield _missing(f"topic {name}", needs[name])
         elif error is None:
             yield from _compared(f"topic {name}", answer.result(), needs[name])
@@ -157,7 +147,7 @@ def _rights(
             [group], include_authorized_operations=True, request_timeout=ASK_S
         )[group]
         error = asked.exception()
-        if isinstance(error, KafkaException) and error.args[0].code() in DENIED:
+        if isinstance(error, KafkaException) and error.args[0].code() in AUTH_ERRORS:
             yield _missing(f"group {group}", {READ, DESCRIBE})
         elif error is None:
             yield from _compared(f"group {group}", asked.result(), {READ, DESCRIBE})
@@ -209,7 +199,7 @@ def _transactions(config: KafkaConfig) -> Iterator[CheckResult]:
         producer.init_transactions(ASK_S)
     except KafkaException as error:
         reason = error.args[0]
-        if reason.code() in DENIED:
+        if reason.code() in AUTH_ERRORS:
             fix = f"grant write, describe on transactional ids with the prefix {config.group_id}-"
             text = f"{name}: not allowed"
             yield failed("kafka transactions", text, fix, exit_code=PERMISSION)

@@ -244,7 +244,7 @@ class ConsumerThread(threading.Thread):
 
     def _on_client_error(self, error: KafkaError, message: Any) -> None:
         """Handle an error that the consumer returns in place of a record."""
-        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        if error.code() in settings.OFFSET_ERRORS:
             partition = Partition(message.topic(), message.partition())
             if partition in self._fetch_control:
                 self._fetch_control.forget(partition)

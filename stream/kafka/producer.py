@@ -3,7 +3,8 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -94,7 +95,16 @@ def publish(
             case Broken(line):
                 result.add_broken(line)
             case Document(_, text, value):
-                _produce(producer, config.topic, *_encoded(value, text, header), on_delivery)
+                key, encoded = _encoded(value, text, header)
+                with _startup_error("an event"):
+                    produce_blocking(
+                        producer,
+                        topic=config.topic,
+                        key=key,
+                        value=encoded,
+                        on_delivery=on_delivery,
+                    )
+                producer.poll(0)
             case _:
                 assert_never(found)
         clock.report(f"{result.published} published")
@@ -123,24 +133,27 @@ class _Progress:
             self._report(text)
 
 
-def _produce(
-    producer: Producer,
-    topic: str,
-    key: bytes | None,
-    value: bytes,
-    on_delivery: Callable[[object, object], None],
-) -> None:
+@contextmanager
+def _startup_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as error:
+        text = f"Kafka did not accept {what}: {error.args[0].str()}"
+        raise StartupError(text, exit_code=69) from error
+
+
+def produce_blocking(producer: Producer, **record: Any) -> None:
+    """Produce a record; poll while the client's queue is full.
+
+    Raises:
+        KafkaException: the client refuses it.
+    """
     while True:
         try:
-            producer.produce(topic, key=key, value=value, on_delivery=on_delivery)
+            producer.produce(**record)
         except BufferError:
             producer.poll(0.1)
-        except KafkaException as error:
-            raise StartupError(
-                f"Kafka did not accept an event: {error.args[0].str()}", exit_code=69
-            ) from error
         else:
-            producer.poll(0)
             return
 
 
@@ -181,7 +194,17 @@ class BulkProducer:
         """
         for record in records:
             self._wait_for_rate()
-            self._produce(topic, record)
+            with _startup_error(f"a record for partition {record.partition.number} of {topic}"):
+                produce_blocking(
+                    self._producer,
+                    topic=topic,
+                    partition=record.partition.number,
+                    key=record.key,
+                    value=record.value,
+                    headers=list(record.headers),
+                    on_delivery=self._on_delivery,
+                )
+            self._producer.poll(0)
             self._sent += 1
             if self._failures:
                 break
@@ -207,29 +230,6 @@ class BulkProducer:
             self.acknowledged += 1
         else:
             self._failures.append(str(error))
-
-    def _produce(self, topic: str, record: Record) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    topic,
-                    partition=record.partition.number,
-                    key=record.key,
-                    value=record.value,
-                    headers=list(record.headers),
-                    on_delivery=self._on_delivery,
-                )
-            except BufferError:
-                self._producer.poll(0.1)
-            except KafkaException as error:
-                raise StartupError(
-                    f"Kafka rejected a record for partition {record.partition.number} of "
-                    f"{topic}: {error.args[0].str()}",
-                    exit_code=69,
-                ) from error
-            else:
-                self._producer.poll(0)
-                return
 
 
 # Acknowledged production (``acks=all``).

@@ -29,6 +29,7 @@ from stream.kafka import config as settings
 from stream.kafka.config import CredentialRefresher, KafkaConfig, log_client_error
 from stream.kafka.group_member import Membership, partitions_of
 from stream.kafka.metadata import committed
+from stream.kafka.producer import produce_blocking
 from stream.record import Partition, Record
 
 log = structlog.get_logger()
@@ -173,7 +174,7 @@ class Repartitioner(threading.Thread):
             partition = Partition(message.topic() or "", message.partition() or 0)
             if partition in self._positions:
                 self._positions[partition] = max(self._positions[partition], message.offset() or 0)
-        elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        elif error.code() in settings.OFFSET_ERRORS:
             log.error(
                 "partition_halted",
                 partition=message.partition(),
@@ -203,18 +204,17 @@ class Repartitioner(threading.Thread):
         self._observer.transferred(outputs)
 
     def _produce(self, producer: Producer, output: OutputRecord) -> None:
-        while output is not None:
-            try:
-                if isinstance(output, DeadLetter):
-                    topic, headers = self._config.dead_letter_topic, dict(output.headers())
-                    producer.produce(topic, output.value, output.record_key, headers={**headers})
-                else:
-                    key, value = output
-                    producer.produce(self._config.topic, value, key)
-            except BufferError:
-                producer.poll(0.1)
-            else:
-                return
+        if isinstance(output, DeadLetter):
+            produce_blocking(
+                producer,
+                topic=self._config.dead_letter_topic,
+                value=output.value,
+                key=output.record_key,
+                headers=dict(output.headers()),
+            )
+        elif output is not None:
+            key, value = output
+            produce_blocking(producer, topic=self._config.topic, value=value, key=key)
 
     # Rebalances: called by the client, in this thread, from within consume
 

@@ -22,6 +22,7 @@ from stream.errors import CommitAbortedError, FencedError, KafkaUnavailableError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.metadata import committed
+from stream.kafka.producer import produce_blocking
 from stream.record import Partition
 from stream.state.ledger import REMOTE_ID_HEADER
 
@@ -247,7 +248,7 @@ class Transactions:
                 if record.remote_id is None
                 else [(REMOTE_ID_HEADER, str(record.remote_id).encode())]
             )
-            _produce(
+            produce_blocking(
                 producer,
                 topic=topic,
                 partition=number,
@@ -261,7 +262,7 @@ class Transactions:
         self, producer: Producer, topic: str, letters: Iterable[DeadLetter]
     ) -> None:
         for letter in letters:
-            _produce(
+            produce_blocking(
                 producer,
                 topic=topic,
                 key=letter.record_key,
@@ -348,17 +349,6 @@ class CommitOutcomeUnknownError(Exception):
     def __init__(self, checkpoint: Checkpoint, detail: str) -> None:
         super().__init__(detail)
         self.checkpoint = checkpoint
-
-
-def _produce(producer: Producer, **record: Any) -> None:
-    """Produce a record; poll while the client's queue is full."""
-    while True:
-        try:
-            producer.produce(**record)
-        except BufferError:
-            producer.poll(0.1)
-        else:
-            return
 
 
 def _discard(client: Producer | Consumer) -> None:

@@ -33,12 +33,11 @@ from stream.operations.output import Table, show
 from stream.operations.session import (
     OperatorSession,
     now_ms,
-    try_decode,
     wait_until_group_empty,
     with_progress,
 )
 from stream.record import Partition, Record
-from stream.state.ledger import INTENT, USER, UserEntry, bounded
+from stream.state.ledger import INTENT, USER, UserEntry, bounded, try_decode
 
 
 @dataclass(slots=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from stream.codec.decode import Decoder
 from stream.engine.prepare import PreparedRecord
-from stream.errors import DecodeError
 from stream.kafka.config import KafkaConfig
 from stream.kafka.metadata import group_not_empty, offsets_at
 from stream.kafka.reader import TopicReader, open_reader
@@ -18,7 +17,7 @@ from stream.record import Record
 from stream.runtime.worker import decoder, kafka_config
 from stream.schema_registry.setup import header_for, schema_fetcher
 from stream.settings_loader import load_kafka, load_registry, load_transform
-from stream.state.ledger import EVENT, EventEntry, decode
+from stream.state.ledger import EVENT, EventEntry, try_decode
 from stream.wootric import wootric_preparer
 
 PROGRESS_EVERY_S = 2.0
@@ -116,14 +115,6 @@ def with_progress(
             print_message(
                 f"{count:,} {what}" if total is None else f"{count:,} of {total:,} {what}"
             )
-
-
-def try_decode(value: bytes) -> object | None:
-    """Return the ledger entry of a value; None if a newer version wrote it."""
-    try:
-        return decode(value)
-    except DecodeError:
-        return None
 
 
 def now_ms() -> int:

@@ -29,7 +29,7 @@ from stream.operations.analysis.plans import mask, matches_user
 from stream.operations.analysis.time_text import format_time
 from stream.operations.dlq import read_dead_letters
 from stream.operations.output import Table, letter_document, show
-from stream.operations.session import OperatorSession, now_ms, try_decode, with_progress
+from stream.operations.session import OperatorSession, now_ms, with_progress
 from stream.record import Record
 from stream.settings_loader import load_wootric
 from stream.state.ledger import (
@@ -41,6 +41,7 @@ from stream.state.ledger import (
     UserEntry,
     bounded,
     read_user,
+    try_decode,
     user_key,
 )
 from stream.transform import Deliver

@@ -237,6 +237,14 @@ def intent_key(lane: str) -> str:
     return INTENT + bounded(lane)
 
 
+def try_decode(value: bytes) -> Entry | None:
+    """Return the entry of a ledger value; None if a newer version of this service wrote it."""
+    try:
+        return decode(value)
+    except DecodeError:
+        return None
+
+
 def read_user(value: bytes | None, operation: Operation) -> UserEntry | None:
     """Return the user entry if it belongs to this operation's user, else None.
 
@@ -245,10 +253,7 @@ def read_user(value: bytes | None, operation: Operation) -> UserEntry | None:
     """
     if value is None:
         return None
-    try:
-        entry = decode(value)
-    except DecodeError:
-        return None
+    entry = try_decode(value)
     if not isinstance(entry, UserEntry):
         return None
     if operation.external_id is None and entry.end_user.email != operation.email:
@@ -258,10 +263,7 @@ def read_user(value: bytes | None, operation: Operation) -> UserEntry | None:
 
 def read_event(value: bytes) -> EventEntry | None:
     """Return the receipt; None if a newer version of this service wrote it."""
-    try:
-        entry = decode(value)
-    except DecodeError:
-        return None
+    entry = try_decode(value)
     return entry if isinstance(entry, EventEntry) else None
 
 

@@ -11,11 +11,10 @@ from enum import StrEnum
 from functools import cached_property
 
 from stream.engine.prepare import PreparedRecord
-from stream.errors import DecodeError
 from stream.operations.analysis.dead_letters import ListedDeadLetter
 from stream.operations.analysis.open_intents import read
 from stream.record import Record
-from stream.state.ledger import EVENT, INTENT, EventEntry, EventOutcome, decode
+from stream.state.ledger import EVENT, INTENT, EventEntry, EventOutcome, try_decode
 from stream.transform import Skip
 
 # Findings
@@ -164,10 +163,7 @@ class Audit:
         self._erased.discard(name)
         repeated = name in self._receipts
         self._receipts.add(name)
-        try:
-            entry = decode(value)
-        except DecodeError:
-            entry = None
+        entry = try_decode(value)
         if not isinstance(entry, EventEntry):
             self._unreadable += 1
         elif entry.offset in self._span:

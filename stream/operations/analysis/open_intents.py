@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import orjson
 
 from sink.delivery import EffectClass
-from stream.errors import DecodeError
 from stream.record import Record
-from stream.state.ledger import INTENT, IntentEntry, decode
+from stream.state.ledger import INTENT, IntentEntry, try_decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +62,7 @@ def open_intents(records: Iterable[Record]) -> list[OpenIntent]:
 
 def read(value: bytes) -> IntentEntry | None:
     """Return the intent of a value; None if a newer version wrote it."""
-    try:
-        entry = decode(value)
-    except DecodeError:
-        return None
+    entry = try_decode(value)
     return entry if isinstance(entry, IntentEntry) else None
 
 
