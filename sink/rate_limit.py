@@ -129,10 +129,6 @@ class RateLimiter:
         """Reset the count of consecutive throttled requests."""
         self.throttle_count = 0
 
-    def available_now(self, now: float, *, at_most: int) -> int:
-        """Return the number of requests that may be sent now without waiting."""
-        return int(max(0.0, min(at_most, self.available_within(now, within_s=0.0))))
-
     def available_within(self, now: float, *, within_s: float) -> float:
         """Return the number of requests that may start within ``within_s``; inf if unlimited.
 

@@ -94,16 +94,6 @@ def traffic(*, events: int, seed: int, users: int | None = None) -> Iterator[Sam
             yield source.sample(source.dice.choices(kinds, cum_weights=weights)[0])
 
 
-def distinct(events: int, seed: int) -> Iterator[Document]:
-    """Yield page views of different users with e-mail: one pixel request per event."""
-    source = Traffic(random.Random(seed), users=1)  # noqa: S311  (no secret)
-    for number in range(events):
-        source.tick()
-        document = source.page(number, with_email=True)
-        document["context"]["traits"]["createdAt"] = document["timestamp"]
-        yield document
-
-
 class Traffic:
     """Source of events: a clock, users and their latest profiles."""
 

@@ -46,7 +46,6 @@ def failed(check: str, text: str, fix: str, *, exit_code: int) -> CheckResult:
 
 
 UNAVAILABLE = 69
-TEMPORARY = 75
 PERMISSION = 77
 CONFIGURATION = 78
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from stack import Stack
 from waiting import SLOWNESS, slowness, stretched, until
 
-from stream.devtools.traffic import distinct
 from stream.state.ledger import EventEntry, EventOutcome, IntentEntry
+from tests.bench.traces import distinct
 
 SESSION_S = 300.0
 """For so long a group stands still for a member that died, unless it comes back as itself.

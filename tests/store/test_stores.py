@@ -269,6 +269,7 @@ class Refusing:
     ) -> None:
         self.database = state._database
         self.refuses = True
+        self.refuses_to_delete = False
         self.why, self.times = why, times
         state._database = self  # type: ignore[assignment]
 
@@ -281,6 +282,12 @@ class Refusing:
             self.refuses = self.times != 0
             raise OSError(self.why)
         self.database.write(*arguments)  # type: ignore[arg-type]
+
+    def delete(self, keys: list[bytes]) -> None:
+        if self.refuses_to_delete:
+            self.refuses_to_delete = False
+            raise OSError("Result incomplete: Write stall")
+        self.database.delete(keys)
 
     def flush(self, **options: bool) -> None:
         if self.refuses:
@@ -366,6 +373,23 @@ def test_a_write_that_is_only_delayed_is_no_failure(
     )
     with pytest.raises(StateStoreError):
         state.save(950)
+    state.close()
+
+
+def test_a_removal_that_is_only_delayed_is_no_failure(world: World) -> None:
+    """What the ledger has forgotten goes with a later commit."""
+    state = world.written().state
+    assert isinstance(state, RocksDbStateStore)
+    disk = Refusing(state)
+    disk.refuses, disk.refuses_to_delete = False, True
+    state.save(900)
+    state.trim(901)
+    for number in range(2_000):
+        state.put(f"event/{number}", b"new")
+        if number % 100 == 99:
+            state.save(1_000 + number)
+    assert (disk.refuses_to_delete, world.failures) == (False, [])
+    assert [state.get("event/a"), state.get("event/1999")] == [None, b"new"]
     state.close()
 
 

@@ -1,11 +1,10 @@
 """The sample traffic: repeatable, in the promised shares, and able to be checked."""
 
 from collections import Counter
-from itertools import islice
 
 import orjson
 
-from stream.devtools.traffic import DUPLICATE_DISTANCE_MAX, Sample, TrafficKind, distinct, traffic
+from stream.devtools.traffic import DUPLICATE_DISTANCE_MAX, Sample, TrafficKind, traffic
 
 EVENTS = 20_000
 SAMPLES = list(traffic(events=EVENTS, seed=7))
@@ -143,11 +142,3 @@ def test_users_can_be_given():
 def test_nobody_has_an_address_outside_the_example_domain():
     for document in documents(TrafficKind.CHANGED):
         assert document["traits"]["email"].endswith("@example.com")
-
-
-def test_distinct_events_are_complete_page_views_of_different_users():
-    pages = list(islice(distinct(1000, 3), 1000))
-    assert len({page["userId"] for page in pages}) == 1000
-    assert len({page["context"]["traits"]["email"] for page in pages}) == 1000
-    assert {page["type"] for page in pages} == {"page"}
-    assert all(page["properties"]["url"].startswith("https://") for page in pages)

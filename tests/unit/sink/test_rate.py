@@ -12,10 +12,15 @@ NOW = 1_533_310_127
 DATE = "Fri, 03 Aug 2018 15:28:47 GMT"
 
 
+def startable(gate: RateLimiter, now: float, at_most: int = 64) -> int:
+    """How many requests may start now, of so many that want to."""
+    return int(max(0.0, min(at_most, gate.available_within(now, within_s=0.0))))
+
+
 def test_without_a_pace_nobody_waits() -> None:
     gate = RateLimiter()
     assert [gate.reserve(0.0, max_wait_s=0) for _ in range(1000)] == [0.0] * 1000
-    assert gate.available_now(0.0, at_most=64) == 64
+    assert startable(gate, 0.0) == 64
 
 
 def test_places_are_taken_in_advance_and_in_turn() -> None:
@@ -32,19 +37,19 @@ def test_who_is_not_patient_takes_no_place() -> None:
 
 def test_places_shrink_with_use_and_come_back() -> None:
     gate = RateLimiter(requests_per_minute=120)
-    assert gate.available_now(0.0, at_most=64) == 2
+    assert startable(gate, 0.0) == 2
     gate.reserve(0.0, max_wait_s=0)
-    assert gate.available_now(0.0, at_most=64) == 1
-    assert gate.available_now(60.0, at_most=64) == 2
-    assert gate.available_now(60.0, at_most=1) == 1
+    assert startable(gate, 0.0) == 1
+    assert startable(gate, 60.0) == 2
+    assert startable(gate, 60.0, at_most=1) == 1
 
 
 def test_a_shut_gate_has_no_places() -> None:
     gate = RateLimiter()
     gate.block_for(5, now=10.0)
-    assert gate.available_now(14.9, at_most=64) == 0
+    assert startable(gate, 14.9) == 0
     assert gate.reserve(12.0, max_wait_s=0) == pytest.approx(3)
-    assert gate.available_now(15.0, at_most=64) == 64
+    assert startable(gate, 15.0) == 64
 
 
 def test_a_shorter_wait_does_not_open_the_gate_earlier() -> None:
@@ -129,14 +134,14 @@ def test_the_first_half_of_an_allowance_leaves_at_once_and_the_rest_is_spread() 
 def test_what_is_under_way_counts_as_spent() -> None:
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(60, 60.0, limit=100), uncounted=55, now=0.0)
-    assert gate.available_now(0.0, at_most=64) <= 1
+    assert startable(gate, 0.0) <= 1
     assert [gate.reserve(0.0, max_wait_s=99) for _ in range(2)] == pytest.approx([0, 15])
 
 
 def test_with_half_of_the_allowance_left_one_may_leave_and_not_all() -> None:
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(50, 60.0, limit=100), uncounted=0, now=0.0)
-    assert gate.available_now(0.0, at_most=64) == 1
+    assert startable(gate, 0.0) == 1
 
 
 def test_a_reply_alone_under_way_puts_right_what_was_reckoned_too_low() -> None:
@@ -154,10 +159,10 @@ def test_the_second_half_of_a_new_window_waits_for_a_reply() -> None:
     """Until one comes nobody knows how long the window is."""
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(100, 30.0, limit=100), uncounted=0, now=0.0)
-    assert gate.available_now(31.0, at_most=64) == 50
+    assert startable(gate, 31.0) == 50
     for _ in range(60):
         gate.reserve(31.0, max_wait_s=0)
-    assert gate.available_now(31.0, at_most=64) == 1
+    assert startable(gate, 31.0) == 1
 
 
 def test_what_may_begin_soon_is_what_is_there_and_what_the_pace_brings() -> None:
@@ -176,14 +181,14 @@ def test_an_older_reply_gives_nothing_back() -> None:
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(10, 60.0, limit=100), uncounted=0, now=0.0)
     gate.update_quota(RateLimitQuota(90, 59.0, limit=100), uncounted=0, now=1.0)
-    assert gate.available_now(1.0, at_most=64) <= 1
+    assert startable(gate, 1.0) <= 1
 
 
 def test_nothing_left_shuts_the_gate_until_the_renewal() -> None:
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(0, 30.0, limit=100), uncounted=0, now=0.0)
     assert gate.blocked_s(10.0) == 20
-    assert gate.available_now(30.0, at_most=64) == 50
+    assert startable(gate, 30.0) == 50
 
 
 def test_what_is_spent_without_a_reply_shuts_it_too() -> None:
@@ -198,14 +203,14 @@ def test_a_new_window_counts_anew() -> None:
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(3, 10.0, limit=100), uncounted=0, now=0.0)
     gate.update_quota(RateLimitQuota(97, 60.0, limit=100), uncounted=0, now=10.5)
-    assert gate.available_now(10.5, at_most=64) == 47
+    assert startable(gate, 10.5) == 47
 
 
 def test_a_share_of_what_is_left_is_ours() -> None:
     gate = RateLimiter()
     gate.share(0.5)
     gate.update_quota(RateLimitQuota(100, 60.0, limit=100), uncounted=0, now=0.0)
-    assert gate.available_now(0.0, at_most=64) == 25
+    assert startable(gate, 0.0) == 25
 
 
 def test_the_slower_of_both_paces_counts() -> None:
@@ -218,7 +223,7 @@ def test_the_slower_of_both_paces_counts() -> None:
 def test_what_a_window_says_without_its_limit_is_its_limit() -> None:
     gate = RateLimiter()
     gate.update_quota(RateLimitQuota(40, 60.0), uncounted=0, now=0.0)
-    assert gate.available_now(0.0, at_most=64) == 20
+    assert startable(gate, 0.0) == 20
 
 
 @pytest.mark.parametrize(
@@ -309,7 +314,7 @@ class Account:
                 window, self.used = int(self.now // 60), 0
             for index, gate in enumerate(self.workers):
                 free = in_flight - sum(one[1] is gate for one in flights)
-                for _ in range(gate.available_now(self.now, at_most=free)):
+                for _ in range(startable(gate, self.now, at_most=free)):
                     if gate.reserve(self.now, max_wait_s=0.0) > 0:
                         break
                     taken[index] += 1
