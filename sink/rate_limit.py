@@ -227,11 +227,11 @@ def _count(value: str) -> int | None:
 WAIT_S_MAX = 3600.0  # a server that asks for a wait until tomorrow is retried within the hour
 
 
-def backoff_s(attempt: int, *, initial_s: float, max_s: float, jitter: float) -> float:
+def backoff_s(attempt: int, *, initial_s: float, max_s: float, jitter: float = 1.0) -> float:
     """Return the seconds before retry number ``attempt`` (from 1).
 
     ``jitter`` is drawn from [0, 1) by the caller: full jitter below a bound that doubles
-    with every attempt up to ``max_s``.
+    with every attempt up to ``max_s``. Without it, the wait is the bound.
     """
     doublings = min(attempt - 1, 62)
     return float(jitter * min(max_s, initial_s * 2.0**doublings))
@@ -354,5 +354,5 @@ class CircuitBreaker:
         self._probes += 1
         wait_s = self._probe_interval_s
         if self.reason == "unreachable":
-            wait_s = backoff_s(self._probes, initial_s=FIRST_PROBE_S, max_s=wait_s, jitter=1.0)
+            wait_s = backoff_s(self._probes, initial_s=FIRST_PROBE_S, max_s=wait_s)
         self.probe_at = now + wait_s

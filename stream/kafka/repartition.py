@@ -23,6 +23,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from sink.rate_limit import backoff_s
 from stream.codec.dead_letter import DeadLetter
 from stream.errors import FencedError
 from stream.kafka import config as settings
@@ -107,7 +108,7 @@ class Repartitioner(threading.Thread):
         self._on_end(failure)
 
     def _run(self) -> None:
-        wait_s = RETRY_S
+        attempt = 0
         while not self._stopping.is_set():
             started_at = time.monotonic()
             try:
@@ -119,8 +120,8 @@ class Repartitioner(threading.Thread):
                         "KAFKA__INSTANCE_ID"
                     ) from error
                 self._observer.aborted(error.args[0].str())
-                wait_s = RETRY_S if time.monotonic() - started_at > RETRY_S_MAX else wait_s * 2
-                self._stopping.wait(min(wait_s, RETRY_S_MAX))
+                attempt = 1 if time.monotonic() - started_at > RETRY_S_MAX else attempt + 1
+                self._stopping.wait(backoff_s(attempt, initial_s=RETRY_S, max_s=RETRY_S_MAX))
 
     def _session(self) -> None:
         """Transfer with one pair of clients.

@@ -20,6 +20,7 @@ from confluent_kafka import (
     KafkaException,
 )
 
+from sink.rate_limit import backoff_s
 from stream.engine.task_manager import HaltReason
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
@@ -135,7 +136,7 @@ class ChangelogRestorer:
             except KafkaException as error:
                 attempt += 1
                 log.warning("restore_failed", error=error.args[0].str(), attempt=attempt)
-                wait_s = min(5.0, 0.05 * 2**attempt)
+                wait_s = backoff_s(attempt, initial_s=0.1, max_s=5.0)
             except Exception as error:  # noqa: BLE001  the thread's entry point
                 self._emit(Failed(error))
                 return

@@ -13,6 +13,7 @@ from typing import Any, assert_never
 import structlog
 
 from sink.delivery import Sink
+from sink.rate_limit import backoff_s
 from stream.engine.checkpoint import Checkpoint
 from stream.engine.limits import ReleaseBudget
 from stream.engine.prepare import PreparedRecord
@@ -188,10 +189,10 @@ class Processor:
                 self._committed(event, checkpoint)
             case Aborted(reason=reason):
                 self._committing = None
-                self._next_commit_at = self._clock() + min(
-                    ABORT_BACKOFF_S * 2 ** min(self._aborts, 10), ABORT_BACKOFF_S_MAX
-                )
                 self._aborts += 1
+                self._next_commit_at = self._clock() + backoff_s(
+                    self._aborts, initial_s=ABORT_BACKOFF_S, max_s=ABORT_BACKOFF_S_MAX
+                )
                 self._observer.aborted(reason)
             case Joined():
                 self._observer.joined()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from sink.rate_limit import backoff_s
 from stream.codec.avro import Schema, confluent_id, schema_from_text
 from stream.codec.decode import other_framing
 from stream.errors import DecodeError
@@ -108,7 +109,7 @@ class SchemaCache:
 
     async def _look_up(self) -> None:
         """Fetch all wanted schemas, one after another, until none is left."""
-        wait_s = AGAIN_S
+        attempt = 1
         while self._wanted:
             told = False
             for schema_id in list(self._wanted):
@@ -119,11 +120,11 @@ class SchemaCache:
                     self.waiting(SchemaWait(schema_id, False, detail))
                     break
             if told:
-                wait_s = AGAIN_S
+                attempt = 1
                 self.changed()
             if self._wanted:
-                await asyncio.sleep(wait_s)
-                wait_s = min(AGAIN_S_MAX, wait_s * 2)
+                await asyncio.sleep(backoff_s(attempt, initial_s=AGAIN_S, max_s=AGAIN_S_MAX))
+                attempt += 1
 
     async def _ask(self, schema_id: int) -> bool:
         """Fetch one schema; return whether its records no longer have to wait."""

@@ -12,9 +12,9 @@ from functools import cached_property
 
 from stream.engine.prepare import PreparedRecord
 from stream.operations.analysis.dead_letters import ListedDeadLetter
-from stream.operations.analysis.open_intents import read
+from stream.operations.analysis.open_intents import OpenIntents
 from stream.record import Record
-from stream.state.ledger import EVENT, INTENT, EventEntry, EventOutcome, try_decode
+from stream.state.ledger import EVENT, EventEntry, EventOutcome, IntentEntry, try_decode
 from stream.transform import Skip
 
 # Findings
@@ -105,18 +105,14 @@ class Audit:
         self._names: list[tuple[str, str]] = [("", "")]
         self._receipts: set[int] = set()
         self._erased: set[int] = set()
-        self._intents: dict[bytes, bytes] = {}
+        self._intents = OpenIntents()
         self._unreadable = 0
 
     def entry(self, record: Record) -> None:
         """Process the next record of the partition's ledger."""
+        self._intents.take(record)
         key = record.key or b""
-        if key.startswith(INTENT.encode()):
-            if record.value is None:
-                self._intents.pop(key, None)
-            else:
-                self._intents[key] = record.value
-        elif key.startswith(EVENT.encode()):
+        if key.startswith(EVENT.encode()):
             self._receipt(key.decode().removeprefix(EVENT), record.value)
 
     def event(self, prepared: PreparedRecord) -> None:
@@ -141,15 +137,15 @@ class Audit:
     @cached_property
     def _members(self) -> frozenset[str]:
         """Event ids of the open intents; valid once the whole ledger is processed."""
-        intents = (read(value) for value in self._intents.values())
+        intents = (one.entry for one in self._intents.open())
         return frozenset(name for intent in intents if intent for name, _ in intent.members)
 
     def close(self) -> None:
         """Check letters and open intents after the last event, and add the counts."""
         for outcome in self._letters:
             self._check_letters(outcome)
-        for value in self._intents.values():
-            self._check_intent(value)
+        for one in self._intents.open():
+            self._check_intent(one.entry)
         self._findings.unreadable += self._unreadable
 
     # Receipts
@@ -214,8 +210,7 @@ class Audit:
                 text = f"it was {outcome.lower()} ({places}), but has no receipt"
                 self._flaw(DiscrepancyKind.TORN, offset, text, None, letter.message_id)
 
-    def _check_intent(self, value: bytes) -> None:
-        intent = read(value)
+    def _check_intent(self, intent: IntentEntry | None) -> None:
         if intent is None:
             self._unreadable += 1
             return

@@ -47,7 +47,7 @@ class OpenIntents:
     def open(self) -> list[OpenIntent]:
         """Return the open intents, oldest first."""
         found = [
-            OpenIntent(number, lane, read(value)) for (number, lane), value in self._values.items()
+            OpenIntent(number, lane, _read(value)) for (number, lane), value in self._values.items()
         ]
         return sorted(found, key=lambda one: one.entry.first_attempt_at_ms if one.entry else 0)
 
@@ -60,7 +60,7 @@ def open_intents(records: Iterable[Record]) -> list[OpenIntent]:
     return intents.open()
 
 
-def read(value: bytes) -> IntentEntry | None:
+def _read(value: bytes) -> IntentEntry | None:
     """Return the intent of a value; None if a newer version wrote it."""
     entry = try_decode(value)
     return entry if isinstance(entry, IntentEntry) else None
