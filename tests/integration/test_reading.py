@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 from stack import Stack
 from waiting import STILL_S
 
-from stream.kafka.reader import CHUNK_RECORDS_MAX, TopicReader
+from stream.kafka.reader import CHUNK_RECORDS_MAX, CommittedReader, TopicReader
 
 pytestmark = pytest.mark.kafka
 
@@ -56,6 +56,25 @@ def test_a_transaction_is_read_as_a_whole(stack: Stack, survey: TopicReader) -> 
     client.commit_transaction(STILL_S)
     assert barrier[0] == 2
     assert [record.value for record in survey.read(topic)] == [b"1", b"2", b"3"]
+
+
+def test_a_rehearsal_leaves_out_what_an_open_transaction_holds(stack: Stack) -> None:
+    """It ends, and has read what was committed; nobody says how long a transaction stays open."""
+    topic = stack.config.topic
+    client = producer(stack)
+    for value in (b"1", b"2"):
+        client.produce(topic, value, partition=0)
+    client.flush()
+    other = producer(stack, **{"transactional.id": topic})
+    other.init_transactions(STILL_S)
+    other.begin_transaction()
+    other.produce(topic, b"3", partition=0)
+    other.produce(topic, b"a", partition=1)
+    other.flush()
+    with CommittedReader(stack.config) as reader:
+        found = [record.value for record in reader.records(reader.starts())]
+    other.abort_transaction(STILL_S)
+    assert found == [b"1", b"2"]
 
 
 def test_reading_stops_exactly_where_it_is_told_to(stack: Stack, survey: TopicReader) -> None:
