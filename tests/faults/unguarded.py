@@ -128,8 +128,10 @@ def ledger_has_no_leader() -> None:
     """The first question for the ledger's end is answered by nobody: -1001, and no error."""
     ask = Group._list_offsets
 
-    def unanswered(self: Group, topic: str, numbers: Any, spec: OffsetSpec) -> dict[int, int]:
-        answers = ask(self, topic, numbers, spec)
+    def unanswered(
+        self: Group, topic: str, numbers: Any, spec: OffsetSpec, *, stable: bool
+    ) -> dict[int, int]:
+        answers = ask(self, topic, numbers, spec, stable=stable)
         if topic.endswith("ledger") and first("ledger"):
             return dict.fromkeys(answers, -1001)
         return answers
@@ -151,9 +153,11 @@ def no_check_of_the_end() -> None:
     """Nor of the stamp, which would notice it the second time."""
     offsets = restore.PartitionRestore._committed
 
-    def ends(self: Group, topic: str, numbers: Any, *, earliest: bool = False) -> dict[int, int]:
+    def ends(
+        self: Group, topic: str, numbers: Any, *, earliest: bool = False, stable: bool = False
+    ) -> dict[int, int]:
         spec = OffsetSpec.earliest() if earliest else OffsetSpec.latest()
-        return self._list_offsets(topic, numbers, spec)
+        return self._list_offsets(topic, numbers, spec, stable=stable)
 
     Group.ends = ends
     restore.PartitionRestore._committed = lambda self: {

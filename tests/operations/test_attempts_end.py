@@ -6,14 +6,18 @@ from typing import Any
 import pytest
 from stack import Stack
 from town import ask, identify
-from waiting import until
+from waiting import stretched, until
 
 from stream.devtools.wootric_emulator import Answer
 
 pytestmark = pytest.mark.kafka
 
 PARKED = 'wootric_records_settled_total{outcome="parked",reason="attempts_exhausted"}'
-ENDED = {"WOOTRIC__QUIET_PERIOD_S": "0", "WOOTRIC__ATTEMPTS_OVER_S": "4"}
+ENDED = {"WOOTRIC__ATTEMPTS_OVER_S": stretched(8)}
+
+
+SPENT_MAX = 20
+"""Ten while somebody else is served between any two tries; a slow machine may not manage that."""
 
 
 def change(name: str, timestamp: str) -> dict[str, Any]:
@@ -45,18 +49,27 @@ async def test_a_person_whom_wootric_always_fails_holds_nobody_up(
     await asyncio.to_thread(stack.publish, [change("fails", "2026-11-01T00:00:00Z")])
     others: list[str] = []
 
+    goes_on = True
+
+    async def everybody_else() -> None:
+        while goes_on:
+            others.append(f"other-{len(others)}")
+            await asyncio.to_thread(stack.publish, [identify(others[-1], others[-1])])
+            await asyncio.sleep(0.02)
+
     async def is_parked() -> bool:
-        others.append(f"other-{len(others)}")
-        await asyncio.to_thread(stack.publish, [identify(others[-1], others[-1])])
         return (await worker.metrics()).get(PARKED) == 1
 
+    publishing = asyncio.create_task(everybody_else())
     await until(is_parked, "the event is parked", lambda: len(journal), every_s=0.3)
+    goes_on = False
+    await publishing
     await stack.until_caught_up()
     held = {user.external_id for user in stack.wootric.state.end_users.values()}
     assert held >= set(others)
     spent = [entry.method for entry in journal[before:] if entry.path == path]
     assert spent.count(method) >= 4
-    assert len(spent) <= 10
+    assert len(spent) <= SPENT_MAX
 
     await asyncio.to_thread(stack.publish, [change("waits", "2026-11-01T00:00:01Z")])
     await stack.until_caught_up()

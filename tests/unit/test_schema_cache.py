@@ -23,7 +23,7 @@ class Replies(RegistryClient):
     """A registry client with prepared replies by path."""
 
     def __init__(self, replies: dict[str, Any]) -> None:
-        super().__init__("http://registry.example", timeout_s=1)
+        super().__init__("http://registry.example")
         self.replies = replies
         self.asked: list[str] = []
 

@@ -59,7 +59,7 @@ class Gate:
             body_timeout_s=STILL_S,
             metrics=self.metrics,
         )
-        bounds = ListenerBounds(connections_max=10, keepalive_s=STILL_S, drain_s=STILL_S)
+        bounds = ListenerBounds(connections_max=10, drain_s=STILL_S)
         self.server = HttpServer(webhook.answer, bounds, self.metrics)
 
     def count(self, name: str, **labels: str) -> float | None:
