@@ -74,12 +74,12 @@ class Operation(Protocol):
     def is_unchanged(self, known: "EndUser") -> bool:
         """Return whether the destination already holds all that it would write."""
 
-    def to_text(self) -> str:
-        """Return the operation as the text that the ledger stores."""
+    def to_bytes(self) -> bytes:
+        """Return the operation as the ledger stores it: UTF-8."""
 
 
-ReadOperation: TypeAlias = Callable[[str], Operation]
-"""Returns the operation that ``Operation.to_text`` wrote; raises ``ValueError`` if it cannot."""
+ReadOperation: TypeAlias = Callable[[bytes], Operation]
+"""Returns the operation that ``Operation.to_bytes`` wrote; raises ``ValueError`` if it cannot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,9 +47,9 @@ class _Operation:
         """Return False: it has an effect in any case."""
         return False
 
-    def to_text(self) -> str:
+    def to_bytes(self) -> bytes:
         """Return the operation as JSON, keys in order."""
-        return orjson.dumps(to_fields(self), option=orjson.OPT_SORT_KEYS).decode()  # type: ignore[arg-type]
+        return orjson.dumps(to_fields(self), option=orjson.OPT_SORT_KEYS)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,14 +247,14 @@ def from_fields(document: Mapping[str, Any]) -> WootricOperation:
     return OPERATIONS[arguments.pop("type")](**arguments)
 
 
-def read_operation(text: str) -> WootricOperation:
-    """Return the operation that ``to_text`` wrote.
+def read_operation(data: bytes) -> WootricOperation:
+    """Return the operation that ``to_bytes`` wrote.
 
     Raises:
         ValueError: another version of this service wrote it.
     """
     try:
-        return from_fields(orjson.loads(text))
+        return from_fields(orjson.loads(data))
     except (KeyError, TypeError) as error:
         raise ValueError("it is no operation of this version") from error
 

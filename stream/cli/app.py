@@ -4,7 +4,6 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias, TypeVar
@@ -16,7 +15,6 @@ from stream.cli.operations import AsJson, operate_app
 from stream.cli.topics import topics_app
 from stream.operations.output import (
     EXIT_FAILED,
-    BrokenValues,
     exit_now,
     exit_on_error,
     fail,
@@ -210,15 +208,21 @@ def publish(file: EventsFile, *, as_json: AsJson = False) -> None:
         if twice := source is not sys.stdin.buffer and source.seekable():
             report = producer.check(parts(source), on_progress=print_message)
             source.seek(0)
-        if not report.broken:
+        if not report.broken.count:
             header = asyncio.run(header_for(load_registry(), config.topic))
             report = producer.publish(
                 config, parts(source), header=header, on_progress=print_message
             )
-    print_data(json_line(asdict(report)) if as_json else str(report.published))
-    if report.broken:
+    broken = report.broken
+    found = {
+        "published": report.published,
+        "broken": broken.count,
+        "first_broken": broken.first,
+    }
+    print_data(json_line(found) if as_json else str(report.published))
+    if broken.count:
         others = "nothing was published" if twice else "everything else was published"
-        fail(f"{BrokenValues(report.broken, report.first_broken)}; {others}", EXIT_FAILED)
+        fail(f"{broken}; {others}", EXIT_FAILED)
 
 
 @app.command()
@@ -237,6 +241,7 @@ def transform(
     WOOTRIC__AMOUNT_SUFFIX and WOOTRIC__DELETE_USERS apply if set. Exit 1 if something is not JSON;
     the message contains the line.
     """
+    from stream.codec.json_text import BrokenValues  # noqa: PLC0415  slow to import
     from stream.operations.dry_run import preview_lines  # noqa: PLC0415
 
     broken = BrokenValues()

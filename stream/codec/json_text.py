@@ -167,6 +167,24 @@ class Broken:
 ReadResult: TypeAlias = Document | Broken
 
 
+@dataclass(slots=True)
+class BrokenValues:
+    """Number of values that are not JSON, and the line of the first."""
+
+    count: int = 0
+    first: int | None = None
+
+    def add(self, line: int) -> None:
+        """Count a value."""
+        self.count += 1
+        self.first = self.first or line
+
+    def __str__(self) -> str:
+        if self.count == 1:
+            return f"line {self.first} is not JSON"
+        return f"{self.count} values are not JSON, the first one is in line {self.first}"
+
+
 def read_documents(parts: Iterable[bytes]) -> Iterator[ReadResult]:
     """Yield the values of a text, with the members of arrays as values. One is in memory at a time.
 

@@ -271,14 +271,13 @@ again."""
 def write_intent(request: PendingRequest, *, instance: str, now_ms: int) -> bytes:
     """Return the ledger value of a request that has its id."""
     operation = request.require_operation()
-    text = operation.to_text()
-    body = text.encode()
+    body = operation.to_bytes()
     return encode(
         IntentEntry(
             request_id=request.request_id,
             effect=operation.effect,
             members=tuple(Member(event.event_id, event.record.offset) for event in request.events),
-            operation=text if len(body) <= OPERATION_BYTES_MAX else None,
+            operation=body.decode() if len(body) <= OPERATION_BYTES_MAX else None,
             operation_hash=hashlib.sha256(body).hexdigest(),
             first_attempt_at_ms=now_ms,
             instance=instance,
@@ -296,7 +295,8 @@ def read_intent(lane: Lane, value: bytes, read_operation: ReadOperation) -> Pend
     if not isinstance(intent, IntentEntry):
         raise DecodeError("not_an_intent", "the ledger holds another entry under an intent's key")
     try:
-        operation = None if intent.operation is None else read_operation(intent.operation)
+        text = intent.operation
+        operation = None if text is None else read_operation(text.encode())
     except ValueError as error:
         raise DecodeError("unknown_operation", "a newer version wrote this intent") from error
     return PendingRequest(
@@ -313,4 +313,4 @@ def read_intent(lane: Lane, value: bytes, read_operation: ReadOperation) -> Pend
 
 def is_same_operation(request: PendingRequest, operation: Operation) -> bool:
     """Return whether a rebuilt operation is the one that the request's intent was written for."""
-    return hashlib.sha256(operation.to_text().encode()).hexdigest() == request.operation_hash
+    return hashlib.sha256(operation.to_bytes()).hexdigest() == request.operation_hash

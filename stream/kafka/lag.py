@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 
 from confluent_kafka import (
     Consumer,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     TopicPartition,
@@ -21,7 +20,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, Resou
 from stream.errors import KafkaUnavailableError
 from stream.kafka import config as settings
 from stream.kafka.config import CredentialRefresher, KafkaConfig
-from stream.kafka.metadata import REQUEST_TIMEOUT_S, committed
+from stream.kafka.metadata import REQUEST_TIMEOUT_S, committed, request_offsets
 from stream.record import Partition
 
 READ_TIMES_S_MAX = 5.0
@@ -155,15 +154,10 @@ class LagMeter:
     def _offsets(
         self, topic: str, numbers: Iterable[int], spec: Any, *, stable: bool = True
     ) -> dict[int, int]:
-        level = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
-        answers = self._admin.list_offsets(
-            {TopicPartition(topic, number): spec for number in numbers},
-            isolation_level=level,
-            request_timeout=REQUEST_TIMEOUT_S,
-        )
+        answers = request_offsets(self._admin, topic, numbers, spec, stable=stable)
         found = {
-            requested.partition: answer.result().offset
-            for requested, answer in answers.items()
+            number: answer.result().offset
+            for number, answer in answers.items()
             if answer.exception() is None
         }
         return {number: offset for number, offset in found.items() if offset >= 0}

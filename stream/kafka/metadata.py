@@ -82,6 +82,19 @@ def committed(
             return found
 
 
+def request_offsets(
+    admin: AdminClient, topic: str, numbers: Iterable[int], spec: Any, *, stable: bool
+) -> "dict[int, Future[ListOffsetsResultInfo]]":
+    """Request an offset of each partition; with ``stable``, before the first open transaction."""
+    level = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
+    answers = admin.list_offsets(
+        {TopicPartition(topic, number): spec for number in numbers},
+        isolation_level=level,
+        request_timeout=REQUEST_TIMEOUT_S,
+    )
+    return {requested.partition: answer for requested, answer in answers.items()}
+
+
 class Group:
     """Requests through the admin protocol. Without a response, methods raise ``KafkaException``.
 
@@ -123,15 +136,8 @@ class Group:
     ) -> dict[int, int]:
         """Request offsets from the leaders; the client does not refresh them (measured)."""
         self._admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S)
-        level = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
-        answers = self._admin.list_offsets(
-            {TopicPartition(topic, number): spec for number in numbers},
-            isolation_level=level,
-            request_timeout=REQUEST_TIMEOUT_S,
-        )
-        return {
-            requested.partition: answer.result().offset for requested, answer in answers.items()
-        }
+        answers = request_offsets(self._admin, topic, numbers, spec, stable=stable)
+        return {number: answer.result().offset for number, answer in answers.items()}
 
     def partitions(self, topic: str) -> list[int]:
         """Return the partition numbers of a topic."""
@@ -242,18 +248,12 @@ class MetadataPoller:
                 self._request_ledger_starts(owned)
 
     def _request_ends(self, owned: Iterable[Partition]) -> None:
-        for level, on_answer in (
-            (IsolationLevel.READ_UNCOMMITTED, self._on_log_end),
-            (IsolationLevel.READ_COMMITTED, self._on_end_offset),
-        ):
-            futures = self._admin.list_offsets(
-                {TopicPartition(*partition): OffsetSpec.latest() for partition in owned},
-                isolation_level=level,
-                request_timeout=REQUEST_TIMEOUT_S,
-            )
-            for requested, future in futures.items():
-                partition = Partition(requested.topic, requested.partition)
-                future.add_done_callback(partial(on_answer, partition))
+        numbers = [number for _, number in owned]
+        latest = OffsetSpec.latest()
+        for stable, on_answer in ((False, self._on_log_end), (True, self._on_end_offset)):
+            answers = request_offsets(self._admin, self._topic, numbers, latest, stable=stable)
+            for number, answer in answers.items():
+                answer.add_done_callback(partial(on_answer, Partition(self._topic, number)))
 
     def _on_log_end(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
         if answer.exception() is None:
@@ -269,14 +269,12 @@ class MetadataPoller:
             self._leaders_changed = True
 
     def _request_ledger_starts(self, owned: Iterable[Partition]) -> None:
-        requested = (TopicPartition(self._ledger_topic, number) for _, number in owned)
-        futures = self._admin.list_offsets(
-            dict.fromkeys(requested, OffsetSpec.earliest()), request_timeout=REQUEST_TIMEOUT_S
-        )
-        for one, future in futures.items():
-            future.add_done_callback(
-                partial(self._on_ledger_start, Partition(self._topic, one.partition))
-            )
+        numbers = [number for _, number in owned]
+        earliest = OffsetSpec.earliest()
+        answers = request_offsets(self._admin, self._ledger_topic, numbers, earliest, stable=False)
+        for number, answer in answers.items():
+            partition = Partition(self._topic, number)
+            answer.add_done_callback(partial(self._on_ledger_start, partition))
 
     def _on_ledger_start(
         self, partition: Partition, answer: "Future[ListOffsetsResultInfo]"

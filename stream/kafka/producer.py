@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 import structlog
@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stream.codec.dead_letter import DeadLetter
 from stream.codec.event import SEGMENT_EVENT, encode_event, event_from_parsed, event_key
-from stream.codec.json_text import Broken, Document, parse, read_documents
+from stream.codec.json_text import Broken, BrokenValues, Document, parse, read_documents
 from stream.errors import KafkaUnavailableError, StartupError, StreamError
 from stream.kafka import config as settings
 from stream.kafka.config import CredentialRefresher, KafkaConfig, log_client_error
@@ -25,16 +25,10 @@ FLUSH_S = 60
 
 @dataclass(slots=True)
 class PublishResult:
-    """Number of published events, number of texts that are not JSON, and the line of the first."""
+    """Number of published events, and the values that are not JSON."""
 
     published: int = 0
-    broken: int = 0
-    first_broken: int | None = None
-
-    def add_broken(self, line: int) -> None:
-        """Count a text that is not JSON."""
-        self.broken += 1
-        self.first_broken = self.first_broken or line
+    broken: BrokenValues = field(default_factory=BrokenValues)
 
 
 def record_of(text: bytes, header: bytes = SEGMENT_EVENT.header) -> tuple[bytes | None, bytes]:
@@ -60,7 +54,7 @@ def check(parts: Iterable[bytes], *, on_progress: Callable[[str], None]) -> Publ
     result, clock = PublishResult(), _Progress(on_progress)
     for count, found in enumerate(read_documents(parts), start=1):
         if isinstance(found, Broken):
-            result.add_broken(found.line)
+            result.broken.add(found.line)
         clock.report(f"{count} checked")
     return result
 
@@ -93,7 +87,7 @@ def publish(
     for found in read_documents(parts):
         match found:
             case Broken(line):
-                result.add_broken(line)
+                result.broken.add(line)
             case Document(_, text, value):
                 key, encoded = _encoded(value, text, header)
                 with _startup_error("an event"):

@@ -168,24 +168,6 @@ def parts(source: BinaryIO) -> Iterator[bytes]:
         raise StartupError(text, exit_code=66) from error
 
 
-@dataclass(slots=True)
-class BrokenValues:
-    """Number of values that are not JSON, and the line of the first."""
-
-    count: int = 0
-    first: int | None = None
-
-    def add(self, line: int) -> None:
-        """Count a value."""
-        self.count += 1
-        self.first = self.first or line
-
-    def __str__(self) -> str:
-        if self.count == 1:
-            return f"line {self.first} is not JSON"
-        return f"{self.count} values are not JSON, the first one is in line {self.first}"
-
-
 # Messages and exit codes
 
 
