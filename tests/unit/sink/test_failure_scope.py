@@ -1,10 +1,15 @@
 """Whose failure it is: the delivery's own, or the host's."""
 
+from unittest.mock import Mock
+
 import pytest
 from yarl import URL
 
-from sink.models import Request
-from sink.wootric.endpoint import FAILING_MAX, FailureScope
+from sink.concurrency import AdaptiveConcurrency
+from sink.http_session import PermitPool
+from sink.models import Request, Transport
+from sink.rate_limit import CircuitBreaker, RateLimiter
+from sink.wootric.endpoint import FAILING_MAX, Dependencies, Endpoint, FailureScope
 
 
 def request(name: str, *, writes: bool = True) -> Request:
@@ -75,3 +80,18 @@ def test_success_ends_a_failure_and_memory_is_bounded(scope: FailureScope) -> No
     assert scope.failed(UPDATE, str(FAILING_MAX), now=FAILING_MAX + 3)
     scope.succeeded(UPDATE, "1", now=FAILING_MAX + 4)
     assert not scope.failed(UPDATE, "1", now=FAILING_MAX + 5)
+
+
+async def test_what_fails_while_the_circuit_is_open_is_not_isolated() -> None:
+    """The account is refused: nobody is served any more."""
+    endpoint = Endpoint(
+        Dependencies(http=Mock(spec=Transport)),
+        "api",
+        circuit=CircuitBreaker(probe_interval_s=15, failures_max=20),
+        rate_limiter=RateLimiter(requests_per_minute=0, now=0),
+        permits=PermitPool(AdaptiveConcurrency(limit_max=4, now=0)),
+    )
+    endpoint.on_failure(UPDATE, "ann")
+    endpoint.on_response(UPDATE, "bob")
+    endpoint.open("credentials")
+    assert not endpoint.on_failure(UPDATE, "ann")
