@@ -7,7 +7,7 @@ import pytest
 from sink_world import PAGE, UPSERT, World, world
 
 from sink.delivery import Deferred, Delivered, Delivery, EndUser, InDoubt
-from sink.models import HttpResponse, Request, SendResult
+from sink.models import HttpResponse, NotSent, Request, SendResult
 from sink.wootric.auth import WootricAccount
 from sink.wootric.end_users import EndUsers
 from sink.wootric.operations import UpsertEndUser
@@ -108,4 +108,37 @@ async def test_no_more_deliveries_run_than_the_account_allows() -> None:
     transport.answers.set()
     await asyncio.gather(*deliveries)
     assert transport.most == 2
+    await sink.close()
+
+
+class Failing(Waiting):
+    """Its second request finds no connection."""
+
+    count = 0
+
+    async def send(self, request: Request, *arguments: object, **others: object) -> SendResult:
+        self.count += 1
+        if self.count == 2:
+            return NotSent("ConnectionRefusedError")
+        return await super().send(request, *arguments, **others)
+
+
+async def test_the_time_of_a_delivery_begins_when_it_runs() -> None:
+    """A wait for others leaves it the time to try again."""
+    transport, now = Failing(), 0.0
+    account = WootricAccount(account_token="NPS-1", pixel_url="http://p", in_flight_max=1)
+    sink = WootricSink(account, session=transport, clock=lambda: now)
+    page = replace(PAGE, email="a@example.com", created_at=1)
+    first, second = (
+        asyncio.create_task(
+            sink.deliver(Delivery(request_id=name, operation=page, may_send=lambda: True))
+        )
+        for name in ("first", "second")
+    )
+    while not transport.count:
+        await asyncio.sleep(0)
+    now = 100.0
+    transport.answers.set()
+    assert isinstance(await first, Delivered)
+    assert isinstance(await second, Delivered)
     await sink.close()

@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 from flow_driver import Driver, identify, page, response
 
-from sink.delivery import Deferred, InDoubt, Outcome
+from sink.delivery import Deferred, InDoubt, Outcome, QueueClass
 from stream.engine.lanes import PendingRequest
+from stream.engine.limits import AttemptLimit, FailedTries
 
 HOUR_S = 3_600
+UPDATE = QueueClass.UPDATE
 
 
 def failing(driver: Driver, *, isolated: bool, requests: int, doubt: bool) -> Outcome:
@@ -107,3 +109,15 @@ def test_what_somebody_replays_is_tried_and_success_ends_the_suspension() -> Non
     driver.turn()
     driver.feed(response("ann"))
     assert len(driver.turn()) == 1
+
+
+def test_of_many_suspended_lanes_the_first_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of people that Wootric fails is bounded."""
+    monkeypatch.setattr("stream.engine.limits.SUSPENDED_MAX", 2)
+    limit = AttemptLimit(attempts_max=1, over_s=1)
+    for lane in ("ann", "bob", "cid"):
+        tries = FailedTries(0)
+        tries.add(1)
+        assert limit.next_at(tries, lane, 2, 0) is None
+    suspended = [lane for lane in ("ann", "bob", "cid") if limit.suspends(lane, UPDATE, 1)]
+    assert suspended == ["bob", "cid"]
