@@ -56,22 +56,22 @@ class Operation(Protocol):
     def email(self) -> str | None:
         """The end user's e-mail."""
 
-    def merge(self, later: "Operation") -> "Operation | None":
+    def merge(self, later: "Operation", /) -> "Operation | None":
         """Return one operation that stands for this one and a later one; None if there is none."""
 
-    def may_overtake(self, earlier: "Iterable[Operation | None]", known: "EndUser") -> bool:
+    def may_overtake(self, earlier: "Iterable[Operation | None]", known: "EndUser", /) -> bool:
         """Return whether it may be sent before operations of the same lane that precede it.
 
         Asked only of operations with ``unlimited``. None stands for one that cannot be read.
         """
 
-    def queue_class(self, known: "EndUser | None") -> QueueClass:
+    def queue_class(self, known: "EndUser | None", /) -> QueueClass:
         """Return what its release needs, given what is known of its end user."""
 
-    def estimated_requests(self, known: "EndUser | None", *, in_doubt: bool = False) -> int:
+    def estimated_requests(self, known: "EndUser | None", /, *, in_doubt: bool = False) -> int:
         """Return the number of requests under the rate limit, without conflicts or retries."""
 
-    def is_unchanged(self, known: "EndUser") -> bool:
+    def is_unchanged(self, known: "EndUser", /) -> bool:
         """Return whether the destination already holds all that it would write."""
 
     def to_bytes(self) -> bytes:

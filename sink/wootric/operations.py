@@ -31,19 +31,19 @@ class _Operation:
     unlimited: ClassVar = False
     writes_profile: ClassVar = False
 
-    def merge(self, later: Operation) -> Operation | None:  # noqa: ARG002
+    def merge(self, _later: Operation) -> Operation | None:
         """Return None: it merges with nothing."""
         return None
 
-    def may_overtake(self, earlier: Iterable[Operation | None], known: EndUser) -> bool:  # noqa: ARG002
+    def may_overtake(self, _earlier: Iterable[Operation | None], _known: EndUser) -> bool:
         """Return False: it keeps its place."""
         return False
 
-    def queue_class(self, known: EndUser | None) -> QueueClass:  # noqa: ARG002
+    def queue_class(self, _known: EndUser | None) -> QueueClass:
         """Return that its first request may be the write."""
         return QueueClass.UPDATE
 
-    def is_unchanged(self, known: EndUser) -> bool:  # noqa: ARG002
+    def is_unchanged(self, _known: EndUser) -> bool:
         """Return False: it has an effect in any case."""
         return False
 

@@ -131,6 +131,13 @@ class Group:
             raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
         return ends
 
+    def blocked(self, topic: str, ends: Mapping[int, int]) -> dict[int, int]:
+        """Return how many offsets below these ends lie behind an open transaction, if any."""
+        stable = self.ends(topic, ends, stable=True)
+        return {
+            number: end - stable[number] for number, end in ends.items() if stable[number] < end
+        }
+
     def _list_offsets(
         self, topic: str, numbers: Iterable[int], spec: Any, *, stable: bool
     ) -> dict[int, int]:

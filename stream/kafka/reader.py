@@ -146,11 +146,9 @@ class TopicReader:
             self._idle.append(reader)
 
     def _raise_if_blocked(self, topic: str, end_offsets: Mapping[int, int]) -> None:
-        stable = self.group.ends(topic, end_offsets, stable=True)
         blocked = [
-            blocked_text(self.config, topic, number, end - stable[number])
-            for number, end in end_offsets.items()
-            if stable[number] < end
+            blocked_text(self.config, topic, number, offsets)
+            for number, offsets in self.group.blocked(topic, end_offsets).items()
         ]
         if blocked:
             raise StartupError("\n".join(blocked), exit_code=75)
@@ -435,8 +433,8 @@ class CommittedReader:
         """Return how many offsets of each partition lie behind an open transaction, if any."""
         numbers = {partition.number: partition for partition in partitions}
         ends = self._group.ends(self._config.topic, numbers)
-        stable = self._group.ends(self._config.topic, numbers, stable=True)
-        return {numbers[n]: end - stable[n] for n, end in ends.items() if stable[n] < end}
+        found = self._group.blocked(self._config.topic, ends)
+        return {numbers[number]: offsets for number, offsets in found.items()}
 
     def records(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
         """Yield the input from these offsets to its current end, or to an open transaction."""
