@@ -4,9 +4,11 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
+from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -16,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sink_world import as_soon_as
 from waiting import STILL_S, stretched, until
+from yarl import URL
 
 from stream.devtools.wootric_emulator import (
     Answer,
@@ -317,11 +320,11 @@ async def test_a_survey_is_queued_and_listed_later() -> None:
         status, _, body = await client.call("POST", path, form)
         assert (status, body) == (201, None)
         assert len(emulator.state.responses) == 1
-        clock.now += 2.9
+        clock.now += 1.0
         assert await client.ok("GET", path) == []
         shown = await client.ok("GET", f"/v1/end_users/{user['id']}")
         assert (shown["last_response"], shown["properties"]) == (None, {"plan": "pro"})
-        clock.now += 0.1
+        clock.now += 2.0
         assert len(await client.ok("GET", path)) == 1
         shown = await client.ok("GET", f"/v1/end_users/{user['id']}")
         assert (shown["last_response"]["score"], shown["properties"]) == (9, {"plan": "free"})
@@ -660,6 +663,22 @@ async def test_late_effect_comes_after_the_connection_ended() -> None:
         assert kinds(emulator) == []
         await until(lambda: emulator.state.effects, "the effect comes")
         assert emulator.journal.entries[-1].effect == emulator.state.effects[0]
+
+
+async def test_the_queue_counts_from_the_arrival_of_a_request() -> None:
+    """While the emulator stands still, Wootric would not: the wait in the socket counts."""
+    async with wootric(Behaviour(survey_delay_s=1.0)) as (emulator, client):
+        user = await client.ok("POST", "/v1/end_users", ADA)
+        path = f"/v1/end_users/{user['id']}/responses"
+        headers = {
+            "Authorization": f"Bearer {client.token}",
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        with closing(HTTPConnection(URL(emulator.url).authority)) as connection:
+            connection.request("POST", path, "score=9", headers)
+            time.sleep(1.2)
+            await until(lambda: emulator.state.responses, "the response is held")
+        assert len(await client.ok("GET", path)) == 1
 
 
 async def test_effect_happens_although_the_client_has_given_up() -> None:

@@ -84,10 +84,14 @@ class NotFoundError(Exception):
 
 @dataclass(slots=True)
 class Account:
-    """The state of an account, and the behaviour of its API."""
+    """The state of an account, and the behaviour of its API.
+
+    ``waited_s`` is how long a request may have waited until the server read it.
+    """
 
     behaviour: Behaviour
     state: EmulatorState
+    waited_s: float = 0.0
 
 
 def list_end_users(account: Account, _: Path, given: Parameters) -> EmulatorReply:
@@ -296,7 +300,7 @@ def _is_listed(account: Account, user: EndUser) -> bool:
 
 def _survey_delay_s(account: Account) -> float:
     queued = account.behaviour.survey_reply == "empty"
-    return account.behaviour.survey_delay_s if queued else 0.0
+    return max(0.0, account.behaviour.survey_delay_s - account.waited_s) if queued else 0.0
 
 
 def _is_repeated(

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, assert_never
@@ -33,6 +34,44 @@ from stream.devtools.wootric_emulator.state import EmulatorState
 
 GRACE_S = 0.05
 """Seconds for a reply in progress when the server stops; 0 would mean no limit."""
+BEAT_S = 0.02
+BEATS = 6
+"""A request is accepted, read and answered in less than so many turns of the event loop."""
+
+
+class Lateness:
+    """How long requests wait while this process gets no processor.
+
+    Wootric's delays count from the arrival of a request, and a client counts from its last byte.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._beats = deque([clock()], maxlen=BEATS)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Observe the running event loop."""
+        self._beats.append(self._clock())
+        self._task = asyncio.create_task(self._observe())
+
+    def stop(self) -> None:
+        """End the observation."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def beat(self) -> None:
+        """Record a turn of the event loop, which takes ``BEAT_S`` where nothing is late."""
+        self._beats.append(self._clock())
+
+    def waited_s(self) -> float:
+        """Return how long a request that is answered now may have waited; 0 if nothing is late."""
+        return max(0.0, self._clock() - self._beats[0] - BEATS * BEAT_S)
+
+    async def _observe(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            self.beat()
 
 
 class Emulator:
@@ -55,6 +94,7 @@ class Emulator:
         self._clock = clock
         self._runner: web.ServerRunner | None = None
         self._late: set[asyncio.TimerHandle] = set()
+        self._lateness = Lateness()
         self.reset()
 
     @property
@@ -100,10 +140,12 @@ class Emulator:
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=1024).start()
         self._port = self._runner.addresses[0][1]
+        self._lateness.start()
 
     async def stop(self) -> None:
         """Close every connection; pending effects are dropped."""
         self._cancel_late()
+        self._lateness.stop()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -187,6 +229,7 @@ class Emulator:
     def _perform(self, call: Call, entry: Entry) -> EmulatorReply:
         effects = self.state.effects
         before = len(effects)
+        self._api.account.waited_s = self._lateness.waited_s()
         reply = self._api.answer(call)
         if len(effects) > before:
             entry.effect = effects[before]
@@ -197,7 +240,8 @@ class Emulator:
             self._late.discard(handle)
             self._perform(call, entry)
 
-        handle = asyncio.get_running_loop().call_later(after_s, perform)
+        left_s = max(0.0, after_s - self._lateness.waited_s())
+        handle = asyncio.get_running_loop().call_later(left_s, perform)
         self._late.add(handle)
 
     def _cancel_late(self) -> None:
