@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import acls
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -13,7 +14,6 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
-from waiting import STILL_S
 
 from stream.devtools.kafka_node import HOST, free_ports
 from stream.devtools.local_kafka import LocalBroker
@@ -83,6 +83,4 @@ def binding(words: list[str]) -> list[AclBinding]:
 
 
 def grant(address: str, bindings: list[AclBinding]) -> None:
-    admin = AdminClient({"bootstrap.servers": address})
-    for answer in admin.create_acls(bindings).values():
-        answer.result(STILL_S)
+    acls.grant(AdminClient({"bootstrap.servers": address}), bindings)

@@ -133,7 +133,7 @@ def java_hash(text: str) -> int:
 
 def leader(stack: Stack, topic: str, number: int) -> int:
     """The node that leads a partition; the number is taken modulo how many there are."""
-    partitions = stack.admin.list_topics(topic, timeout=10).topics[topic].partitions
+    partitions = stack.admin.list_topics(topic, timeout=STILL_S).topics[topic].partitions
     return partitions[number % len(partitions)].leader
 
 

@@ -8,6 +8,7 @@ import socket
 import struct
 
 from confluent_kafka.admin import AdminClient
+from waiting import STILL_S
 
 LEAVE_GROUP, VERSION = 13, 3
 
@@ -18,7 +19,7 @@ def remove_member(servers: str, group: str, instance: str) -> None:
     Raises:
         AssertionError: no broker knows the member.
     """
-    brokers = AdminClient({"bootstrap.servers": servers}).list_topics(timeout=10).brokers
+    brokers = AdminClient({"bootstrap.servers": servers}).list_topics(timeout=STILL_S).brokers
     codes = [_ask(broker.host, broker.port, group, instance) for broker in brokers.values()]
     assert 0 in codes, codes
 
@@ -27,7 +28,7 @@ def _ask(host: str, port: int, group: str, instance: str) -> int:
     """Return the error code of one broker's answer, the member's or the group's."""
     head = struct.pack(">hhi", LEAVE_GROUP, VERSION, 1) + _text("operator")
     body = _text(group) + struct.pack(">i", 1) + _text("") + _text(instance)
-    with socket.create_connection((host, port), timeout=10) as connection:
+    with socket.create_connection((host, port), timeout=STILL_S) as connection:
         connection.sendall(struct.pack(">i", len(head + body)) + head + body)
         with connection.makefile("rb") as answers:
             (length,) = struct.unpack(">i", answers.read(4))

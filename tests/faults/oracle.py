@@ -2,14 +2,20 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
 
 import aiohttp
+from confluent_kafka import KafkaException
 from evidence import OracleError
 from stack import Stack
+from waiting import until
 
 from stream.devtools.demo import judge_all, pixels_of
 from stream.devtools.demo_report import compare, differences, expect, observed
 from stream.kafka.reader import TopicReader
+
+Answer = TypeVar("Answer")
 
 
 async def agrees(stack: Stack) -> None:
@@ -35,8 +41,8 @@ async def complaints(stack: Stack) -> list[str]:
         held = observed(await reply.json())
     survey = TopicReader(stack.config)
     try:
-        letters, parked = await asyncio.to_thread(survey.letters)
-        intents = await asyncio.to_thread(survey.open_intents)
+        letters, parked = await answered(survey.letters)
+        intents = await answered(survey.open_intents)
     finally:
         survey.close()
     events = judge_all(stack.published)
@@ -50,3 +56,18 @@ async def complaints(stack: Stack) -> list[str]:
     if intents:
         found.append(f"{intents} open intents")
     return found
+
+
+async def answered(question: Callable[[], Answer]) -> Answer:
+    """Return Kafka's answer; a broker that is late is asked again."""
+    answers: list[Answer] = []
+
+    async def asked() -> bool:
+        try:
+            answers.append(await asyncio.to_thread(question))
+        except KafkaException:
+            return False
+        return True
+
+    await until(asked, "Kafka answers")
+    return answers[0]

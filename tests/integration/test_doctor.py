@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import acls
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
@@ -285,8 +286,7 @@ def grant(admin: AdminClient, kind: ResourceType, name: str, *operations: AclOpe
         AclBinding(kind, name, pattern, "User:worker", "*", operation, AclPermissionType.ALLOW)
         for operation in operations
     ]
-    for answer in admin.create_acls(bindings).values():
-        answer.result()
+    acls.grant(admin, bindings)
 
 
 @pytest.fixture
