@@ -106,7 +106,7 @@ def test_what_is_assumed_are_the_defaults_of_the_emulator():
 
 
 async def test_a_reply_without_a_record_and_a_later_listing(wootric):
-    wootric.behaviour = LIKELY.changed({"survey_delay_s": 0.4})
+    wootric.behaviour = LIKELY.changed({"survey_delay_s": 2.0})
     seen = positions(await probe(wootric))
     assert 0.3 < float(seen["survey_delay_s"]) < 20
     assert seen["unique_link"] == "ignore"

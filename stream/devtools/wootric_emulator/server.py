@@ -36,7 +36,7 @@ GRACE_S = 0.05
 """Seconds for a reply in progress when the server stops; 0 would mean no limit."""
 BEAT_S = 0.02
 BEATS = 6
-"""A request is accepted, read and answered in less than so many turns of the event loop."""
+"""A request is accepted, read and answered within 6 turns of the event loop."""
 
 
 class Lateness:
