@@ -13,6 +13,9 @@ FAST := tests/unit tests/contract tests/model tests/simulation $(filter-out test
 	-m "not deploy and not slow and not kafka" \
 	--deselect=tests/simulation/test_simulation.py::test_the_schedules
 
+# The tests start hundreds of processes: each would compile every module again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-fast test-all coverage check check-deploy tools chart docs site format bench soak simulate model broker emulator lock lock-docs clean

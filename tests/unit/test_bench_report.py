@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.bench import endurance, goals, markdown, plot, recovery, scaling, speed
+from tests.bench import endurance, goals, markdown, recovery, scaling, speed
 from tests.bench.speed import Result
 from tests.bench.traces import SEED, Trace, realistic
 
@@ -124,6 +124,8 @@ def test_the_tables_show_what_was_found_and_the_picture_is_the_same_for_the_same
     assert "service to bare loop, distinct, 0 ms: 0.50 (0.50 to 0.50)" in text.getvalue()
     tables = "\n".join(markdown.tables(figures))
     assert "| service | `distinct` | 20 ms | 256 | 8,000 | 6,000 to 10,000 | 100 |" in tables
+    from tests.bench import plot  # noqa: PLC0415  it takes a second to load
+
     for name in ("one.svg", "two.svg"):
         plot.draw(figures, tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()

@@ -1,14 +1,13 @@
 """The sample traffic: repeatable, in the promised shares, and able to be checked."""
 
 from collections import Counter
+from functools import cache
 
 import orjson
 
 from stream.devtools.traffic import DUPLICATE_DISTANCE_MAX, Sample, TrafficKind, traffic
 
 EVENTS = 20_000
-SAMPLES = list(traffic(events=EVENTS, seed=7))
-COUNTS = Counter(sample.kind for sample in SAMPLES)
 
 BAD = (
     TrafficKind.RANDOM_BYTES,
@@ -20,25 +19,35 @@ BAD = (
 )
 
 
+@cache
+def samples() -> list[Sample]:
+    return list(traffic(events=EVENTS, seed=7))
+
+
+@cache
+def counts() -> Counter[TrafficKind]:
+    return Counter(sample.kind for sample in samples())
+
+
 def share(*kinds: TrafficKind) -> float:
-    return sum(COUNTS[kind] for kind in kinds) / EVENTS
+    return sum(counts()[kind] for kind in kinds) / EVENTS
 
 
 def documents(*kinds: TrafficKind) -> list[dict]:
     """All documents of these kinds, or of all but duplicates; not what is only bytes."""
     wanted = kinds or [kind for kind in TrafficKind if kind is not TrafficKind.DUPLICATE]
-    values = [sample.value for sample in SAMPLES if sample.kind in wanted]
+    values = [sample.value for sample in samples() if sample.kind in wanted]
     return [value for value in values if isinstance(value, dict)]
 
 
 def test_the_same_seed_gives_the_same_events():
     again = traffic(events=EVENTS, seed=7)
-    assert list(again) == SAMPLES
+    assert list(again) == samples()
 
 
 def test_another_seed_gives_other_events():
     other = next(iter(traffic(events=EVENTS, seed=8)))
-    assert other != SAMPLES[0]
+    assert other != samples()[0]
 
 
 def test_as_many_events_as_asked_for():
@@ -50,8 +59,8 @@ def test_shares_are_those_of_real_sites():
     assert 0.54 < share(TrafficKind.CHANGED, TrafficKind.UNCHANGED) < 0.58
     assert (
         0.45
-        < COUNTS[TrafficKind.UNCHANGED]
-        / (COUNTS[TrafficKind.CHANGED] + COUNTS[TrafficKind.UNCHANGED])
+        < counts()[TrafficKind.UNCHANGED]
+        / (counts()[TrafficKind.CHANGED] + counts()[TrafficKind.UNCHANGED])
         < 0.6
     )
     assert 0.28 < share(TrafficKind.PAGE) < 0.32
@@ -60,22 +69,22 @@ def test_shares_are_those_of_real_sites():
     assert 0.025 < share(TrafficKind.OTHER) < 0.035
     assert 0.015 < share(TrafficKind.DUPLICATE) < 0.025
     assert 0.007 < share(*BAD) < 0.013
-    assert COUNTS[TrafficKind.TOMBSTONE] == 2
+    assert counts()[TrafficKind.TOMBSTONE] == 2
 
 
 def test_every_kind_of_bad_event_occurs():
-    assert set(BAD) <= set(COUNTS)
+    assert set(BAD) <= set(counts())
 
 
 def test_documents_are_json():
-    for sample in SAMPLES:
+    for sample in samples():
         if isinstance(sample.value, dict):
             assert orjson.loads(orjson.dumps(sample.value)) == sample.value
 
 
 def test_an_unchanged_identify_repeats_the_latest_profile_and_a_changed_one_does_not():
     latest: dict[str, dict] = {}
-    for sample in SAMPLES:
+    for sample in samples():
         if sample.kind in {TrafficKind.CHANGED, TrafficKind.UNCHANGED}:
             user, traits = sample.value["userId"], sample.value["traits"]
             assert (latest.get(user) == traits) == (sample.kind is TrafficKind.UNCHANGED)
@@ -94,7 +103,7 @@ def test_a_change_is_one_or_two_traits():
 
 def test_a_duplicate_is_the_very_event_of_a_moment_ago():
     recent: list[Sample] = []
-    for sample in SAMPLES:
+    for sample in samples():
         if sample.kind is TrafficKind.DUPLICATE:
             assert any(sample.value == earlier.value for earlier in recent)
         elif isinstance(sample.value, dict) and "messageId" in sample.value:
