@@ -7,9 +7,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
+TOOLS := $(VENV)-tools
+COMPILE = $(CURDIR)/$(TOOLS)/bin/pip-compile --quiet $(ARGS) --allow-unsafe --generate-hashes --strip-extras --no-header \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 # What needs no Kafka and no tool; what is new is in it by itself. Left out: the long ones of the simulation, and the
 # tests of how tests are run.
-FAST := tests/unit tests/contract tests/model tests/simulation $(filter-out tests/test_ci.py,$(wildcard tests/test_*.py)) \
+FAST := tests/unit tests/contract tests/model tests/simulation tests/release $(filter-out tests/test_ci.py,$(wildcard tests/test_*.py)) \
 	-m "not deploy and not slow and not kafka" \
 	--deselect=tests/simulation/test_simulation.py::test_the_schedules
 
@@ -18,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-all coverage check check-deploy tools chart docs site format bench soak simulate model broker emulator lock lock-docs clean
+.PHONY: help demo test test-fast test-all coverage check check-deploy tools chart docs site format bench soak simulate model broker emulator lock lock-docs lock-tools audit clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,23 +88,22 @@ broker: $(READY) ## a local Kafka, until Ctrl-C (ARGS="--port 9092")
 emulator: $(READY) ## Wootric on loopback, until Ctrl-C (ARGS="--port 8081")
 	@$(BIN)/wootric-stream emulator $(ARGS)
 
-lock: ## write requirements.lock and keep its versions (ARGS="--upgrade" raises them)
-	@$(PYTHON) -m venv $(VENV)/lock
-	@$(VENV)/lock/bin/python -m pip install --quiet pip-tools
-	@CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/lock/bin/pip-compile --quiet $(ARGS) \
-		--extra dev --extra tracing --all-build-deps --allow-unsafe --generate-hashes --strip-extras --no-header \
-		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
+lock: $(TOOLS)/.ready ## write requirements.lock and keep its versions (ARGS="--upgrade" raises them)
+	@CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --extra dev --extra tracing --all-build-deps \
 		--output-file requirements.lock pyproject.toml
 
-lock-docs: ## write docs/requirements.lock: the site's generator
-	@$(PYTHON) -m venv $(VENV)/lock
-	@$(VENV)/lock/bin/python -m pip install --quiet pip-tools
-	@cd docs && ../$(VENV)/lock/bin/pip-compile --quiet $(ARGS) --allow-unsafe --generate-hashes --strip-extras --no-header \
-		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
-		--output-file requirements.lock requirements.in
+lock-docs: $(TOOLS)/.ready ## write docs/requirements.lock: the site's generator
+	@cd docs && $(COMPILE) --output-file requirements.lock requirements.in
+
+lock-tools: $(TOOLS)/.ready ## write scripts/requirements.lock: the tools that lock, audit and build
+	@cd scripts && $(COMPILE) --output-file requirements.lock requirements.in
+
+audit: $(TOOLS)/.ready ## ask the databases of vulnerabilities about every pinned package (needs the internet)
+	@$(TOOLS)/bin/pip-audit --disable-pip --require-hashes --strict \
+		--requirement requirements.lock --requirement docs/requirements.lock --requirement scripts/requirements.lock
 
 clean: ## remove the virtual environment and all caches
-	@rm -rf $(VENV) .evidence .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	@rm -rf $(VENV) $(TOOLS) .evidence .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 # A changed lock recreates the environment, so that nothing old stays in it.
 $(LOCKED): requirements.lock
@@ -111,6 +113,11 @@ $(LOCKED): requirements.lock
 	@echo "setting up $(VENV) (once)" >&2
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	@touch $@
+
+$(TOOLS)/.ready: scripts/requirements.lock
+	@$(PYTHON) -m venv --clear $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install --quiet --require-hashes --requirement scripts/requirements.lock
 	@touch $@
 
 $(READY): $(LOCKED) pyproject.toml
