@@ -1,6 +1,7 @@
 # docker build -t wootric-stream:0.1.0 .
-# Pin the base by digest for releases: --build-arg PYTHON=python:3.13-slim@sha256:…
-ARG PYTHON=python:3.13-slim
+# The digest is that of an index of platforms; .github/dependabot.yml raises it. Another base: --build-arg PYTHON=image
+ARG PYTHON=base
+FROM python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b AS base
 
 FROM ${PYTHON} AS build
 WORKDIR /source
@@ -18,6 +19,17 @@ RUN /opt/wootric-stream/bin/pip install --no-deps --no-build-isolation . \
     && /opt/wootric-stream/bin/pip uninstall --yes setuptools pip
 
 FROM ${PYTHON}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="wootric-stream" \
+      org.opencontainers.image.description="Segment's Wootric destination on Kafka: exactly once, page views at most once" \
+      org.opencontainers.image.documentation="https://wootric-stream.example/docs" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+# The base's pip and the wheels from which Python could install it again, of the official image and of Debian.
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.*/ensurepip /usr/local/lib/python3.*/site-packages/pip* \
+           /usr/lib/python3*/ensurepip /usr/share/python-wheels
 # Arenas: glibc makes eight per core, and each keeps the peak of its use; Kafka's client and RocksDB have forty threads.
 # Threshold: larger blocks are returned when they are freed. By default glibc raises it up to 32 MB, and the heap
 # fragments. Source: mallopt(3).

@@ -131,6 +131,7 @@ def test_the_image_starts_the_program_itself(image):
     config = image.config()
     assert config["Entrypoint"] == ["/opt/wootric-stream/bin/wootric-stream"]
     assert config["Cmd"] == ["run"]
+    assert config["Labels"]["org.opencontainers.image.version"] == __version__
 
 
 def test_the_image_is_nobodys(image):
@@ -147,12 +148,16 @@ def test_the_image_is_nobodys(image):
 
 
 def test_the_image_holds_no_tools_and_no_tests(image):
+    """Neither the service's Python nor the base's can install anything."""
     look = (
         "import importlib.util as u, shutil; "
-        "print([m for m in ('setuptools', 'pytest', 'mypy', 'tests') if u.find_spec(m)], "
-        "[t for t in ('gcc', 'cc', 'make', 'git', 'curl') if shutil.which(t)])"
+        "print([m for m in ('ensurepip', 'pip', 'setuptools', 'pytest') if u.find_spec(m)], "
+        "[t for t in ('gcc', 'cc', 'make', 'git', 'curl', 'pip', 'pip3') if shutil.which(t)])"
     )
-    assert image.inside("/opt/wootric-stream/bin/python", "-c", look) == "[] []\n"
+    python = "/opt/wootric-stream/bin/python"
+    own = image.inside(python, "-c", "import sys; print(sys._base_executable)").strip()
+    assert image.inside(python, "-c", look) == "[] []\n"
+    assert image.inside(own, "-c", look) == "[] []\n"
 
 
 def test_the_image_reaches_kafka(image, bootstrap_servers):
