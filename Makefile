@@ -21,10 +21,10 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-all coverage check check-deploy tools chart docs site format bench soak simulate model broker emulator lock lock-docs lock-tools audit clean
+.PHONY: help demo test test-fast test-all coverage check check-deploy tools chart docs site format bench soak simulate model broker emulator lock lock-docs lock-tools audit sbom image release-dry-run clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## the whole way on this machine: Kafka, Wootric's emulator, events, report (ARGS="--events 5000")
 	@$(BIN)/wootric-stream demo $(ARGS)
@@ -102,8 +102,17 @@ audit: $(TOOLS)/.ready ## ask the databases of vulnerabilities about every pinne
 	@$(TOOLS)/bin/pip-audit --disable-pip --require-hashes --strict \
 		--requirement requirements.lock --requirement docs/requirements.lock --requirement scripts/requirements.lock
 
+sbom: $(TOOLS)/.ready ## write the image's bill of materials, as CycloneDX, into dist/
+	@$(TOOLS)/bin/python -m scripts.sbom dist/wootric-stream.cdx.json
+
+image: $(READY) ## build the image for amd64 and arm64 into dist/ (Docker; else buildah, for this machine only)
+	@$(BIN)/python -m scripts.image dist/wootric-stream-image.tar
+
+release-dry-run: $(READY) $(TOOLS)/.ready tools ## build all that a release publishes into dist/, and install each part in an empty place
+	@$(BIN)/python -m scripts.release $(TOOLS)/bin/python
+
 clean: ## remove the virtual environment and all caches
-	@rm -rf $(VENV) $(TOOLS) .evidence .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	@rm -rf $(VENV) $(TOOLS) dist .evidence .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 # A changed lock recreates the environment, so that nothing old stays in it.
 $(LOCKED): requirements.lock

