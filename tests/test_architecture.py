@@ -36,7 +36,7 @@ EDGES = {
 """What may know clocks, sockets and Kafka, but for the parts that the contract names; every
 other module and folder at the root of the stream is its core."""
 
-SHIPPED = ("stream", "sink", "schemas", "tests", "helm", "docs", "scripts", ".ci")
+SHIPPED = ("stream", "sink", "schemas", "tests", "helm", "docs", "scripts", ".ci", ".github")
 FOREIGN = re.compile(
     r"(?<![\w.])/(?:work|root|home)/"
     r"|/tmp/[v]\b"
