@@ -288,7 +288,11 @@ class SchemaRegistrySettings(Section):
 class BridgeSettings(Section):
     """The bridge from Segment to the input topic."""
 
-    host: str = Field("0.0.0.0", description="Listen address of the webhook.")  # noqa: S104  Segment connects from outside
+    host: str = Field(
+        "",
+        description="Listen address of the webhook; empty: all addresses of the host, IPv4 and "
+        "IPv6.",
+    )
     port: int = Field(8090, ge=0, le=65535, description="Listen port of the webhook.")
     shared_secret: SecretStr | None = Field(
         None, min_length=1, description="Segment's shared secret; required by `bridge`."
@@ -332,8 +336,16 @@ class StateSettings(Section):
 class HttpSettings(Section):
     """HTTP server for metrics, health and status."""
 
-    host: str = Field("0.0.0.0", description="Listen address.")  # noqa: S104  probes connect from outside
+    host: str = Field(
+        "", description="Listen address; empty: all addresses of the host, IPv4 and IPv6."
+    )
     port: int = Field(8080, ge=0, le=65535, description="Port of metrics, health and status.")
+    bearer_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Token of at least 16 characters that requests for metrics and status must "
+        "carry (`Authorization: Bearer …`); empty: none. Probes need none.",
+    )
 
 
 class LogSettings(Section):

@@ -148,6 +148,12 @@ class ExporterSettings(_Environment):
     log: LogSettings = LogSettings()
 
 
+class HttpOnly(_Environment):
+    """Settings of the HTTP server."""
+
+    http: HttpSettings = HttpSettings()
+
+
 class RegistryOnly(_Environment):
     """Settings of the schema registry."""
 
@@ -364,6 +370,11 @@ def with_files(
             text = f"the value of {len(path)} characters must be the path of a file"
             problems.append(f"{name} cannot be read: {why}; {text} with {secret}")
     return found, problems
+
+
+def bearer_token(http: HttpSettings) -> Callable[[], SecretStr | None]:
+    """Return a function that returns the current token of the HTTP server."""
+    return lasting(lambda: _load(HttpOnly).http.bearer_token, first=http.bearer_token)
 
 
 def shared_secrets(bridge: BridgeSettings) -> list[bytes]:

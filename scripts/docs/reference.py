@@ -50,7 +50,8 @@ def http() -> str:
     body = ((code(path), who, what) for path, (who, what) in words.PATHS.items())
     return page(
         "HTTP paths",
-        "On `HTTP__PORT`, without authentication, GET only:",
+        "On `HTTP__PORT`, GET only. With `HTTP__BEARER_TOKEN` every path but the probes (`/livez`, "
+        "`/readyz`, `/startupz`) needs `Authorization: Bearer <token>`, and answers 401 otherwise:",
         table(("path", "served by", "answers"), body),
         "On `BRIDGE__PORT`, `bridge` serves `POST /v1/events`: see "
         "[bridge answers](bridge-answers.md).",

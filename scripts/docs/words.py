@@ -90,8 +90,8 @@ PATHS: Mapping[str, tuple[str, str]] = {
     ),
     "/readyz": (
         "`run`, `bridge`, `lag-exporter`",
-        "`run`: 200 after the worker has joined the group (with or without partitions), until "
-        "draining starts. An outage of Wootric does not change it. `bridge`: 200 until draining "
+        "`run`: 200 after the worker has joined the group (with or without partitions) and while no "
+        "ledger is being restored, until draining starts. An outage of Wootric does not change it. `bridge`: 200 until draining "
         "starts; an outage of Kafka does not change it. `lag-exporter`: 200 after the first "
         "measurement",
     ),

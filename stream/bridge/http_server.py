@@ -10,7 +10,7 @@ from functools import partial
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-from stream.telemetry.http import Check, HealthServer
+from stream.telemetry.http import BearerToken, Check, HealthServer
 from stream.telemetry.metrics import BridgeMetrics
 
 LINE_BYTES_MAX = 8190
@@ -63,14 +63,14 @@ class HttpServer:
         self._listening: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> None:
-        """Start listening.
+        """Start listening. An empty host stands for all addresses, IPv4 and IPv6.
 
         Raises:
             OSError: the port cannot be used.
         """
         await self._runner.setup()
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(self._connect, host, port)
+        self._listening = await loop.create_server(self._connect, host or None, port)
 
     async def close(self) -> None:
         """Stop accepting requests, and finish those in flight."""
@@ -136,11 +136,13 @@ class BridgeHealth:
         return [Check("started", self.started, "events are accepted")]
 
 
-def health_server(metrics: BridgeMetrics, health_state: BridgeHealth) -> HealthServer:
+def health_server(
+    metrics: BridgeMetrics, health_state: BridgeHealth, bearer_token: BearerToken
+) -> HealthServer:
     """Return a server of metrics and health; the caller starts it."""
     checks = {
         "/livez": health_state.live,
         "/readyz": health_state.ready,
         "/startupz": health_state.begun,
     }
-    return HealthServer(metrics.registry, checks)
+    return HealthServer(metrics.registry, checks, bearer_token=bearer_token)

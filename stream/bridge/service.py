@@ -24,7 +24,13 @@ from stream.record import Partition, Record
 from stream.runtime.worker import kafka_config
 from stream.schema_registry.setup import header_for
 from stream.settings import BridgeSettings
-from stream.settings_loader import BridgeOnly, lasting, load_bridge, shared_secrets
+from stream.settings_loader import (
+    BridgeOnly,
+    bearer_token,
+    lasting,
+    load_bridge,
+    shared_secrets,
+)
 from stream.telemetry.metrics import BridgeMetrics
 
 log = structlog.get_logger()
@@ -61,7 +67,7 @@ async def serve_webhook(settings: BridgeOnly) -> None:
         metrics=metrics,
     )
     health_state = BridgeHealth(lambda: producer.polled_at)
-    health = health_server(metrics, health_state)
+    health = health_server(metrics, health_state, bearer_token(settings.http))
     await health.start(settings.http.host, settings.http.port)
     listener = await _listen(webhook, bridge, metrics)
     health_state.started = True
@@ -101,7 +107,7 @@ async def serve_topic(settings: BridgeOnly, source: str) -> None:
         observer=Forwarding(metrics, health_state),
         on_end=partial(asyncio.get_running_loop().call_soon_threadsafe, _end, ended),
     )
-    health = health_server(metrics, health_state)
+    health = health_server(metrics, health_state, bearer_token(settings.http))
     await health.start(settings.http.host, settings.http.port)
     rekeyer.start()
     log.info("bridge_started", version=__version__, topic=config.topic, source=source)

@@ -378,7 +378,7 @@ def status(
     Reads the group's offsets, which needs no running worker, and /status of the workers at --url.
     Measures twice, one second apart, to compute the rates.
     """
-    from stream.operations.status import overview, watch_status  # noqa: PLC0415
+    from stream.operations.status import Workers, overview, watch_status  # noqa: PLC0415
     from stream.runtime.worker import kafka_config  # noqa: PLC0415
     from stream.settings_loader import load_exporter  # noqa: PLC0415
 
@@ -388,7 +388,8 @@ def status(
             settings = load_exporter()
             own_url = f"http://127.0.0.1:{settings.http.port}"
             config = kafka_config(settings.kafka)
-            measurements = overview(config, urls=url or [own_url], guessed=not url)
+            workers = Workers(url or [own_url], guessed=not url, http=settings.http)
+            measurements = overview(config, workers)
             watch_status(measurements, watch=watch, as_json=as_json)
     except typer.Exit as end:
         code = end.exit_code
@@ -418,7 +419,7 @@ def lag_exporter(
             as_json = settings.log.format is LogFormat.JSON
             configure(level=settings.log.level, as_json=as_json, instance="lag-exporter")
             exporter = LagExporter(kafka_config(kafka, long_lived=True), every_s=every)
-            asyncio.run(until_signal(exporter.run(http.host, http.port)))
+            asyncio.run(until_signal(exporter.run(http)))
     except typer.Exit as end:
         code = end.exit_code
     exit_now(code)

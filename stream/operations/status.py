@@ -4,7 +4,7 @@ import itertools
 import time
 import urllib.request
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from stream.codec.json_text import escaped
 from stream.kafka.config import KafkaConfig
 from stream.kafka.lag import GroupLag, LagMeter, blocked_text
 from stream.operations.output import json_line, print_data
+from stream.settings import HttpSettings
 from stream.telemetry.status import (
     BEHIND_S,
     blocked_by_transaction,
@@ -31,15 +32,31 @@ EVERY_S = 1.0
 HISTORY = 60
 
 
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Where workers are asked for their status. A ``guessed`` URL that does not answer is left out;
+    ``http`` has the bearer token, if they want one.
+    """
+
+    urls: Sequence[str]
+    guessed: bool
+    http: HttpSettings
+
+    def ask(self) -> list[dict[str, Any]]:
+        """Return the URLs with the workers' status, or with the error."""
+        token = self.http.bearer_token
+        headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
+        answers = [_worker(url, headers) for url in self.urls]
+        return [one for one in answers if not (self.guessed and "error" in one)]
+
+
 @dataclass(slots=True)
 class GroupStatus:
     """Measures the group repeatedly; rates are those between the last two measurements."""
 
     config: KafkaConfig
     meter: LagMeter
-    urls: Sequence[str]
-    guessed: bool = False
-    """Whether the URL is only a guess: then an unreachable worker is not reported."""
+    workers: Workers
     history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
     _last: tuple[float, int, int] | None = None
 
@@ -51,11 +68,7 @@ class GroupStatus:
         """
         group = self.meter.measure()
         arriving, settling = self._rates(group)
-        workers = [
-            worker
-            for worker in (_worker(url) for url in self.urls)
-            if not (self.guessed and "error" in worker)
-        ]
+        workers = self.workers.ask()
         answered = [worker["status"] for worker in workers if "status" in worker]
         level, summary = verdict(group, answered)
         ages = [one.lag_s for one in group.partitions if one.lag_s is not None]
@@ -138,24 +151,22 @@ def verdict(group: GroupLag, workers: Iterable[dict[str, Any]]) -> tuple[str, st
     return "ok", f"Processing, {counted(lag, 'event')} not settled" if lag else "Caught up"
 
 
-def _worker(url: str) -> dict[str, Any]:
-    """Return the URL with the worker's status, or with the error."""
+def _worker(url: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    asked = urllib.request.Request(f"{url.rstrip('/')}/status", headers=dict(headers))  # noqa: S310  the operator's own address
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/status", timeout=ANSWER_S) as reply:  # noqa: S310  the operator's own address
+        with urllib.request.urlopen(asked, timeout=ANSWER_S) as reply:  # noqa: S310
             return {"url": url, "status": orjson.loads(reply.read())}
     except (OSError, ValueError) as error:
         return {"url": url, "error": type(error).__name__}
 
 
-def overview(
-    config: KafkaConfig, *, urls: Sequence[str], guessed: bool
-) -> Iterator[dict[str, Any]]:
+def overview(config: KafkaConfig, workers: Workers) -> Iterator[dict[str, Any]]:
     """Yield a measurement per second.
 
     Raises:
         KafkaUnavailableError: Kafka did not answer.
     """
-    group = GroupStatus(config, LagMeter(config), urls, guessed=guessed)
+    group = GroupStatus(config, LagMeter(config), workers)
     while True:
         started_at = time.monotonic()
         yield group.measure()

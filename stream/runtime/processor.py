@@ -199,6 +199,7 @@ class Processor:
             case Assigned(partitions, assignment_epoch):
                 self._assignments.update(dict.fromkeys(partitions, assignment_epoch))
                 self._observer.rebalanced("assigned", len(self._assignments))
+                self._observer.opening(partitions)
                 self._update_rate_share()
             case PartitionCountKnown(partitions=count):
                 self._input_partitions = count

@@ -32,7 +32,7 @@ from stream.record import Record
 from stream.runtime.processor import Processor, ProcessorConfig
 from stream.schema_registry.setup import registered_schemas
 from stream.settings import InDoubtPages, KafkaSettings
-from stream.settings_loader import Settings, fingerprint, lasting, load_kafka
+from stream.settings_loader import Settings, bearer_token, fingerprint, lasting, load_kafka
 from stream.state.store import StateStoreProvider
 from stream.telemetry import log as logs
 from stream.telemetry.http import StatusServer
@@ -145,6 +145,7 @@ async def serve(settings: Settings, destination: Destination) -> None:
                 lambda one: transaction_command(config, one.topic, one.number),
             ),
             polled_at=lambda: consumer_thread.polled_at,
+            bearer_token=bearer_token(settings.http),
         )
         await status.start(settings.http.host, settings.http.port)
         await sink.start()  # reports wrong credentials before anything is read

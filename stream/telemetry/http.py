@@ -1,5 +1,6 @@
 """HTTP server: metrics for Prometheus, health for Kubernetes, status for operators."""
 
+import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.openmetrics import exposition as openmetrics
+from pydantic import SecretStr
 
 from stream.errors import StartupError
 from stream.telemetry.metrics import Metrics
@@ -24,6 +26,8 @@ PAGE_HEADERS = {
     "style-src 'unsafe-inline'; img-src data:; connect-src 'self'",
     "Cache-Control": "no-store",
 }
+
+UNAUTHORIZED = "a bearer token is required: send Authorization: Bearer and HTTP__BEARER_TOKEN"
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -48,11 +52,13 @@ class Check:
 
 
 Checks: TypeAlias = Callable[[], Sequence[Check]]
+BearerToken: TypeAlias = Callable[[], SecretStr | None]
+"""Returns the token in effect, which may change at runtime; None: every request is answered."""
 
 
 class HealthServer:
     """Serves metrics and health until closed. ``refresh`` is called before every response with
-    figures; ``checks`` maps the path of a probe to its checks.
+    figures; ``checks`` maps the path of a probe to its checks, which needs no token.
     """
 
     def __init__(
@@ -61,8 +67,10 @@ class HealthServer:
         checks: Mapping[str, Checks],
         *,
         refresh: Callable[[], None] = lambda: None,
+        bearer_token: BearerToken = lambda: None,
     ) -> None:
         self._registry = registry
+        self._bearer_token = bearer_token
         self._checks = checks
         self._refresh = refresh
         self._runner: web.AppRunner | None = None
@@ -75,16 +83,18 @@ class HealthServer:
     async def start(self, host: str, port: int) -> None:
         """Start serving.
 
+        An empty host stands for all addresses, IPv4 and IPv6.
+
         Raises:
             StartupError: the port cannot be used.
         """
-        app = web.Application()
+        app = web.Application(middlewares=[self._authorize])
         for path, handler in self.routes().items():
             app.router.add_get(path, handler)
         self._runner = web.AppRunner(app, access_log=None, logger=_defects)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host, port).start()
+            await web.TCPSite(self._runner, host or None, port).start()
         except OSError as error:
             text = f"HTTP__PORT {port} cannot be used: {error.strerror}; choose another port"
             raise StartupError(text, exit_code=69) from error
@@ -93,6 +103,16 @@ class HealthServer:
         """Stop serving."""
         if self._runner is not None:
             await self._runner.cleanup()
+
+    @web.middleware
+    async def _authorize(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        token = self._bearer_token()
+        if token is None or request.path in self._checks or _carries(request, token):
+            return await handler(request)
+        headers = {"WWW-Authenticate": "Bearer"}
+        return web.json_response({"error": UNAUTHORIZED}, status=401, headers=headers)
 
     def _probe(self, checks: Checks) -> Handler:
         async def handler(_: web.Request) -> web.Response:
@@ -132,10 +152,14 @@ class StatusServer(HealthServer):
         *,
         identity: Identity,
         polled_at: Callable[[], float],
+        bearer_token: BearerToken = lambda: None,
     ) -> None:
         checks = {"/livez": self._live, "/readyz": self._ready, "/startupz": self._started}
-        super().__init__(metrics.registry, checks, refresh=gauges.refresh)
+        super().__init__(
+            metrics.registry, checks, refresh=gauges.refresh, bearer_token=bearer_token
+        )
         self._worker = worker
+        self._gauges = gauges
         self._identity = identity
         self._polled_at = polled_at
         self._page = files("stream.telemetry").joinpath("page.html").read_text("utf-8")
@@ -153,9 +177,13 @@ class StatusServer(HealthServer):
         ]
 
     def _ready(self) -> list[Check]:
-        """Stays ready once joined: an outage of Wootric must not make every pod unready."""
+        """Ready once joined and restored, so that a rolling update waits for a large ledger. An
+        outage of Wootric must not make every pod unready, nor must a halted partition.
+        """
+        left = sum(self._gauges.restoring.values())
         return [
             Check("joined", self._worker.joined, "the group has assigned partitions"),
+            Check("restored", not self._gauges.restoring, f"{left} ledger records to restore"),
             Check("draining", not self._worker.draining, "not shutting down"),
         ]
 
@@ -168,6 +196,13 @@ class StatusServer(HealthServer):
 
     async def _serve_page(self, _: web.Request) -> web.Response:
         return web.Response(text=self._page, content_type="text/html", headers=PAGE_HEADERS)
+
+
+def _carries(request: web.Request, token: SecretStr) -> bool:
+    """Compare in a time that does not depend on where the tokens differ."""
+    expected = f"Bearer {token.get_secret_value()}".encode()
+    given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+    return hmac.compare_digest(given, expected)
 
 
 def _json(body: dict[str, Any], code: int = 200) -> web.Response:

@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from stream.errors import KafkaUnavailableError
 from stream.kafka.config import KafkaConfig
 from stream.kafka.lag import GroupLag, LagMeter, PartitionLag
+from stream.settings import HttpSettings
+from stream.settings_loader import bearer_token
 from stream.telemetry.http import Check, HealthServer
 from stream.telemetry.status import headroom_s
 
@@ -127,15 +129,15 @@ class LagExporter:
         self._failures = 0
         self._tried_at = time.monotonic()
 
-    async def run(self, host: str, port: int) -> None:
+    async def run(self, http: HttpSettings) -> None:
         """Measure and serve until cancelled.
 
         Raises:
             StartupError: the port cannot be used.
         """
         checks = {"/livez": self._live, "/readyz": self._ready, "/startupz": self._ready}
-        server = HealthServer(self._metrics.registry, checks)
-        await server.start(host, port)
+        server = HealthServer(self._metrics.registry, checks, bearer_token=bearer_token(http))
+        await server.start(http.host, http.port)
         log.info("lag_exporter_started", topic=self._topic)
         try:
             while True:

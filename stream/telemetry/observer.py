@@ -163,7 +163,7 @@ class Observer:
     # The group
 
     def joined(self) -> None:
-        """Record that the worker has joined the group; it stays ready from then on."""
+        """Record that the worker has joined the group."""
         self._worker.joined = True
 
     def rebalanced(self, event: str, owned: int) -> None:
@@ -171,6 +171,10 @@ class Observer:
         self._metrics.rebalances.labels(event).inc()
         self._metrics.partitions.set(owned)
         log.info("rebalanced", change=event, owned=owned)
+
+    def opening(self, partitions: Iterable[Partition]) -> None:
+        """Record that partitions were assigned, whose ledger is to be restored."""
+        self._gauges.restoring.update(dict.fromkeys(partitions, 0))
 
     def restoring(self, partition: Partition, entries: int, left: int) -> None:
         """Record the progress of a restore; log it every ``RESTORING_EVERY_S``."""
@@ -206,6 +210,7 @@ class Observer:
 
     def halted(self, partition: Partition, reason: HaltReason, detail: str) -> None:
         """Record and log that a partition is paused."""
+        self._gauges.restoring.pop(partition, None)
         self._worker.halted[partition] = PartitionHalted(partition, reason, detail)
         self._count_halted()
         log.error(

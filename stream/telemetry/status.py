@@ -256,7 +256,8 @@ class StatusGauges:
 
     ``polled_at`` returns the time of the last poll (monotonic seconds). Other components set
     ``retention_ms`` (the input's, negative without a limit), ``own_steps_s`` (time in the loop's
-    own steps since the last refresh) and ``restoring`` (records that restores have yet to read).
+    own steps since the last refresh) and ``restoring`` (records yet to read, as far as known, of
+    each partition whose ledger is being restored).
     """
 
     def __init__(

@@ -111,7 +111,8 @@ async def test_of_an_array_what_is_wrong_is_a_dead_letter_and_the_rest_is_in_kaf
 ) -> None:
     """The answer names the first and the rule; all of it is acknowledged before."""
     body = stringify([EVENT, {**EVENT, "messageId": "x" * 101}, {"type": "page"}, [EVENT]])
-    async with running(bridge(stack, **PATIENT)) as gate:
+    token = {"HTTP__BEARER_TOKEN": "a-token-of-the-tests"}
+    async with running(bridge(stack, **PATIENT, **token)) as gate:
         assert await post(gate, body, X_Signature=sign(body)) == (
             200,
             {
@@ -122,6 +123,7 @@ async def test_of_an_array_what_is_wrong_is_a_dead_letter_and_the_rest_is_in_kaf
             },
         )
         metrics = await gate.metrics()
+        assert (await gate.get("/metrics", authorized=False))[0] == 401
     assert metrics['wootric_bridge_events_rejected_total{reason="invalid_event"}'] == 3
     assert metrics['wootric_bridge_events_accepted_total{type="track"}'] == 1
     assert [event.message_id for event in held(stack)] == ["m1"]

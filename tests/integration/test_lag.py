@@ -91,10 +91,12 @@ async def test_what_an_open_transaction_holds_back_is_no_lag(stack: Stack) -> No
 
 async def test_an_exporter_without_kafka_lives_and_is_not_ready(stack: Stack) -> None:
     """It must not be started anew for an outage that it is there to report."""
-    exporter = stack.worker("e", command=EXPORTER, KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1")
+    unreachable = {"KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1", "HTTP__BEARER_TOKEN": "x" * 16}
+    exporter = stack.worker("e", command=EXPORTER, **unreachable)
     exporter.start()
     await exporter.until_logged('"lag_not_measured"')
     assert (await exporter.get("/livez"))[0] == 200
     assert (await exporter.get("/readyz"))[0] == 503
+    assert (await exporter.get("/metrics", authorized=False))[0] == 401
     assert (await exporter.metrics())["wootric_group_measure_failures_total"] >= 1
     assert exporter.stop() == 0

@@ -53,7 +53,7 @@ def response(user: int, message: str, score: object) -> dict:
 
 async def test_every_kind_of_event_arrives_once_and_is_settled(stack: Stack) -> None:
     """Identify, page, response and their duplicates end in Wootric and in the ledger."""
-    worker = stack.worker(**PATIENT)
+    worker = stack.worker(**PATIENT, HTTP__BEARER_TOKEN="a-token-of-the-tests")
     worker.start()
     stack.publish(
         [
@@ -77,6 +77,7 @@ async def test_every_kind_of_event_arrives_once_and_is_settled(stack: Stack) -> 
     assert metrics['wootric_records_settled_total{outcome="delivered",reason=""}'] == 5
     assert metrics['wootric_records_settled_total{outcome="duplicate",reason="message_id"}'] == 1
     assert (await worker.get("/livez"))[0] == (await worker.get("/readyz"))[0] == 200
+    assert (await worker.get("/status", authorized=False))[0] == 401
     assert worker.stop() == 0
     entries = [entry for (_, key), entry in stack.ledger().items() if key.startswith("event/")]
     assert [e.outcome for e in entries if isinstance(e, EventEntry)] == [EventOutcome.DELIVERED] * 5

@@ -3,14 +3,17 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 sys.path.append(str(Path(__file__).parents[1] / "simulation"))
 
+import aiohttp
 import pytest
 from flow_driver import LIMITS, PARTITION, identify
 from simulated_member import Message
+from stack import free_port
 from waiting import STILL_S, until
 
 from sink.http_session import HttpSession
@@ -26,19 +29,25 @@ from stream.kafka.protocol import (
     Commit,
     Committed,
     ConsumerCommand,
+    ConsumerEvent,
     FinishRevocation,
+    Joined,
     Leave,
+    PartitionHalted,
+    PartitionsLost,
     Pause,
     Records,
     Restored,
+    Restoring,
     RevocationStarted,
 )
 from stream.record import Partition, Record
 from stream.runtime.processor import Processor, ProcessorConfig
 from stream.state.store import InMemoryStateStore
+from stream.telemetry.http import StatusServer
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer
-from stream.telemetry.status import StatusGauges, WorkerStatus
+from stream.telemetry.status import Identity, StatusGauges, WorkerStatus
 from stream.transform import Deliver
 
 OTHER = Partition(PARTITION.topic, 1)
@@ -82,7 +91,7 @@ class Worker:
             TaskManager(LIMITS, read_operation=read_operation),
         )
         self.vitals = vitals
-        gauges = StatusGauges(
+        self.gauges = gauges = StatusGauges(
             metrics, vitals, flow, records_limit=100, bytes_limit=10_000, polled_at=lambda: 0.0
         )
         session = HttpSession(in_flight_max=4, request_timeout_s=STILL_S)
@@ -100,8 +109,13 @@ class Worker:
         self.run = asyncio.create_task(self.processor.run(cast(ConsumerThread, self.member)))
 
     async def begin(self) -> None:
+        self.processor.on_event(Joined())
         self.processor.on_event(Assigned([PARTITION, OTHER], 1))
-        for partition in (PARTITION, OTHER):
+        self.restore(PARTITION, OTHER)
+        await asyncio.sleep(0)
+
+    def restore(self, *partitions: Partition) -> None:
+        for partition in partitions:
             restored = Restored(
                 partition=partition,
                 assignment_epoch=1,
@@ -111,7 +125,6 @@ class Worker:
                 took_s=0.0,
             )
             self.processor.on_event(restored)
-        await asyncio.sleep(0)
 
     def read(self, *offsets: int, value: bytes = b"value") -> None:
         records = [Record(PARTITION, offset, 0, b"key", value) for offset in offsets]
@@ -209,3 +222,46 @@ async def test_who_leaves_commits_what_ended_before_a_partition_goes() -> None:
     await until(ended, "it has left", lambda: len(worker.member.commands))
     assert commit.checkpoint.partitions[PARTITION].offset == 2
     assert worker.member.told(FinishRevocation) == []
+
+
+# Readiness
+
+
+async def test_a_worker_is_ready_while_no_ledger_is_being_restored() -> None:
+    """A rolling update waits for it. A partition that halts, or goes elsewhere, is waited for no
+    longer.
+    """
+    worker = Worker(lambda _: pytest.fail("nothing is read"))
+    server = StatusServer(
+        Metrics(),
+        worker.vitals,
+        worker.gauges,
+        identity=Identity("w", "g", "t"),
+        polled_at=lambda: 0.0,
+    )
+    port = free_port()
+    await server.start("127.0.0.1", port)
+
+    async def ready(*events: ConsumerEvent) -> bool:
+        for event in events:
+            worker.processor.on_event(event)
+        await asyncio.sleep(0)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{port}/readyz") as reply,
+        ):
+            assert (await reply.json())["ok"] is (reply.status == 200)
+            return reply.status == 200
+
+    third = Partition(PARTITION.topic, 2)
+    assert not await ready()
+    assert not await ready(Joined(), Assigned([PARTITION, OTHER, third], 1))
+    worker.restore(PARTITION)
+    assert not await ready(Restoring(OTHER, 10, 20))
+    assert not await ready(PartitionHalted(OTHER, HaltReason.LEDGER_UNREADABLE, ""))
+    assert await ready(PartitionsLost([third]))
+    assert not await ready(Assigned([third], 2))
+    await server.close()
+    worker.run.cancel()
+    with suppress(asyncio.CancelledError):
+        await worker.run
