@@ -18,8 +18,10 @@ CHART = Path(__file__).parents[1] / "helm" / "wootric-destination"
 
 BY_THE_CHART = {
     "KAFKA__BOOTSTRAP_SERVERS",
+    "KAFKA__GROUP_ID",
     "KAFKA__INSTANCE_ID",
     "KAFKA__PROPERTIES",
+    "KAFKA__TOPIC",
     "STATE__DIR",
     "HTTP__HOST",
     "HTTP__PORT",
@@ -29,12 +31,16 @@ BY_THE_CHART = {
 """Settings that the chart sets from other values; those with secrets come from Secrets."""
 
 CHOICES = {
+    "global.compatibility.openshift.adaptSecurityContext": ["auto", "force", "disabled"],
     "image.pullPolicy": ["Always", "IfNotPresent", "Never"],
     "kafka.sasl.mechanism": ["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"],
     "wootric.auth": ["client", "login"],
     "state.kind": ["memory", "emptyDir", "volume"],
     "externalSecrets.storeRef.kind": ["SecretStore", "ClusterSecretStore"],
     "autoscaling.type": ["hpa", "keda"],
+    "service.ipFamilyPolicy": ["", "SingleStack", "PreferDualStack", "RequireDualStack"],
+    "bridge.service.externalTrafficPolicy": ["", "Cluster", "Local"],
+    "dnsPolicy": ["", "ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"],
     "bridge.service.type": ["ClusterIP", "NodePort", "LoadBalancer"],
 }
 OPEN = {
@@ -42,6 +48,8 @@ OPEN = {
     "resources",
     "lagExporter.resources",
     "bridge.resources",
+    "hooks.resources",
+    "toolbox.resources",
     "autoscaling.behavior",
     "podSecurityContext",
     "securityContext",
@@ -51,6 +59,17 @@ OPEN = {
 """Objects that Kubernetes validates."""
 SHAPES: Mapping[str, dict[str, Any]] = {
     "pdb.maxUnavailable": {"type": ["integer", "string"]},
+    "pdb.minAvailable": {"type": ["integer", "string", "null"]},
+    "toolbox.jobs": {
+        "type": "object",
+        "propertyNames": {"pattern": "^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$"},
+        "additionalProperties": {"type": "array", "items": {"type": "string"}},
+    },
+    "service.ipFamilies": {"type": "array", "items": {"enum": ["IPv4", "IPv6"]}},
+    "wootric.accountToken": {
+        "type": "string",
+        "pattern": r"^(NPS-((EU|AU)-)?[0-9A-Za-z]+)?$",
+    },
     "terminationGracePeriodSeconds": {"type": ["integer", "null"], "minimum": 1},
     "image.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
     "metrics.podMonitor.interval": {"type": "string", "pattern": "^[0-9]+(ms|s|m)$"},
@@ -61,6 +80,12 @@ PLAIN: Mapping[type, dict[str, Any]] = {
     bool: {"type": "boolean"},
     int: {"type": "integer", "minimum": 0},
 }
+LOGINS = {
+    f"{section}.kafka" for section in ("worker", "bridge", "lagExporter", "topics", "toolbox")
+}
+"""Fields of `kafka` for one component."""
+OF_ALL = {"topic", "groupId", "partitions"}
+"""Fields of `kafka` that no component has of its own."""
 NAME = re.compile(r"^( *)([\w-]+):")
 
 
@@ -86,7 +111,12 @@ def schema() -> dict[str, Any]:
     text = (CHART / "values.yaml").read_text(encoding="utf-8")
     told = dict(descriptions(text))
     root = _object(yaml.safe_load(text), "", told)
-    root["properties"]["global"] = {"type": "object"}
+    root["properties"]["global"]["additionalProperties"] = True  # of a parent's other charts
+    fields = root["properties"]["kafka"]["properties"].items()
+    login = _closed({name: shape for name, shape in fields if name not in OF_ALL})
+    for section, _, name in (path.partition(".") for path in LOGINS):
+        properties = root["properties"][section]["properties"]
+        properties[name] = {**login, "description": properties[name]["description"]}
     return {"$schema": "http://json-schema.org/draft-07/schema#", **root}
 
 
@@ -97,6 +127,10 @@ def _object(value: Mapping[str, Any], path: str, told: Mapping[str, str]) -> dic
         properties[name] = _shape(inner, where, told)
         if where in told:
             properties[name]["description"] = told[where]
+    return _closed(properties)
+
+
+def _closed(properties: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
@@ -122,7 +156,7 @@ def settings_schema() -> dict[str, Any]:
             name = f"{section.upper()}__{field.upper()}"
             if name not in BY_THE_CHART and not _secret(shape):
                 properties[name] = _setting(shape, inner.get("$defs", {}))
-    return {"type": "object", "additionalProperties": False, "properties": properties}
+    return _closed(properties)
 
 
 def _secret(shape: Mapping[str, Any]) -> bool:

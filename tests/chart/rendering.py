@@ -75,6 +75,8 @@ def pods(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         name = f"{document['kind']}/{document['metadata']['name']}"
         if document["kind"] == "Pod":
             found[name] = document["spec"]
+        elif document["kind"] == "CronJob":
+            found[name] = document["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         elif "template" in document.get("spec", {}):
             found[name] = document["spec"]["template"]["spec"]
     return found

@@ -16,7 +16,7 @@
 
 {{- define "wd.image" -}}
 {{- $image := .Values.image -}}
-{{- with $image.registry }}{{ . }}/{{ end }}{{ $image.repository }}
+{{- with coalesce .Values.global.imageRegistry $image.registry }}{{ . }}/{{ end }}{{ $image.repository }}
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .Chart.AppVersion $image.tag }}{{ end -}}
 {{- end -}}
 
@@ -49,11 +49,22 @@ app.kubernetes.io/component: {{ .component }}
 {{/* Metadata of an object: root, component, suffix or name, annotations, labels. */}}
 {{- define "wd.metadata" -}}
 name: {{ if .name }}{{ .name }}{{ else }}{{ include "wd.fullname" .root }}{{ with .suffix }}-{{ . }}{{ end }}{{ end }}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ default .root.Release.Namespace .namespace }}
 labels:
   {{- toYaml (mergeOverwrite (deepCopy (default dict .labels)) (fromYaml (include "wd.labels" .))) | nindent 2 }}
 {{- with (mergeOverwrite (deepCopy .root.Values.commonAnnotations) (default dict .annotations)) }}
 annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Address families of a Service. */}}
+{{- define "wd.ipFamilies" -}}
+{{- with .Values.service.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.service.ipFamilies }}
+ipFamilies:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
@@ -91,20 +102,9 @@ annotations:
 {{/* What cannot be said in the schema. */}}
 {{- define "wd.validate" -}}
 {{- $kafka := .Values.kafka -}}
-{{- if not $kafka.bootstrapServers -}}
-{{- fail "kafka.bootstrapServers is required, e.g. --set kafka.bootstrapServers=kafka:9092" -}}
-{{- end -}}
-{{- if and $kafka.propertiesSecret.name (or $kafka.tls.enabled $kafka.sasl.mechanism $kafka.properties) -}}
-{{- fail "kafka.propertiesSecret replaces kafka.properties, kafka.tls and kafka.sasl: set one or the others" -}}
-{{- end -}}
-{{- if and $kafka.sasl.mechanism (not $kafka.sasl.existingSecret) -}}
-{{- fail "kafka.sasl.existingSecret is required with kafka.sasl.mechanism" -}}
-{{- end -}}
-{{- if and $kafka.tls.certKey (not $kafka.tls.existingSecret) -}}
-{{- fail "kafka.tls.existingSecret is required with kafka.tls.certKey" -}}
-{{- end -}}
-{{- if ne (empty $kafka.tls.certKey) (empty $kafka.tls.keyKey) -}}
-{{- fail "kafka.tls.certKey and kafka.tls.keyKey must be set together" -}}
+{{- include "wd.validateKafka" (dict "kafka" $kafka "where" "kafka") -}}
+{{- range $login := list "worker" "bridge" "lagExporter" "topics" "toolbox" -}}
+{{- include "wd.validateKafka" (dict "kafka" (fromYaml (include "wd.kafka" (dict "root" $ "login" $login))) "where" (printf "%s.kafka" $login)) -}}
 {{- end -}}
 {{- $wootric := .Values.wootric -}}
 {{- if and .Values.externalSecrets.enabled (or (not .Values.externalSecrets.storeRef.name) (not .Values.externalSecrets.remoteKey)) -}}
@@ -132,8 +132,14 @@ annotations:
 {{- fail "autoscaling.minReplicas is above autoscaling.maxReplicas" -}}
 {{- end -}}
 {{- end -}}
-{{- if and .Values.bridge.enabled (not .Values.bridge.existingSecret) -}}
+{{- if and .Values.bridge.enabled (not .Values.bridge.existingSecret) (not .Values.bridge.fromTopic) -}}
 {{- fail "bridge.existingSecret is required with bridge.enabled: without it anyone could send events" -}}
+{{- end -}}
+{{- if and .Values.bridge.fromTopic (or .Values.bridge.ingress.enabled .Values.bridge.httpRoute.enabled) -}}
+{{- fail "bridge.fromTopic replaces the webhook: disable bridge.ingress and bridge.httpRoute" -}}
+{{- end -}}
+{{- if eq .Values.bridge.fromTopic $kafka.topic -}}
+{{- fail "bridge.fromTopic must name another topic than kafka.topic" -}}
 {{- end -}}
 {{- if and .Values.bridge.enabled .Values.bridge.ingress.enabled (not .Values.bridge.ingress.host) -}}
 {{- fail "bridge.ingress.host is required with bridge.ingress.enabled" -}}

@@ -1,52 +1,51 @@
-{{/* What every pod of this chart has. */}}
+{{/* What every pod of this chart has. A pod is described by a dict:
 
-{{/* Kafka's settings, for every command. Needs no Wootric credentials. */}}
-{{- define "wd.kafkaEnv" -}}
-{{- $kafka := .Values.kafka -}}
-{{- $properties := deepCopy $kafka.properties -}}
-- name: KAFKA__BOOTSTRAP_SERVERS
-  value: {{ $kafka.bootstrapServers | quote }}
-{{- if $kafka.sasl.mechanism }}
-{{- $_ := set $properties "security.protocol" (ternary "SASL_SSL" "SASL_PLAINTEXT" $kafka.tls.enabled) }}
-{{- $_ := set $properties "sasl.mechanism" $kafka.sasl.mechanism }}
-{{- else if $kafka.tls.enabled }}
-{{- $_ := set $properties "security.protocol" "SSL" }}
-{{- end }}
-{{- if and $kafka.tls.enabled $kafka.tls.existingSecret }}
-{{- if $kafka.tls.caKey }}
-{{- $_ := set $properties "ssl.ca.location" (printf "/etc/kafka-tls/%s" $kafka.tls.caKey) }}
-{{- end }}
-{{- if $kafka.tls.certKey }}
-{{- $_ := set $properties "ssl.certificate.location" (printf "/etc/kafka-tls/%s" $kafka.tls.certKey) }}
-{{- $_ := set $properties "ssl.key.location" (printf "/etc/kafka-tls/%s" $kafka.tls.keyKey) }}
-{{- end }}
-{{- end }}
-{{- if and $properties (not $kafka.propertiesSecret.name) }}
-- name: KAFKA__PROPERTIES
-  value: {{ toJson $properties | quote }}
-{{- end }}
+     root, component   the label of the pod
+     section           the values with its pod settings
+     login             the values with its `kafka`
+     wootric, bridge   whether it gets these secrets
+     http              whether it serves or reads HTTP__PORT
+     args, resources, state */}}
+
+{{/* Pod settings: those of all, and over them the section's own. */}}
+{{- define "wd.podSettings" -}}
+{{- $all := .root.Values -}}
+{{- $own := index $all .section -}}
+{{- $found := dict -}}
+{{- range $name := list "podAnnotations" "podLabels" "nodeSelector" -}}
+{{- $_ := set $found $name (mergeOverwrite (deepCopy (default dict (index $all $name))) (deepCopy (default dict (index $own $name)))) -}}
+{{- end -}}
+{{- range $name := list "tolerations" "affinity" "priorityClassName" -}}
+{{- $_ := set $found $name (default (index $all $name) (index $own $name)) -}}
+{{- end -}}
+{{- $_ := set $found "extraEnv" (concat (default list $all.extraEnv) (default list $own.extraEnv)) -}}
+{{- toYaml $found -}}
+{{- end -}}
+
+{{/* Settings as the environment, without secrets. */}}
+{{- define "wd.env" -}}
+{{- $values := .root.Values -}}
+{{ include "wd.kafkaLoginEnv" (fromYaml (include "wd.kafka" .)) }}
+- name: KAFKA__TOPIC
+  value: {{ $values.kafka.topic | quote }}
+- name: KAFKA__GROUP_ID
+  value: {{ include "wd.groupId" .root | quote }}
 - name: HTTP__PORT
-  value: {{ .Values.metrics.port | quote }}
-{{- range $name, $value := .Values.settings }}
+  value: {{ $values.metrics.port | quote }}
+{{- range $name, $value := $values.settings }}
 - name: {{ $name }}
   value: {{ include "wd.text" $value | quote }}
 {{- end }}
-{{- with .Values.extraEnv }}
+{{- include "wd.secretEnv" . }}
+{{- with (fromYaml (include "wd.podSettings" .)).extraEnv }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
 
-{{/* Which keys of which secrets a pod needs, by setting: root, wootric, bridge. */}}
+{{/* Which keys of which secrets a pod needs, by setting. */}}
 {{- define "wd.secrets" -}}
 {{- $values := .root.Values -}}
-{{- $kafka := $values.kafka -}}
-{{- $found := list -}}
-{{- if $kafka.propertiesSecret.name -}}
-{{- $found = append $found (dict "volume" "kafka-properties" "secret" $kafka.propertiesSecret.name "keys" (dict "KAFKA__PROPERTIES" $kafka.propertiesSecret.key)) -}}
-{{- end -}}
-{{- if $kafka.sasl.mechanism -}}
-{{- $found = append $found (dict "volume" "kafka-login" "secret" $kafka.sasl.existingSecret "keys" (dict "KAFKA__SASL_USERNAME" $kafka.sasl.usernameKey "KAFKA__SASL_PASSWORD" $kafka.sasl.passwordKey)) -}}
-{{- end -}}
+{{- $found := fromYamlArray (include "wd.kafkaSecrets" (fromYaml (include "wd.kafka" .))) -}}
 {{- if .wootric -}}
 {{- $keys := $values.wootric.keys -}}
 {{- $names := dict "WOOTRIC__ACCOUNT_TOKEN" $keys.accountToken -}}
@@ -57,7 +56,7 @@
 {{- end -}}
 {{- $found = append $found (dict "volume" "wootric" "secret" (include "wd.wootricSecret" .root) "keys" $names) -}}
 {{- end -}}
-{{- if and (or .wootric .bridge) $values.schemaRegistry.existingSecret -}}
+{{- if and .registry $values.schemaRegistry.existingSecret -}}
 {{- $found = append $found (dict "volume" "registry" "secret" $values.schemaRegistry.existingSecret "keys" (dict "SCHEMA_REGISTRY__PASSWORD" $values.schemaRegistry.passwordKey)) -}}
 {{- end -}}
 {{- if .bridge -}}
@@ -66,6 +65,9 @@
 {{- $_ := set $names "BRIDGE__PREVIOUS_SECRET" . -}}
 {{- end -}}
 {{- $found = append $found (dict "volume" "bridge" "secret" $values.bridge.existingSecret "keys" $names) -}}
+{{- end -}}
+{{- if and .http $values.metrics.bearerToken.existingSecret -}}
+{{- $found = append $found (dict "volume" "metrics" "secret" $values.metrics.bearerToken.existingSecret "keys" (dict "HTTP__BEARER_TOKEN" $values.metrics.bearerToken.key)) -}}
 {{- end -}}
 {{- toYaml $found -}}
 {{- end -}}
@@ -88,37 +90,73 @@
 {{- end }}
 {{- end -}}
 
-{{/* Pod settings without containers: root, component, wootric, bridge. */}}
+{{/* On OpenShift the namespace's range decides about ids. root, context. */}}
+{{- define "wd.securityContext" -}}
+{{- $adapt := .root.Values.global.compatibility.openshift.adaptSecurityContext -}}
+{{- $openshift := and (eq $adapt "auto") (.root.Capabilities.APIVersions.Has "security.openshift.io/v1") -}}
+{{- if or (eq $adapt "force") $openshift -}}
+{{- toYaml (omit .context "runAsUser" "runAsGroup" "fsGroup") -}}
+{{- else -}}
+{{- toYaml .context -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The service account of a pod, which exists when the pod starts: before an install there is none
+     of this release. */}}
+{{- define "wd.serviceAccountOf" -}}
+{{- $values := .root.Values -}}
+{{- $own := (index $values .section).serviceAccountName -}}
+{{- if $own -}}
+{{- $own -}}
+{{- else if or (ne .section "hooks") (not $values.serviceAccount.create) -}}
+{{- include "wd.serviceAccountName" .root -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A pod's spec without its containers. */}}
 {{- define "wd.podSpec" -}}
-{{- $root := .root -}}
+{{- $values := .root.Values -}}
+{{- $settings := fromYaml (include "wd.podSettings" .) -}}
+{{- with include "wd.serviceAccountOf" . }}
+serviceAccountName: {{ . }}
+{{- end }}
 automountServiceAccountToken: false
 enableServiceLinks: false
-{{- with $root.Values.imagePullSecrets }}
+{{- with concat (default list $values.global.imagePullSecrets) $values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 securityContext:
-  {{- toYaml $root.Values.podSecurityContext | nindent 2 }}
-{{- with $root.Values.priorityClassName }}
+  {{- include "wd.securityContext" (dict "root" .root "context" $values.podSecurityContext) | nindent 2 }}
+{{- with $settings.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-{{- with $root.Values.nodeSelector }}
-nodeSelector:
+{{- with $values.hostAliases }}
+hostAliases:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $root.Values.tolerations }}
-tolerations:
+{{- with $values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with $values.dnsConfig }}
+dnsConfig:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $root.Values.affinity }}
-affinity:
+{{- range $name := list "nodeSelector" "tolerations" "affinity" }}
+{{- with index $settings $name }}
+{{ $name }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- with (index $values .section).initContainers }}
+initContainers:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 volumes:
   - name: tmp
     emptyDir:
       sizeLimit: 64Mi
-  {{- if $root.Values.secrets.asFiles }}
+  {{- if $values.secrets.asFiles }}
   {{- range $one := fromYamlArray (include "wd.secrets" .) }}
   - name: {{ $one.volume }}
     secret:
@@ -131,17 +169,13 @@ volumes:
         {{- end }}
   {{- end }}
   {{- end }}
-  {{- if and (eq .component "worker") (eq $root.Values.state.kind "emptyDir") }}
+  {{- if and .state (eq $values.state.kind "emptyDir") }}
   - name: state
     emptyDir:
-      sizeLimit: {{ $root.Values.state.size }}
+      sizeLimit: {{ $values.state.size }}
   {{- end }}
-  {{- if and $root.Values.kafka.tls.enabled $root.Values.kafka.tls.existingSecret }}
-  - name: kafka-tls
-    secret:
-      secretName: {{ $root.Values.kafka.tls.existingSecret }}
-  {{- end }}
-  {{- with $root.Values.extraVolumes }}
+  {{- include "wd.kafkaVolumes" (fromYaml (include "wd.kafka" .)) | nindent 2 }}
+  {{- with $values.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
@@ -162,25 +196,27 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* A container without its ports and probes: root, args, resources, wootric, bridge. */}}
+{{/* A container without its environment, ports and probes. */}}
 {{- define "wd.container" -}}
-{{- $root := .root -}}
-image: {{ include "wd.image" $root }}
-imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+{{- $values := .root.Values -}}
+image: {{ include "wd.image" .root }}
+imagePullPolicy: {{ $values.image.pullPolicy }}
+{{- with .args }}
 args:
-  {{- toYaml .args | nindent 2 }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 securityContext:
-  {{- toYaml $root.Values.securityContext | nindent 2 }}
+  {{- include "wd.securityContext" (dict "root" .root "context" $values.securityContext) | nindent 2 }}
 resources:
   {{- toYaml .resources | nindent 2 }}
-{{- with $root.Values.extraEnvFrom }}
+{{- with $values.extraEnvFrom }}
 envFrom:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 volumeMounts:
   - name: tmp
     mountPath: /tmp
-  {{- if $root.Values.secrets.asFiles }}
+  {{- if $values.secrets.asFiles }}
   {{- range $one := fromYamlArray (include "wd.secrets" .) }}
   {{- /* Of the whole folder: what is mounted by subPath never changes. */}}
   - name: {{ $one.volume }}
@@ -188,52 +224,74 @@ volumeMounts:
     readOnly: true
   {{- end }}
   {{- end }}
-  {{- if and .state (ne $root.Values.state.kind "memory") }}
+  {{- if and .state (ne $values.state.kind "memory") }}
   - name: state
     mountPath: /state
   {{- end }}
-  {{- if and $root.Values.kafka.tls.enabled $root.Values.kafka.tls.existingSecret }}
-  - name: kafka-tls
-    mountPath: /etc/kafka-tls
-    readOnly: true
-  {{- end }}
-  {{- with $root.Values.extraVolumeMounts }}
+  {{- include "wd.kafkaVolumeMounts" (fromYaml (include "wd.kafka" .)) | nindent 2 }}
+  {{- with $values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
 
+{{/* The three probes of what serves HTTP__PORT: the chart's values. */}}
+{{- define "wd.probes" -}}
+{{- range $probe, $path := dict "startup" "/startupz" "readiness" "/readyz" "liveness" "/livez" }}
+{{ $probe }}Probe:
+  httpGet:
+    path: {{ $path }}
+    port: http-metrics
+  {{- toYaml (index $.probes $probe) | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Containers beside the first one. */}}
+{{- define "wd.extraContainers" -}}
+{{- with (index .root.Values .section).extraContainers }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* No version is in it: an upgrade of the chart alone replaces no pod. */}}
 {{- define "wd.podMetadata" -}}
+{{- $settings := fromYaml (include "wd.podSettings" .) -}}
+{{- $fixed := merge (fromYaml (include "wd.selector" .)) (dict "app.kubernetes.io/part-of" "wootric-destination") -}}
 labels:
-  {{- toYaml (mergeOverwrite (deepCopy .root.Values.podLabels) (fromYaml (include "wd.labels" .))) | nindent 2 }}
-{{- with (mergeOverwrite (deepCopy .root.Values.podAnnotations) (default dict .annotations)) }}
+  {{- toYaml (mergeOverwrite (deepCopy .root.Values.commonLabels) $settings.podLabels $fixed) | nindent 2 }}
+{{- with (mergeOverwrite $settings.podAnnotations (default dict .annotations)) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
+{{/* Metadata of a workload: with the section's annotations. */}}
+{{- define "wd.workloadMetadata" -}}
+{{- include "wd.metadata" (merge (dict "annotations" (index .root.Values .section).annotations) .) -}}
+{{- end -}}
+
 {{/* A Job that runs before install and upgrade. It uses what exists already: no secret and no
-     service account of this release. root, name, weight, args, wootric, bridge. */}}
+     service account of this release. A pod, and weight. */}}
 {{- define "wd.hookJob" -}}
-{{- $root := .root -}}
-{{- $needs := dict "root" $root "component" .name "wootric" .wootric "bridge" .bridge -}}
-{{- $resources := dict "requests" (dict "cpu" "100m" "memory" "128Mi") "limits" (dict "memory" "256Mi") -}}
+{{- $hooks := .root.Values.hooks -}}
+{{- $pod := merge (dict "section" "hooks" "resources" $hooks.resources) . -}}
+{{- $own := dict "helm.sh/hook" "pre-install,pre-upgrade" "helm.sh/hook-weight" .weight "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded" -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
-  {{- include "wd.metadata" (dict "root" $root "component" .name "suffix" .name "annotations" (dict "helm.sh/hook" "pre-install,pre-upgrade" "helm.sh/hook-weight" .weight "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded")) | nindent 2 }}
+  {{- include "wd.metadata" (merge (dict "suffix" .component "annotations" (merge $own $hooks.annotations)) .) | nindent 2 }}
 spec:
-  backoffLimit: 3
-  activeDeadlineSeconds: 180
+  backoffLimit: {{ $hooks.backoffLimit }}
+  activeDeadlineSeconds: {{ $hooks.activeDeadlineSeconds }}
   template:
     metadata:
-      {{- include "wd.podMetadata" (dict "root" $root "component" .name) | nindent 6 }}
+      {{- include "wd.podMetadata" $pod | nindent 6 }}
     spec:
       restartPolicy: Never
-      {{- include "wd.podSpec" $needs | nindent 6 }}
+      {{- include "wd.podSpec" $pod | nindent 6 }}
       containers:
-        - name: {{ .name }}
-          {{- include "wd.container" (merge (dict "args" .args "resources" $resources) $needs) | nindent 10 }}
+        - name: {{ .component }}
+          {{- include "wd.container" $pod | nindent 10 }}
           env:
-            {{- include "wd.kafkaEnv" $root | nindent 12 }}
-            {{- include "wd.secretEnv" $needs | trim | nindent 12 }}
+            {{- include "wd.env" $pod | nindent 12 }}
+        {{- include "wd.extraContainers" $pod | nindent 8 }}
 {{- end -}}
