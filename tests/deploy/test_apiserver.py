@@ -7,12 +7,18 @@ TriggerAuthentication, ExternalSecret, HTTPRoute) are defined by the fields that
 """
 
 import copy
+import json
+import re
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from kube_api import NAMESPACE, Answer, Api, api, definition, running
-from rendering import EXAMPLES, MINIMAL, one, render
+import yaml
+from kube_api import NAMESPACE, TOKEN, Answer, Api, api, definition, running
+from rendering import CHART, EXAMPLES, MINIMAL, helm, one, render, run_tool
 from test_render import CRDS
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(1500)]
@@ -112,6 +118,107 @@ async def test_an_upgrade_may_change_what_it_changes(server):
         labels["app.kubernetes.io/component"] = "another"
     refused = await server.replace(other)
     assert (refused.status, "Forbidden" in refused.message) == (422, True)
+
+
+class Releases:
+    """Helm and kubectl, in the namespace of a real server.
+
+    Its build has no version, so the chart is installed without the one that it asks for.
+    """
+
+    def __init__(self, address: str, scratch: Path) -> None:
+        self._chart = scratch / "chart"
+        shutil.copytree(CHART, self._chart)
+        about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+        del about["kubeVersion"]
+        (self._chart / "Chart.yaml").write_text(yaml.safe_dump(about))
+        self._helm = (
+            *("--namespace", NAMESPACE, "--kube-apiserver", address, "--kube-token", TOKEN),
+            "--kube-insecure-skip-tls-verify",
+        )
+        self._kubectl = f"kubectl --server={address} --token={TOKEN} --insecure-skip-tls-verify"
+        self._kubectl += f" --namespace={NAMESPACE}"
+
+    def helm(self, verb: str, name: str, *flags: str) -> "subprocess.CompletedProcess[str]":
+        values = ("--values", str(MINIMAL), "--no-hooks", *self._helm)
+        return helm(verb, name, str(self._chart), *values, *flags)
+
+    def uninstall(self, name: str) -> None:
+        helm("uninstall", name, "--no-hooks", "--ignore-not-found", *self._helm)
+
+    def shell(self, line: str) -> str:
+        """Run a line of a document."""
+        line = re.sub(r"\bkubectl\b(?! set env)", self._kubectl, line)
+        done = run_tool("sh", "-ec", line)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def releases(server: Api, address: str, tmp_path: Path) -> Iterator[Releases]:
+    assert server  # it has made the namespace
+    found = Releases(address, tmp_path)
+    yield found
+    for name in ("wootric", "wootric-eu"):
+        found.uninstall(name)
+
+
+async def test_two_releases_of_a_namespace_do_not_share_a_group_or_a_ledger(releases):
+    """The second is refused before anything of it runs, and helm names what they would share."""
+    first = releases.helm("install", "wootric")
+    assert first.returncode == 0, first.stderr
+    for settings, shared in (
+        ("kafka.topic=segment.eu,kafka.groupId=wootric-wootric-destination", "wootric-group-"),
+        ("kafka.groupId=wootric-eu", "wootric-ledger-segment-events-wootric-ledger"),
+    ):
+        second = releases.helm("install", "wootric-eu", "--set", settings)
+        assert second.returncode != 0
+        assert shared in second.stderr
+        assert "wootric" in second.stderr
+    second = releases.helm("install", "wootric-eu", "--set", "kafka.topic=segment.eu")
+    assert second.returncode == 0, second.stderr
+    again = releases.helm("upgrade", "wootric", "--set", "replicaCount=2")
+    assert again.returncode == 0, again.stderr
+
+
+async def test_another_kind_of_state_is_refused_with_the_way_out(releases):
+    """Where Kubernetes would refuse it, after the hooks and without a word of what to do."""
+    installed = releases.helm("install", "wootric")
+    assert installed.returncode == 0, installed.stderr
+    assert releases.helm("upgrade", "wootric", "--set", "state.kind=emptyDir").returncode == 0
+    refused = releases.helm("upgrade", "wootric", "--set", "state.kind=volume")
+    assert refused.returncode != 0
+    (command,) = re.findall(r"`(kubectl [^`]*)`", refused.stderr.replace("\n", " "))
+    releases.shell(f"{command} --wait=false")
+    # What the garbage collector does, which is no part of an API server.
+    workers = "statefulset wootric-wootric-destination"
+    releases.shell(f'kubectl patch {workers} -p \'{{"metadata":{{"finalizers":null}}}}\'')
+    changed = releases.helm("upgrade", "wootric", "--set", "state.kind=volume")
+    assert changed.returncode == 0, changed.stderr
+
+
+async def test_the_lines_of_the_toolboxs_page_make_its_jobs(releases):
+    installed = releases.helm("install", "wootric", "--set", "toolbox.enabled=true")
+    assert installed.returncode == 0, installed.stderr
+    text = (CHART.parents[1] / "docs" / "how-to" / "operate" / "toolbox.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("kubectl create job")]
+    found = {}
+    for line in lines:
+        releases.shell(line)
+        name = line.split()[3]
+        job = json.loads(releases.shell(f"kubectl get job {name} -o json"))
+        found[name] = arguments(job["spec"]["template"]["spec"]["containers"][0])
+    assert found == {
+        "ledger-1": ["replay", "--accept-ledger-loss", "--yes"],
+        "reset-1": ["replay", "--to-time", "2026-03-02T00:00:00Z", "--yes"],
+        "erase-1": ["purge", "--user", "7", "--yes"],
+    }
+
+
+def arguments(container: dict[str, Any]) -> list[str]:
+    """Return them as Kubernetes passes them: with the values of the environment."""
+    given = {f"$({one['name']})": one.get("value") for one in container["env"]}
+    return [given.get(argument, argument) for argument in container["args"]]
 
 
 async def test_what_is_wrong_is_refused(server):

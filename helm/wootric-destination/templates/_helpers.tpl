@@ -99,8 +99,21 @@ ipFamilies:
 {{- toYaml (default $chosen .Values.preflight.command) -}}
 {{- end -}}
 
+{{/* Kubernetes refuses a change of the claims in a StatefulSet. Only Helm in a cluster can look. */}}
+{{- define "wd.validateState" -}}
+{{- $name := include "wd.fullname" . -}}
+{{- $existing := lookup "apps/v1" "StatefulSet" .Release.Namespace $name -}}
+{{- if $existing -}}
+{{- $claims := not (empty (dig "spec" "volumeClaimTemplates" list $existing)) -}}
+{{- if ne $claims (eq .Values.state.kind "volume") -}}
+{{- fail (printf "state.kind=%s changes the volume claims of the StatefulSet, which Kubernetes refuses. Run `kubectl -n %s delete statefulset %s --cascade=orphan`, which leaves the pods running, and repeat the upgrade" .Values.state.kind .Release.Namespace $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* What cannot be said in the schema. */}}
 {{- define "wd.validate" -}}
+{{- include "wd.validateState" . -}}
 {{- $kafka := .Values.kafka -}}
 {{- include "wd.validateKafka" (dict "kafka" $kafka "where" "kafka") -}}
 {{- range $login := list "worker" "bridge" "lagExporter" "topics" "toolbox" -}}
