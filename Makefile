@@ -21,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-all coverage check check-deploy tools chart docs site format bench soak simulate model broker emulator lock lock-docs lock-tools audit sbom image release-dry-run clean
+.PHONY: help demo test test-fast test-all coverage check check-deploy check-cluster tools chart docs site format bench soak simulate model broker emulator lock lock-docs lock-tools audit sbom image release-dry-run clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ check: $(READY) ## style, types, import contracts and the word list
 
 check-deploy: $(READY) ## the image, the status page in a browser, the chart by a real API server (buildah, mmdebstrap, chromium, Go)
 	@$(BIN)/python -m pytest -m deploy $(ARGS)
+
+check-cluster: $(READY) ## the chart on a real Kubernetes node, in namespaces of its own (root, Go, buildah; ARGS="--only upgrade")
+	@$(BIN)/python -m tests.cluster $(ARGS)
 
 tools: $(READY)
 	@$(BIN)/python -m tests.chart.chart_tools

@@ -120,12 +120,14 @@ class KafkaListener:
     """An additional listener of every node.
 
     ``advertised`` has the ports advertised to its clients, by node; they may be a proxy's.
+    ``host`` is the address of both.
     """
 
     name: str
     ports: tuple[int, ...]
     advertised: tuple[int, ...]
     protocol: str = "PLAINTEXT"
+    host: str = HOST
 
 
 _claims = ExitStack()
@@ -178,13 +180,14 @@ def server_properties(
     The replication factor is the number of nodes, at most three. The internal topics have one
     partition per node, not 50: the first use of a group or a transaction waits for them.
     """
-    here = cluster[number - 1]
+    at = number - 1
+    here = cluster[at]
     nodes = len(cluster)
     replicas, in_sync = str(min(3, nodes)), str(min(2, nodes))
     voters = ",".join(f"{n}@{HOST}:{e.controller_port}" for n, e in enumerate(cluster, start=1))
     client = f"PLAINTEXT://{HOST}:{here.client_port}"
-    listeners = [client, *(f"{one.name}://{HOST}:{one.ports[number - 1]}" for one in more)]
-    advertised = [client, *(f"{one.name}://{HOST}:{one.advertised[number - 1]}" for one in more)]
+    listeners = [client, *(f"{one.name}://{one.host}:{one.ports[at]}" for one in more)]
+    advertised = [client, *(f"{one.name}://{one.host}:{one.advertised[at]}" for one in more)]
     protocols = [f"{one.name}:{one.protocol}" for one in more]
     return {
         "process.roles": "broker,controller",

@@ -77,7 +77,8 @@ class Lateness:
 class Emulator:
     """Wootric on one port: state, journal and faults.
 
-    ``clock`` returns Unix seconds. Without ``journal`` only effects and counts are kept.
+    It listens on ``host``. ``clock`` returns Unix seconds. Without ``journal`` only effects and
+    counts are kept.
     """
 
     def __init__(
@@ -85,11 +86,13 @@ class Emulator:
         behaviour: Behaviour | None = None,
         *,
         journal: bool = True,
+        host: str = "127.0.0.1",
         port: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._initial = behaviour or Behaviour()
         self._keep = journal
+        self._host = host
         self._port = port
         self._clock = clock
         self._runner: web.ServerRunner | None = None
@@ -100,7 +103,7 @@ class Emulator:
     @property
     def url(self) -> str:
         """The API's URL, without ``/v1``."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://{self._host}:{self._port}"
 
     @property
     def pixel_url(self) -> str:
@@ -134,11 +137,11 @@ class Emulator:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen on 127.0.0.1; port 0 selects a free one."""
+        """Listen; port 0 selects a free one."""
         server = web.Server(self._handle, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=GRACE_S)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=1024).start()
+        await web.TCPSite(self._runner, self._host, self._port, backlog=1024).start()
         self._port = self._runner.addresses[0][1]
         self._lateness.start()
 
@@ -277,7 +280,7 @@ async def _serve(emulator: Emulator) -> None:
 
 # The emulator's control API, with which other processes order faults and read the state.
 #
-# It has no authentication: the emulator listens only on loopback.
+# It has no authentication: the command line's emulator listens only on loopback.
 
 
 PREFIX = "/_emulator/"

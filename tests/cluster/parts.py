@@ -1,0 +1,128 @@
+"""What the node runs: Kubernetes, containerd and images, built or fetched once and kept."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import chart_tools
+import toolchains
+from kube_api import VERSION
+from test_built_image import TAG, Buildah
+
+from stream.devtools import Say
+from stream.devtools.downloads import distribution
+from tests.cluster import TESTS
+
+HERE = Path(__file__).parent
+ROOT = TESTS.parent
+BUILD_S_MAX = 3600.0
+"""Kubernetes took 8 minutes of two busy cores."""
+PAUSE = "localhost/wootric-pause:check"
+DEBS = ("containerd", "runc", "containernetworking-plugins")
+RUNTIME = ("containerd", "ctr", "containerd-shim-runc-v2", "runc")
+CNI = Path("usr/lib/cni")
+SOURCES = ("Dockerfile", "pyproject.toml", "requirements.lock", "README.md", "LICENSE")
+PACKAGES = ("stream", "sink", "schemas")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Programs and archives of images; ``path`` is a PATH with containerd and runc."""
+
+    kubernetes: Path
+    helm: str
+    path: str
+    cni: Path
+    images: tuple[Path, ...]
+
+
+def prepare(step: Callable[[str], None], say: Say) -> Parts:
+    """Return all parts; each is made where it is not there yet.
+
+    Raises:
+        MissingError: one cannot be had here.
+        StartupError: a program's package or Kafka's cannot be fetched.
+    """
+    step("helm, and Kafka for beside the node")
+    chart_tools.install()
+    distribution(say)
+    step("containerd, runc and the network's plugins")
+    path, cni = _runtime(say)
+    step("Kubernetes, by Go (the first time some minutes)")
+    source = HERE / "kubernetes"
+    files = (source / name for name in ("main.go", "go.mod", "go.sum"))
+    kubernetes = toolchains.go(*files, variables=_version(), within_s=BUILD_S_MAX)
+    step("the image, by buildah (the first time a minute)")
+    images = (_product(), _pause())
+    return Parts(kubernetes, chart_tools.path("helm"), path, cni, images)
+
+
+def _runtime(say: Say) -> tuple[str, Path]:
+    """What is installed, or Debian's packages, unpacked: no service is started."""
+    path = os.environ["PATH"]
+    if all(map(shutil.which, RUNTIME)) and (Path("/") / CNI / "bridge").exists():
+        return path, Path("/") / CNI
+    kept = chart_tools.folder() / "containerd"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        say(f"fetching {', '.join(DEBS)} (once)")
+        with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
+            made = Path(scratch, "made")
+            _run("apt-get", "download", *DEBS, folder=scratch)
+            for package in Path(scratch).glob("*.deb"):
+                _run("dpkg-deb", "--extract", str(package), str(made))
+            made.rename(kept)
+    return f"{kept}/usr/bin:{kept}/usr/sbin:{path}", kept / CNI
+
+
+def _version() -> dict[str, str]:
+    """The variables by which Kubernetes says its version, which its own build sets."""
+    major, minor, _ = VERSION.split(".")
+    values = {"gitVersion": f"v{VERSION}", "gitMajor": major, "gitMinor": minor}
+    return {f"k8s.io/component-base/version.{name}": value for name, value in values.items()}
+
+
+def _product() -> Path:
+    def build(folder: Path) -> None:
+        builder = Buildah()
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                builder.build(Path(scratch))
+                _run("buildah", "push", TAG, f"oci-archive:{folder / 'image.tar'}:{TAG}")
+            finally:
+                builder.close()
+
+    return toolchains.kept("image", list(_sources()), build) / "image.tar"
+
+
+def _sources() -> Iterable[Path]:
+    yield from (ROOT / name for name in SOURCES)
+    for package in PACKAGES:
+        found = (ROOT / package).rglob("*")
+        yield from sorted(path for path in found if path.suffix not in {".pyc", ""})
+
+
+def _pause() -> Path:
+    sources = [HERE / "pause" / name for name in ("main.go", "go.mod")]
+    program = toolchains.go(*sources)
+
+    def build(folder: Path) -> None:
+        container = _run("buildah", "from", "scratch").strip()
+        _run("buildah", "copy", container, str(program), "/pause")
+        _run("buildah", "config", "--entrypoint", '["/pause"]', container)
+        _run("buildah", "commit", "--rm", container, PAUSE)
+        _run("buildah", "push", PAUSE, f"oci-archive:{folder / 'image.tar'}:{PAUSE}")
+        _run("buildah", "rmi", PAUSE)
+
+    return toolchains.kept("image", sources, build) / "image.tar"
+
+
+def _run(*command: str, folder: str | None = None) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise chart_tools.MissingError(f"{' '.join(command[:2])} failed: {done.stderr[-2000:]}")
+    return done.stdout
