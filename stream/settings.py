@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from stream.bridge.signature import Batches
 
 DAY_S = 86_400
+SECRET_LENGTH_MIN = 16
+"""A shorter one could be found by trying, from one signed request."""
 PIXEL_URL = "https://d8myem934l1zi.cloudfront.net/pixel.gif"
 _AROUND = re.compile(r"\A[\s\ufeff\u200b]+|[\s\ufeff\u200b]+\Z")
 _SECRET_PROPERTY = re.compile(r".*(?:password|username|secret|client\.id)")
@@ -295,10 +297,11 @@ class BridgeSettings(Section):
     )
     port: int = Field(8090, ge=0, le=65535, description="Listen port of the webhook.")
     shared_secret: SecretStr | None = Field(
-        None, min_length=1, description="Segment's shared secret; required by `bridge`."
+        None,
+        description="Segment's shared secret, of at least 16 characters; required by `bridge`.",
     )
     previous_secret: SecretStr | None = Field(
-        None, min_length=1, description="Second secret that is accepted during a rotation."
+        None, description="Second secret that is accepted during a rotation."
     )
     unsigned_batch_items: Batches = Field(
         Batches.REJECT,
@@ -310,17 +313,39 @@ class BridgeSettings(Section):
         le=60,
         description="Seconds to wait for Kafka's acknowledgement; Segment waits 5 s.",
     )
+    head_timeout_s: float = Field(10.0, gt=0, description="Seconds to wait for a request's head.")
     body_timeout_s: float = Field(10.0, gt=0, description="Seconds to wait for a request's body.")
-    connections_max: int = Field(1_000, ge=1, description="Maximum concurrent connections.")
+    max_age_s: int = Field(
+        0,
+        ge=0,
+        description="Events with an older `sentAt` are refused; 0: none. Segment repeats requests "
+        "for four hours.",
+    )
+    bound_by_address: bool = Field(
+        True,
+        description="Bound what one address may hold, and exclude those that send only what is "
+        "refused. `false` behind a proxy that hides the senders' addresses.",
+    )
+    connections_max: int = Field(1_000, ge=2, description="Maximum concurrent connections.")
     in_flight_bytes_max: int = Field(
         32 * 1024 * 1024,
-        ge=1024 * 1024,
+        ge=2 * 1024 * 1024,
         description="Maximum bytes of all requests in flight; beyond it, requests receive 503.",
     )
     group_id: str = Field(
         "",
         description="Consumer group of `bridge --from-topic`; default `<KAFKA__GROUP_ID>-bridge`.",
     )
+
+    @field_validator("shared_secret", "previous_secret")
+    @classmethod
+    def _cannot_be_guessed(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret) < SECRET_LENGTH_MIN:
+            raise ValueError(
+                f"needs at least {SECRET_LENGTH_MIN} characters: make one with `openssl rand -hex "
+                "16`, and enter it in Segment's webhook too"
+            )
+        return secret
 
 
 class StateSettings(Section):

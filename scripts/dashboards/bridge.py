@@ -85,12 +85,11 @@ BRIDGE = Dashboard(
                 queries={"{{error}}": rate("wootric_bridge_produce_errors_total", "error")},
             ),
             Panel(
-                title="Connections refused",
-                says="Closed immediately because the limit was reached.",
+                title="Connections closed, by cause",
+                says="By a bound of the bridge: too many of an address or in all, too many refused "
+                "requests, a head that is late or too long.",
                 unit="reqps",
-                queries={
-                    "{{instance}}": rate("wootric_bridge_connections_refused_total", "instance")
-                },
+                queries={"{{cause}}": rate("wootric_bridge_connections_closed_total", "cause")},
             ),
         ],
         [

@@ -143,6 +143,10 @@ REASONS: Mapping[tuple[str, str], tuple[str, str]] = {
         "status 413, 414 or 431; from the bridge: an event of more than 32 KB; from `bridge --from-topic`: more bytes than the source's `max.message.bytes`, uncompressed",
         "shorten texts or properties",
     ),
+    ("rejected", "too_old"): (
+        "from the bridge, by `BRIDGE__MAX_AGE_S`: an event of an array was sent longer ago, or has neither `sentAt` nor `receivedAt`",
+        "find out whether somebody repeats recorded requests; replay what is genuine",
+    ),
     ("rejected", "unsupported_media_type"): ("status 415", "check `WOOTRIC__API_URL`"),
     ("rejected", "locked"): ("status 423", "replay later"),
     ("rejected", "status_*"): ("any other rejecting status, by its number", "see `x-detail`"),

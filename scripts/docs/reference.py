@@ -149,11 +149,14 @@ def bridge_answers() -> str:
         "`wootric_bridge_refused_total{reason}` counts rejected requests. 503 has `Retry-After`.",
         table(("status", "reason", "meaning", "Segment retries"), body),
         "An event that breaks a rule of Segment does not refuse its request: it becomes a "
-        "[dead letter](letters.md#dead-letters-of-the-bridge), with the reason `invalid_event` or "
-        "`too_large`, and the others pass. The answer then has `rejected`, the number of such "
+        "[dead letter](letters.md#dead-letters-of-the-bridge), with the reason `invalid_event`, "
+        "`too_large` or `too_old`, and the others pass. The answer then has `rejected`, the number of such "
         "events, and of the first one its index, `event`, and the rule, `detail`. "
         "`wootric_bridge_events_rejected_total{reason}` counts them. "
         "`Expect: 100-continue` is answered as soon as the head is accepted.",
+        "Some connections are closed without an answer: `wootric_bridge_connections_closed_total{cause}` "
+        "counts them. [Before the signature](../explanation/bridge.md#before-the-signature) has the "
+        "bounds.",
     )
 
 

@@ -47,15 +47,17 @@ ANSWERS: Mapping[str, str] = {
     "media_type": "the content type is not `application/json` in UTF-8 or ASCII",
     "encoding": "the content encoding is neither gzip (x-gzip) nor identity",
     "signature": "`X-Signature` is missing or does not match, or an array is signed by its first "
-    "event only (`BRIDGE__UNSIGNED_BATCH_ITEMS`)",
+    "event only (`BRIDGE__UNSIGNED_BATCH_ITEMS`), or this event is larger than 32 KB",
     "too_large": "the body, before or after decompression, is larger than 500 KB, or has more than 2,500 "
-    "events or gzip members",
+    "events or gzip members, or is larger than 32 KB and 100 times its gzip",
     "too_slow": "the body did not arrive within `BRIDGE__BODY_TIMEOUT_S`",
     "broken_off": "the body ended before its declared length",
     "undecodable": "the gzip body cannot be decompressed",
     "not_json": "the body is not JSON",
     "invalid_event": "the body is JSON, but neither an event nor an array with events",
-    "busy": "too many bytes are in flight (`BRIDGE__IN_FLIGHT_BYTES_MAX`)",
+    "too_old": "every event has a `sentAt`, without it a `receivedAt`, more than `BRIDGE__MAX_AGE_S` ago, "
+    "or neither",
+    "busy": "too many bytes are in flight, of this address or in all (`BRIDGE__IN_FLIGHT_BYTES_MAX`)",
     "unavailable": "Kafka did not acknowledge within `BRIDGE__ACK_TIMEOUT_S`; some events may be "
     "in Kafka",
 }

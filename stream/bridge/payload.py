@@ -13,6 +13,13 @@ from stream.codec.json_text import dump, parse
 from stream.errors import DecodeError, StreamError
 from stream.record import Partition, Record
 
+EVENTS_MAX = 2_500
+EVENT_BYTES_MAX = 32 * 1024
+MESSAGE_ID_LENGTH_MAX = 100
+"""Segment's limits of a batch and of an event. Source: segment.com/docs/connections/sources/
+catalog/libraries/server/http-api, and .../spec/common."""
+
+
 # The JSON text of a body, with a limit on its length
 
 
@@ -22,6 +29,8 @@ BODY_BYTES_MAX = 500 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 GZIP_MEMBERS_MAX = 2_500
 """A body may be packed event by event. Each member costs time before the signature is checked."""
+GZIP_RATIO_MAX = 100
+"""JSON is 5 to 30 times as long as its gzip; a bomb, a thousand times."""
 _PIECE_BYTES = 4096
 """What follows a member is copied: little at a time."""
 
@@ -29,18 +38,25 @@ _PIECE_BYTES = 4096
 def inflate(data: bytes) -> bytes:
     """Return the decompressed body: the text of all gzip members, one after the other.
 
+    It stops at the first byte beyond a bound.
+
     Raises:
-        RequestRejectedError: it is not gzip, is truncated, or exceeds ``BODY_BYTES_MAX``.
+        RequestRejectedError: it is not gzip, is truncated, exceeds ``BODY_BYTES_MAX``, or is longer
+            than an event and than ``GZIP_RATIO_MAX`` times its gzip.
     """
     stream, members, position = zlib.decompressobj(_GZIP), 1, 0
+    most = min(BODY_BYTES_MAX, max(EVENT_BYTES_MAX, GZIP_RATIO_MAX * len(data)))
     text = bytearray()
     try:
         while position < len(data):
             if stream.eof:
                 stream, members = zlib.decompressobj(_GZIP), members + 1
             piece = data[position : position + _PIECE_BYTES]
-            text += stream.decompress(piece, BODY_BYTES_MAX + 1 - len(text))
+            text += stream.decompress(piece, most + 1 - len(text))
             check_length(len(text))
+            if len(text) > most:
+                detail = f"the body is more than {GZIP_RATIO_MAX} times as long as its gzip"
+                raise RequestRejectedError("too_large", detail)
             if members > GZIP_MEMBERS_MAX:
                 detail = f"the body has more than {GZIP_MEMBERS_MAX} gzip members"
                 raise RequestRejectedError("too_large", detail)
@@ -61,12 +77,6 @@ def check_length(length: int) -> None:
     if length > BODY_BYTES_MAX:
         raise RequestRejectedError("too_large", f"the body is longer than {BODY_BYTES_MAX} bytes")
 
-
-EVENTS_MAX = 2_500
-EVENT_BYTES_MAX = 32 * 1024
-MESSAGE_ID_LENGTH_MAX = 100
-"""Segment's limits of a batch and of an event. Source: segment.com/docs/connections/sources/
-catalog/libraries/server/http-api, and .../spec/common."""
 
 TYPES = frozenset({"identify", "page", "track", "screen", "group", "alias", "delete"})
 
@@ -122,27 +132,43 @@ def read_events(text: bytes) -> list[Any]:
 
 
 def arrivals(
-    events: list[Any], target: Target, now_ms: int, *, text_bytes: int = BODY_BYTES_MAX
+    events: list[Any],
+    target: Target,
+    now_ms: int,
+    *,
+    text_bytes: int = BODY_BYTES_MAX,
+    max_age_s: int = 0,
 ) -> Iterator[ReceivedEvent | DeadLetter]:
     """Yield the events, encoded for the target; a dead letter for each that breaks a rule of
-    Segment, so that the others of its request pass.
+    Segment, or was sent longer than ``max_age_s`` ago (0: any age), so that the others pass.
 
     ``text_bytes`` is the length of the body's text, an upper bound of each event's length.
     """
+    oldest_ms = now_ms - max_age_s * 1000 if max_age_s else None
     for number, event in enumerate(events):
         try:
-            yield _checked(event, target, text_bytes)
+            yield _checked(event, target, text_bytes, oldest_ms)
         except DecodeError as error:
             yield _letter(event, number, error, now_ms, target)
 
 
-def _checked(event: Any, target: Target, text_bytes: int) -> ReceivedEvent:
+def _checked(event: Any, target: Target, text_bytes: int, oldest_ms: int | None) -> ReceivedEvent:
     if not isinstance(event, dict):
         raise DecodeError("invalid_event", "the event is not a JSON object")
+    if oldest_ms is not None:
+        _check_age(event, oldest_ms)
     _check(event)
     if text_bytes > EVENT_BYTES_MAX and len(dump(event).encode()) > EVENT_BYTES_MAX:
         raise DecodeError("too_large", f"the event is longer than {EVENT_BYTES_MAX} bytes")
     return arrival(event, target.header)
+
+
+def _check_age(document: dict[str, Any], oldest_ms: int) -> None:
+    event = event_from_parsed(document)
+    sent_at_ms = event.received_at_ms if event.sent_at_ms is None else event.sent_at_ms
+    if sent_at_ms is None or sent_at_ms < oldest_ms:
+        detail = "sentAt, without it receivedAt, is older than BRIDGE__MAX_AGE_S, or missing"
+        raise DecodeError("too_old", detail)
 
 
 def _letter(event: Any, number: int, error: DecodeError, now_ms: int, target: Target) -> DeadLetter:
@@ -212,6 +238,7 @@ Reason: TypeAlias = Literal[
     "undecodable",
     "not_json",
     "invalid_event",
+    "too_old",
     "busy",
     "unavailable",
 ]
@@ -229,6 +256,7 @@ STATUS: dict[Reason, int] = {
     "undecodable": 400,
     "not_json": 400,
     "invalid_event": 400,
+    "too_old": 400,
     "busy": 503,
     "unavailable": 503,
 }

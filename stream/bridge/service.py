@@ -11,10 +11,11 @@ from functools import partial
 import structlog
 
 from stream import __version__
-from stream.bridge.http_server import BridgeHealth, HttpServer, ListenerBounds, health_server
+from stream.bridge.admission import Admission
+from stream.bridge.http_server import BridgeHealth, HttpServer, health_server
 from stream.bridge.payload import Target, forward
 from stream.bridge.signature import Verifier
-from stream.bridge.webhook import ByteBudget, Webhook
+from stream.bridge.webhook import Webhook
 from stream.codec.dead_letter import DeadLetter
 from stream.errors import StartupError
 from stream.kafka.producer import AsyncProducer
@@ -49,34 +50,40 @@ async def serve_webhook(settings: BridgeOnly) -> None:
     verifier = Verifier(secrets, bridge.unsigned_batch_items)
     record_bytes_max = await asyncio.to_thread(preflight_bridge, config)
     header = await header_for(settings.schema_registry, config.topic)
-    metrics, budget = BridgeMetrics(), ByteBudget(bridge.in_flight_bytes_max)
+    metrics = BridgeMetrics()
+    admission = Admission(
+        connections_max=bridge.connections_max,
+        bytes_max=bridge.in_flight_bytes_max,
+        by_address=bridge.bound_by_address,
+    )
     producer = AsyncProducer(
         config,
         record_bytes_max=record_bytes_max,
         ack_timeout_s=bridge.ack_timeout_s,
         on_failure=partial(_end, ended),
     )
-    metrics.bytes_in_flight.set_function(lambda: budget.used)
+    metrics.bytes_in_flight.set_function(lambda: admission.memory.used)
     metrics.kafka_up.set_function(lambda: float(not producer.unavailable))
     webhook = Webhook(
         verifier=verifier,
         target=Target(topic=config.topic, header=header, bytes_max=letter_bytes(record_bytes_max)),
         producer=producer,
-        budget=budget,
+        admission=admission,
         body_timeout_s=bridge.body_timeout_s,
+        max_age_s=bridge.max_age_s,
         metrics=metrics,
     )
     health_state = BridgeHealth(lambda: producer.polled_at)
     health = health_server(metrics, health_state, bearer_token(settings.http))
     await health.start(settings.http.host, settings.http.port)
-    listener = await _listen(webhook, bridge, metrics)
+    listener = await _listen(webhook, bridge, admission, metrics)
     health_state.started = True
     log.info("bridge_started", version=__version__, topic=config.topic, port=bridge.port)
     try:
         await ended
     finally:
         health_state.draining = True
-        log.info("draining", bytes_under_way=budget.used)
+        log.info("draining", bytes_under_way=admission.memory.used)
         await listener.close()
         await producer.close()
         await health.close()
@@ -122,12 +129,16 @@ async def serve_topic(settings: BridgeOnly, source: str) -> None:
     log.info("stopped")
 
 
-async def _listen(webhook: Webhook, bridge: BridgeSettings, metrics: BridgeMetrics) -> HttpServer:
-    bounds = ListenerBounds(
-        connections_max=bridge.connections_max,
+async def _listen(
+    webhook: Webhook, bridge: BridgeSettings, admission: Admission, metrics: BridgeMetrics
+) -> HttpServer:
+    listener = HttpServer(
+        webhook.answer,
+        admission,
+        metrics,
+        head_timeout_s=bridge.head_timeout_s,
         drain_s=bridge.ack_timeout_s + 1,
     )
-    listener = HttpServer(webhook.answer, bounds, metrics)
     try:
         await listener.start(bridge.host, bridge.port)
     except OSError as error:

@@ -5,17 +5,20 @@ segmentio/action-destinations, webhook/index.ts: a single event is signed as sen
 array only the first event, as ``JSON.stringify`` writes it.
 """
 
+import codecs
 import hmac
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 
-from stream.bridge.payload import RequestRejectedError
+from stream.bridge.payload import EVENT_BYTES_MAX, RequestRejectedError
 from stream.codec.json_text import BYTE_ORDER_MARK
 
 _HEX = re.compile(r"[0-9a-f]{40}")
-_BLANKS = " \t\n\r"
+_BLANKS = b" \t\n\r"
+_Utf8Decoder = codecs.getincrementaldecoder("utf-8")
+"""Its input may end within a character."""
 # Used only to find the end of the first element, so numbers need not be parsed.
 _SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)
 
@@ -94,24 +97,19 @@ def _forms(text: bytes, sent: bytes | None) -> Iterator[bytes]:
 def first_element(text: bytes) -> tuple[bytes | None, bool]:
     """Return the exact bytes of an array's first element, and whether it is the only one.
 
-    None if the text does not start with an array.
+    None if the text does not start with an array, or the element is longer than an event may be:
+    no more is parsed, since nothing proves yet who sent it.
     """
-    try:
-        array = text.removeprefix(BYTE_ORDER_MARK).decode()
-    except UnicodeDecodeError:
+    array = text.removeprefix(BYTE_ORDER_MARK).lstrip(_BLANKS)
+    if not array.startswith(b"["):
         return None, False
-    begin = _skip(array, 0)
-    if not array.startswith("[", begin):
-        return None, False
-    begin = _skip(array, begin + 1)
+    array = array[1:].lstrip(_BLANKS)
     try:
-        _, end = _SCANNER.raw_decode(array, begin)
+        scanned = _Utf8Decoder().decode(array[: EVENT_BYTES_MAX + 1])
+        _, end = _SCANNER.raw_decode(scanned)
     except (ValueError, RecursionError):
         return None, False
-    return array[begin:end].encode(), array[end:].strip(_BLANKS) == "]"
-
-
-def _skip(text: str, position: int) -> int:
-    while position < len(text) and text[position] in _BLANKS:
-        position += 1
-    return position
+    first = scanned[:end].encode()
+    if len(first) > EVENT_BYTES_MAX:
+        return None, False
+    return first, array[len(first) :].strip(_BLANKS) == b"]"

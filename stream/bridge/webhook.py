@@ -12,6 +12,7 @@ import orjson
 import structlog
 from aiohttp import ClientError, HttpVersion11, web
 
+from stream.bridge.admission import Admission, SharedCapacity, network
 from stream.bridge.payload import (
     ReceivedEvent,
     RequestRejectedError,
@@ -26,37 +27,19 @@ from stream.codec.dead_letter import DeadLetter
 from stream.kafka.producer import AsyncProducer, NotAcknowledgedError
 from stream.telemetry.metrics import BridgeMetrics
 
-# Limit of request bytes in memory
-
-
-class ByteBudget:
-    """Bytes of all requests in flight."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self.used = 0
-        self._bytes_max = bytes_max
-
-    def lease(self) -> "Lease":
-        """Return the share of one request, initially empty."""
-        return Lease(self)
-
-    def take(self, count: int) -> None:
-        """Reserve ``count`` bytes. Raises RequestRejectedError if the budget is exhausted."""
-        if self.used + count > self._bytes_max:
-            raise RequestRejectedError("busy", "too many bytes are in flight; retry later")
-        self.used += count
-
 
 class Lease:
-    """The bytes reserved by one request; released at the end of the context."""
+    """The bytes in memory of one request; released at the end of the context."""
 
-    def __init__(self, budget: ByteBudget) -> None:
-        self._budget = budget
+    def __init__(self, memory: SharedCapacity, address: str) -> None:
+        self._memory = memory
+        self._address = address
         self._bytes = 0
 
     def take(self, count: int) -> None:
-        """Reserve ``count`` more bytes. Raises RequestRejectedError if the budget is exhausted."""
-        self._budget.take(count)
+        """Reserve ``count`` more bytes. Raises RequestRejectedError if too many are in use."""
+        if not self._memory.take(self._address, count):
+            raise RequestRejectedError("busy", "too many bytes are in flight; retry later")
         self._bytes += count
 
     def __enter__(self) -> Self:
@@ -68,7 +51,7 @@ class Lease:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._budget.used -= self._bytes
+        self._memory.release(self._address, self._bytes)
 
 
 log = structlog.get_logger()
@@ -106,15 +89,17 @@ class Webhook:
         verifier: Verifier,
         target: Target,
         producer: AsyncProducer,
-        budget: ByteBudget,
+        admission: Admission,
         body_timeout_s: float,
+        max_age_s: int = 0,
         metrics: BridgeMetrics,
     ) -> None:
         self._verifier = verifier
         self._target = target
         self._producer = producer
-        self._budget = budget
+        self._admission = admission
         self._body_timeout_s = body_timeout_s
+        self._max_age_s = max_age_s
         self._metrics = metrics
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
@@ -138,10 +123,12 @@ class Webhook:
 
     async def _take(self, request: web.BaseRequest) -> list[ReceivedEvent | DeadLetter]:
         signature = self._check_head(request)
-        with self._budget.lease() as lease:
+        address = network(request.remote)
+        with Lease(self._admission.memory, address) as lease:
             body = await self._read(request, lease)
             self._verifier.check(signature, body.text, sent=body.sent)
             records = await self._encode(body.text)
+            self._admission.refusals.signed(address)
             await self._produce(records)
         return records
 
@@ -186,11 +173,20 @@ class Webhook:
 
     async def _encode(self, text: bytes) -> list[ReceivedEvent | DeadLetter]:
         records: list[ReceivedEvent | DeadLetter] = []
-        now_ms = int(time.time() * 1000)
-        for record in arrivals(read_events(text), self._target, now_ms, text_bytes=len(text)):
+        found = arrivals(
+            read_events(text),
+            self._target,
+            int(time.time() * 1000),
+            text_bytes=len(text),
+            max_age_s=self._max_age_s,
+        )
+        for record in found:
             records.append(record)
             if len(records) % EVENTS_AT_ONCE == 0:
                 await asyncio.sleep(0)
+        if all(isinstance(one, DeadLetter) and one.reason == "too_old" for one in records):
+            detail = "the events are older than BRIDGE__MAX_AGE_S allows, by sentAt"
+            raise RequestRejectedError("too_old", detail)
         return records
 
     async def _produce(self, records: list[ReceivedEvent | DeadLetter]) -> None:

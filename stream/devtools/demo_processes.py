@@ -212,7 +212,7 @@ TIMEOUT_S = 5
 """Segment's own timeout."""
 AGAIN_S = 0.2
 FLUSH_S = 30
-SECRET = "of-the-demo"  # noqa: S105
+SECRET = "a-secret-of-the-demo"  # noqa: S105
 
 
 class DemoBridge:

@@ -227,6 +227,14 @@ EVENTS = (
     ),
     LogEvent("bridge_started", "info", "The bridge accepts events.", "nothing"),
     LogEvent(
+        "connections_closed",
+        "warning",
+        "The bridge closed connections, with their numbers by cause since the last line; at most "
+        "one line a minute.",
+        "`capacity`: raise BRIDGE__CONNECTIONS_MAX, or BRIDGE__BOUND_BY_ADDRESS=false behind a "
+        "proxy; others: nothing, unless Segment's requests fail",
+    ),
+    LogEvent(
         "kafka_unavailable",
         "warning",
         "Kafka did not acknowledge a request's events (`error`); senders receive 503.",

@@ -330,8 +330,11 @@ class BridgeMetrics:
         self.refused = self._counter(
             "refused", "Requests that were rejected, by reason, including those with 503.", "reason"
         )
-        self.connections_refused = self._counter(
-            "connections_refused", "Connections closed immediately because the limit was reached."
+        self.connections_closed = self._counter(
+            "connections_closed",
+            "Connections that the bridge closed, by cause: capacity (too many of an address, or in "
+            "all), refusals (too many refused requests of the address), slow_head, long_head.",
+            "cause",
         )
         self.events_accepted = self._counter(
             "events_accepted", "Events that Kafka acknowledged, by type.", "type"
@@ -378,6 +381,8 @@ class BridgeMetrics:
         self.build_info.labels(__version__).set(1)
         for code in ("200", "401", "503"):
             self.requests.labels(code)
+        for cause in ("capacity", "refusals", "slow_head", "long_head"):
+            self.connections_closed.labels(cause)
         for reason in ("invalid_event", "too_large"):
             self.events_rejected.labels(reason)
 

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from stream.devtools.demo_report import quantile
 from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.traffic import traffic
 from stream.devtools.wootric_emulator import Emulator
+from tests.bench import hostile
 from tests.bench.ground import talk
 
 BATCH = 100
@@ -157,13 +158,19 @@ async def run(events: int, bad_requests: int, away_s: int) -> dict[str, Any]:
                 broker.bootstrap_servers, wootric, Path(folder), partitions=6, forks=False
             )
             await asyncio.to_thread(stack.create_topics)
-            gate = bridge(stack, instance="b1", BRIDGE__UNSIGNED_BATCH_ITEMS="accept")
+            gate = bridge(
+                stack,
+                instance="b1",
+                BRIDGE__UNSIGNED_BATCH_ITEMS="accept",
+                BRIDGE__BOUND_BY_ADDRESS="false",
+            )
             strict = bridge(stack, instance="b2")
             for one in (gate, strict):
                 one.start()
                 await one.until_ready()
             try:
                 figures = await speed(gate, events)
+                figures |= await defence(gate, strict)
                 figures |= await assault(strict, stack, bad_requests)
                 figures |= await siege(gate, broker, away_s)
             finally:
@@ -187,6 +194,20 @@ async def speed(gate: Bridge, events: int) -> dict[str, Any]:
             ),
         }
     return {"rows": rows}
+
+
+async def defence(unbound: Bridge, gate: Bridge) -> dict[str, Any]:
+    """Measure each refusal where no address is excluded, and signed requests beside a flood."""
+    talk.print("what is refused, by kind, and signed events beside a flood")
+
+    async def signed(gate: Bridge) -> Sequence[float]:
+        pid, singles = gate.running.pid, SINGLES_PER_S * SINGLES_S // 2
+        return (await measure(gate.url, pid, singles, 1, SINGLES_PER_S)).latencies_ms
+
+    return {
+        "refusals": await hostile.costs(unbound),
+        "beside": await hostile.beside(gate, signed),
+    }
 
 
 async def assault(gate: Bridge, stack: Stack, bad_requests: int) -> dict[str, Any]:
@@ -244,7 +265,8 @@ def show(figures: dict[str, Any]) -> None:
             f"{quantile(one.latencies_ms, 0.99):.1f}",
         )
     out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    out.print(table)
+    out.print(table, hostile.costs_table(figures["refusals"]))
+    out.print(hostile.beside_table(figures["beside"]))
     bad = ", ".join(f"{count} x {status}" for status, count in sorted(figures["bad"].items()))
     out.print(
         f"bad requests, {figures['bad_per_s']:,.0f} a second: {bad}; memory "
@@ -263,7 +285,11 @@ async def main(events: int, *, quick: bool = False) -> dict[str, Any]:
         {"subject": subject, "sends": what, "events_per_s": one.events_per_s, "cpu_us": one.cpu_us}
         for (subject, what), one in figures["rows"].items()
     ]
-    return {**figures, "rows": rows}
+    refusals = [
+        {**asdict(one), "cpu_ns_per_byte": one.cpu_ns_per_byte} for one in figures["refusals"]
+    ]
+    beside = [asdict(one) for one in figures["beside"]]
+    return {**figures, "rows": rows, "refusals": refusals, "beside": beside}
 
 
 if __name__ == "__main__":

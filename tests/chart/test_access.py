@@ -81,7 +81,7 @@ class Secured(Stack):
             **self.environment("cli"),
             **self.logged_in(user),
             "HTTP__PORT": str(free_port()),
-            "BRIDGE__SHARED_SECRET": "of-tests",
+            "BRIDGE__SHARED_SECRET": "a-secret-of-tests",
         }
         if command[0] in ENDING:
             ended = await asyncio.to_thread(

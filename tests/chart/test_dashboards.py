@@ -219,14 +219,14 @@ async def bridge(stack: Stack) -> int:
     port = free_port()
     settings = {
         "BRIDGE__PORT": str(port),
-        "BRIDGE__SHARED_SECRET": "of-tests",
+        "BRIDGE__SHARED_SECRET": "a-secret-of-tests",
         "BRIDGE__ACK_TIMEOUT_S": "60",
     }
     process = stack.worker("bridge", command=command, **settings)
     process.start()
     await process.until_ready()
     body = json.dumps({"type": "identify", "messageId": "b1", "userId": "b", "traits": {}}).encode()
-    signature = hmac.new(b"of-tests", body, hashlib.sha1).hexdigest()
+    signature = hmac.new(b"a-secret-of-tests", body, hashlib.sha1).hexdigest()
     url = f"http://127.0.0.1:{port}/v1/events"
     headers = {"X-Signature": signature, "Content-Type": "application/json"}
     async with aiohttp.ClientSession() as session:

@@ -161,7 +161,7 @@ async def test_the_bridge_has_its_own_needs(stack: Stack) -> None:
     own = {n: v for n, v in stack.environment("b1").items() if not n.startswith("WOOTRIC__")}
     code, found = await in_thread(doctor, own, "--bridge")
     assert (code, "BRIDGE__SHARED_SECRET" in found["settings"][0]["text"]) == (78, True)
-    own["BRIDGE__SHARED_SECRET"] = "of-the-worker"
+    own["BRIDGE__SHARED_SECRET"] = SECRETS[0]
     code, found = await in_thread(doctor, own, "--bridge")
     assert (code, len(found["kafka topics"])) == (0, 1)
     code, found = await in_thread(doctor, {**own, "KAFKA__TOPIC": "nowhere"}, "--bridge")

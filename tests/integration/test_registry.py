@@ -16,7 +16,7 @@ import pytest
 from confluent_kafka import Producer
 from local_registry import LocalRegistry
 from registry_gate import PASSWORD, RegistryGate
-from segment import Segment, bridge
+from segment import SECRET, Segment, bridge
 from stack import Stack, Worker
 from test_doctor import doctor, in_thread
 from waiting import STILL_S, until
@@ -327,7 +327,7 @@ async def test_the_doctor_looks_at_the_registry_too(
         code, found = doctor(environment, *flags)
         return code, [(one["state"], one["text"]) for one in found.get("registry schema", ())]
 
-    subject, secret = f"{stack.config.topic}-value", {"BRIDGE__SHARED_SECRET": "a"}
+    subject, secret = f"{stack.config.topic}-value", {"BRIDGE__SHARED_SECRET": SECRET}
     assert await in_thread(look) == (0, [("ok", f"{subject} has no version yet")])
     code, found = await in_thread(partial(look, "--bridge", **secret))
     assert (code, "will register" in found[1][1]) == (0, True)

@@ -149,7 +149,8 @@ async def test_the_bridge_takes_a_rotated_secret_up_without_a_restart(
     stack: Stack, tmp_path: Path
 ) -> None:
     """The one before counts as long as the second file has it."""
-    secret = Mounted(tmp_path / "secret", {"now": "first", "before": "never-used"})
+    first, second = "first-secret-of-tests", "second-secret-of-tests"
+    secret = Mounted(tmp_path / "secret", {"now": first, "before": "b" * 16})
     gate = bridge(
         stack,
         BRIDGE__SHARED_SECRET="",
@@ -159,9 +160,9 @@ async def test_the_bridge_takes_a_rotated_secret_up_without_a_restart(
     gate.start()
     await gate.until_ready()
     body = stringify({"type": "track", "messageId": "m1", "userId": "u1", "event": "e"})
-    assert await post(gate, body, sign(body, "first")) == 200
-    assert await post(gate, body, sign(body, "second")) == 401
-    secret.replace({"now": "second", "before": "first"})
+    assert await post(gate, body, sign(body, first)) == 200
+    assert await post(gate, body, sign(body, second)) == 401
+    secret.replace({"now": second, "before": first})
 
     async def taken(secret: str) -> bool:
         return await post(gate, body, sign(body, secret)) == 200
@@ -169,8 +170,8 @@ async def test_the_bridge_takes_a_rotated_secret_up_without_a_restart(
     async def refused(secret: str) -> bool:
         return await post(gate, body, sign(body, secret)) == 401
 
-    await until(lambda: taken("second"), "the new secret counts")
-    assert await post(gate, body, sign(body, "first")) == 200
-    secret.replace({"now": "second", "before": "second"})
-    await until(lambda: refused("first"), "the old secret does not count any more")
+    await until(lambda: taken(second), "the new secret counts")
+    assert await post(gate, body, sign(body, first)) == 200
+    secret.replace({"now": second, "before": second})
+    await until(lambda: refused(first), "the old secret does not count any more")
     assert await asyncio.to_thread(gate.stop) == 0

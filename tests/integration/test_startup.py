@@ -149,7 +149,7 @@ def test_a_property_that_the_client_does_not_know_is_a_matter_of_settings(comman
         "WOOTRIC__ACCOUNT_TOKEN": "NPS-0a1b2c3d",
         "WOOTRIC__CLIENT_ID": "a",
         "WOOTRIC__CLIENT_SECRET": "b",
-        "BRIDGE__SHARED_SECRET": "c",
+        "BRIDGE__SHARED_SECRET": "c" * 16,
     }
     done = run(*command.split(), env=wrong)
     assert done.returncode == 78, done.stderr

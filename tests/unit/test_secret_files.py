@@ -64,7 +64,7 @@ def test_what_is_around_a_value_is_no_part_of_it(monkeypatch, tmp_path, around):
         WOOTRIC__CLIENT_SECRET=around.format("s e"),
         SCHEMA_REGISTRY__USERNAME=around.format("key"),
         SCHEMA_REGISTRY__PASSWORD_FILE=around.format(str(file)),
-        BRIDGE__SHARED_SECRET=around.format("shared"),
+        BRIDGE__SHARED_SECRET=around.format("a shared secret!"),
         KAFKA__PROPERTIES=around.format(login % tuple(texts)),
     )
     loaded = settings_loader.load()
@@ -77,7 +77,9 @@ def test_what_is_around_a_value_is_no_part_of_it(monkeypatch, tmp_path, around):
     assert registry.password.get_secret_value() == "hunter2"
     assert loaded.kafka.login == ("u", "p")
     assert loaded.kafka.properties["client.rack"] == " a "
-    assert settings_loader.shared_secrets(settings_loader.load_bridge().bridge) == [b"shared"]
+    assert settings_loader.shared_secrets(settings_loader.load_bridge().bridge) == [
+        b"a shared secret!"
+    ]
 
 
 @pytest.mark.parametrize("token", ["NPS-4aeb53c1", "NPS-EU-4aeb53c1", "NPS-AU-4aeb53c1"])

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.bridge.payload import RequestRejectedError
+from stream.bridge import signature
+from stream.bridge.payload import EVENT_BYTES_MAX, RequestRejectedError
 from stream.bridge.signature import Batches, Verifier, first_element
 
 SECRET, FORMER = b"a-secret", b"a-former-secret"
@@ -139,3 +140,50 @@ def test_the_first_element_is_cut_out_byte_by_byte(array, separators):
 def test_what_has_no_first_element_has_none(text):
     first, _ = first_element(text)
     assert first is None or text.startswith(b"[1")
+
+
+# What is not proved yet costs no more than one event
+
+
+class Counted:
+    """Counts the numbers that a scan reads."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.numbers = 0
+        scanner = json.JSONDecoder(parse_int=self._read, parse_float=str)
+        monkeypatch.setattr(signature, "_SCANNER", scanner)
+
+    def _read(self, digits: str) -> str:
+        self.numbers += 1
+        return digits
+
+
+@pytest.mark.parametrize("before", [b"[[", MARK + b" [ [", b"[" + b" " * 400_000 + b"["])
+def test_of_an_array_one_event_is_scanned_at_most(monkeypatch, before):
+    counted = Counted(monkeypatch)
+    text = before + b"1," * 50_000 + b"1]]"
+    assert not verify("0" * 40, text, batches=Batches.ACCEPT)
+    assert 0 < counted.numbers <= EVENT_BYTES_MAX
+
+
+def test_what_is_no_array_is_not_scanned(monkeypatch):
+    counted = Counted(monkeypatch)
+    assert not verify("0" * 40, b'{"a":[1,1,1]}')
+    assert not verify("0" * 40, b" " * 400_000 + b"1")
+    assert counted.numbers == 0
+
+
+@pytest.mark.parametrize("letter", ["x", "ü", "☃"])
+def test_the_longest_event_of_an_array_is_found_and_no_longer_one(letter):
+    """The scan may end within a character."""
+    text = letter * ((EVENT_BYTES_MAX - 14) // len(letter.encode()))
+    longest = f'{{"userId":"{text}'.encode().ljust(EVENT_BYTES_MAX - 2, b"x") + b'"}'
+    assert verify(sign(longest), b"[" + longest + b"," + OTHER + b"]", batches=Batches.ACCEPT)
+    longer = longest[:-2] + b'x"}'
+    assert not verify(sign(longer), b"[" + longer + b"]")
+
+
+def test_a_number_is_not_cut_where_the_scan_ends():
+    digits = b"1" * (EVENT_BYTES_MAX + 9)
+    assert first_element(b"[" + digits + b"]") == (None, False)
+    assert first_element(b"[" + digits[:EVENT_BYTES_MAX] + b"]")[1]

@@ -4,18 +4,21 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from segment import SECRET, sign, stringify
 from stack import free_port
-from waiting import STILL_S
+from structlog.testing import capture_logs
+from waiting import STILL_S, until
 
-from stream.bridge.http_server import HttpServer, ListenerBounds
+from stream.bridge.admission import REFUSALS_AT_ONCE, Admission
+from stream.bridge.http_server import HEAD_BYTES_MAX, HttpServer
 from stream.bridge.payload import BODY_BYTES_MAX, Target
 from stream.bridge.signature import Batches, Verifier
-from stream.bridge.webhook import ByteBudget, Webhook
+from stream.bridge.webhook import Webhook
 from stream.codec.avro import all_packaged
 from stream.codec.dead_letter import DeadLetter
 from stream.codec.decode import Decoder
@@ -49,18 +52,35 @@ class Acknowledging:
 class Gate:
     """A webhook on loopback, and what it has written."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, connections_max: int = 10, head_timeout_s: float = STILL_S, max_age_s: int = 0
+    ) -> None:
         self.kafka, self.metrics, self.port = Acknowledging(), BridgeMetrics(), free_port()
+        self.admission = Admission(
+            connections_max=connections_max, bytes_max=10_000_000, clock=lambda: 0.0
+        )
         webhook = Webhook(
             verifier=Verifier(lambda: [SECRET.encode()], Batches.REJECT),
             target=Target(topic="events", header=SEGMENT_EVENT.header, bytes_max=1_000_000),
             producer=self.kafka,  # type: ignore[arg-type]
-            budget=ByteBudget(10_000_000),
+            admission=self.admission,
             body_timeout_s=STILL_S,
+            max_age_s=max_age_s,
             metrics=self.metrics,
         )
-        bounds = ListenerBounds(connections_max=10, drain_s=STILL_S)
-        self.server = HttpServer(webhook.answer, bounds, self.metrics)
+        self.server = HttpServer(
+            webhook.answer,
+            self.admission,
+            self.metrics,
+            head_timeout_s=head_timeout_s,
+            drain_s=STILL_S,
+        )
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator["Gate"]:
+        await self.server.start("127.0.0.1", self.port)
+        yield self
+        await self.server.close()
 
     def count(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"wootric_bridge_{name}", labels)
@@ -92,18 +112,23 @@ class Client:
             body = await self.reader.readexactly(length)
         return int(head.split()[1]), json.loads(body), head
 
+    async def ends(self) -> bytes:
+        """What comes until the bridge closes the connection."""
+        async with asyncio.timeout(STILL_S):
+            with suppress(ConnectionError):
+                return await self.reader.read()
+        return b""
+
 
 @pytest.fixture
 async def gate() -> AsyncIterator[Gate]:
-    one = Gate()
-    await one.server.start("127.0.0.1", one.port)
-    yield one
-    await one.server.close()
+    async with Gate().serving() as one:
+        yield one
 
 
 @asynccontextmanager
-async def connected(gate: Gate) -> AsyncIterator[Client]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+async def connected(gate: Gate, address: str = "127.0.0.1") -> AsyncIterator[Client]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gate.port, local_addr=(address, 0))
     yield Client(reader, writer)
     writer.close()
 
@@ -237,3 +262,143 @@ async def test_one_event_that_breaks_a_rule_does_not_refuse_the_others(gate: Gat
     assert gate.count("events_rejected_total", reason="invalid_event") == 2
     assert gate.count("events_rejected_total", reason="too_large") == 1
     assert gate.count("refused_total", reason="invalid_event") is None
+
+
+# Senders that have proved nothing
+
+HOSTILE, OTHER = "127.0.0.2", "127.0.0.3"
+
+
+async def refused(client: Client) -> int:
+    """The status of a request with a wrong signature."""
+    body = stringify(EVENT)
+    client.head(body, signature="0" * 40)
+    client.writer.write(body)
+    return (await client.answer())[0]
+
+
+async def taken(client: Client) -> int:
+    body = stringify(EVENT)
+    client.head(body)
+    client.writer.write(body)
+    return (await client.answer())[0]
+
+
+@pytest.mark.parametrize("begun", [b"", b"POST /v1/ev"])
+async def test_a_head_that_does_not_end_costs_its_connection_and_no_other(begun: bytes) -> None:
+    """Between requests nobody has to hurry."""
+    async with (
+        Gate(head_timeout_s=0.1).serving() as gate,
+        connected(gate) as waits,
+        connected(gate, HOSTILE) as slow,
+    ):
+        assert await taken(waits) == 200
+        slow.writer.write(begun)
+        assert await slow.ends() == b""
+        assert gate.count("connections_closed_total", cause="slow_head") == 1
+        assert await taken(waits) == 200
+
+
+async def test_a_second_head_has_no_more_time_than_the_first() -> None:
+    async with Gate(head_timeout_s=0.1).serving() as gate, connected(gate) as client:
+        assert await taken(client) == 200
+        client.writer.write(b"POST")
+        assert await client.ends() == b""
+        assert gate.count("connections_closed_total", cause="slow_head") == 1
+
+
+async def test_a_head_that_never_ends_is_not_kept(gate: Gate) -> None:
+    """Sixty-four headers of eight kilobytes would be half a megabyte of each connection."""
+    async with connected(gate) as client:
+        client.writer.write(b"POST /v1/events HTTP/1.1\r\n")
+        for number in range(HEAD_BYTES_MAX // 4_000 + 1):
+            client.writer.write(b"X-%d: " % number + b"x" * 4_000 + b"\r\n")
+            await asyncio.sleep(0)
+        assert await client.ends() == b""
+        assert gate.count("connections_closed_total", cause="long_head") == 1
+
+
+async def test_one_address_that_holds_all_it_gets_leaves_places_for_another(gate: Gate) -> None:
+    async with AsyncExitStack() as opened:
+        for _ in range(30):
+            await opened.enter_async_context(connected(gate, HOSTILE))
+        async with connected(gate) as client:
+            assert await taken(client) == 200
+        assert gate.count("connections_closed_total", cause="capacity") == 25
+    connections = gate.admission.connections
+    await until(lambda: connections.used == 0, "all are given back", lambda: connections.used)
+    async with connected(gate, HOSTILE) as client:
+        assert await taken(client) == 200
+
+
+async def test_an_address_with_refusals_only_is_let_in_no_more(gate: Gate) -> None:
+    """The log says so once, and not who."""
+    with capture_logs() as logs:
+        async with connected(gate, HOSTILE) as client:
+            for _ in range(REFUSALS_AT_ONCE):
+                assert await refused(client) == 401
+            assert await client.ends() == b""
+        async with connected(gate, HOSTILE) as client:
+            assert await client.ends() == b""
+    async with connected(gate) as client:
+        assert await taken(client) == 200
+    assert gate.count("connections_closed_total", cause="refusals") == 2
+    assert logs == [{"event": "connections_closed", "log_level": "warning", "refusals": 1}]
+
+
+async def test_what_is_no_http_counts_as_a_refusal(gate: Gate) -> None:
+    for _ in range(REFUSALS_AT_ONCE):
+        async with connected(gate, HOSTILE) as client:
+            client.writer.write(b"\x16\x03\x01 no HTTP\r\n\r\n")
+            assert (await client.ends()).startswith(b"HTTP/1.0 400")
+    async with connected(gate, HOSTILE) as client:
+        assert await client.ends() == b""
+
+
+async def test_of_an_address_that_signs_nothing_is_closed(gate: Gate) -> None:
+    """All senders behind a proxy have its address."""
+    async with connected(gate) as segment, connected(gate) as hostile:
+        assert await taken(segment) == 200
+        for _ in range(REFUSALS_AT_ONCE + 1):
+            assert await refused(hostile) == 401
+        assert await taken(segment) == 200
+
+
+# Events of long ago
+
+
+def sent_before(age_s: float, **named: str) -> dict[str, Any]:
+    moment = datetime.now(UTC) - timedelta(seconds=age_s)
+    return {**EVENT, "sentAt": moment.isoformat(), **named}
+
+
+@pytest.mark.parametrize(
+    ("event", "status"),
+    [
+        (sent_before(0), 200),
+        (sent_before(3_000), 200),
+        (sent_before(4_000), 400),
+        ({**EVENT, "sentAt": None, "receivedAt": sent_before(0)["sentAt"]}, 200),
+        ({**EVENT, "sentAt": None, "receivedAt": sent_before(4_000)["sentAt"]}, 400),
+        (EVENT, 400),
+        ([sent_before(4_000), sent_before(5_000)], 400),
+    ],
+)
+async def test_a_recorded_request_is_refused_when_it_is_too_old(event: Any, status: int) -> None:
+    async with Gate(max_age_s=3_600).serving() as gate, connected(gate) as client:
+        body = stringify(event)
+        client.head(body)
+        client.writer.write(body)
+        got, answer, _ = await client.answer()
+    assert (got, answer.get("error")) == (status, "too_old" if status == 400 else None)
+    assert len(gate.kafka.records) == (status == 200)
+
+
+async def test_an_old_event_among_younger_ones_is_a_dead_letter() -> None:
+    body = stringify([sent_before(0), sent_before(4_000, messageId="old")])
+    async with Gate(max_age_s=3_600).serving() as gate, connected(gate) as client:
+        client.head(body)
+        client.writer.write(body)
+        assert (await client.answer())[0] == 200
+    letters = [(one.reason, one.message_id) for one in gate.kafka.letters()]
+    assert (gate.kafka.ids(), letters) == (["m1"], [("too_old", "old")])
