@@ -36,7 +36,7 @@ def topics_create(
 
     Existing topics are checked and not changed. Exit 1 if something has to be fixed.
     """
-    from stream.kafka.topics import create  # noqa: PLC0415
+    from stream.kafka.topic_creation import create  # noqa: PLC0415
 
     with exit_on_error():
         config, window_s = _kafka()
@@ -52,12 +52,13 @@ def topics_create(
 @topics_app.command("check")
 def topics_check(*, as_json: AsJson = False) -> None:
     """Check the topics; exit 1 if the service would refuse to start with them."""
-    from stream.kafka.topics import check  # noqa: PLC0415
+    from stream.kafka.topics import inspect, least_window_s  # noqa: PLC0415
 
     with exit_on_error():
         config, window_s = _kafka()
-        findings = check(config, dedupe_window_s=window_s)
-    _print(findings, as_json=as_json)
+        findings, configs = inspect(config, dedupe_window_s=window_s)
+    least_s = least_window_s(configs[config.topic]) if configs else None
+    _print(findings, as_json=as_json, least_dedupe_window_s=least_s)
 
 
 def _kafka() -> "tuple[KafkaConfig, int]":
@@ -68,10 +69,11 @@ def _kafka() -> "tuple[KafkaConfig, int]":
     return kafka_config(kafka), kafka.dedupe_window_s
 
 
-def _print(findings: "Sequence[Finding]", *, as_json: bool) -> None:
+def _print(findings: "Sequence[Finding]", *, as_json: bool, **figures: int | None) -> None:
     ok = all(finding.ok for finding in findings)
     if as_json:
-        print_data(json_line({"ok": ok, "findings": [asdict(finding) for finding in findings]}))
+        found = [asdict(finding) for finding in findings]
+        print_data(json_line({"ok": ok, "findings": found, **figures}))
     else:
         for finding in findings:
             line = f"{'ok  ' if finding.ok else 'FAIL'}  {finding.topic}  {finding.text}"

@@ -50,7 +50,7 @@ from stream.engine.prepare import PreparedRecord, prepare
 from stream.errors import StartupError
 from stream.kafka.config import KafkaConfig
 from stream.kafka.reader import TopicReader
-from stream.kafka.topics import create
+from stream.kafka.topic_creation import create
 from stream.record import Record
 from stream.runtime.worker import kafka_config
 from stream.settings_loader import load_kafka

@@ -27,8 +27,7 @@ from stream.kafka import config as settings
 from stream.kafka import topics
 from stream.kafka.config import AUTH_ERRORS, KafkaConfig, property_problems, transactional_id
 from stream.kafka.lag import LagMeter, transaction_command
-from stream.kafka.metadata import broker_limits
-from stream.kafka.topics import preflight_bridge
+from stream.kafka.preflight import broker_limits, preflight_bridge
 
 ASK_S = 10.0
 BLOCKED_S = 2.0
@@ -184,10 +183,17 @@ def _topics(config: KafkaConfig, dedupe_window_s: int) -> Iterator[CheckResult]:
 
 
 def _limits(config: KafkaConfig) -> Iterator[CheckResult]:
-    wrong = broker_limits(config)
-    for text in wrong:
+    limits = broker_limits(config)
+    for text in limits.problems:
         yield failed("kafka limits", text, "change the setting", exit_code=CONFIGURATION)
-    if not wrong:
+    if limits.unread:
+        text = f"the brokers do not show their limits: {limits.unread}"
+        fix = (
+            "grant describe_configs on the cluster where that is possible; otherwise compare "
+            "KAFKA__SESSION_TIMEOUT_S and KAFKA__TRANSACTION_TIMEOUT_S with the provider's limits"
+        )
+        yield warning("kafka limits", text, fix)
+    elif not limits.problems:
         yield ok("kafka limits", "session and transaction timeouts are within the brokers' limits")
 
 

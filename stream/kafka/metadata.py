@@ -417,30 +417,3 @@ def describe(admin: AdminClient) -> ClusterMetadata:
             "for TLS and SASL, KAFKA__PROPERTIES: `wootric-stream doctor` shows which step fails",
             exit_code=69,
         ) from error
-
-
-def broker_limits(config: KafkaConfig) -> list[str]:
-    """Compare the configured timeouts with the brokers' limits; return the problems."""
-    admin = AdminClient(settings.common(config))
-    broker = next(iter(describe(admin).brokers))
-    requested = ConfigResource(ResourceType.BROKER, str(broker))
-    answers = admin.describe_configs([requested], request_timeout=CLUSTER_S)
-    found = {name: entry.value for name, entry in answers[requested].result().items()}
-    problems = []
-    session_ms = config.session_timeout_s * 1000
-    low, high = (
-        int(found.get(f"group.{bound}.session.timeout.ms") or default)
-        for bound, default in (("min", 6_000), ("max", 1_800_000))
-    )
-    if not low <= session_ms <= high:
-        problems.append(
-            f"KAFKA__SESSION_TIMEOUT_S is outside the brokers' limits: {low / 1000:g} to "
-            f"{high / 1000:g} s (group.min.session.timeout.ms, group.max.session.timeout.ms)"
-        )
-    longest = int(found.get("transaction.max.timeout.ms") or 900_000)
-    if config.transaction_timeout_s * 1000 > longest:
-        problems.append(
-            f"KAFKA__TRANSACTION_TIMEOUT_S is above the brokers' {longest / 1000:g} s "
-            "(transaction.max.timeout.ms)"
-        )
-    return problems

@@ -1,22 +1,23 @@
-"""The topics: required configuration, creation, and checks."""
+"""The topics: required configuration and checks."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AdminClient,
+    ConfigEntry,
     ConfigResource,
-    NewTopic,
+    ConfigSource,
     ResourceType,
     TopicMetadata,
 )
 
-from stream.errors import StartupError
 from stream.kafka import config as settings
-from stream.kafka.config import KafkaConfig, as_startup_error, check_properties
-from stream.kafka.metadata import broker_limits, describe
+from stream.kafka.config import KafkaConfig
+from stream.kafka.metadata import describe
 
 REQUEST_TIMEOUT_S = 10.0
 HEADROOM_BYTES = 64 * 1024
@@ -24,9 +25,9 @@ HEADROOM_BYTES = 64 * 1024
 LEDGER_BYTES_MIN = 2 * 1024 * 1024
 """An intent names at most 1,000 events of up to 256 characters, plus its operation."""
 LEDGER_BYTES_MAX = 8 * 1024 * 1024
+DEDUPE_WINDOW_S_MIN = 3_600
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
-REPLICATION_MAX = 3
 RECORD_BYTES_DEFAULT = 1_048_588
 """Kafka's default of max.message.bytes."""
 DEFAULTS: Mapping[str, str] = {
@@ -87,63 +88,6 @@ def plans(config: KafkaConfig, *, dedupe_window_s: int, record_bytes_max: int) -
     ]
 
 
-def create(
-    config: KafkaConfig,
-    *,
-    partitions: int,
-    replication_factor: int | None,
-    dedupe_window_s: int,
-) -> list[Finding]:
-    """Create missing topics; return what was done once all have leaders.
-
-    The other topics get as many partitions as the input. If the input is created here, its
-    retention is set below the dedupe window.
-
-    Raises:
-        StartupError: Kafka is unavailable or rejected the request.
-    """
-    admin = AdminClient(settings.common(config))
-    cluster = describe(admin)
-    existing = cluster.topics
-    if config.topic in existing:
-        partitions = len(existing[config.topic].partitions)
-    replication = replication_factor or min(REPLICATION_MAX, len(cluster.brokers))
-    wanted = plans(
-        config, dedupe_window_s=dedupe_window_s, record_bytes_max=_record_max(admin, config)
-    )
-    findings = []
-    new = []
-    for plan in wanted:
-        if plan.name in existing:
-            findings.append(Finding(plan.name, True, f"{plan.role}: exists, left as it is"))
-            continue
-        extra = dict(plan.config)
-        if plan.role == "input":
-            extra |= _short_retention(dedupe_window_s)
-        if replication >= REPLICATION_MAX:
-            extra["min.insync.replicas"] = "2"
-        new.append(
-            NewTopic(
-                plan.name, num_partitions=partitions, replication_factor=replication, config=extra
-            )
-        )
-        text = f"{plan.role}: created with {partitions} partitions, {replication} replicas each"
-        findings.append(Finding(plan.name, True, text))
-    if new:
-        for name, future in admin.create_topics(new, operation_timeout=30).items():
-            try:
-                future.result()
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise StartupError(
-                        f"topic {name} was not created: {error.args[0].str()}", exit_code=69
-                    ) from error
-        _await_leaders(admin, [plan.name for plan in wanted])
-    return findings + [
-        found for found in check(config, dedupe_window_s=dedupe_window_s) if not found.ok
-    ]
-
-
 def check(config: KafkaConfig, *, dedupe_window_s: int) -> list[Finding]:
     """Check the four topics.
 
@@ -174,8 +118,13 @@ def inspect(config: KafkaConfig, *, dedupe_window_s: int) -> tuple[list[Finding]
         for plan in wanted
     ]
     findings += _check_counts(config, topics)
-    configs = _settled_configs(admin, [plan.name for plan in wanted])
+    configs = settled_configs(admin, [plan.name for plan in wanted])
     findings += _check_configs(config, configs, dedupe_window_s)
+    own = {config.ledger_topic, config.dead_letter_topic, config.parked_topic}
+    wrong = own & {finding.topic for finding in findings if not finding.ok}
+    findings += [
+        Finding(name, False, AUTO_CREATED) for name in sorted(_without_own_settings(admin, wrong))
+    ]
     return findings, configs
 
 
@@ -196,7 +145,7 @@ def _check_configs(config: KafkaConfig, configs: Configs, dedupe_window_s: int) 
         text = f"ledger: cleanup.policy is {ledger['cleanup.policy']}; make it compact,delete: run "
         text += alter_command(config, config.ledger_topic, {"cleanup.policy": "compact,delete"})
         findings.append(Finding(config.ledger_topic, False, text))
-    findings += _check_compaction(config, configs)
+    findings += compaction_findings(config, configs)
     if "compact" not in source["cleanup.policy"] and _outlives(source, dedupe_window_s):
         text = _retention_text(config, source, dedupe_window_s)
         findings.append(Finding(config.topic, False, text))
@@ -220,9 +169,10 @@ def _check_configs(config: KafkaConfig, configs: Configs, dedupe_window_s: int) 
     return findings
 
 
-MISSING = (
-    "missing; run `wootric-stream topics create`. A topic that this user may not see is missing "
-    "too: docs/reference/access.md lists the ACLs"
+AUTO_CREATED = (
+    "no setting of its own, like a topic that a broker has created automatically "
+    "(auto.create.topics.enable): delete it and run `wootric-stream topics create`; if it replaces "
+    "a ledger that was lost, see docs/how-to/operate/disaster.md first"
 )
 COMPACTED_INPUT = (
     "of the events with one key, that is one user, only the last survives, and answers are lost; "
@@ -234,7 +184,7 @@ COMPACTED_LETTERS = (
 )
 
 
-def _check_compaction(config: KafkaConfig, configs: Configs) -> list[Finding]:
+def compaction_findings(config: KafkaConfig, configs: Configs) -> list[Finding]:
     """Refuse compaction, alone or with deletion, wherever each record counts."""
     findings = []
     for name, role, reason in (
@@ -262,23 +212,40 @@ def alter_command(config: KafkaConfig, topic: str, changes: Mapping[str, str]) -
     return f"`{tool} --entity-type topics --entity-name {topic} --alter --add-config {values}`"
 
 
-def _short_retention(dedupe_window_s: int) -> dict[str, str]:
-    """Return a retention of the input that the window exceeds by a day, where it is that long."""
+def short_retention(dedupe_window_s: int, *, segment_ms: int | None = None) -> dict[str, str]:
+    """Return a retention of the input that the window exceeds by a day, where it is that long.
+
+    ``segment_ms``: what the cluster prescribes, if it does. A window that is not longer than that
+    fits no retention.
+    """
     window_ms = dedupe_window_s * 1000
+    if segment_ms is not None:
+        room_ms = max(window_ms - segment_ms, HOUR_MS)
+        return {"retention.ms": str(max(room_ms - DAY_MS, room_ms // 2))}
     kept_ms = max(window_ms - DAY_MS, window_ms // 2)
     return {"retention.ms": str(kept_ms), "segment.ms": str(min(HOUR_MS, window_ms // 4))}
 
 
+def least_window_s(source: Mapping[str, str]) -> int | None:
+    """Return the least KAFKA__DEDUPE_WINDOW_S that outlives the records of an input with this
+    configuration; None if they are kept for ever.
+    """
+    kept_ms = int(source["retention.ms"])
+    if kept_ms < 0:
+        return None
+    return max(DEDUPE_WINDOW_S_MIN, math.ceil((kept_ms + int(source["segment.ms"])) / 1000))
+
+
 def _outlives(source: Mapping[str, str], dedupe_window_s: int) -> bool:
     """Return whether a record of the input may be there longer than its receipt."""
-    kept_ms = int(source["retention.ms"])
-    return kept_ms < 0 or kept_ms + int(source["segment.ms"]) > dedupe_window_s * 1000
+    least_s = least_window_s(source)
+    return least_s is None or least_s > dedupe_window_s
 
 
 def _retention_text(config: KafkaConfig, source: Mapping[str, str], dedupe_window_s: int) -> str:
     """Return what is wrong about the retention of the input, and the three ways out."""
     kept_ms, segment_ms = int(source["retention.ms"]), int(source["segment.ms"])
-    shorter = alter_command(config, config.topic, _short_retention(dedupe_window_s))
+    shorter = alter_command(config, config.topic, short_retention(dedupe_window_s))
     ways = [f"shorten the input: {shorter}"]
     if kept_ms >= 0:
         window_s = -(-(kept_ms + segment_ms) // DAY_MS) * 86_400 + 86_400
@@ -311,139 +278,46 @@ def _days(duration_ms: int) -> str:
     return f"{duration_ms / DAY_MS:.4g} days"
 
 
-def _record_max(admin: AdminClient, config: KafkaConfig) -> int:
-    """Return the record size limit of the input; Kafka's default if it does not exist yet."""
-    try:
-        return int(_configs(admin, [config.topic])[config.topic]["max.message.bytes"])
-    except KafkaException:
-        return RECORD_BYTES_DEFAULT
-
-
-def _settled_configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+def settled_configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return the configuration of topics; retries while a new topic is not known everywhere."""
     for _ in range(50):
         try:
-            return _configs(admin, names)
+            return topic_configs(admin, names)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise
             admin.poll(0.1)
-    return _configs(admin, names)
+    return topic_configs(admin, names)
 
 
-def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-    answers = admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S)
+def topic_configs(admin: AdminClient, names: Collection[str]) -> dict[str, dict[str, str]]:
+    """Return the configuration of topics, with Kafka's defaults for what the brokers do not report.
+
+    Raises:
+        KafkaException: no response, or the configuration may not be read.
+    """
     return {
-        resource.name: {
+        name: {
             **DEFAULTS,
-            **{
-                name: str(entry.value)
-                for name, entry in answer.result().items()
-                if entry.value is not None
-            },
+            **{name: str(one.value) for name, one in entries.items() if one.value is not None},
         }
-        for resource, answer in answers.items()
+        for name, entries in _entries(admin, names).items()
     }
 
 
-def _await_leaders(admin: AdminClient, names: Sequence[str]) -> None:
-    """Return once every partition has a leader: clients can then start immediately."""
-    for _ in range(100):
-        topics = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
-        if all(
-            name in topics
-            and topics[name].partitions
-            and all(part.leader >= 0 for part in topics[name].partitions.values())
-            for name in names
-        ):
-            return
-        admin.poll(0.1)
-    raise StartupError("the new topics have no leaders yet; try again", exit_code=75)
+def _without_own_settings(admin: AdminClient, names: Collection[str]) -> set[str]:
+    """Return the topics to which only the brokers' defaults apply."""
+    own = ConfigSource.DYNAMIC_TOPIC_CONFIG
+    return {
+        name
+        for name, entries in _entries(admin, names).items()
+        if all(ConfigSource(entry.source) is not own for entry in entries.values())
+    }
 
 
-# Startup checks; each message says what to do
-
-
-def preflight(config: KafkaConfig, *, dedupe_window_s: int) -> int:
-    """Refuse to start on a cluster where the delivery guarantee could not hold.
-
-    Returns how many bytes of a record its dead letter may hold, whatever the compression.
-
-    Raises:
-        StartupError: with all problems; exit code 75 when Kafka does not respond.
-    """
-    check_properties(config)
-    try:
-        findings, configs = inspect(config, dedupe_window_s=dedupe_window_s)
-        problems = [f"{finding.topic}: {finding.text}" for finding in findings if not finding.ok]
-        problems += broker_limits(config)
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError._INVALID_ARG:
-            raise as_startup_error(error.args[0]) from error
-        text = f"Kafka does not return its configuration: {error.args[0].str()}"
-        raise StartupError(text, exit_code=75) from error
-    if problems:
-        raise StartupError("Kafka is not ready:\n  " + "\n  ".join(problems), exit_code=78)
-    letters = (config.dead_letter_topic, config.parked_topic)
-    sizes = (int(configs[name]["max.message.bytes"]) for name in letters)
-    return letter_bytes(min(*sizes, settings.RECORD_BYTES_MAX))
-
-
-def preflight_bridge(config: KafkaConfig, *, source: str | None = None) -> int:
-    """Refuse to bridge into topics that are missing or could not hold the records.
-
-    ``source`` is the topic that is read, if any. Returns the record size limit of the source, else
-    of the input, in bytes. Without a source, reading the limit needs no permission: the result is
-    then Kafka's default.
-
-    Raises:
-        StartupError: with all problems; exit code 75 when Kafka does not respond.
-    """
-    check_properties(config, transactional=source is not None)
-    admin = AdminClient(settings.common(config))
-    names = [config.topic, config.dead_letter_topic, *([] if source is None else [source])]
-    existing = describe(admin).topics
-    problems = [f"{name}: {MISSING}" for name in names if name not in existing]
-    if source == config.topic:
-        problems.append(f"{source}: is the input itself; --from-topic must name another topic")
-    if problems:
-        raise StartupError(_bridge_problems(problems), exit_code=78)
-    configs = {name: _bridge_config(admin, name, optional=source is None) for name in names}
-    sizes = {name: int(found["max.message.bytes"]) for name, found in configs.items()}
-    problems += [f"{found.topic}: {found.text}" for found in _check_compaction(config, configs)]
-    if source is not None:
-        for name, required in (
-            (config.topic, sizes[source]),
-            (config.dead_letter_topic, sizes[source] + HEADROOM_BYTES),
-        ):
-            if sizes[name] < required:
-                problems.append(
-                    f"{name}: max.message.bytes is below {required}, which {source} may need"
-                )
-    if problems:
-        raise StartupError(_bridge_problems(problems), exit_code=78)
-    return sizes[source or config.topic]
-
-
-def letter_bytes(record_bytes_max: int) -> int:
-    """Return how many bytes of an event a dead letter has room for beside its headers, in a record
-    of at most ``record_bytes_max`` bytes.
-    """
-    return max(0, record_bytes_max - HEADROOM_BYTES)
-
-
-def _bridge_config(admin: AdminClient, topic: str, *, optional: bool) -> Mapping[str, str]:
-    """Return a topic's configuration; Kafka's defaults if it is ``optional`` and not permitted."""
-    try:
-        return _configs(admin, [topic])[topic]
-    except KafkaException as error:
-        reason = error.args[0]
-        if optional and reason.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            return DEFAULTS
-        text = f"Kafka does not return its configuration: {reason.str()}"
-        raise StartupError(text, exit_code=75) from error
-
-
-def _bridge_problems(problems: list[str]) -> str:
-    return "Kafka is not ready for the bridge:\n  " + "\n  ".join(problems)
+def _entries(admin: AdminClient, names: Collection[str]) -> dict[str, dict[str, ConfigEntry]]:
+    if not names:
+        return {}
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    answers = admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S)
+    return {resource.name: answer.result() for resource, answer in answers.items()}

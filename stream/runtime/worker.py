@@ -26,8 +26,8 @@ from stream.errors import StartupError
 from stream.kafka.config import LETTER_BYTES_DEFAULT, KafkaConfig
 from stream.kafka.consumer_thread import ConsumerThread
 from stream.kafka.lag import transaction_command
+from stream.kafka.preflight import preflight
 from stream.kafka.protocol import Failed
-from stream.kafka.topics import preflight
 from stream.record import Record
 from stream.runtime.processor import Processor, ProcessorConfig
 from stream.schema_registry.setup import registered_schemas

@@ -80,6 +80,14 @@ EVENTS = (
         "nothing",
     ),
     LogEvent(
+        "broker_limits_unknown",
+        "warning",
+        "The brokers do not show their limits (`detail`), so the timeouts are not compared with "
+        "them at the start; the brokers refuse one that is too long.",
+        "nothing; if the worker ends afterwards: compare KAFKA__SESSION_TIMEOUT_S and "
+        "KAFKA__TRANSACTION_TIMEOUT_S with the limits of the provider",
+    ),
+    LogEvent(
         "secrets_not_read",
         "warning",
         "The settings could not be reloaded (`detail`); the last ones stay in effect.",

@@ -10,7 +10,7 @@ from test_service import PATIENT, identify, response
 from waiting import until
 from with_constants import command, constants
 
-from stream.kafka.topics import _configs
+from stream.kafka.topics import topic_configs
 
 
 def accounts(metrics: dict[str, float]) -> tuple[float, float]:
@@ -81,7 +81,9 @@ async def test_a_worker_shows_where_it_stands(stack: Stack) -> None:
     by_name: dict[str, list[float]] = {}
     for name, value in metrics.items():
         by_name.setdefault(name.split("{")[0], []).append(value)
-    kept_ms = int(_configs(stack.admin, [stack.config.topic])[stack.config.topic]["retention.ms"])
+    kept_ms = int(
+        topic_configs(stack.admin, [stack.config.topic])[stack.config.topic]["retention.ms"]
+    )
     assert set(by_name["wootric_consumer_retention_headroom_seconds"]) == {kept_ms / 1000}
     assert by_name["wootric_consumer_committed_offset"] == by_name["wootric_partition_end_offset"]
     assert by_name["wootric_consumer_position_offset"] == by_name["wootric_partition_end_offset"]

@@ -8,7 +8,15 @@ import pytest
 from confluent_kafka.admin import ConfigResource
 from kafka_settings import CONFIG as ANYWHERE
 
-from stream.kafka.topics import DAY_MS, HOUR_MS, _check_configs, _configs, _short_retention, plans
+from stream.kafka.topics import (
+    DAY_MS,
+    HOUR_MS,
+    _check_configs,
+    least_window_s,
+    plans,
+    short_retention,
+    topic_configs,
+)
 
 CONFIG = replace(ANYWHERE, bootstrap_servers="kafka:9092")
 
@@ -95,19 +103,24 @@ def test_an_input_at_kafkas_defaults_has_three_ways_out_and_each_is_one() -> Non
     assert window_s == 1_296_000
     longer = {**topics, "ledger": topics["ledger"] | changed_by(found.text, "ledger")}
     assert _check_configs(CONFIG, longer, window_s) == []
+    least_s = least_window_s(topics["events"])
+    assert least_s == 14 * 86_400
+    assert _check_configs(CONFIG, longer, least_s) == []
+    assert _check_configs(CONFIG, longer, least_s - 1) != []
 
 
 def test_an_input_without_an_end_has_the_two_ways_that_end() -> None:
     (found,) = _check_configs(CONFIG, made(retention_ms="-1"), WINDOW_S)
     assert "for ever (retention.ms=-1)" in found.text
     assert "KAFKA__DEDUPE_WINDOW_S=" not in found.text
+    assert least_window_s(made(retention_ms="-1")["events"]) is None
     assert "(2) give the service a topic of its own" in found.text
 
 
 @pytest.mark.parametrize("window_s", [3_600, 86_400, 2 * 86_400, WINDOW_S])
 def test_the_retention_of_a_new_input_fits_every_window(window_s: int) -> None:
     """Of an hour, it was once negative: without any end."""
-    topics = made(**{n.replace(".", "_"): v for n, v in _short_retention(window_s).items()})
+    topics = made(**{n.replace(".", "_"): v for n, v in short_retention(window_s).items()})
     topics["ledger"]["retention.ms"] = str(window_s * 1000)
     assert int(topics["events"]["retention.ms"]) > 0
     assert _check_configs(CONFIG, topics, window_s) == []
@@ -135,6 +148,6 @@ class Reporting:
 )
 def test_what_a_broker_does_not_report_is_no_error(reported: Any, problems: int) -> None:
     """Brokers without segments have no segment.ms: their retention is the whole time."""
-    found = _configs(Reporting(**reported), ["events"])["events"]  # type: ignore[arg-type]
+    found = topic_configs(Reporting(**reported), ["events"])["events"]  # type: ignore[arg-type]
     topics = {**made(), "events": found}
     assert len(_check_configs(CONFIG, topics, WINDOW_S)) == problems
