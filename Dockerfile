@@ -6,11 +6,15 @@ FROM python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd218179
 FROM ${PYTHON} AS build
 WORKDIR /source
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY pyproject.toml requirements.lock README.md LICENSE scripts/runtime_lock.py ./
+COPY pyproject.toml requirements.lock requirements-aws.lock README.md LICENSE scripts/runtime_lock.py ./
 # What the lock pins for run time, by hash. Nothing is compiled here: no compiler, no other source.
 RUN python3 runtime_lock.py . > runtime.lock \
     && python3 -m venv /opt/wootric-stream \
     && /opt/wootric-stream/bin/pip install --require-hashes --only-binary :all: --requirement runtime.lock
+# --build-arg EXTRA_LOCK=requirements-aws.lock: Amazon MSK with IAM.
+ARG EXTRA_LOCK=""
+RUN [ -z "$EXTRA_LOCK" ] \
+    || /opt/wootric-stream/bin/pip install --require-hashes --only-binary :all: --requirement "$EXTRA_LOCK"
 COPY stream stream
 COPY sink sink
 COPY schemas schemas

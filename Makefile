@@ -21,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-all coverage check check-deploy check-cluster tools chart docs site format bench soak simulate model broker emulator lock lock-docs lock-tools audit sbom image release-dry-run clean
+.PHONY: help demo test test-fast test-all coverage check check-deploy check-cluster tools chart docs site format bench soak simulate model broker emulator lock lock-aws lock-docs lock-tools audit sbom image release-dry-run clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +95,11 @@ lock: $(TOOLS)/.ready ## write requirements.lock and keep its versions (ARGS="--
 	@CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --extra dev --extra tracing --all-build-deps \
 		--output-file requirements.lock pyproject.toml
 
+lock-aws: $(TOOLS)/.ready ## write requirements-aws.lock: what the extra aws adds to the image
+	@$(TOOLS)/bin/python scripts/runtime_lock.py . >$(TOOLS)/runtime.lock
+	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["aws"])' \
+		| CUSTOM_COMPILE_COMMAND="make lock-aws" $(COMPILE) --constraint $(TOOLS)/runtime.lock --output-file requirements-aws.lock -
+
 lock-docs: $(TOOLS)/.ready ## write docs/requirements.lock: the site's generator
 	@cd docs && $(COMPILE) --output-file requirements.lock requirements.in
 
@@ -103,7 +108,7 @@ lock-tools: $(TOOLS)/.ready ## write scripts/requirements.lock: the tools that l
 
 audit: $(TOOLS)/.ready ## ask the databases of vulnerabilities about every pinned package (needs the internet)
 	@$(TOOLS)/bin/pip-audit --disable-pip --require-hashes --strict \
-		--requirement requirements.lock --requirement docs/requirements.lock --requirement scripts/requirements.lock
+		--requirement requirements.lock --requirement requirements-aws.lock --requirement docs/requirements.lock --requirement scripts/requirements.lock
 
 sbom: $(TOOLS)/.ready ## write the image's bill of materials, as CycloneDX, into dist/
 	@$(TOOLS)/bin/python -m scripts.sbom dist/wootric-stream.cdx.json

@@ -10,7 +10,8 @@ import tomllib
 from pathlib import Path
 
 PROJECT = "wootric-stream (pyproject.toml)"
-TOOLS = "dev"
+APART = {"aws", "dev"}
+"""Extras that are not in the image: one has a lock of its own, the other has the tools."""
 BUILD = "setuptools"
 """Builds the wheel in the first stage; it is not copied into the image."""
 
@@ -33,12 +34,12 @@ def wanted_by(entry: str) -> set[str]:
 
 
 def runtime(lock: str, pyproject: str) -> dict[str, str]:
-    """Return the entries of the project's dependencies and extras, except tools, transitively."""
+    """Return the entries of the project's dependencies and extras, except those apart, transitively."""
     found = entries(lock)
     project = tomllib.loads(pyproject)["project"]
     extras = project.get("optional-dependencies", {})
     direct = project["dependencies"] + [
-        line for extra, lines in extras.items() if extra != TOOLS for line in lines
+        line for extra, lines in extras.items() if extra not in APART for line in lines
     ]
     kept = {normal(re.split(r"[\s<>=!~;\[]", line, maxsplit=1)[0]) for line in direct} | {BUILD}
     while True:

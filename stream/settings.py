@@ -20,6 +20,7 @@ SECRET_LENGTH_MIN = 16
 PIXEL_URL = "https://d8myem934l1zi.cloudfront.net/pixel.gif"
 _AROUND = re.compile(r"\A[\s\ufeff\u200b]+|[\s\ufeff\u200b]+\Z")
 _SECRET_PROPERTY = re.compile(r".*(?:password|username|secret|client\.id)")
+_MSK_REGION = re.compile(r"\.kafka(?:-serverless)?\.([a-z0-9-]+)\.amazonaws\.com")
 _ACCOUNT_TOKEN = re.compile(r"NPS-(?:(?:EU|AU)-)?[0-9A-Za-z]+")
 """Source: Wootric's SDKs, which take the region from this form."""
 
@@ -43,6 +44,13 @@ class InDoubtPages(StrEnum):
 
     PARK = "park"
     RESEND = "resend"
+
+
+class KafkaAuth(StrEnum):
+    """How Kafka's clients log in."""
+
+    PROPERTIES = "properties"
+    AWS_MSK_IAM = "aws_msk_iam"
 
 
 class PageViews(StrEnum):
@@ -129,6 +137,15 @@ class KafkaSettings(Section):
         None, description="SASL password; replaces `sasl.password` in the properties."
     )
 
+    auth: KafkaAuth = Field(
+        KafkaAuth.PROPERTIES,
+        description="How to log in: by the `properties`, or `aws_msk_iam`: Amazon MSK with IAM, "
+        "which needs the extra `aws`.",
+    )
+    aws_region: str = Field(
+        "", description="Region of the MSK cluster; default: from the names of its brokers."
+    )
+
     @field_validator("properties")
     @classmethod
     def _clean_secrets(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -144,6 +161,22 @@ class KafkaSettings(Section):
         if bool(self.sasl_username) != bool(self.sasl_password):
             raise ValueError("set both KAFKA__SASL_USERNAME and KAFKA__SASL_PASSWORD, or neither")
         return self
+
+    @model_validator(mode="after")
+    def _iam_is_complete(self) -> Self:
+        if self.auth is not KafkaAuth.AWS_MSK_IAM:
+            return self
+        if self.login:
+            raise ValueError("KAFKA__AUTH=aws_msk_iam has no user name and password: unset them")
+        if not self.region:
+            raise ValueError("the brokers' names have no region of AWS: set KAFKA__AWS_REGION")
+        return self
+
+    @property
+    def region(self) -> str:
+        """Region of the MSK cluster; empty if unknown."""
+        named = _MSK_REGION.search(self.bootstrap_servers)
+        return self.aws_region or (named[1] if named else "")
 
     @property
     def login(self) -> tuple[str, str] | None:

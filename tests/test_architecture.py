@@ -90,6 +90,7 @@ def test_the_import_contracts_are_kept():
         ("stream/runtime/processor.py", "import confluent_kafka", "kafka-edge"),
         ("stream/runtime/worker.py", "import opentelemetry", "tracing-edge"),
         ("stream/kafka/restore.py", "import rocksdict", "store-edge"),
+        ("stream/kafka/config.py", "import aws_msk_iam_sasl_signer", "aws-edge"),
         ("sink/wootric/sink.py", "import aiohttp", "http-edge"),
         ("stream/kafka/restore.py", "import stream.runtime.worker", "layers"),
     ],

@@ -193,6 +193,7 @@ def _config(bootstrap_servers: str, seed: int) -> KafkaConfig:
         parked_topic=f"{topic}.wootric.parked",
         properties={} if access is None else access.properties,
         login=(lambda: None) if access is None else access.login,
+        token=None if access is None else access.token,
     )
 
 

@@ -21,6 +21,7 @@ from stream.doctor.result import (
 from stream.errors import StartupError
 from stream.kafka.config import KafkaConfig
 from stream.runtime.worker import kafka_config
+from stream.settings import KafkaSettings
 from stream.settings_loader import Settings, load, load_bridge, shared_secrets
 from stream.wootric import wootric_account
 
@@ -39,11 +40,11 @@ def run_checks(*, tolerant: bool = False) -> Iterator[CheckResult]:
         return
     yield ok("settings", "complete and within their bounds")
     yield from check_state(settings.state.dir)
-    config = quiet(kafka_config(settings.kafka))
-    window_s = settings.kafka.dedupe_window_s
-    yield from _kafka(config, partial(check_kafka, config, dedupe_window_s=window_s))
+    kafka = settings.kafka
+    checks = partial(check_kafka, dedupe_window_s=kafka.dedupe_window_s)
+    yield from _kafka(kafka, checks)
     adjust = _tolerate_outage if tolerant else _unchanged
-    yield from map(adjust, check_registry(settings.schema_registry, config.topic, writes=False))
+    yield from map(adjust, check_registry(settings.schema_registry, kafka.topic, writes=False))
     yield from map(adjust, _wootric(settings))
 
 
@@ -56,10 +57,10 @@ def run_bridge_checks(*, tolerant: bool = False) -> Iterator[CheckResult]:
         yield from _settings(error)
         return
     yield ok("settings", "complete and within their bounds")
-    config = quiet(kafka_config(settings.kafka))
-    yield from _kafka(config, partial(check_kafka_for_bridge, config))
+    kafka = settings.kafka
+    yield from _kafka(kafka, check_kafka_for_bridge)
     adjust = _tolerate_outage if tolerant else _unchanged
-    yield from map(adjust, check_registry(settings.schema_registry, config.topic, writes=True))
+    yield from map(adjust, check_registry(settings.schema_registry, kafka.topic, writes=True))
 
 
 def _settings(error: StartupError) -> Iterator[CheckResult]:
@@ -79,8 +80,14 @@ def _tolerate_outage(one: CheckResult) -> CheckResult:
 
 
 def _kafka(
-    config: KafkaConfig, checks: Callable[[], Iterator[CheckResult]]
+    kafka: KafkaSettings, checks: Callable[[KafkaConfig], Iterator[CheckResult]]
 ) -> Iterator[CheckResult]:
+    try:
+        config = quiet(kafka_config(kafka))
+    except StartupError as error:
+        fix = "docs/how-to/install/kafka/amazon-msk.md shows how to log in by IAM"
+        yield failed("kafka login", str(error), fix, exit_code=error.exit_code)
+        return
     properties = config.properties
     tls = str(properties.get("security.protocol", "plaintext")).lower() in {"ssl", "sasl_ssl"}
     reached = False
@@ -89,7 +96,7 @@ def _kafka(
         reached = reached or all(one.state is not CheckStatus.FAIL for one in found)
         yield from found
     if reached:  # otherwise the client reports the same after a long timeout
-        yield from checks()
+        yield from checks(config)
 
 
 def _wootric(settings: Settings) -> Iterator[CheckResult]:

@@ -33,7 +33,8 @@ class KafkaConfig:
     ``letter_bytes_max`` is how many bytes of a record a dead letter may hold: a larger one may be
     rejected and would block everything. ``properties`` is passed to librdkafka unchanged; this
     module's own settings override it. ``login`` returns the current SASL user name and password, if
-    any; it is called for each new client.
+    any; it is called for each new client. ``token`` returns a token for OAUTHBEARER and when it
+    expires (Unix seconds); each client calls it on a thread of its own before that time.
     """
 
     bootstrap_servers: str
@@ -50,6 +51,7 @@ class KafkaConfig:
     login: Callable[[], tuple[str, str] | None] = field(
         default=lambda: None, repr=False, compare=False
     )
+    token: Callable[[], tuple[str, float]] | None = field(default=None, repr=False, compare=False)
 
     @property
     def transactional_id(self) -> str:
@@ -66,7 +68,10 @@ def common(config: KafkaConfig) -> dict[str, Any]:
     """Return the settings of every client."""
     login = config.login()
     names = ("sasl.username", "sasl.password")
-    credentials = {} if login is None else dict(zip(names, login, strict=True))
+    credentials: dict[str, Any] = {} if login is None else dict(zip(names, login, strict=True))
+    token = config.token
+    if token is not None:
+        credentials["oauth_cb"] = lambda _: token()
     return {
         "bootstrap.servers": config.bootstrap_servers,
         "log_level": CLIENT_LOG_LEVEL,

@@ -23,6 +23,7 @@ from stream.engine.limits import EngineConfig
 from stream.engine.prepare import PreparedRecord, Transform, prepare
 from stream.engine.task_manager import TaskManager
 from stream.errors import StartupError
+from stream.kafka.aws_msk_iam import PROPERTIES, msk_tokens
 from stream.kafka.config import LETTER_BYTES_DEFAULT, KafkaConfig
 from stream.kafka.consumer_thread import ConsumerThread
 from stream.kafka.lag import transaction_command
@@ -31,7 +32,7 @@ from stream.kafka.protocol import Failed
 from stream.record import Record
 from stream.runtime.processor import Processor, ProcessorConfig
 from stream.schema_registry.setup import registered_schemas
-from stream.settings import InDoubtPages, KafkaSettings
+from stream.settings import InDoubtPages, KafkaAuth, KafkaSettings
 from stream.settings_loader import Settings, bearer_token, fingerprint, lasting, load_kafka
 from stream.state.store import StateStoreProvider
 from stream.telemetry import log as logs
@@ -173,8 +174,15 @@ async def until_signal(coroutine: Coroutine[None, None, None]) -> None:
 
 
 def kafka_config(kafka: KafkaSettings, *, long_lived: bool = False) -> KafkaConfig:
-    """Return the Kafka configuration. With ``long_lived``, it follows credentials that change."""
+    """Return the Kafka configuration. With ``long_lived``, it follows credentials that change.
+
+    Raises:
+        StartupError: there is no token for Kafka.
+    """
     first = kafka.login
+    properties, token = kafka.properties, None
+    if kafka.auth is KafkaAuth.AWS_MSK_IAM:
+        properties, token = {**PROPERTIES, **properties}, msk_tokens(kafka.region)
     login = lasting(lambda: load_kafka().login, first=first) if long_lived else lambda: first
     return KafkaConfig(
         bootstrap_servers=kafka.bootstrap_servers,
@@ -186,8 +194,9 @@ def kafka_config(kafka: KafkaSettings, *, long_lived: bool = False) -> KafkaConf
         parked_topic=kafka.parked_topic,
         session_timeout_s=kafka.session_timeout_s,
         transaction_timeout_s=kafka.transaction_timeout_s,
-        properties=kafka.properties,
+        properties=properties,
         login=login,
+        token=token,
     )
 
 

@@ -80,6 +80,13 @@ EVENTS = (
         "nothing",
     ),
     LogEvent(
+        "kafka_token_failed",
+        "warning",
+        "AWS's signer gives no token for Kafka (`error` is its exception); Kafka's client asks "
+        "again after ten seconds, and connections stay open until their last token expires.",
+        "nothing; if it lasts for minutes: check the credentials of AWS",
+    ),
+    LogEvent(
         "broker_limits_unknown",
         "warning",
         "The brokers do not show their limits (`detail`), so the timeouts are not compared with "

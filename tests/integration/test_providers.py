@@ -1,22 +1,34 @@
 """Kafka as providers run it: with less rights, other topics and other logins."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourceType
+from confluent_kafka.admin import ResourcePatternType as Pattern
 from managed_broker import REFUSED, ManagedBroker, managed_broker
 from readings import wootric_for
+from secured import grant
 from stack import Stack
+from test_doctor import doctor
+from test_service import identify
 from test_startup import run
-from waiting import STILL_S
+from waiting import STILL_S, stretched, until
 
 from stream.kafka.topic_creation import create
 from stream.kafka.topics import inspect
 
 WINDOW_S = 15 * 86_400
 """Longer than 6 days and the 7 days of a segment, which is Kafka's default."""
+
+ALLOW = AclPermissionType.ALLOW
+LASTS_S = 8
+RENEWALS = 2
+"""Clients share a token for half of its time: after two renewals the first one has expired."""
+SIGNER = Path(__file__).parents[1] / "fixtures" / "signer"
 
 pytestmark = pytest.mark.kafka
 
@@ -31,7 +43,7 @@ def managed() -> Iterator[ManagedBroker]:
 async def cloud(managed: ManagedBroker, tmp_path: Path) -> AsyncIterator[Stack]:
     """Without topics."""
     async with wootric_for(tmp_path.name) as wootric:
-        stack = Stack(managed.own, wootric, tmp_path)
+        stack = Stack(managed.own, wootric, tmp_path, forks=False)
         stack.settings["KAFKA__DEDUPE_WINDOW_S"] = str(WINDOW_S)
         yield stack
         stack.end()
@@ -74,3 +86,47 @@ async def test_a_ledger_that_a_broker_made_by_itself_is_named_as_such(cloud: Sta
     *_, last = inspect(cloud.config, dedupe_window_s=WINDOW_S)[0]
     assert (last.topic, last.ok) == (name, False)
     assert "like a topic that a broker has created automatically" in last.text
+
+
+async def test_msk_by_iam_with_tokens_that_are_renewed(
+    cloud: Stack, managed: ManagedBroker, tmp_path: Path
+) -> None:
+    """Each client logs in by a token; the worker outlives many, and has no right to see limits."""
+    name, log = cloud.config.group_id, tmp_path / "signer.log"
+    grant(
+        managed.own,
+        [
+            AclBinding(kind, name, Pattern.PREFIXED, "User:worker", "*", AclOperation.ALL, ALLOW)
+            for kind in (ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID)
+        ],
+    )
+    cloud.settings |= {
+        "KAFKA__BOOTSTRAP_SERVERS": managed.users,
+        "KAFKA__AUTH": "aws_msk_iam",
+        "KAFKA__AWS_REGION": "eu-west-1",
+        "KAFKA__PROPERTIES": '{"security.protocol":"SASL_PLAINTEXT"}',
+        "PYTHONPATH": str(SIGNER),
+        "SIGNER_LOG": str(log),
+        "SIGNER_LASTS_S": stretched(LASTS_S),
+    }
+    environment = cloud.environment("w1")
+    done = await asyncio.to_thread(run, "topics", "create", "--partitions", "3", env=environment)
+    assert done.returncode == 0, done
+    code, found = await asyncio.to_thread(doctor, environment)
+    assert (code, found["kafka limits"][0]["state"]) == (0, "warn"), found
+    worker = cloud.worker()
+    worker.start()
+    cloud.publish([identify(1, "m1")])
+    await cloud.until_caught_up()
+
+    def signed() -> int:
+        return log.read_text().count("eu-west-1\n")
+
+    enough = signed() + RENEWALS
+    await until(lambda: signed() >= enough, "tokens are renewed", signed)
+    cloud.publish([identify(2, "m2")])
+    await cloud.until_caught_up()
+    assert await asyncio.to_thread(worker.stop) == 0
+    assert len(cloud.wootric.state.end_users) == 2
+    assert "broker_limits_unknown" in worker.said()
+    assert not {"rejoining_group", "kafka_token_failed"} & worker.said()
