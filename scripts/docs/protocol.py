@@ -129,10 +129,18 @@ def emulator_switches() -> str:
 
 def _readings_of_tests(other: Mapping[str, Sequence[object]]) -> Iterator[tuple[str, str]]:
     name_of = sources.of_tests("readings", "reading_name")
-    for name in ("READINGS", "FEW_READINGS"):
-        tests = ", ".join(map(code, sources.tests_under(name)))
-        readings = sources.of_tests("readings", name)
-        yield tests, f"{len(readings)}: {', '.join(code(name_of(one)) for one in readings)}"
+
+    def tests_under(name: str) -> str:
+        return ", ".join(map(code, sources.tests_under(name)))
+
+    every, few = (
+        f"{len(readings)}: {', '.join(code(name_of(one)) for one in readings)}"
+        for readings in (
+            sources.of_tests("readings", name) for name in ("ALL_READINGS", "FEW_READINGS")
+        )
+    )
+    yield tests_under("READINGS"), f"in `make test-all` {every}; else {few}"
+    yield tests_under("FEW_READINGS"), few
     otherwise = ", ".join(f"{name}={positions[0]}" for name, positions in other.items())
     yield (
         BY_NAME,
