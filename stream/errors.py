@@ -1,5 +1,7 @@
 """Exceptions, distinguished by the required reaction."""
 
+from collections.abc import Sequence
+
 
 class StreamError(Exception):
     """Base class of errors that the stream handles."""
@@ -56,3 +58,12 @@ class StartupError(StreamError):
     def __init__(self, message: str, *, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class InvalidSettingsError(StartupError):
+    """Settings are missing, unknown or out of bounds; ``problems`` are all of them."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        hint = "`wootric-stream settings NAME` explains a setting"
+        super().__init__("\n  ".join(["invalid settings:", *problems, hint]), exit_code=78)
+        self.problems = problems

@@ -8,7 +8,7 @@ import re
 import socket
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -70,7 +70,9 @@ class LogFormat(StrEnum):
 class KafkaSettings(Section):
     """Topics, consumer group and limits of the worker."""
 
-    bootstrap_servers: str = Field(description="Bootstrap brokers, `host:port`, comma-separated.")
+    bootstrap_servers: str = Field(
+        description="Bootstrap brokers, `host:port`, comma-separated.", examples=["kafka:9092"]
+    )
     group_id: str = Field("wootric-destination", min_length=1, description="Consumer group.")
     topic: str = Field(
         "segment.events", min_length=1, description="Input topic, with Avro-encoded events."
@@ -131,10 +133,14 @@ class KafkaSettings(Section):
         description="JSON object of librdkafka properties: TLS, SASL and others.",
     )
     sasl_username: SecretStr | None = Field(
-        None, description="SASL user name; replaces `sasl.username` in the properties."
+        None,
+        description="SASL user name; replaces `sasl.username` in the properties.",
+        examples=["wootric"],
     )
     sasl_password: SecretStr | None = Field(
-        None, description="SASL password; replaces `sasl.password` in the properties."
+        None,
+        description="SASL password; replaces `sasl.password` in the properties.",
+        examples=["…"],
     )
 
     auth: KafkaAuth = Field(
@@ -204,9 +210,13 @@ class KafkaSettings(Section):
 class WootricSettings(Section):
     """The Wootric account, and how operations are delivered to it."""
 
-    account_token: SecretStr = Field(description="Account token, `NPS-…`; selects the region.")
-    client_id: SecretStr | None = Field(None, description="OAuth client id.")
-    client_secret: SecretStr | None = Field(None, description="OAuth client secret.")
+    account_token: SecretStr = Field(
+        description="Account token, `NPS-…`; selects the region.", examples=["NPS-EU-0a1b2c3d"]
+    )
+    client_id: SecretStr | None = Field(None, description="OAuth client id.", examples=["…"])
+    client_secret: SecretStr | None = Field(
+        None, description="OAuth client secret.", examples=["…"]
+    )
     username: SecretStr | None = Field(
         None,
         description="User name for the OAuth password grant; alternative to client id and secret.",
@@ -313,11 +323,12 @@ class SchemaRegistrySettings(Section):
         "dead letters.",
     )
 
-    @model_validator(mode="after")
-    def _is_a_url(self) -> Self:
-        if self.url and not self.url.startswith(("http://", "https://")):
-            raise ValueError("SCHEMA_REGISTRY__URL must start with http:// or https://")
-        return self
+    @field_validator("url")
+    @classmethod
+    def _is_a_url(cls, url: str) -> str:
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return url
 
 
 class BridgeSettings(Section):
@@ -409,7 +420,9 @@ class HttpSettings(Section):
 class LogSettings(Section):
     """Logs, on stderr."""
 
-    level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Minimum level.")
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Minimum level: `DEBUG`, `INFO`, `WARNING` or `ERROR`."
+    )
     format: LogFormat = Field(LogFormat.JSON, description="Format: `json` or `console`.")
 
 

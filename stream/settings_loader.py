@@ -9,21 +9,22 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, get_args
 
 import structlog
 from pydantic import SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
-from stream.errors import StartupError
+from stream.errors import InvalidSettingsError, StartupError
 from stream.settings import (
     SECTIONS,
     BridgeSettings,
@@ -43,7 +44,8 @@ class _WithFiles(EnvSettingsSource):
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         given, _ = with_files(os.environ, secret_names())
-        return {name.lower(): value for name, value in given.items()}
+        known = {*names()} - ({"KAFKA__PROPERTIES"} if _no_json(given) else set())
+        return {name.lower(): value for name, value in given.items() if name in known}
 
 
 class _Environment(BaseSettings):
@@ -170,6 +172,15 @@ class BridgeOnly(_Environment):
     log: LogSettings = LogSettings()
 
 
+class WebhookOnly(BridgeOnly):
+    """Settings of the bridge's webhook."""
+
+    @model_validator(mode="after")
+    def _has_a_secret(self) -> Self:
+        shared_secrets(self.bridge)
+        return self
+
+
 class TransformOnly(_Environment):
     """Settings of the ``transform`` command."""
 
@@ -211,6 +222,11 @@ def load_bridge() -> BridgeOnly:
     return _load(BridgeOnly)
 
 
+def load_webhook() -> BridgeOnly:
+    """Return the bridge's settings, with a shared secret. Raises like ``load``."""
+    return _load(WebhookOnly)
+
+
 def load_transform() -> TransformSettings:
     """Return the transform's settings. Raises like ``load``."""
     return _load(TransformOnly).wootric
@@ -221,44 +237,96 @@ S = TypeVar("S", bound=BaseSettings)
 
 def _load(model: type[S]) -> S:
     given, problems = with_files(os.environ, secret_names())
-    problems += _unknown(os.environ)
-    settings: S | None = None
-    try:
-        settings = model()
-    except ValidationError as error:
-        problems += [_problem(item, given) for item in error.errors()]
-    except SettingsError as error:
-        problems += _no_json(given) or [str(error)]
+    misspelt = _misspelt(os.environ)
+    problems += [
+        f"{name} is not a setting" + (f"; did you mean {meant}?" if meant else "")
+        for name, meant in misspelt.items()
+    ]
+    problems += _no_json(given)
+    settings, wrong = _validated(model, [name for name in misspelt.values() if name])
+    problems += [_problem(one, given) for one in wrong]
     if settings is None or problems:
-        raise StartupError("invalid settings:\n  " + "\n  ".join(problems), exit_code=78)
+        raise InvalidSettingsError(problems)
     return settings
 
 
-def _unknown(environment: Mapping[str, str]) -> list[str]:
+def _misspelt(environment: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the unknown names that have one of the prefixes, with the known name that is close."""
     known = variables()
     prefixes = tuple(f"{section.upper()}__" for section in SECTIONS)
-    problems = []
-    for name in environment:
-        if clean(name).upper().startswith(prefixes) and name.upper() not in known:
-            close = difflib.get_close_matches(name.upper(), known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            problems.append(f"{name} is not a setting{hint}")
-    return problems
+    return {
+        name: next(iter(difflib.get_close_matches(name.upper(), known, n=1)), None)
+        for name in environment
+        if clean(name).upper().startswith(prefixes) and name.upper() not in known
+    }
 
 
-def _problem(item: Any, environment: Mapping[str, str]) -> str:
+def _validated(model: type[S], meant: Collection[str]) -> tuple[S | None, list[ErrorDetails]]:
+    """Return the settings and all errors.
+
+    Rules between settings apply only once each setting is valid. So those that are wrong, and
+    those whose names are misspelt, get an example, until no further rule is broken.
+    """
+    examples: dict[str, Any] = {}
+    found: list[ErrorDetails] = []
+    for name in meant:
+        section, _, field = name.removesuffix(SUFFIX).lower().partition("__")
+        if section in model.model_fields:
+            _replace(examples, (section, field))
+    while True:
+        try:
+            settings = model(**examples)
+        except ValidationError as error:
+            located = {one["loc"] for one in found}
+            new = [one for one in _by_field(error) if one["loc"] not in located]
+        else:
+            return settings, found
+        if not new:
+            return None, found
+        found += new
+        for one in new:
+            _replace(examples, one["loc"])
+
+
+def _replace(examples: dict[str, Any], location: tuple[int | str, ...]) -> None:
+    """Add the example of a setting, or those of a section, whose rule is then kept."""
+    match location:
+        case (str(section),):
+            fields = SECTIONS[section].model_fields.items()
+            names = [name for name, field in fields if field.examples]
+        case (str(section), str(name), *_):
+            names = [name]
+        case _:
+            return
+    known = SECTIONS[section].model_fields
+    examples.setdefault(section, {}).update((name, _example(known[name])) for name in names)
+
+
+def _by_field(error: ValidationError) -> Iterator[ErrorDetails]:
+    """Yield the errors; that of a missing section becomes one for each of its required fields."""
+    for one in error.errors():
+        match one:
+            case {"type": "missing", "loc": (str(section),)}:
+                for name, field in SECTIONS[section].model_fields.items():
+                    if field.is_required():
+                        yield {**one, "loc": (section, name)}
+            case _:
+                yield one
+
+
+def _example(field: FieldInfo) -> Any:
+    """Return a valid value of a setting."""
+    return field.examples[0] if field.examples else field.get_default(call_default_factory=True)
+
+
+def _problem(item: ErrorDetails, environment: Mapping[str, str]) -> str:
     """Return the error of a setting, the shape of its value and its description."""
     where = "__".join(str(part).upper() for part in item["loc"][:2])
-    message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if len(item["loc"]) < 2:
-        if item["type"] != "missing":
-            return message
-        return "\n  ".join(
-            f"{where}__{name.upper()} is not set. {field.description}"
-            for name, field in SECTIONS[item["loc"][0]].model_fields.items()
-            if field.is_required()
-        )
-    field = SECTIONS[item["loc"][0]].model_fields.get(item["loc"][1])
+        return message
+    section, name = map(str, item["loc"][:2])
+    field = SECTIONS[section].model_fields.get(name)
     meaning = f" {field.description}" if field is not None and field.description else ""
     if item["type"] == "missing":
         return f"{where} is not set.{meaning}"
@@ -271,17 +339,16 @@ def _shape(value: str) -> str:
     return f"the value is {kind} of {len(value)} characters" if value else "the value is empty"
 
 
-def _no_json(environment: Mapping[str, str]) -> list[str]:
+def _no_json(given: Mapping[str, str]) -> list[str]:
     """Return where KAFKA__PROPERTIES is not valid JSON, without quoting it."""
-    value = next((v for n, v in environment.items() if n.upper() == "KAFKA__PROPERTIES"), "")
+    value = given.get("KAFKA__PROPERTIES")
     try:
-        json.loads(value)
+        json.loads(value or "{}")
     except ValueError as error:
-        at = getattr(error, "pos", 0) + 1
-        example = '{"security.protocol":"SASL_SSL"}'
+        at, length = getattr(error, "pos", 0) + 1, len(value or "")
         text = (
-            f"KAFKA__PROPERTIES is not valid JSON: error at character {at} of {len(value)}. Set "
-            f"an object such as {example}, quoted once for the shell"
+            f"KAFKA__PROPERTIES is not valid JSON: error at character {at} of {length}. Set an "
+            'object such as {"security.protocol":"SASL_SSL"}, quoted once for the shell'
         )
         return [text]
     return []
@@ -381,10 +448,10 @@ def shared_secrets(bridge: BridgeSettings) -> list[bytes]:
     """Return the accepted secrets.
 
     Raises:
-        StartupError: none is set.
+        ValueError: none is set.
     """
     if bridge.shared_secret is None:
         text = "BRIDGE__SHARED_SECRET is not set: the secret with which Segment's webhook signs."
-        raise StartupError(f"invalid settings:\n  {text}", exit_code=78)
+        raise ValueError(text)
     given = (bridge.shared_secret, bridge.previous_secret)
     return [secret.get_secret_value().encode() for secret in given if secret is not None]

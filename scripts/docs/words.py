@@ -75,8 +75,7 @@ EXITS: Mapping[int, str] = {
     75: "temporary: another worker has the instance id, Kafka is not ready (`status`: unavailable), "
     "state on disk cannot be read or written, or workers must be stopped first. Restart",
     77: "Kafka or Wootric refuses the credentials, or a permission is missing",
-    78: "settings, topics or schemas are wrong; the message names them. Missing credentials are "
-    "reported after the required settings are set",
+    78: "settings, topics or schemas are wrong; the message names all of them",
     130: "interrupted",
 }
 """What each exit code means."""

@@ -29,7 +29,7 @@ from stream.settings_loader import (
     BridgeOnly,
     bearer_token,
     lasting,
-    load_bridge,
+    load_webhook,
     shared_secrets,
 )
 from stream.telemetry.metrics import BridgeMetrics
@@ -46,7 +46,7 @@ async def serve_webhook(settings: BridgeOnly) -> None:
     """
     ended = _until_signalled()
     bridge, config = settings.bridge, kafka_config(settings.kafka, long_lived=True)
-    secrets = lasting(lambda: shared_secrets(load_bridge().bridge), first=shared_secrets(bridge))
+    secrets = lasting(lambda: shared_secrets(load_webhook().bridge), first=shared_secrets(bridge))
     verifier = Verifier(secrets, bridge.unsigned_batch_items)
     record_bytes_max = await asyncio.to_thread(preflight_bridge, config)
     header = await header_for(settings.schema_registry, config.topic)

@@ -117,6 +117,7 @@ def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, Non
     from stream.telemetry.log import configure  # noqa: PLC0415
 
     code = 0
+    configure(level="INFO", as_json=True, instance="")  # a traceback must show no variables
     try:
         with exit_on_error():
             settings = load()
@@ -173,11 +174,11 @@ def bridge(
     schema registry or a port is unavailable; restart the process.
     """
     from stream.bridge.service import serve_topic, serve_webhook  # noqa: PLC0415
-    from stream.settings_loader import load_bridge  # noqa: PLC0415
+    from stream.settings_loader import load_bridge, load_webhook  # noqa: PLC0415
 
     if from_topic:
         _serve(load_bridge, partial(serve_topic, source=from_topic))
-    _serve(load_bridge, serve_webhook)
+    _serve(load_webhook, serve_webhook)
 
 
 EventsFile: TypeAlias = Annotated[

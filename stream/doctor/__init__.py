@@ -18,11 +18,11 @@ from stream.doctor.result import (
     ok,
     warning,
 )
-from stream.errors import StartupError
+from stream.errors import InvalidSettingsError, StartupError
 from stream.kafka.config import KafkaConfig
 from stream.runtime.worker import kafka_config
 from stream.settings import KafkaSettings
-from stream.settings_loader import Settings, load, load_bridge, shared_secrets
+from stream.settings_loader import Settings, load, load_bridge, load_webhook
 from stream.wootric import wootric_account
 
 
@@ -35,7 +35,7 @@ def run_checks(*, tolerant: bool = False) -> Iterator[CheckResult]:
         settings = load()
         if any(name.upper().startswith("BRIDGE__") for name in os.environ):
             load_bridge()
-    except StartupError as error:
+    except InvalidSettingsError as error:
         yield from _settings(error)
         return
     yield ok("settings", "complete and within their bounds")
@@ -51,9 +51,8 @@ def run_checks(*, tolerant: bool = False) -> Iterator[CheckResult]:
 def run_bridge_checks(*, tolerant: bool = False) -> Iterator[CheckResult]:
     """Yield the results for the bridge's webhook; ``tolerant`` as in ``run_checks``."""
     try:
-        settings = load_bridge()
-        shared_secrets(settings.bridge)
-    except StartupError as error:
+        settings = load_webhook()
+    except InvalidSettingsError as error:
         yield from _settings(error)
         return
     yield ok("settings", "complete and within their bounds")
@@ -63,10 +62,10 @@ def run_bridge_checks(*, tolerant: bool = False) -> Iterator[CheckResult]:
     yield from map(adjust, check_registry(settings.schema_registry, kafka.topic, writes=True))
 
 
-def _settings(error: StartupError) -> Iterator[CheckResult]:
-    for problem in str(error).splitlines()[1:]:
-        fix = "fix the environment; docs/reference/settings.md lists all settings"
-        yield failed("settings", problem.strip(), fix, exit_code=CONFIGURATION)
+def _settings(error: InvalidSettingsError) -> Iterator[CheckResult]:
+    for problem in error.problems:
+        fix = "fix the environment; `wootric-stream settings NAME` explains a setting"
+        yield failed("settings", problem, fix, exit_code=CONFIGURATION)
 
 
 def _unchanged(one: CheckResult) -> CheckResult:
