@@ -124,6 +124,12 @@ class KafkaSettings(Section):
         description="Pause a partition when this many of its last 2N events were dead-lettered; "
         "0 disables.",
     )
+    dead_letter_retention_s: int = Field(
+        30 * DAY_S,
+        ge=3600,
+        description="Seconds for which `topics create` lets dead letters and parked events be "
+        "kept; `topics check` warns of topics that differ.",
+    )
     dead_letter_pause_s: float = Field(
         300.0, gt=0, description="Seconds for which such a partition is paused."
     )

@@ -10,19 +10,28 @@ from scripts.docs.markdown import cell, code, page, table
 
 def cli() -> str:
     """Every command with its options."""
-    commands = list(sources.commands())
-    overview = table(
-        ("command", "what it does"),
+    known = list(sources.commands())
+    panels = sources.command_panels()
+    commands = [
+        one for names in panels.values() for name in names for one in known if _top(one) == name
+    ]
+    rows = (
         (
-            (f"[`{name}`](#{name.replace(' ', '-')})", cell(_summary(command)))
-            for name, command in commands
-        ),
+            next(panel for panel, names in panels.items() if _top(one) in names),
+            f"[`{one[0]}`](#{one[0].replace(' ', '-')})",
+            cell(_summary(one[1])),
+        )
+        for one in commands
     )
+    overview = table(("to", "command", "what it does"), rows)
     return page(
         "Commands",
         "`wootric-stream`, or `python -m stream`. Data goes to stdout, messages to stderr. With "
-        "`--json` a command prints one JSON document (`status --watch`: one per measurement). "
-        "Commands that change something only show the changes unless `--yes` is given. "
+        "`--json` a command prints one indented JSON document (`status --watch`: a line per "
+        'measurement), and the last line of stderr is `{"error":{"message":…,"exit_code":…}}` if it '
+        "fails. Commands that change what exists only show the changes unless `--yes` is given; "
+        "`publish`, `run` and `bridge` do at once what they are for. "
+        "`-h`, or `help COMMAND`, explains a command. "
         "[Exit codes](exit-codes.md).\n\n"
         "Completion for bash, zsh, fish and PowerShell: `wootric-stream --install-completion` and a "
         "new shell. In an image or without a home directory: "
@@ -30,6 +39,10 @@ def cli() -> str:
         overview,
         *(_section(name, command) for name, command in commands),
     )
+
+
+def _top(one: tuple[str, Any]) -> str:
+    return one[0].split()[0]
 
 
 def _section(name: str, command: Any) -> str:
@@ -46,7 +59,12 @@ def _parameters(command: Any) -> Iterator[tuple[str, str, str]]:
         if not names:
             continue
         is_option = names[0].startswith("-")
-        shown = ", ".join(map(code, names)) if is_option else code(names[0].upper())
+        metavar = f" {parameter.metavar}" if parameter.metavar else ""
+        shown = (
+            ", ".join(code(f"{name}{metavar}") for name in names)
+            if is_option
+            else code(parameter.metavar or names[0].upper())
+        )
         default = parameter.default
         plain = isinstance(default, str | int | float) and not isinstance(default, bool)
         needed = "required" if parameter.required else ""
@@ -58,6 +76,11 @@ def _summary(command: Any) -> str:
 
 
 def _help(command: Any) -> str:
-    """Return a command's help, one line per paragraph."""
-    paragraphs = re.split(r"\n\s*\n", str(command.help).replace("\b", ""))
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    """Return a command's help, one line per paragraph, and its examples in one line."""
+    paragraphs = re.split(r"\n\s*\n", str(command.help).replace("\b\n", ""))
+    return "\n\n".join(
+        ", ".join(code(line.removeprefix("$ ")) for line in paragraph.splitlines())
+        if paragraph.startswith("$ ")
+        else " ".join(paragraph.split())
+        for paragraph in paragraphs
+    )

@@ -9,12 +9,15 @@ import orjson
 from scripts.docs import code_facts, reasons, sources, words
 from scripts.docs.markdown import cell, code, page, table
 
+HEADER = ("setting", "default", "bounds", "meaning")
+
 
 def settings() -> str:
     """Every setting, by section."""
     parts = [
         "All settings come from the environment. An unknown name that starts with one of the "
-        "prefixes is an error, and the message suggests the right name.\n\n"
+        "prefixes is an error, and the message suggests the right name. `wootric-stream settings` prints "
+        "this list, and shows which are set.\n\n"
         "`WOOTRIC__ACCOUNT_TOKEN` is required, and either client id and secret or user name and "
         "password. `WOOTRIC__LEASE_S` must be at least four times `KAFKA__COMMIT_INTERVAL_S`.\n\n"
         "**Files.** Settings marked with † may be in a file: append `_FILE` to the name and give "
@@ -24,12 +27,13 @@ def settings() -> str:
         body = (
             (
                 f"`{row.name}`{' †' if row.may_be_in_a_file else ''}",
-                row.default if row.default == "required" else code(row.default),
+                "required" if row.required else code(row.default),
+                code(row.bounds),
                 cell(row.meaning),
             )
             for row in rows
         )
-        parts.append(f"## {section}\n\n{about}\n\n{table(('setting', 'default', 'meaning'), body)}")
+        parts.append(f"## {section}\n\n{about}\n\n{table(HEADER, body)}")
     return page("Settings", *parts)
 
 

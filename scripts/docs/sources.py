@@ -6,9 +6,8 @@ A moved or renamed module of the product needs a change in this module only.
 import ast
 import importlib
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -21,15 +20,16 @@ from scripts import documents as chart
 from sink.wootric import replies
 from stream.bridge import payload
 from stream.cli import app as cli
+from stream.cli.help import PANELS
 from stream.devtools.wootric_emulator import behaviour
 from stream.devtools.wootric_emulator.behaviour import Behaviour
 from stream.engine import end_user_cache
 from stream.engine.task_manager import HaltReason
-from stream.kafka import topics
+from stream.kafka import topic_policies
 from stream.kafka.config import KafkaConfig
 from stream.operations.analysis import explanations
 from stream.operations.dry_run import NOT_AN_OBJECT
-from stream.settings import SECTIONS
+from stream.operations.settings import Setting, catalogue
 from stream.settings_loader import file_names, names, secret_names
 from stream.telemetry.lag_exporter import LagMetrics
 from stream.telemetry.log_events import EVENTS
@@ -61,47 +61,14 @@ def read(path: Path) -> str:
 # Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """A setting of the environment."""
-
-    name: str
-    default: str
-    meaning: str
-    may_be_in_a_file: bool
-
-
 def settings() -> Mapping[str, tuple[str, list[Setting]]]:
     """Return the settings by section, with the section's description."""
-    secrets = set(secret_names())
-    found = {}
-    for section, model in SECTIONS.items():
-        rows = []
-        for field_name, field in model.model_fields.items():
-            name = f"{section.upper()}__{field_name.upper()}"
-            meaning = str(field.description)
-            rows.append(Setting(name, _default(field), meaning, name in secrets))
-        found[section.upper()] = (str(model.__doc__).split("\n", 1)[0], rows)
-    return found
+    return catalogue()
 
 
 def setting_names() -> set[str]:
     """Return all names that the environment may have, including those of files."""
     return {*names(), *file_names(secret_names())}
-
-
-def _default(field: Any) -> str:
-    if field.is_required():
-        return "required"
-    if field.default_factory is dict:
-        return "{}"
-    if field.default_factory is not None:  # taken from the machine
-        return ""
-    default = field.get_default()
-    value = default.value if isinstance(default, Enum) else default
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 # Commands
@@ -110,6 +77,11 @@ def _default(field: Any) -> str:
 def commands() -> Iterator[tuple[str, Any]]:
     """Yield the path and the command of every command."""
     yield from _commands(typer.main.get_command(cli.app), ())
+
+
+def command_panels() -> Mapping[str, Sequence[str]]:
+    """Return the top-level commands by what they are for."""
+    return PANELS
 
 
 def _commands(group: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
@@ -213,8 +185,10 @@ def topic_plans() -> list[Any]:
         dead_letter_topic="segment.events.wootric.dlq",
         parked_topic="segment.events.wootric.parked",
     )
-    return topics.plans(
-        config, dedupe_window_s=DEDUPE_WINDOW_S, record_bytes_max=topics.RECORD_BYTES_DEFAULT
+    return topic_policies.plans(
+        config,
+        dedupe_window_s=DEDUPE_WINDOW_S,
+        record_bytes_max=topic_policies.RECORD_BYTES_DEFAULT,
     )
 
 

@@ -72,8 +72,8 @@ EXITS: Mapping[int, str] = {
     2: "invalid command line",
     66: "a file cannot be read or written",
     69: "Kafka, the schema registry, a port or, for `doctor`, Wootric is unavailable",
-    75: "temporary: another worker has the instance id, Kafka is not ready (`status`: unavailable), "
-    "state on disk cannot be read or written, or workers must be stopped first. Restart",
+    75: "temporary: another worker has the instance id, Kafka is not ready, or for `run` and `bridge` its client "
+    "failed permanently, state on disk cannot be read or written, or workers must be stopped first. Restart",
     77: "Kafka or Wootric refuses the credentials, or a permission is missing",
     78: "settings, topics or schemas are wrong; the message names all of them",
     130: "interrupted",

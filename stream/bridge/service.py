@@ -18,9 +18,10 @@ from stream.bridge.signature import Verifier
 from stream.bridge.webhook import Webhook
 from stream.codec.dead_letter import DeadLetter
 from stream.errors import StartupError
-from stream.kafka.preflight import letter_bytes, preflight_bridge
+from stream.kafka.preflight import preflight_bridge
 from stream.kafka.producer import AsyncProducer
 from stream.kafka.repartition import OutputRecord, Repartitioner
+from stream.kafka.topic_policies import letter_bytes
 from stream.record import Partition, Record
 from stream.runtime.worker import kafka_config
 from stream.schema_registry.setup import header_for

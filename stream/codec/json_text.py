@@ -10,7 +10,7 @@ skipped.
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import orjson
@@ -167,22 +167,34 @@ class Broken:
 ReadResult: TypeAlias = Document | Broken
 
 
+LINES_NAMED_MAX = 20
+
+
 @dataclass(slots=True)
 class BrokenValues:
-    """Number of values that are not JSON, and the line of the first."""
+    """Number of values that are not JSON, and the lines of the first ``LINES_NAMED_MAX``."""
 
     count: int = 0
-    first: int | None = None
+    lines: list[int] = field(default_factory=list)
+
+    @property
+    def first(self) -> int | None:
+        """Line of the first."""
+        return self.lines[0] if self.lines else None
 
     def add(self, line: int) -> None:
         """Count a value."""
         self.count += 1
-        self.first = self.first or line
+        if len(self.lines) < LINES_NAMED_MAX:
+            self.lines.append(line)
 
     def __str__(self) -> str:
         if self.count == 1:
             return f"line {self.first} is not JSON"
-        return f"{self.count} values are not JSON, the first one is in line {self.first}"
+        listed = ", ".join(map(str, self.lines))
+        if self.count == len(self.lines):
+            return f"lines {listed} are not JSON"
+        return f"{self.count} values are not JSON, the first in lines {listed}"
 
 
 def read_documents(parts: Iterable[bytes]) -> Iterator[ReadResult]:

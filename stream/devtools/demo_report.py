@@ -7,7 +7,6 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, assert_never, cast
 
-import orjson
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +20,7 @@ from sink.wootric.operations import (
 )
 from stream.codec.json_text import escaped
 from stream.engine.prepare import PreparedRecord
-from stream.operations.output import json_line, print_data
+from stream.operations.output import json_document, print_data
 from stream.transform import Deliver, Skip
 
 # The state that Wootric should have after the traffic, computed without the service.
@@ -384,7 +383,7 @@ def print_document(report: DemoReport) -> bool:
         "verdict": verdict(report),
         "latencies_s": {f"p{p}": quantile(latencies, p / 100) for p in (50, 99) if latencies},
     }
-    print_data(json_line(document, options=orjson.OPT_INDENT_2))
+    print_data(json_document(document))
     return report.agrees
 
 

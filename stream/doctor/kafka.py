@@ -175,10 +175,12 @@ def _names(operations: set[AclOperation]) -> str:
 def _topics(config: KafkaConfig, dedupe_window_s: int) -> Iterator[CheckResult]:
     for finding in topics.check(config, dedupe_window_s=dedupe_window_s):
         text = f"{finding.topic}: {finding.text}"
-        if finding.ok:
+        if finding.warning:
+            yield warning("kafka topics", text, "change the topic, or the setting")
+        elif finding.ok:
             yield ok("kafka topics", text)
         else:
-            fix = "create missing topics with `wootric-stream topics create`; alter existing ones"
+            fix = "create missing topics with `wootric-stream topics create --yes`; alter others"
             yield failed("kafka topics", text, fix, exit_code=CONFIGURATION)
 
 
@@ -240,8 +242,8 @@ def _group(config: KafkaConfig) -> Iterator[CheckResult]:
     text = f"{config.group_id}: {group.state}, {len(group.members)} members, {lag} records behind"
     if lost:
         fix = (
-            "check the input's retention, then run `wootric-stream replay --to-earliest` for these "
-            "partitions"
+            "check the input's retention, then run `wootric-stream offsets reset --to-earliest` "
+            "for these partitions"
         )
         text = f"{config.group_id}: committed offsets are outside the topic in partitions {lost}"
         yield failed("kafka group", text, fix, exit_code=CONFIGURATION)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 from stream.codec.json_text import escaped
-from stream.operations.output import json_line
 
 
 class CheckStatus(StrEnum):
@@ -59,8 +59,7 @@ def format_line(one: CheckResult) -> str:
     return f"{line}\n{'':<26}→ {escaped(one.fix)}" if one.fix else line
 
 
-def to_json(found: Sequence[CheckResult]) -> str:
-    """Return all results as one JSON object."""
+def as_document(found: Sequence[CheckResult]) -> dict[str, Any]:
+    """Return all results as one JSON document."""
     code = next((one.exit_code for one in found if one.exit_code), 0)
-    document = {"ok": code == 0, "exit_code": code, "findings": [asdict(one) for one in found]}
-    return json_line(document)
+    return {"ok": code == 0, "exit_code": code, "findings": [asdict(one) for one in found]}

@@ -67,7 +67,8 @@ discards prefetched records."""
 RESOLVE_EVERY_S = 0.5
 OUT_OF_RANGE = (
     "the next offset is no longer in the topic: records were deleted before they were read; "
-    "check the topic's retention, then run `wootric-stream replay --to-earliest` for this partition"
+    "check the topic's retention, then run `wootric-stream offsets reset --to-earliest` for this "
+    "partition"
 )
 
 

@@ -11,19 +11,14 @@ from stream.errors import StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig, as_startup_error, check_properties
 from stream.kafka.metadata import CLUSTER_S, describe
-from stream.kafka.topics import (
-    DEFAULTS,
-    HEADROOM_BYTES,
-    compaction_findings,
-    inspect,
-    topic_configs,
-)
+from stream.kafka.topic_policies import DEFAULTS, HEADROOM_BYTES, check_compaction, letter_bytes
+from stream.kafka.topics import inspect, topic_configs
 
 log = structlog.get_logger()
 
 MISSING = (
-    "missing; run `wootric-stream topics create`. A topic that this user may not see is missing "
-    "too: docs/reference/access.md lists the ACLs"
+    "missing; run `wootric-stream topics create --yes`. A topic that this user may not see is "
+    "missing too: docs/reference/access.md lists the ACLs"
 )
 
 
@@ -76,7 +71,7 @@ def preflight_bridge(config: KafkaConfig, *, source: str | None = None) -> int:
         raise StartupError(_bridge_problems(problems), exit_code=78)
     configs = {name: _bridge_config(admin, name, optional=source is None) for name in names}
     sizes = {name: int(found["max.message.bytes"]) for name, found in configs.items()}
-    problems += [f"{found.topic}: {found.text}" for found in compaction_findings(config, configs)]
+    problems += [f"{found.topic}: {found.text}" for found in check_compaction(config, configs)]
     if source is not None:
         for name, required in (
             (config.topic, sizes[source]),
@@ -89,13 +84,6 @@ def preflight_bridge(config: KafkaConfig, *, source: str | None = None) -> int:
     if problems:
         raise StartupError(_bridge_problems(problems), exit_code=78)
     return sizes[source or config.topic]
-
-
-def letter_bytes(record_bytes_max: int) -> int:
-    """Return how many bytes of an event a dead letter has room for beside its headers, in a record
-    of at most ``record_bytes_max`` bytes.
-    """
-    return max(0, record_bytes_max - HEADROOM_BYTES)
 
 
 def _bridge_config(admin: AdminClient, topic: str, *, optional: bool) -> Mapping[str, str]:

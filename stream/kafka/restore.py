@@ -47,13 +47,13 @@ LEDGER_MISSING = (
 )
 OUT_OF_RANGE = (
     "the committed offset is outside of the topic ({}): records were deleted before they were "
-    "read; check the topic's retention, then run `wootric-stream replay --to-earliest` for this "
-    "partition"
+    "read; check the topic's retention, then run `wootric-stream offsets reset --to-earliest` for "
+    "this partition"
 )
 LEDGER_BEHIND = (
     "the ledger ends at {} when the offset was committed: records of it are gone, and with them "
     "what is known of requests and duplicates; restore the topic, or continue without them with "
-    "`wootric-stream replay --accept-ledger-loss`"
+    "`wootric-stream offsets reset --accept-ledger-loss`"
 )
 STABLE_S = 0.3
 """Timeout of one request for stable offsets."""

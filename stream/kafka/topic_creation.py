@@ -11,17 +11,16 @@ from stream.errors import StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.metadata import describe
-from stream.kafka.topics import (
+from stream.kafka.topic_policies import (
+    COMPACTION_LAG,
+    LETTER_RETENTION_S,
     RECORD_BYTES_DEFAULT,
-    REQUEST_TIMEOUT_S,
     Finding,
     TopicPlan,
-    check,
     plans,
-    settled_configs,
     short_retention,
-    topic_configs,
 )
+from stream.kafka.topics import REQUEST_TIMEOUT_S, check, settled_configs, topic_configs
 
 CREATE_S = 30.0
 REPLICATION_MAX = 3
@@ -35,6 +34,7 @@ CONSEQUENCES: Mapping[str, str] = {
     "retention.bytes": "the cluster's default may delete records earlier",
     "segment.ms": "records are kept longer by the cluster's segment.ms, and take more space",
     "max.message.bytes": "the cluster's default decides how large a record may be",
+    COMPACTION_LAG: "replaced profiles may stay for KAFKA__DEDUPE_WINDOW_S",
     "min.insync.replicas": "if the cluster's default is 1, the loss of one broker may lose records",
 }
 """What follows from a setting that is left out. The check of the topics says whether it fits."""
@@ -46,11 +46,13 @@ def create(
     partitions: int,
     replication_factor: int | None,
     dedupe_window_s: int,
+    letter_retention_s: int = LETTER_RETENTION_S,
+    yes: bool = True,
 ) -> list[Finding]:
     """Create missing topics; return what was done once all have leaders.
 
-    The other topics get as many partitions as the input. If the input is created here, its
-    retention is set below the dedupe window. Settings that the cluster refuses are left out.
+    Without ``yes``, return what would be done. The other topics get as many partitions as the
+    input. If the input is created here, its retention is set below the dedupe window. Settings that the cluster refuses are left out.
 
     Raises:
         StartupError: Kafka is unavailable or rejected the request.
@@ -62,7 +64,10 @@ def create(
         partitions = len(existing[config.topic].partitions)
     replication = replication_factor or min(REPLICATION_MAX, len(cluster.brokers))
     wanted = plans(
-        config, dedupe_window_s=dedupe_window_s, record_bytes_max=_record_max(admin, config)
+        config,
+        dedupe_window_s=dedupe_window_s,
+        letter_retention_s=letter_retention_s,
+        record_bytes_max=_record_max(admin, config),
     )
     findings = [
         Finding(plan.name, True, f"{plan.role}: exists, left as it is")
@@ -71,14 +76,16 @@ def create(
     ]
     new = [plan for plan in wanted if plan.name not in existing]
     shape = Shape(partitions, replication)
+    if new and not yes:
+        text = f"would be created {shape}"
+        return findings + [Finding(plan.name, True, f"{plan.role}: {text}") for plan in new]
     for plan in sorted(new, key=lambda one: one.role == "input"):
         segment_ms = partial(_segment_ms, admin, config.ledger_topic)
         findings += _create(admin, plan, shape, dedupe_window_s, segment_ms)
     if new:
         _await_leaders(admin, [plan.name for plan in wanted])
-    return findings + [
-        found for found in check(config, dedupe_window_s=dedupe_window_s) if not found.ok
-    ]
+    checked = check(config, dedupe_window_s=dedupe_window_s, letter_retention_s=letter_retention_s)
+    return findings + [found for found in checked if found.warning or not found.ok]
 
 
 class Shape(NamedTuple):
@@ -86,6 +93,9 @@ class Shape(NamedTuple):
 
     partitions: int
     replication: int
+
+    def __str__(self) -> str:
+        return f"with {self.partitions} partitions, {self.replication} replicas each"
 
 
 def _create(
@@ -107,8 +117,10 @@ def _create(
     why_not = attempt(accepted)
     if why_not:
         raise _not_created(plan.name, why_not)
-    text = f"created with {shape.partitions} partitions, {shape.replication} replicas each"
-    texts = [text, *(f"created without {name}: {why}" for name, why in refused.items())]
+    texts = [
+        f"created {shape}",
+        *(f"created without {name}: {why}" for name, why in refused.items()),
+    ]
     return [Finding(plan.name, True, f"{plan.role}: {text}") for text in texts]
 
 

@@ -33,8 +33,7 @@ class Table:
 def show(document: Any, parts: Sequence[Table | str], *, as_json: bool) -> None:
     """Print the document as JSON, or the parts as text."""
     if as_json:
-        options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-        print_data(json_line(document, options=options))
+        print_data(json_document(document))
         return
     for part in parts:
         if isinstance(part, str):
@@ -69,9 +68,15 @@ def _show_plain(table: Table) -> None:
         print_data("  " + "  ".join(cells).rstrip())
 
 
-def json_line(document: Any, *, options: int = 0) -> str:
-    """Return the JSON text of a document; ``options`` are those of orjson."""
+def json_document(document: Any) -> str:
+    """Return a document as indented JSON: the form of all commands that print only one."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
     return escaped(orjson.dumps(document, option=options).decode(), lines=True)
+
+
+def json_line(document: Any) -> str:
+    """Return a document as one line of JSON, for commands that print many."""
+    return escaped(orjson.dumps(document).decode(), lines=True)
 
 
 def print_data(text: str, *, flush: bool = True) -> bool:
@@ -145,6 +150,8 @@ def open_input(file: Path) -> Iterator[BinaryIO]:
         StartupError: it cannot be opened.
     """
     if str(file) == "-":
+        if sys.stdin.isatty():
+            print_message("reading from the terminal; end with Ctrl-D, or name a file")
         yield sys.stdin.buffer
         return
     try:
@@ -172,6 +179,7 @@ def parts(source: BinaryIO) -> Iterator[bytes]:
 
 
 EXIT_FAILED = 1
+EXIT_UNAVAILABLE = 69
 EXIT_TEMPORARY = 75
 
 
@@ -181,8 +189,8 @@ def print_message(line: str) -> None:
 
 
 @contextmanager
-def exit_on_error() -> Iterator[None]:
-    """Turn errors into a message and an exit code.
+def exit_on_error(*, as_json: bool = False, unavailable: int = EXIT_UNAVAILABLE) -> Iterator[None]:
+    """Turn errors into a message, or JSON, and an exit code; ``unavailable`` if Kafka fails.
 
     Raises:
         typer.Exit: after a known error.
@@ -191,11 +199,13 @@ def exit_on_error() -> Iterator[None]:
     try:
         yield
     except StartupError as error:
-        fail(str(error), error.exit_code)
-    except (FencedError, KafkaUnavailableError, StateStoreError) as error:
-        fail(str(error), EXIT_TEMPORARY)
+        fail(str(error), error.exit_code, as_json=as_json)
+    except KafkaUnavailableError as error:
+        fail(str(error), unavailable, as_json=as_json)
+    except (FencedError, StateStoreError) as error:
+        fail(str(error), EXIT_TEMPORARY, as_json=as_json)
     except KeyboardInterrupt:
-        fail("interrupted", 130)
+        fail("interrupted", 130, as_json=as_json)
     except typer.Exit:
         raise
     except Exception as error:
@@ -204,12 +214,13 @@ def exit_on_error() -> Iterator[None]:
         known = startup_error_for(error)
         if known is None:
             raise
-        fail(str(known), known.exit_code)
+        fail(str(known), known.exit_code, as_json=as_json)
 
 
-def fail(message: str, code: int) -> NoReturn:
-    """Print a message and end the command with this exit code."""
-    print_message(f"wootric-stream: {message}")
+def fail(message: str, code: int, *, as_json: bool = False) -> NoReturn:
+    """Print a message, or one line of JSON, to stderr; end the command with this exit code."""
+    document = {"error": {"message": message, "exit_code": code}}
+    print_message(json_line(document) if as_json else f"wootric-stream: {message}")
     raise typer.Exit(code)
 
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from stream.codec.json_text import escaped
 from stream.kafka.config import KafkaConfig
 from stream.kafka.lag import GroupLag, LagMeter, blocked_text
-from stream.operations.output import json_line, print_data
+from stream.operations.output import json_document, json_line, print_data
 from stream.settings import HttpSettings
 from stream.telemetry.status import (
     BEHIND_S,
@@ -75,7 +75,7 @@ class GroupStatus:
         headroom = headroom_s(group.retention_ms, max(ages, default=0.0))
         return {
             "verdict": level,
-            "says": summary,
+            "summary": summary,
             "group": self.config.group_id,
             "topic": self.config.topic,
             "state": group.state,
@@ -142,7 +142,7 @@ def verdict(group: GroupLag, workers: Iterable[dict[str, Any]]) -> tuple[str, st
     for level in ("bad", "warn"):
         for one in urgent:
             if one["verdict"] == level:
-                return level, f"{one['instance']}: {one['says']}"
+                return level, f"{one['instance']}: {one['summary']}"
     if blocked := [(one.blocked, one.blocked_s) for one in group.partitions if one.blocked_s]:
         text = blocked_by_transaction(blocked)
         return "bad" if max(one for _, one in blocked) > BEHIND_S else "warn", text
@@ -185,20 +185,20 @@ def watch_status(measurements: Iterator[dict[str, Any]], *, watch: bool, as_json
     console = Console()
     if not watch:
         measurements = itertools.islice(measurements, 1, 2)
-    if as_json:
-        for found in measurements:
-            if not print_data(json_line(found)):
-                return
-    elif watch and console.is_terminal:
+    if watch and console.is_terminal and not as_json:
         with Live(console=console, screen=True) as live:
             for found in measurements:
                 live.update(render(found), refresh=True)
-    else:
-        for found in measurements:
-            with console.capture() as text:
+        return
+    for found in measurements:
+        if as_json:
+            text = json_line(found) if watch else json_document(found)
+        else:
+            with console.capture() as captured:
                 console.print(render(found))
-            if not print_data(text.get().removesuffix("\n")):
-                return
+            text = captured.get().removesuffix("\n")
+        if not print_data(text):
+            return
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -209,7 +209,7 @@ def sparkline(values: Sequence[float]) -> str:
 
 def render(found: dict[str, Any]) -> RenderableType:
     """Return the measurement for the terminal."""
-    head = Text(escaped(found["says"]), style=TONES[found["verdict"]])
+    head = Text(escaped(found["summary"]), style=TONES[found["verdict"]])
     facts = Table.grid(padding=(0, 2))
     for name, value in _facts(found):
         facts.add_row(Text(name, style="dim"), Text(escaped(value)))
@@ -267,7 +267,7 @@ def _workers(workers: Sequence[dict[str, Any]]) -> Table:
             table.add_row(Text(escaped(worker["url"])), error, "", "")
             continue
         one = worker["status"]
-        summary = Text(escaped(one["says"]), style=TONES[one["verdict"]])
+        summary = Text(escaped(one["summary"]), style=TONES[one["verdict"]])
         line = sparkline(one["settled_per_s_history"])
         table.add_row(
             Text(escaped(one["instance"])),

@@ -25,7 +25,7 @@ from stream.operations.analysis.explanations import (
     explain_user,
 )
 from stream.operations.analysis.open_intents import OpenIntent, OpenIntents, hashed
-from stream.operations.analysis.plans import mask, matches_user
+from stream.operations.analysis.plans import mask, names_in
 from stream.operations.analysis.time_text import format_time
 from stream.operations.dlq import read_dead_letters
 from stream.operations.output import Table, letter_document, show
@@ -395,7 +395,7 @@ def _last_events(
     records = session.reader.read(topic, begins=begins, stops=ends)
     found: deque[PreparedRecord] = deque(maxlen=person.last)
     for record in with_progress(records, f"records of {topic} searched", total):
-        if matches_user(record, names, session.decoder):
+        if names_in(record, names, session.decoder):
             found.append(session.prepare(record))
     return sorted(found, key=lambda one: (one.record.timestamp_ms, one.record.offset))
 

@@ -31,14 +31,14 @@ from stream.state.ledger import EventOutcome
 
 ADVICE: Mapping[DiscrepancyKind, str] = {
     DiscrepancyKind.MISSING: (
-        "inspect it with `wootric-stream trace`; read it again with `wootric-stream replay`"
+        "inspect it with `wootric-stream trace`; read it again with `wootric-stream offsets reset`"
     ),
     DiscrepancyKind.DUPLICATE: (
         "check Wootric, and whether another program writes to the ledger or the dead letters"
     ),
     DiscrepancyKind.UNSETTLED: (
         "a worker settles it when it resolves the request; if none does, reset the offset with "
-        "`wootric-stream replay`"
+        "`wootric-stream offsets reset`"
     ),
     DiscrepancyKind.TORN: (
         "part of a transaction is gone: check for records that were deleted or written manually, "

@@ -1,6 +1,7 @@
 """Logs: one JSON object per line on stderr, without payloads. ``log_events`` lists all events."""
 
 import logging
+import os
 import re
 import sys
 import threading
@@ -38,7 +39,8 @@ def configure(*, level: str, as_json: bool, instance: str) -> None:
         structlog.processors.JSONRenderer(serializer=_dumps)
         if as_json
         else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"),
+            exception_formatter=structlog.dev.plain_traceback,
         )
     )
     structlog.configure(

@@ -123,10 +123,10 @@ def status(worker: WorkerStatus, identity: Identity) -> dict[str, Any]:
         settled.setdefault(outcome, {})[reason or "-"] = count
     history = worker.rates()
     recent = history[-RATE_S:]
-    level, says = verdict(worker, now)
+    level, summary = verdict(worker, now)
     return {
         "verdict": level,
-        "says": says,
+        "summary": summary,
         "version": __version__,
         "instance": identity.instance,
         "group": identity.group,

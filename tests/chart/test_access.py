@@ -119,7 +119,7 @@ async def test_the_access_that_is_written_down_is_enough_and_less_is_not(stack: 
 
 
 async def topics_are_created_and_checked(stack: Secured) -> None:
-    await succeeds(stack, "topics", "create", "--partitions", "3", user="topics")
+    await succeeds(stack, "topics", "create", "--partitions", "3", "--yes", user="topics")
     await succeeds(stack, "topics", "check", user="worker")
     await succeeds(stack, "doctor", user="worker")
     await succeeds(stack, "doctor", "--bridge", user="bridge")
@@ -167,8 +167,8 @@ async def an_operator_works(stack: Secured) -> None:
     await operator("in-doubt", "resolve", "--all", "--as", "resend", "--yes")
     await operator("dlq", "replay", "--yes")
     await operator("dlq", "dismiss", "--yes")
-    await operator("replay", "--to-earliest", "--yes")
-    await operator("purge", "--user", "u1", "--delete-records", "--yes")
+    await operator("offsets", "reset", "--to-earliest", "--yes")
+    await operator("erase", "--user", "u1", "--delete-records", "--yes")
     assert not stack.ledger().keys() & {(number, "user/u1") for number in range(3)}
 
 
@@ -178,7 +178,7 @@ async def others_are_refused(stack: Secured) -> None:
         code, said = await stack.run("run", user=user)
         assert code in {69, 75, 77, 78}, said
     for user, command in (
-        ("stranger", ("topics", "create")),
+        ("stranger", ("topics", "create", "--yes")),
         ("bridge", ("in-doubt", "list")),
         ("bridge", ("trace", "--user", "u1")),
         ("exporter", ("dlq", "list")),

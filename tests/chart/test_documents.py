@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from stream.kafka.config import KafkaConfig
-from stream.kafka.topics import HOUR_MS, plans
+from stream.kafka.topic_policies import HOUR_MS, plans
 
 ROOT = Path(__file__).parents[2]
 

@@ -209,9 +209,9 @@ async def test_the_lines_of_the_toolboxs_page_make_its_jobs(releases):
         job = json.loads(releases.shell(f"kubectl get job {name} -o json"))
         found[name] = arguments(job["spec"]["template"]["spec"]["containers"][0])
     assert found == {
-        "ledger-1": ["replay", "--accept-ledger-loss", "--yes"],
-        "reset-1": ["replay", "--to-time", "2026-03-02T00:00:00Z", "--yes"],
-        "erase-1": ["purge", "--user", "7", "--yes"],
+        "ledger-1": ["offsets", "reset", "--accept-ledger-loss", "--yes"],
+        "reset-1": ["offsets", "reset", "--to-time", "2026-03-02T00:00:00Z", "--yes"],
+        "erase-1": ["erase", "--user", "7", "--yes"],
     }
 
 

@@ -63,6 +63,8 @@ def test_the_image_holds_no_tools_and_no_tests(image):
 def test_the_image_reaches_kafka(image, bootstrap_servers):
     """The chart's hooks, as they run in a cluster."""
     given = {"KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers, "KAFKA__TOPIC": "image.events"}
-    image.inside("wootric-stream", "topics", "create", "--partitions", "1", environment=given)
+    image.inside(
+        "wootric-stream", "topics", "create", "--partitions", "1", "--yes", environment=given
+    )
     said = image.inside("wootric-stream", "topics", "check", environment=given)
     assert said.count("ok  ") == 4

@@ -94,7 +94,7 @@ async def test_what_an_open_transaction_hides_is_reported_by_all_that_look(stack
 
         group = await status(stack)
         assert group["verdict"] == "warn"
-        assert "1 partition blocked by an open transaction" in group["says"]
+        assert "1 partition blocked by an open transaction" in group["summary"]
         (text,) = group["blocked_by_transaction"]
         assert f"partition 0 of {topic} {BLOCKED}3 offsets" in text
         assert command in text

@@ -5,12 +5,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from stack import Stack
 from waiting import STILL_S
+
+from stream.kafka import topic_policies
+from stream.kafka.topic_creation import create
+from stream.kafka.topic_policies import COMPACTION_LAG, DAY_MS
+from stream.kafka.topics import topic_configs
 
 
 def run(*arguments: str, env: Mapping[str, str], stdin: bytes = b"") -> subprocess.CompletedProcess:
@@ -91,6 +97,38 @@ async def test_topics_create_can_be_repeated_and_check_agrees(stack: Stack) -> N
     assert (document["ok"], len(document["findings"])) == (True, 4)
 
 
+async def test_topics_create_without_yes_only_shows_what_it_would_do(stack: Stack) -> None:
+    """And what it creates keeps personal data as the settings name it."""
+    topic = f"{stack.config.topic}.shown"
+    kept = {"KAFKA__DEAD_LETTER_RETENTION_S": str(14 * 86_400)}
+    environment = {**stack.environment("w1"), "KAFKA__TOPIC": topic, **kept}
+    done = run("topics", "create", env=environment)
+    assert (done.returncode, done.stdout.count(b"would be created")) == (0, 4), done.stderr
+    assert b"repeat with --yes" in done.stdout
+    assert topic not in stack.admin.list_topics(timeout=10).topics
+    done = run("topics", "create", "--yes", env=environment)
+    assert (done.returncode, done.stdout.count(b": created with")) == (0, 4), done.stdout
+    found = topic_configs(stack.admin, [f"{topic}.wootric.dlq", f"{topic}.wootric.ledger"])
+    assert found[f"{topic}.wootric.dlq"]["retention.ms"] == str(14 * DAY_MS)
+    assert found[f"{topic}.wootric.ledger"][COMPACTION_LAG] == str(DAY_MS)
+    done = run("topics", "check", env={**environment, "KAFKA__DEAD_LETTER_RETENTION_S": "86400"})
+    assert (done.returncode, done.stdout.count(b"warn")) == (0, 2)
+    assert b"kept for 14 days, but KAFKA__DEAD_LETTER_RETENTION_S is 24 h" in done.stdout
+
+
+async def test_a_setting_that_the_cluster_refuses_is_left_out(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Providers allow some only. Kafka itself refuses a negative compaction lag."""
+    monkeypatch.setattr(topic_policies, "COMPACTION_LAG_MS", -1)
+    ledger = f"{stack.config.topic}.other"
+    config = replace(stack.config, ledger_topic=ledger)
+    found = create(config, partitions=1, replication_factor=1, dedupe_window_s=7 * 86_400)
+    texts = [one.text for one in found if one.topic == ledger]
+    assert "does not let max.compaction.lag.ms be set" in texts[0]
+    assert "compact" in topic_configs(stack.admin, [ledger])[ledger]["cleanup.policy"]
+
+
 async def test_an_input_at_kafkas_defaults_is_taken_with_a_window_that_fits(stack: Stack) -> None:
     """With the default window it is not, and the message has the figures of the one that is."""
     first, second = (f"{stack.config.topic}.{name}" for name in ("first", "second"))
@@ -98,13 +136,13 @@ async def test_an_input_at_kafkas_defaults_is_taken_with_a_window_that_fits(stac
         answer.result()
         assert topic in (first, second)
     environment = {**stack.environment("w1"), "KAFKA__TOPIC": first}
-    done = run("topics", "create", env=environment)
+    done = run("topics", "create", "--yes", env=environment)
     assert done.returncode == 1
     assert b"up to 14 days (retention.ms 7 days + segment.ms 7 days)" in done.stdout
     assert b"KAFKA__DEDUPE_WINDOW_S=1296000 (15 days)" in done.stdout
     longer = {**environment, "KAFKA__TOPIC": second, "KAFKA__DEDUPE_WINDOW_S": "1296000"}
-    for command in ("create", "check"):
-        done = run("topics", command, env=longer)
+    for command in (("create", "--yes"), ("check",)):
+        done = run("topics", *command, env=longer)
         assert (done.returncode, done.stdout.count(b"FAIL")) == (0, 0), done.stdout
 
 

@@ -1,4 +1,4 @@
-"""Dead letters that the bridge wrote: listed, shown, traced, replayed, dismissed, purged."""
+"""Dead letters that the bridge wrote: listed, shown, traced, replayed, dismissed, erased."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -85,9 +85,9 @@ async def test_they_are_listed_shown_and_traced(bridged: Stack) -> None:
         assert ran.code == 1 or ran.document["letters"] == []
 
 
-async def test_purge_finds_them(bridged: Stack) -> None:
+async def test_erase_finds_them(bridged: Stack) -> None:
     """By what is in their JSON, also where it is short."""
-    ran = await run(bridged, "purge", "--user", "eve@example.com", "--json")
+    ran = await run(bridged, "erase", "--user", "eve@example.com", "--json")
     assert ran.code == 0, ran.err
     assert len(ran.document["letters"]["dead letter"]) == 1
 

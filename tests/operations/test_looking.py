@@ -15,7 +15,8 @@ from stack import Stack
 from town import ask, run
 from waiting import STILL_S, stretched
 
-from stream.cli.operations import operate_app
+from stream.cli.fix import fix_app
+from stream.cli.look import look_app
 from stream.operations import trace as tracing
 from stream.operations.analysis.open_intents import hashed
 
@@ -227,11 +228,13 @@ def all_commands(group: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str
 
 
 async def test_every_command_of_an_operator_prints_json_on_request() -> None:
-    commands = all_commands(typer.main.get_command(operate_app))
+    commands = [
+        one for part in (look_app, fix_app) for one in all_commands(typer.main.get_command(part))
+    ]
     without = [
         path for path, one in commands if not any("--json" in param.opts for param in one.params)
     ]
-    assert len(commands) == 10
+    assert len(commands) == 11
     assert without == []
 
 
@@ -242,12 +245,13 @@ async def test_every_command_of_an_operator_prints_json_on_request() -> None:
         ["trace", "m1", "--user", "ann"],
         ["trace", "--at", "here"],
         ["trace", "--user", "ann", "--wootric"],
-        ["replay"],
-        ["replay", "--to-earliest", "--to-time", "2h"],
-        ["replay", "--accept-ledger-loss", "--to-offset", "3", "--partition", "0"],
-        ["replay", "--to-offset", "3"],
-        ["replay", "--to-time", "later"],
-        ["purge"],
+        ["offsets", "reset"],
+        ["offsets", "reset", "--to-earliest", "--to-time", "2h"],
+        ["offsets", "reset", "--accept-ledger-loss", "--to-offset", "3", "--partition", "0"],
+        ["offsets", "reset", "--to-offset", "3"],
+        ["offsets", "reset", "--to-time", "later"],
+        ["erase"],
+        ["erase", "--user", "ann", "--file", "ids"],
         ["dlq", "show", "here"],
         ["dlq", "list", "--since", "never"],
         ["in-doubt", "list", "--decided"],

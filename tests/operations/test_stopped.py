@@ -2,16 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
+from confluent_kafka import KafkaError, KafkaException, Producer
 from readings import wootric_for
 from stack import Stack, Worker
 from town import PATIENT, ask, group, identify, page, response, responses, run
 from waiting import stretched
 
 from stream.devtools.wootric_emulator import Drop
+from stream.kafka import transactions
 from stream.kafka.metadata import reset_offsets
+from stream.kafka.producer import produce_blocking
 from stream.kafka.reader import TopicReader
 from stream.state.ledger import UserEntry
 
@@ -20,9 +25,11 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
+PHONE = "+43 1 234567"
 SESSION = {"KAFKA__SESSION_TIMEOUT_S": stretched(6)}
 PATIENCE = {"KAFKA__SESSION_TIMEOUT_S": "300"}
 """A command waits for so long for members to leave: their own session ends far earlier."""
+RESET = ("offsets", "reset")
 AT_ONCE = {"KAFKA__SESSION_TIMEOUT_S": "1"}
 
 
@@ -39,7 +46,7 @@ async def stopped(
         wootric.on("GET", "/pixel.gif", Drop(), times=2)
         stack.publish(
             [
-                identify("ann", "profile", plan="pro"),
+                identify("ann", "profile", plan="pro", phone=PHONE),
                 response("ann", "answer"),
                 response("ann", "eleven", 11),
                 group("ann", "team"),
@@ -59,10 +66,10 @@ async def stopped(
 async def test_nothing_of_it_is_done_under_a_worker(stopped: tuple[Stack, Worker]) -> None:
     stack, _ = stopped
     before = stack.committed()
-    shown = await run(stack, "replay", "--to-earliest")
+    shown = await run(stack, *RESET, "--to-earliest")
     assert (shown.code, stack.committed()) == (0, before)
     assert "first stop the workers: w1" in shown.out
-    for command in (("replay", "--to-earliest"), ("purge", "--user", "ann")):
+    for command in ((*RESET, "--to-earliest"), ("erase", "--user", "ann")):
         ran = await run(stack, *command, "--yes", **AT_ONCE)
         assert (ran.code, stack.committed()) == (75, before)
         assert "Stop all workers first" in ran.err
@@ -75,7 +82,7 @@ async def test_offsets_are_set_back_once_the_worker_has_left(
     """A static member is in the group for its session still: the command waits."""
     stack, worker = stopped
     survey = TopicReader(stack.config)
-    replaying = asyncio.create_task(run(stack, "replay", "--to-time", "1h", "--yes", **PATIENCE))
+    replaying = asyncio.create_task(run(stack, *RESET, "--to-time", "1h", "--yes", **PATIENCE))
     await asyncio.sleep(0.5)
     assert await asyncio.to_thread(worker.stop) == 0
     metadata = survey.metadata()
@@ -93,38 +100,63 @@ async def test_a_ledger_that_has_lost_records_is_told_of_and_accepted_only_by_na
     stack, worker = stopped
     if worker.running.poll() is None:
         assert await asyncio.to_thread(worker.stop) == 0
-    await ask(stack, "replay", "--accept-ledger-loss", "--yes", **PATIENCE)  # waits, if need be
+    await ask(stack, *RESET, "--accept-ledger-loss", "--yes", **PATIENCE)  # waits, if need be
     before = stack.committed()[0]
     reset_offsets(stack.config, {0: before}, {0: "w1:1:1@999999"})
     ran = await run(stack, "verify")
     assert ran.code == 1
     assert "its ledger has lost" in ran.out
-    back = await run(stack, "replay", "--to-offset", "0", "--partition", "0", "--yes", **PATIENCE)
+    back = await run(stack, *RESET, "--to-offset", "0", "--partition", "0", "--yes", **PATIENCE)
     assert (back.code, back.out) == (1, "")
     assert "--accept-ledger-loss" in back.err
-    assert (await ask(stack, "replay", "--accept-ledger-loss", "--yes", **PATIENCE))["done"]
+    assert (await ask(stack, *RESET, "--accept-ledger-loss", "--yes", **PATIENCE))["done"]
     assert stack.committed()[0] == before
     assert (await ask(stack, "verify"))["agrees"]
 
 
+async def test_an_erasure_that_fails_half_way_has_erased_no_entry_and_can_be_repeated(
+    stopped: tuple[Stack, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the entry under the e-mail would be left, and nothing would lead to it any more."""
+    stack, worker = stopped
+    if worker.running.poll() is None:
+        assert await asyncio.to_thread(worker.stop) == 0
+    before, produced = users(stack), []
+
+    def produce_one(producer: Producer, **record: Any) -> None:
+        if produced:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        produced.append(record)
+        produce_blocking(producer, **record)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(transactions, "produce_blocking", produce_one)
+        ran = await run(stack, "erase", "--user", "ann", "--yes", **PATIENCE)
+    assert (ran.code != 0, len(produced), users(stack)) == (True, 1, before)
+
+
 async def test_a_person_is_erased_and_what_stays_is_named_with_its_end(
-    stopped: tuple[Stack, Worker],
+    stopped: tuple[Stack, Worker], tmp_path: Path
 ) -> None:
     """The entries go, those under the e-mail too; letters go where nothing of others is lost."""
     stack, worker = stopped
     if worker.running.poll() is None:
         assert await asyncio.to_thread(worker.stop) == 0
-    shown = await ask(stack, "purge", "--user", "ann")
+    shown = await ask(stack, "erase", "--user", "ann")
     assert shown["ledger"]["entries"] == 2
     assert shown["input"]["records"] == 6
     assert (shown["done"], "ann@example.com" in str(shown)) == (False, False)
     blocked = {cut["topic"]: cut["blockers"] for cut in shown["cuts"]}
-    done = await ask(stack, "purge", "--user", "ann", "--delete-records", "--yes", **PATIENCE)
-    assert done["done"]
+    by_phone = await ask(stack, "erase", "--user", PHONE)
+    assert by_phone["ledger"]["entries"] == 2
+    ids = tmp_path / "ids"
+    ids.write_text("ann\n\nnobody@example.com\r\n ann\n", encoding="utf-8")
+    done = await ask(stack, "erase", "--file", str(ids), "--delete-records", "--yes", **PATIENCE)
+    assert (done["done"], done["persons"], done["not_found"]) == (True, 2, [3])
     assert users(stack) == {"user/bob"}
     for cut in done["cuts"]:
         assert cut["done"] is (blocked[cut["topic"]] == [])
-    left = await ask(stack, "purge", "--user", "ann")
+    left = await ask(stack, "erase", "--user", "ann")
     assert left["ledger"]["entries"] == 0
     assert len(left["cuts"]) == sum(1 for cut in done["cuts"] if not cut["done"])
 
@@ -166,7 +198,7 @@ async def test_where_retention_removed_the_beginning_only_the_rest_is_compared(
     assert found["agrees"]
     assert found["not_compared"]["expired"] + sum(found["outcomes"].values()) == events - 1
     assert found["not_compared"]["expired"] > 0
-    shown = await ask(stack, "replay", "--to-earliest")
+    shown = await ask(stack, *RESET, "--to-earliest")
     going = [one for one in shown["partitions"] if one["target"] is not None]
     assert {one["unsafe"] for one in going} == {True}
 

@@ -91,4 +91,4 @@ async def test_verify_names_each_event_that_is_not_as_it_has_to_be(stack: Stack)
     assert ran.document["flaws"] == {"missing": 1, "duplicate": 2, "unsettled": 0, "torn": 1}
     shown = await run(stack, "verify")
     assert shown.out.splitlines()[-1] == "IT DOES NOT AGREE"
-    assert "wootric-stream replay" in shown.out
+    assert "wootric-stream offsets reset" in shown.out

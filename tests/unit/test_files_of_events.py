@@ -52,7 +52,7 @@ def test_a_file_without_an_array_is_read_from_stdin_too() -> None:
 def test_what_is_no_json_is_named_by_its_line() -> None:
     done = transform("--explain", stdin='{"type":"page","userId":"u"}\nnot json\n42\n{"a":\n')
     assert done.exit_code == 1
-    assert done.stderr == "wootric-stream: 2 values are not JSON, the first one is in line 2\n"
+    assert done.stderr == "wootric-stream: lines 2, 4 are not JSON\n"
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [one["reason"] for one in lines] == [
         "no_url",

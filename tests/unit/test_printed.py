@@ -12,12 +12,19 @@ from typing import Any
 
 import pytest
 
-from stream.cli import topics as topics_command
-from stream.doctor.result import failed, format_line, to_json
+from stream.cli import setup as setup_commands
+from stream.doctor.result import as_document, failed, format_line
 from stream.errors import StartupError
-from stream.kafka.topics import Finding
+from stream.kafka.topic_policies import Finding
 from stream.operations import status
-from stream.operations.output import Table, exit_on_error, json_line, print_message, show
+from stream.operations.output import (
+    Table,
+    exit_on_error,
+    json_document,
+    json_line,
+    print_message,
+    show,
+)
 
 ROOT = Path(__file__).parents[2]
 NASTY = "\x1b[2J\x1b]0;x\x07\u202egpj\u2066\x9b31m\x7f\u200f\rover"
@@ -42,11 +49,11 @@ def is_harmless(text: str, *, but: str = "\n") -> bool:
 
 def of_status() -> dict[str, Any]:
     worker = {
-        "verdict": "bad", "says": NASTY, "instance": NASTY, "in_flight": 1, "settled_per_s": 1.0,
+        "verdict": "bad", "summary": NASTY, "instance": NASTY, "in_flight": 1, "settled_per_s": 1.0,
         "settled_per_s_history": [1.0], "in_doubt": 0,
     }  # fmt: skip
     return {
-        "verdict": "bad", "says": NASTY, "group": NASTY, "topic": NASTY, "state": NASTY,
+        "verdict": "bad", "summary": NASTY, "group": NASTY, "topic": NASTY, "state": NASTY,
         "members": [NASTY], "lag_records": 0, "lag_seconds": 0.0, "arriving_per_s": 1.0,
         "settling_per_s": 1.0, "settling_per_s_history": [1.0], "in_doubt": 0,
         "dead_letters": 0, "parked": 0, "partitions": [], "blocked_by_transaction": [NASTY],
@@ -56,7 +63,7 @@ def of_status() -> dict[str, Any]:
 
 def print_findings(*, as_json: bool) -> None:
     with exit_on_error():
-        topics_command._print([Finding(topic=NASTY, text=NASTY, ok=True)], as_json=as_json)
+        setup_commands._print([Finding(topic=NASTY, text=NASTY, ok=True)], as_json=as_json)
 
 
 DOCTOR = failed("x", NASTY, NASTY, exit_code=69)
@@ -67,7 +74,7 @@ PRINTERS: dict[str, Callable[[], object]] = {
     "topics": lambda: print_findings(as_json=False),
     "topics --json": lambda: print_findings(as_json=True),
     "doctor": lambda: print(format_line(DOCTOR)),
-    "doctor --json": lambda: print(to_json([DOCTOR])),
+    "doctor --json": lambda: print(json_document(as_document([DOCTOR]))),
     "status": lambda: status.watch_status(iter([{}, of_status()]), watch=False, as_json=False),
     "status --json": lambda: status.watch_status(
         iter([{}, of_status()]), watch=False, as_json=True

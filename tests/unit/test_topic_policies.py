@@ -8,15 +8,17 @@ import pytest
 from confluent_kafka.admin import ConfigResource
 from kafka_settings import CONFIG as ANYWHERE
 
-from stream.kafka.topics import (
+from stream.kafka.topic_policies import (
+    COMPACTION_LAG,
     DAY_MS,
     HOUR_MS,
-    _check_configs,
+    check_configs,
+    check_privacy,
     least_window_s,
     plans,
     short_retention,
-    topic_configs,
 )
+from stream.kafka.topics import topic_configs
 
 CONFIG = replace(ANYWHERE, bootstrap_servers="kafka:9092")
 
@@ -39,7 +41,7 @@ def made(**changed: str) -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("changed", [{}, {"retention_bytes": "1000000000"}])
 def test_topics_are_made_so_that_nothing_is_wrong_about_them(changed: dict[str, str]) -> None:
-    assert _check_configs(CONFIG, made(**changed), WINDOW_S) == []
+    assert check_configs(CONFIG, made(**changed), WINDOW_S) == []
 
 
 @pytest.mark.parametrize(
@@ -49,9 +51,20 @@ def test_a_ledger_that_does_not_keep_or_take_all_is_refused(setting: str, value:
     """Receipts would go before the records that they stand for, or the largest would not fit."""
     topics = made()
     topics["ledger"][setting] = value
-    (found,) = _check_configs(CONFIG, topics, WINDOW_S)
+    (found,) = check_configs(CONFIG, topics, WINDOW_S)
     assert (found.topic, found.ok) == ("ledger", False)
     assert setting in found.text
+
+
+def test_how_long_personal_data_is_kept_is_compared_and_refuses_nothing() -> None:
+    topics = made()
+    assert list(check_privacy(CONFIG, topics, 30 * 86_400)) == []
+    topics["ledger"][COMPACTION_LAG] = str(2**63 - 1)
+    found = {one.topic: one for one in check_privacy(CONFIG, topics, 14 * 86_400)}
+    assert {(one.ok, one.warning) for one in found.values()} == {(True, True)}
+    for name in ("dlq", "parked"):
+        assert changed_by(found[name].text, name) == {"retention.ms": str(14 * DAY_MS)}
+    assert changed_by(found["ledger"].text, "ledger") == {COMPACTION_LAG: str(DAY_MS)}
 
 
 def changed_by(text: str, topic: str) -> dict[str, str]:
@@ -71,46 +84,46 @@ def test_compaction_is_refused_wherever_each_record_counts(topic: str, policy: s
     """With the reason, and with the command that ends it."""
     topics = made()
     topics[topic]["cleanup.policy"] = policy
-    (found,) = _check_configs(CONFIG, topics, WINDOW_S)
+    (found,) = check_configs(CONFIG, topics, WINDOW_S)
     assert (found.topic, found.ok) == (topic, False)
     assert f"cleanup.policy is {policy}" in found.text
     assert "one user, only the last survives" in found.text
     assert "without a key" in found.text
     topics[topic] |= changed_by(found.text, topic)
-    assert _check_configs(CONFIG, topics, WINDOW_S) == []
+    assert check_configs(CONFIG, topics, WINDOW_S) == []
 
 
 def test_a_ledger_that_is_not_compacted_has_its_command() -> None:
     topics = made()
     topics["ledger"]["cleanup.policy"] = "delete"
-    (found,) = _check_configs(CONFIG, topics, WINDOW_S)
+    (found,) = check_configs(CONFIG, topics, WINDOW_S)
     assert "--alter --add-config cleanup.policy=[compact,delete]`" in found.text
 
 
 def test_an_input_at_kafkas_defaults_has_three_ways_out_and_each_is_one() -> None:
     """7 days and the 7 days of a segment, while receipts are kept for 7."""
     topics = made(retention_ms=str(7 * DAY_MS), segment_ms=str(7 * DAY_MS))
-    (found,) = _check_configs(CONFIG, topics, WINDOW_S)
+    (found,) = check_configs(CONFIG, topics, WINDOW_S)
     assert "up to 14 days (retention.ms 7 days + segment.ms 7 days)" in found.text
     assert "KAFKA__DEDUPE_WINDOW_S (7 days)" in found.text
     assert "(3) give the service a topic of its own" in found.text
 
     shorter = {**topics, "events": topics["events"] | changed_by(found.text, "events")}
     assert shorter["events"]["retention.ms"] == "518400000"
-    assert _check_configs(CONFIG, shorter, WINDOW_S) == []
+    assert check_configs(CONFIG, shorter, WINDOW_S) == []
 
     window_s = int(found.text.partition("KAFKA__DEDUPE_WINDOW_S=")[2].split()[0])
     assert window_s == 1_296_000
     longer = {**topics, "ledger": topics["ledger"] | changed_by(found.text, "ledger")}
-    assert _check_configs(CONFIG, longer, window_s) == []
+    assert check_configs(CONFIG, longer, window_s) == []
     least_s = least_window_s(topics["events"])
     assert least_s == 14 * 86_400
-    assert _check_configs(CONFIG, longer, least_s) == []
-    assert _check_configs(CONFIG, longer, least_s - 1) != []
+    assert check_configs(CONFIG, longer, least_s) == []
+    assert check_configs(CONFIG, longer, least_s - 1) != []
 
 
 def test_an_input_without_an_end_has_the_two_ways_that_end() -> None:
-    (found,) = _check_configs(CONFIG, made(retention_ms="-1"), WINDOW_S)
+    (found,) = check_configs(CONFIG, made(retention_ms="-1"), WINDOW_S)
     assert "for ever (retention.ms=-1)" in found.text
     assert "KAFKA__DEDUPE_WINDOW_S=" not in found.text
     assert least_window_s(made(retention_ms="-1")["events"]) is None
@@ -123,7 +136,7 @@ def test_the_retention_of_a_new_input_fits_every_window(window_s: int) -> None:
     topics = made(**{n.replace(".", "_"): v for n, v in short_retention(window_s).items()})
     topics["ledger"]["retention.ms"] = str(window_s * 1000)
     assert int(topics["events"]["retention.ms"]) > 0
-    assert _check_configs(CONFIG, topics, window_s) == []
+    assert check_configs(CONFIG, topics, window_s) == []
 
 
 class Reporting:
@@ -150,4 +163,4 @@ def test_what_a_broker_does_not_report_is_no_error(reported: Any, problems: int)
     """Brokers without segments have no segment.ms: their retention is the whole time."""
     found = topic_configs(Reporting(**reported), ["events"])["events"]  # type: ignore[arg-type]
     topics = {**made(), "events": found}
-    assert len(_check_configs(CONFIG, topics, WINDOW_S)) == problems
+    assert len(check_configs(CONFIG, topics, WINDOW_S)) == problems

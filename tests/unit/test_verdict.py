@@ -147,8 +147,8 @@ def group(
         (
             group("w1", "w2"),
             [
-                {"instance": "w1", "verdict": "warn", "says": "slow"},
-                {"instance": "w2", "verdict": "bad", "says": "stuck"},
+                {"instance": "w1", "verdict": "warn", "summary": "slow"},
+                {"instance": "w2", "verdict": "bad", "summary": "stuck"},
             ],
             ("bad", "w2: stuck"),
         ),

@@ -1,4 +1,4 @@
-"""Plans of commands: which offsets a replay sets, what a purge removes. Pure."""
+"""Plans of commands: which offsets are reset, what is erased. Pure."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -108,7 +108,7 @@ def _move(number: int, wanted: int, known: LedgerRange) -> OffsetReset:
     return OffsetReset(partition=number, committed=committed, target=target, text=text)
 
 
-# What a purge will do
+# What will be erased
 
 
 NEVER = float("inf")
@@ -203,31 +203,28 @@ RAW_NAME_LENGTH_MIN = 6
 """A shorter name would occur in arbitrary bytes by chance."""
 
 
-def identifiers_of(user: str, entries: Collection[UserEntry]) -> frozenset[str]:
-    """Return a person's identifiers: the given one, and those in their user entries."""
-    found = {user}
-    for one in (entry.end_user for entry in entries):
-        found |= {name for name in (one.external_id, one.email, one.phone_number) if name}
-    return frozenset(found)
+def identifiers_of(entry: UserEntry) -> frozenset[str]:
+    """Return a person's identifiers: external id, e-mail and phone number."""
+    one = entry.end_user
+    return frozenset(name for name in (one.external_id, one.email, one.phone_number) if name)
 
 
-def matches_user(record: Record, names: Collection[str], decoder: Decoder) -> bool:
-    """Whether a record is about a person with one of these identifiers.
+def names_in(record: Record, names: Collection[str], decoder: Decoder) -> frozenset[str]:
+    """Return those of these identifiers that a record is about.
 
-    Bytes that cannot be decoded match if they contain an identifier of at least
+    Bytes that cannot be decoded are about an identifier that they contain, if it has at least
     ``RAW_NAME_LENGTH_MIN`` characters.
     """
-    if record.key is not None and record.key.decode("utf-8", "replace") in names:
-        return True
+    key = "" if record.key is None else record.key.decode("utf-8", "replace")
+    found = {key} & set(names)
     value = record.value or b""
     among = [name for name in names if name.encode() in value]
-    if not among:
-        return False
-    try:
-        event = decoder.decode(value)
-    except RecordError:
-        return any(len(name) >= RAW_NAME_LENGTH_MIN for name in among)
-    return any(name in names for name in _named(event))
+    if among:
+        try:
+            found |= set(_named(decoder.decode(value))) & set(names)
+        except RecordError:
+            found |= {name for name in among if len(name) >= RAW_NAME_LENGTH_MIN}
+    return frozenset(found)
 
 
 def _named(event: Event) -> Iterator[str]:

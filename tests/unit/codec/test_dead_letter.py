@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stream.codec.avro import FOLDER, Schema, encode_single_object, packaged, read
 from stream.codec.dead_letter import DETAIL_LENGTH_MAX, DeadLetter, trace_headers
 from stream.errors import DecodeError
-from stream.kafka.topics import HEADROOM_BYTES
+from stream.kafka.topic_policies import HEADROOM_BYTES
 from stream.record import Partition
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -16,7 +16,7 @@ from stream.operations.analysis.plans import (
     accept_loss,
     identifiers_of,
     mask,
-    matches_user,
+    names_in,
     plan_deletions,
     plan_reset,
 )
@@ -185,7 +185,7 @@ def record(document: dict[str, Any] | bytes, key: bytes | None = None) -> Record
 )
 def test_whose_an_event_is(given: Any, key: bytes | None, about: bool) -> None:
     """A short name is found in any bytes: those that nobody can read need a longer one."""
-    assert matches_user(record(given, key), {"7", "ann@example.com"}, DECODER) is about
+    assert bool(names_in(record(given, key), {"7", "ann@example.com"}, DECODER)) is about
 
 
 def test_a_person_goes_by_what_their_entries_say() -> None:
@@ -193,7 +193,7 @@ def test_a_person_goes_by_what_their_entries_say() -> None:
         end_user=EndUser(id=1, email="a@example.com", external_id="7", phone_number="+43"),
         sent_at_ms=0,
     )
-    assert identifiers_of("7", [entry]) == {"7", "a@example.com", "+43"}
+    assert identifiers_of(entry) == {"7", "a@example.com", "+43"}
 
 
 def test_a_masked_e_mail_tells_no_stranger_who_it_is() -> None:

@@ -1,4 +1,4 @@
-"""replay: reset the group's offsets, so that events are read and evaluated again."""
+"""offsets reset: the group's offsets, so that events are read and evaluated again."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Target:
     partitions: Collection[int] = ()
 
 
-def replay(session: OperatorSession, target: Target, *, yes: bool, as_json: bool) -> None:
+def reset(session: OperatorSession, target: Target, *, yes: bool, as_json: bool) -> None:
     """Reset the offsets; without ``yes``, show the plan.
 
     Raises:

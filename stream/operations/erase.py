@@ -1,17 +1,20 @@
-"""purge: erase what can be erased of a person, and show when the rest expires.
+"""erase: what can be erased of persons, and when the rest expires.
 
-User entries get tombstones. Only the owner of a partition writes its ledger, so this requires a
-group without members. Former members are fenced first, so that no late transaction of theirs can
-write an entry back, and the ledger is read again afterwards.
+User entries get tombstones. Only the owner of a partition writes its ledger, and its copy of an
+entry would outlive a tombstone of another writer, so this requires a group without members. Former
+members are fenced first, so that no late transaction of theirs can write an entry back, and the
+ledger is read again afterwards.
+
+The command may be killed anywhere and repeated: letters go first, while the entries still link a
+person's identifiers, and all tombstones are in one transaction.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from stream.errors import StartupError
-from stream.kafka.producer import BulkProducer
-from stream.kafka.transactions import fence_instances
+from stream.kafka.transactions import fence_instances, write_at_once
 from stream.operations.analysis.dead_letters import (
     LetterStatus,
     ListedDeadLetter,
@@ -24,7 +27,7 @@ from stream.operations.analysis.plans import (
     DeletionPoint,
     RetentionInfo,
     identifiers_of,
-    matches_user,
+    names_in,
     plan_deletions,
 )
 from stream.operations.analysis.time_text import format_time
@@ -37,20 +40,24 @@ from stream.operations.session import (
     with_progress,
 )
 from stream.record import Partition, Record
+from stream.settings import clean
 from stream.state.ledger import INTENT, USER, UserEntry, bounded, try_decode
 
 
 @dataclass(slots=True)
 class Traces:
-    """Data of a person in the four topics.
+    """Data of persons in the four topics.
 
-    ``entries`` are the current user entries by partition and key; ``ledger_count`` counts all
-    ledger records about the person, including replaced ones. ``input_count`` counts their events in
-    the input, and ``unsettled`` those of them at or after the committed offsets.
+    ``persons`` are the given ids with their numbers, ``names`` all identifiers of these persons,
+    ``seen`` those that were found. ``entries`` are the current user entries by partition and key;
+    ``ledger_count`` counts all ledger records about the persons, including replaced ones.
+    ``input_count`` counts their events in the input, and ``unsettled`` those of them at or after
+    the committed offsets.
     """
 
-    user: str
+    persons: Mapping[str, int]
     names: frozenset[str]
+    seen: set[str] = field(default_factory=set)
     entries: dict[tuple[int, bytes], UserEntry] = field(default_factory=dict)
     intents: list[OpenIntent] = field(default_factory=list)
     ledger_count: int = 0
@@ -62,10 +69,14 @@ class Traces:
     cuts: list[DeletionPoint] = field(default_factory=list)
     retention: dict[str, RetentionInfo] = field(default_factory=dict)
 
+    def not_found(self) -> list[int]:
+        """Return the numbers of the given ids that no record has."""
+        return [number for name, number in self.persons.items() if name not in self.seen]
 
-def find(session: OperatorSession, user: str) -> Traces:
-    """Return the data of a person in the four topics."""
-    traces = Traces(user, frozenset({user}))
+
+def find(session: OperatorSession, persons: Mapping[str, int]) -> Traces:
+    """Return the data of persons in the four topics."""
+    traces = Traces(persons, frozenset(persons))
     _read_ledger(session, traces)
     _read_input(session, traces)
     for kind in LetterStatus:
@@ -80,35 +91,42 @@ def find(session: OperatorSession, user: str) -> Traces:
     return traces
 
 
-def erase(session: OperatorSession, traces: Traces) -> None:
-    """Write tombstones for a person's user entries.
+def check_possible(session: OperatorSession, traces: Traces) -> None:
+    """Refuse to begin what could not be finished.
 
     Raises:
-        StartupError: the group has members, a request about the person is open, or an entry was
-            written back meanwhile.
+        StartupError: the group has members, or a request about a person is open.
     """
-    config, group = session.config, session.reader.group
     wait_until_group_empty(session)
     if traces.intents:
         raise StartupError(
-            "a request about them is open, and its body is needed until a worker has resolved it. "
-            "Start a worker, wait until `in-doubt list` no longer shows the request, stop the "
-            "worker, and repeat the command",
+            f"nothing was erased: {len(traces.intents)} requests about them are open, and their "
+            "bodies are needed until a worker has resolved them. Start a worker, wait until "
+            "`in-doubt list` no longer shows them, stop the worker, and repeat the command",
             exit_code=75,
         )
+
+
+def erase_entries(session: OperatorSession, traces: Traces) -> None:
+    """Write tombstones for the user entries, all of them or none.
+
+    Raises:
+        StartupError: Kafka did not commit them, or a worker has joined meanwhile.
+    """
+    config, group = session.config, session.reader.group
     fence_instances(config, session.reader.metadata().values())
     tombstones = [
         Record(Partition(config.ledger_topic, number), -1, 0, key, None)
         for number, key in traces.entries
     ]
-    BulkProducer(config).send(config.ledger_topic, tombstones)
-    remaining = Traces(traces.user, traces.names)
+    write_at_once(config, INSTANCE, tombstones)
+    remaining = Traces(traces.persons, traces.names)
     _read_ledger(session, remaining)
     members = group.members()
     if remaining.entries or members:
         raise StartupError(
-            "a worker has joined meanwhile and may have written entries back: stop all workers and "
-            "repeat the command",
+            "a worker has joined meanwhile and may have kept or written entries back: stop all "
+            "workers, delete what is below STATE__DIR, and repeat the command",
             exit_code=75,
         )
 
@@ -123,7 +141,7 @@ def delete_letters(session: OperatorSession, chosen: Collection[DeletionPoint]) 
 
 
 def _read_ledger(session: OperatorSession, traces: Traces) -> None:
-    """Find a person's user entries, under all of their identifiers, and their open requests."""
+    """Find user entries, under all identifiers of a person, and open requests."""
     known: frozenset[str] = frozenset()
     while known != traces.names:
         known = traces.names
@@ -135,27 +153,32 @@ def _read_ledger(session: OperatorSession, traces: Traces) -> None:
             if _take(traces, record, keys):
                 traces.ledger_count += 1
                 traces.ledger_newest_ms = max(traces.ledger_newest_ms, record.timestamp_ms)
-        traces.names |= identifiers_of(traces.user, traces.entries.values())
+        for entry in traces.entries.values():
+            traces.names |= identifiers_of(entry)
     lanes = {bounded(name) for name in traces.names}
     traces.intents = [one for one in open_intents.open() if one.lane in lanes]
 
 
 def _take(traces: Traces, record: Record, keys: Collection[bytes]) -> bool:
-    """Apply a ledger record to ``entries``; return whether it is about the person."""
+    """Apply a ledger record to ``entries``; return whether it is about one of the persons."""
     key = record.key or b""
     entry = None
     if record.value is not None and key.startswith(USER.encode()):
         entry = try_decode(record.value)
-    named = isinstance(entry, UserEntry) and traces.user in (
-        entry.end_user.email,
-        entry.end_user.external_id,
-    )
+    found = identifiers_of(entry) & traces.names if isinstance(entry, UserEntry) else frozenset()
+    named = not found.isdisjoint(traces.persons)
+    if named or key in keys:
+        traces.seen |= found | {name for name in traces.persons if _is_about(key, name)}
     name = (record.partition.number, key)
     if isinstance(entry, UserEntry) and (named or key in keys):
         traces.entries[name] = entry
     else:
         traces.entries.pop(name, None)
     return named or key in keys
+
+
+def _is_about(key: bytes, name: str) -> bool:
+    return key in {(kind + bounded(name)).encode() for kind in (USER, INTENT)}
 
 
 def _read_input(session: OperatorSession, traces: Traces) -> None:
@@ -165,7 +188,8 @@ def _read_input(session: OperatorSession, traces: Traces) -> None:
     total = sum(ends[number] - begin for number, begin in begins.items())
     records = session.reader.read(topic, begins=begins, stops=ends)
     for record in with_progress(records, f"records of {topic} searched", total):
-        if matches_user(record, traces.names, session.decoder):
+        if named := names_in(record, traces.names, session.decoder):
+            traces.seen |= named
             traces.input_count += 1
             traces.input_newest_ms = max(traces.input_newest_ms, record.timestamp_ms)
             traces.unsettled += record.offset >= committed.get(record.partition.number, 0)
@@ -179,8 +203,10 @@ def _read_letters(session: OperatorSession, traces: Traces, kind: LetterStatus) 
         letter = read_letter(record, kind)
         bridged = letter is not None and letter.letter.input_topic is not None
         about = letter.replay() if letter and bridged and not letter.obstacle else record
-        if not matches_user(about, traces.names, session.decoder):
+        named = names_in(about, traces.names, session.decoder)
+        if not named:
             continue
+        traces.seen |= named
         theirs.add(RecordPosition(record.partition.number, record.offset))
         if letter is not None:
             traces.letters.append(letter.bare())
@@ -193,34 +219,62 @@ def _read_letters(session: OperatorSession, traces: Traces, kind: LetterStatus) 
 # The command and its output
 
 
+INSTANCE = "erase"
+"""Ends the transactional id, which is that of no worker."""
 AT_WOOTRIC = (
-    "data at Wootric is not changed: before the purge, send Segment's delete call with "
+    "data at Wootric is not changed: before, send Segment's delete call with "
     "WOOTRIC__DELETE_USERS=true"
 )
 
 
+def numbered(lines: Iterable[bytes]) -> dict[str, int]:
+    """Return ids with the numbers of their lines; of two equal ones the first.
+
+    Raises:
+        StartupError: a line is not text, or there is no id.
+    """
+    found: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            name = clean(line.decode())
+        except UnicodeDecodeError as error:
+            raise StartupError(f"line {number} is not UTF-8", exit_code=1) from error
+        if name:
+            found.setdefault(name, number)
+    if not found:
+        raise StartupError("there is no id to erase", exit_code=1)
+    return found
+
+
 def command(
-    session: OperatorSession, user: str, *, delete_records: bool, yes: bool, as_json: bool
+    session: OperatorSession,
+    persons: Mapping[str, int],
+    *,
+    delete_records: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
-    """Erase what can be erased of a person; without ``yes``, show it.
+    """Erase what can be erased of these persons; without ``yes``, show it.
 
     Raises:
         StartupError: a precondition is not met; the message says what to do first.
     """
     if yes:
         wait_until_group_empty(session)
-    traces = find(session, user)
+    traces = find(session, persons)
     possible = [one for one in traces.cuts if not one.blockers] if delete_records else []
     if yes:
-        erase(session, traces)
+        check_possible(session, traces)
         delete_letters(session, possible)
+        erase_entries(session, traces)
     document = _document(session, traces, possible, done=yes)
     parts: list[Table | str] = [
         Table(
-            "data of this person",
+            f"data of {len(persons)} persons",
             ("topic", "records", "removed at the latest"),
             list(_rows(document)),
         ),
+        *_not_found_lines(traces),
         *_ledger_lines(document, done=yes),
         *_input_lines(traces),
         *_cut_lines(traces.cuts, delete_records=delete_records, done=yes),
@@ -229,6 +283,12 @@ def command(
     if not yes:
         parts.append("nothing was erased; repeat with --yes while no worker runs")
     show(document, parts, as_json=as_json)
+
+
+def _not_found_lines(traces: Traces) -> Iterator[str]:
+    if missing := traces.not_found():
+        listed = ", ".join(map(str, missing))
+        yield f"{len(missing)} of {len(traces.persons)} ids are in no record: number {listed}"
 
 
 def _document(
@@ -251,6 +311,8 @@ def _document(
     }
     return {
         "done": done,
+        "persons": len(traces.persons),
+        "not_found": traces.not_found(),
         "ledger": {
             "records": traces.ledger_count,
             "entries": len(traces.entries),
