@@ -430,6 +430,11 @@ class LogSettings(Section):
         "INFO", description="Minimum level: `DEBUG`, `INFO`, `WARNING` or `ERROR`."
     )
     format: LogFormat = Field(LogFormat.JSON, description="Format: `json` or `console`.")
+    audit_file: str = Field(
+        "",
+        description="File to which a command appends a line before it shows personal data; "
+        "`/proc/1/fd/2` is the log of a container. Empty: stderr of the command.",
+    )
 
 
 SECTIONS: Mapping[str, type[Section]] = {

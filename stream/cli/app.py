@@ -148,6 +148,7 @@ def _serve(load: Callable[[], S], serve: Callable[[S], Coroutine[None, None, Non
 
 
 def _dry_run(limit: int | None) -> None:
+    from stream.operations.audit import personal_data_shown  # noqa: PLC0415
     from stream.operations.dry_run import dry_run  # noqa: PLC0415
     from stream.settings_loader import load  # noqa: PLC0415
     from stream.telemetry.log import configure  # noqa: PLC0415
@@ -159,6 +160,7 @@ def _dry_run(limit: int | None) -> None:
     with exit_on_error():
         settings = load()
         configure(level="WARNING", as_json=False, instance=settings.kafka.instance_id)
+        personal_data_shown("run --dry-run", records=limit)
         summary = dry_run(settings, limit=limit, write=write)
         flush_data()
     for line in summary.lines():

@@ -25,6 +25,7 @@ from stream.operations.analysis.dead_letters import (
     read_note,
 )
 from stream.operations.analysis.time_text import format_time
+from stream.operations.audit import personal_data_shown
 from stream.operations.output import Table, letter_document, origin_text, print_message, show
 from stream.operations.session import OperatorSession, now_ms, with_progress
 from stream.state.ledger import EventEntry
@@ -68,6 +69,7 @@ def show_letter(
         *([] if event else ["its bytes cannot be decoded as an event"]),
         f"outcome of a replay now: {document['replay_now']}",
     ]
+    personal_data_shown("dlq show", records=1)
     if raw is not None:
         _write(raw, letter.letter.value or b"")
         parts.append(f"wrote {letter.size or 0} bytes to {raw}")

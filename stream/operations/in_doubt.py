@@ -21,6 +21,7 @@ from stream.operations.analysis.dead_letters import (
 )
 from stream.operations.analysis.open_intents import OpenIntent, hashed, next_action, open_intents
 from stream.operations.analysis.time_text import format_age, format_time
+from stream.operations.audit import personal_data_shown
 from stream.operations.dlq import read_dead_letters
 from stream.operations.output import Table, letter_document, show
 from stream.operations.session import OperatorSession, now_ms
@@ -71,6 +72,8 @@ def list_open(session: OperatorSession, *, show_personal: bool, as_json: bool) -
         else "no request is in flight or in doubt",
         "`in-doubt list --parked` lists the events that wait for a decision",
     ]
+    if show_personal:
+        personal_data_shown("in-doubt list --show-personal", records=len(found))
     show({"open": documents}, parts, as_json=as_json)
 
 

@@ -27,6 +27,7 @@ from stream.operations.analysis.explanations import (
 from stream.operations.analysis.open_intents import OpenIntent, OpenIntents, hashed
 from stream.operations.analysis.plans import mask, names_in
 from stream.operations.analysis.time_text import format_time
+from stream.operations.audit import personal_data_shown
 from stream.operations.dlq import read_dead_letters
 from stream.operations.output import Table, letter_document, show
 from stream.operations.session import OperatorSession, now_ms, with_progress
@@ -380,6 +381,7 @@ def trace_user(session: OperatorSession, person: Person, *, as_json: bool) -> bo
     }
     columns = ("place", "published at", "message", "state")
     parts: list[Table | str] = [Table(f"last {len(rows)} events", columns, rows), *lines]
+    personal_data_shown("trace --user", records=len(rows))
     show(document, parts, as_json=as_json)
     return found
 

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 import structlog
@@ -59,6 +59,20 @@ def configure(*, level: str, as_json: bool, instance: str) -> None:
         cache_logger_on_first_use=True,
     )
     logging.getLogger().handlers = [_Libraries(logging.WARNING)]
+
+
+def audit_log(file: TextIO, *, instance: str) -> Any:
+    """Return a logger that writes every line as JSON to this file, whatever the level of others."""
+    return structlog.wrap_logger(
+        structlog.WriteLogger(file),
+        processors=[
+            structlog.processors.add_log_level,
+            _add_origin(instance),
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+            structlog.processors.JSONRenderer(serializer=_dumps),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
 
 
 class _Libraries(logging.Handler):

@@ -263,6 +263,13 @@ EVENTS = (
         "report it",
     ),
     LogEvent(
+        "personal_data_shown",
+        "info",
+        "A command of the operating system's `user` on the host `instance` shows personal data of "
+        "N `records`; null: of all.",
+        "nothing; keep these lines as long as your audits require",
+    ),
+    LogEvent(
         "transfer_aborted",
         "warning",
         "A transaction of `bridge --from-topic` was aborted; it is retried.",

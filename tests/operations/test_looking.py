@@ -132,6 +132,33 @@ async def test_a_dead_letter_is_shown_with_its_event_and_its_bytes(
     assert missing.code == 1
 
 
+async def test_who_is_shown_personal_data_is_recorded_before_it_is_shown(
+    ended: Stack, tmp_path: Path
+) -> None:
+    """A command and a count, none of the data. What cannot be recorded is not shown."""
+    file, place = tmp_path / "audit", await letter_of(ended, "invalid_score")
+    commands = {
+        "dlq show": ["dlq", "show", place],
+        "in-doubt list --show-personal": ["in-doubt", "list", "--show-personal"],
+        "trace --user": ["trace", "--user", "ann"],
+        "run --dry-run": ["run", "--dry-run", "--limit", "1"],
+    }
+    for command in commands.values():
+        assert (await run(ended, *command, LOG__AUDIT_FILE=str(file))).code == 0
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(line["event"], line["command"]) for line in lines] == [
+        ("personal_data_shown", name) for name in commands
+    ]
+    assert [line["records"] for line in lines] == [1, 1, 4, 1]
+    assert all(line["user"] and line["instance"] for line in lines)
+    assert not {name for name in ("ann", "cid", "dee", "example.com") if name in file.read_text()}
+    for command in commands.values():
+        ran = await run(ended, *command, LOG__AUDIT_FILE=str(tmp_path))
+        assert (ran.code, ran.out) == (66, "")
+    ran = await run(ended, "trace", "--user", "ann")
+    assert '"event":"personal_data_shown"' in ran.err
+
+
 STORIES = {
     "profile": ("delivered", "delivered at"),
     "again": ("skipped", "unchanged: Wootric already has the profile"),
