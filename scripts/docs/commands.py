@@ -29,7 +29,7 @@ def cli() -> str:
         "`wootric-stream`, or `python -m stream`. Data goes to stdout, messages to stderr. With "
         "`--json` a command prints one indented JSON document (`status --watch`: a line per "
         'measurement), and the last line of stderr is `{"error":{"message":…,"exit_code":…}}` if it '
-        "fails. Commands that change what exists only show the changes unless `--yes` is given; "
+        "fails (a wrong command line, exit 2, is text). Commands that change what exists only show the changes unless `--yes` is given; "
         "`publish`, `run` and `bridge` do at once what they are for. "
         "`-h`, or `help COMMAND`, explains a command. "
         "[Exit codes](exit-codes.md).\n\n"

@@ -69,7 +69,7 @@ def _app(
 
     $ wootric-stream demo          # everything on this machine, without accounts
     $ wootric-stream doctor        # what is missing on yours
-    $ wootric-stream topics create
+    $ wootric-stream topics create --yes
     $ wootric-stream run
     """
 
