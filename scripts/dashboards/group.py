@@ -81,10 +81,20 @@ GROUP = Dashboard(
                 queries={"{{state}}": "max by (state) (wootric_group_state{$scope})"},
             ),
             Panel(
-                title="Dead letters kept",
-                says="Offset range of the dead-letter and the parked topic.",
+                title="Dead letters",
+                says="Open: without a note. Kept: the offset range of the dead-letter and the "
+                "parked topic.",
                 unit="short",
-                queries={"{{topic}}": "wootric_group_dead_letter_offsets{$scope}"},
+                queries={
+                    "open {{topic}}": "wootric_group_dead_letters_open{$scope}",
+                    "kept {{topic}}": "wootric_group_dead_letter_offsets{$scope}",
+                },
+            ),
+            Panel(
+                title="Oldest open dead letter",
+                says="Its age. The topic's retention deletes it.",
+                unit="s",
+                queries={"{{topic}}": "wootric_group_dead_letters_oldest_seconds{$scope}"},
             ),
             Panel(
                 title="Failed measurements",

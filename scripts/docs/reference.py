@@ -197,10 +197,17 @@ def runbooks() -> str:
     )
     return page(
         "Runbooks",
-        "One page per alert. `/status` is `http://POD:8080/status` (by `kubectl port-forward`); the "
-        "page at `/` shows the same. No event is lost meanwhile: unsettled events stay in "
-        "Kafka until the retention of the input ends.",
-        table(("alert", "severity", "summary"), body),
+        "One page per alert: meaning, impact, first look, fix, verify, escalate.",
+        "## Where commands run\n\n"
+        "From your own machine, with `kubectl` for the cluster. `NAMESPACE` is the alert's "
+        "namespace, `RELEASE` the name of the StatefulSet, such as `wootric-wootric-destination`, "
+        "and `HELM_RELEASE` the name in `helm list`. `wootric-stream` runs in the pod "
+        "`RELEASE-toolbox`, which has a login and memory of its own: a worker has neither to "
+        "spare. Numbers, reasons and secrets in the commands are examples. `kafka-*.sh` are "
+        "Kafka's own tools, with your brokers for `BROKERS`.\n\n"
+        "`/status` is `http://POD:8080/status` (by `kubectl port-forward`); the page at `/` shows "
+        "the same.",
+        "## Alerts\n\n" + table(("alert", "severity", "summary"), body),
     )
 
 

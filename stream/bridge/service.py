@@ -1,6 +1,7 @@
 """Composition and run loop of the bridge."""
 
 import asyncio
+import os
 import signal
 import time
 from collections import Counter
@@ -34,6 +35,7 @@ from stream.settings_loader import (
     shared_secrets,
 )
 from stream.telemetry.metrics import BridgeMetrics
+from stream.telemetry.process import watch_certificates
 
 log = structlog.get_logger()
 
@@ -57,6 +59,7 @@ async def serve_webhook(settings: BridgeOnly) -> None:
         bytes_max=bridge.in_flight_bytes_max,
         by_address=bridge.bound_by_address,
     )
+    watch_certificates(metrics.certificates, {**os.environ, **config.properties})
     producer = AsyncProducer(
         config,
         record_bytes_max=record_bytes_max,
@@ -106,6 +109,7 @@ async def serve_topic(settings: BridgeOnly, source: str) -> None:
     header = await header_for(settings.schema_registry, config.topic)
     target = Target(topic=config.topic, header=header, bytes_max=record_bytes_max)
     metrics = BridgeMetrics()
+    watch_certificates(metrics.certificates, {**os.environ, **config.properties})
     health_state = BridgeHealth(lambda: rekeyer.polled_at)
     rekeyer = Repartitioner(
         config,

@@ -62,6 +62,7 @@ class GroupLag:
 
     ``kept`` maps each dead-letter topic to the number of offsets that it spans. This is slightly
     more than the number of dead letters, because every transaction ends with a control record.
+    ``unanswered`` are the partitions that nobody answers about.
     """
 
     state: str
@@ -69,6 +70,7 @@ class GroupLag:
     partitions: tuple[PartitionLag, ...]
     retention_ms: int | None = None
     kept: Mapping[str, int] = field(default_factory=dict)
+    unanswered: tuple[int, ...] = ()
 
 
 class LagMeter:
@@ -99,7 +101,7 @@ class LagMeter:
         del self._admin
 
     def measure(self) -> GroupLag:
-        """Return the group's lag. Partitions without a leader are left out.
+        """Return the group's lag. Partitions without a leader are ``unanswered``.
 
         Raises:
             KafkaUnavailableError: Kafka did not respond.
@@ -144,6 +146,7 @@ class LagMeter:
             members=tuple(sorted(m.group_instance_id or m.member_id for m in group.members)),
             partitions=tuple(self._with_age(reachable)),
             retention_ms=self._retention_ms(),
+            unanswered=tuple(sorted(set(numbers) - {one.number for one in reachable})),
             kept=self._kept((config.dead_letter_topic, config.parked_topic)),
         )
 

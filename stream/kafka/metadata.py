@@ -237,13 +237,15 @@ class MetadataPoller:
         self._partition_count_wanted = True
 
     def poll(self, owned: Iterable[Partition]) -> None:
-        """Send the requests that are due: end offsets, partition count, retention, ledger start."""
+        """Send the requests that are due; without partitions, that of their count alone."""
         now = time.monotonic()
-        if now < self._next_ends_at or not owned:
+        if now < self._next_ends_at:
             return
         self._next_ends_at = now + ENDS_EVERY_S
-        if self._partition_count_wanted:
+        if self._partition_count_wanted or not owned:
             self._request_partition_count()
+        if not owned:
+            return
         if self._leaders_changed:
             self._leaders_changed = False
             self._refresh_leaders()

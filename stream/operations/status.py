@@ -79,6 +79,7 @@ class GroupStatus:
             "group": self.config.group_id,
             "topic": self.config.topic,
             "state": group.state,
+            "unanswered_partitions": list(group.unanswered),
             "members": list(group.members),
             "lag_records": sum(one.lag for one in group.partitions),
             "lag_seconds": round(max(ages, default=0.0), 1),
@@ -126,17 +127,13 @@ def verdict(group: GroupLag, workers: Iterable[dict[str, Any]]) -> tuple[str, st
     """Return ``bad``, ``warn`` or ``ok``, and a summary of the most urgent problem."""
     lag = sum(one.lag for one in group.partitions)
     lag_s = max((one.lag_s or 0.0 for one in group.partitions), default=0.0)
-    lost = [str(one.number) for one in group.partitions if one.is_lost]
+    if broken := _broken_partitions(group):
+        return "bad", broken
     if not group.members:
         return (
             ("bad", f"No worker is running; {counted(lag, 'event')} waiting")
             if lag
             else ("warn", "No worker is running; no event is waiting")
-        )
-    if lost:
-        return (
-            "bad",
-            f"Committed offsets are outside the topic: partition {', '.join(lost)}",
         )
     urgent = [one for one in workers if one["verdict"] != "ok"]
     for level in ("bad", "warn"):
@@ -151,7 +148,20 @@ def verdict(group: GroupLag, workers: Iterable[dict[str, Any]]) -> tuple[str, st
     return "ok", f"Processing, {counted(lag, 'event')} not settled" if lag else "Caught up"
 
 
+def _broken_partitions(group: GroupLag) -> str:
+    """Return what keeps partitions from being read by any worker; empty if nothing does."""
+    if group.unanswered:
+        return f"Kafka does not answer about partition {_listed(group.unanswered)}"
+    lost = [one.number for one in group.partitions if one.is_lost]
+    return f"Committed offsets are outside the topic: partition {_listed(lost)}" if lost else ""
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
 def _worker(url: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return the URL with the worker's status, or with the error."""
     asked = urllib.request.Request(f"{url.rstrip('/')}/status", headers=dict(headers))  # noqa: S310  the operator's own address
     try:
         with urllib.request.urlopen(asked, timeout=ANSWER_S) as reply:  # noqa: S310

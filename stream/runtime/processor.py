@@ -204,6 +204,7 @@ class Processor:
             case PartitionCountKnown(partitions=count):
                 self._input_partitions = count
                 self._update_rate_share()
+                self._observer.on_kafka_answer()
             case Restoring(partition, entries, remaining):
                 if partition in self._assignments:
                     self._observer.restoring(partition, entries, remaining)

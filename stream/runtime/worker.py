@@ -39,6 +39,7 @@ from stream.telemetry import log as logs
 from stream.telemetry.http import StatusServer
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer, SinkObserver
+from stream.telemetry.process import watch_certificates
 from stream.telemetry.status import Identity, LoopLagProbe, StatusGauges, WorkerStatus
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ async def serve(settings: Settings, destination: Destination) -> None:
         ),
     )
     metrics.config_info.labels(fingerprint(settings)).set(1)
+    watch_certificates(metrics.certificates, {**os.environ, **config.properties})
     gauges = StatusGauges(
         metrics,
         worker_status,
@@ -115,6 +117,7 @@ async def serve(settings: Settings, destination: Destination) -> None:
         destination.open_sink(hooks) as sink,
         registered_schemas(settings.schema_registry, config.topic) as schemas,
     ):
+        gauges.rate_limited = lambda: sink.requests(time.monotonic(), within_s=0.0) < 1
         prepare_record = record_preparer(
             destination.transform, None if schemas is None else schemas.by_id
         )

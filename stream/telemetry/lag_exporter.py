@@ -4,6 +4,7 @@ A worker reports only its own partitions, and nothing after it has died.
 """
 
 import asyncio
+import os
 import time
 
 import structlog
@@ -12,9 +13,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from stream.errors import KafkaUnavailableError
 from stream.kafka.config import KafkaConfig
 from stream.kafka.lag import GroupLag, LagMeter, PartitionLag
+from stream.kafka.open_letters import LetterMeter, OpenLetters
 from stream.settings import HttpSettings
 from stream.settings_loader import bearer_token
 from stream.telemetry.http import Check, HealthServer
+from stream.telemetry.metrics import KAFKA_UP
+from stream.telemetry.process import certificate_gauge, memory_limit_gauge, watch_certificates
 from stream.telemetry.status import headroom_s
 
 log = structlog.get_logger()
@@ -29,6 +33,9 @@ class LagMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self.memory_limit = memory_limit_gauge(self.registry)
+        self.certificates = certificate_gauge(self.registry)
+        self.kafka_up = Gauge("wootric_kafka_up", KAFKA_UP, registry=self.registry)
         labels = ("topic", "partition")
         self.lag = self._gauge(
             "lag_records", "Unsettled records up to the last stable offset.", *labels
@@ -65,6 +72,22 @@ class LagMetrics:
             "Offset range of the dead-letter and the parked topic; slightly above their records.",
             "topic",
         )
+        self.open_letters = self._gauge(
+            "dead_letters_open",
+            "Dead letters and parked events without a note, at most 100,000 per topic.",
+            "topic",
+        )
+        self.oldest_letter = self._gauge(
+            "dead_letters_oldest_seconds",
+            "Age of the oldest open dead letter; 0 if there is none.",
+            "topic",
+        )
+        self.letter_headroom = self._gauge(
+            "dead_letters_headroom_seconds",
+            "Seconds until retention.ms may delete the oldest open dead letter; +Inf without one, "
+            "or without a limit.",
+            "topic",
+        )
         self.measured = self._gauge(
             "measured_timestamp_seconds", "Unix time of the last measurement."
         )
@@ -95,7 +118,20 @@ class LagMetrics:
             self.state.labels(state).set(int(state == group.state))
         for name, count in group.kept.items():
             self.dead_letters.labels(name).set(count)
+        self.kafka_up.set(int(not group.unanswered))
         self.measured.set(time.time())
+
+    def show_letters(self, topic: str, letters: OpenLetters) -> None:
+        """Set the metrics of a topic's open dead letters."""
+        age_s = 0.0
+        if letters.oldest_ms is not None:
+            age_s = max(0.0, time.time() - letters.oldest_ms / 1000)
+        retention_ms = -1 if letters.oldest_ms is None else letters.retention_ms
+        headroom = headroom_s(retention_ms, age_s)
+        self.open_letters.labels(topic).set(letters.count)
+        self.oldest_letter.labels(topic).set(age_s)
+        if headroom is not None:
+            self.letter_headroom.labels(topic).set(headroom)
 
     def _show_partition(self, topic: str, one: PartitionLag, retention_ms: int | None) -> None:
         headroom = None if one.lag_s is None else headroom_s(retention_ms, one.lag_s)
@@ -123,8 +159,10 @@ class LagExporter:
     def __init__(self, config: KafkaConfig, *, every_s: float) -> None:
         self._topic = config.topic
         self._meter = LagMeter(config)
+        self._letters = LetterMeter(config)
         self._every_s = every_s
         self._metrics = LagMetrics()
+        watch_certificates(self._metrics.certificates, {**os.environ, **config.properties})
         self._measured = False
         self._failures = 0
         self._tried_at = time.monotonic()
@@ -153,11 +191,22 @@ class LagExporter:
         except KafkaUnavailableError as error:
             self._failures += 1
             self._metrics.failures.inc()
+            self._metrics.kafka_up.set(0)
             log.warning("lag_not_measured", error=str(error), failures=self._failures)
         else:
             self._measured = True
             self._failures = 0
             self._metrics.show(self._topic, group)
+            await self._measure_letters()
+
+    async def _measure_letters(self) -> None:
+        try:
+            found = await asyncio.to_thread(self._letters.measure)
+        except KafkaUnavailableError as error:
+            log.warning("dead_letters_not_measured", error=str(error))
+        else:
+            for topic, letters in found.items():
+                self._metrics.show_letters(topic, letters)
 
     def _live(self) -> list[Check]:
         """Check that measuring is attempted; an outage of Kafka must not restart the exporter."""

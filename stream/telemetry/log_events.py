@@ -220,6 +220,12 @@ EVENTS = (
         "check the brokers and the ACLs",
     ),
     LogEvent(
+        "dead_letters_not_measured",
+        "warning",
+        "The lag exporter could not read the dead letters or parked events; it retries.",
+        "check its rights: Read and DescribeConfigs on both topics",
+    ),
+    LogEvent(
         "registry_unavailable",
         "warning",
         "The schema registry did not reply at startup; records in its framing wait for it.",

@@ -12,12 +12,16 @@ from prometheus_client import (
 
 from sink.delivery import Conflict
 from stream import __version__
+from stream.bridge.payload import STATUS
+from stream.telemetry.log_events import EVENTS
+from stream.telemetry.process import certificate_gauge, memory_limit_gauge
 
 REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 TRANSACTION_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 END_TO_END_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3600)
 LOOP_LAG_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
+KAFKA_UP = "1 while Kafka answers about every partition, otherwise 0. Investigate 0 after minutes."
 LOOP_STATES = ("admit", "checkpoint", "settle", "other", "idle")
 RESOLUTIONS = ("delivered", "skipped", "rejected", "parked", "in_doubt", "deferred")
 
@@ -30,6 +34,8 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+        self.memory_limit = memory_limit_gauge(self.registry)
+        self.certificates = certificate_gauge(self.registry)
         self._describe_flow()
         self._describe_consumer()
         self._describe_sink()
@@ -40,7 +46,7 @@ class Metrics:
         for outcome in ("delivered", "rejected", "parked"):
             self.records_settled.labels(outcome, "")
         for circuit in ("api", "pixel"):
-            self.circuit_open.labels(circuit).set(0)
+            self.circuit_open.labels(circuit, "").set(0)
         for resolution in RESOLUTIONS:
             self.in_doubt_checks.labels(resolution)
         for start in ("cold", "warm"):
@@ -49,6 +55,9 @@ class Metrics:
             self.tokens.labels(renewal)
         for kind in Conflict:
             self.identity_conflicts.labels(kind.value)
+        for event in EVENTS:
+            if event.level == "error":
+                self.log_events.labels(event.name, event.level)
 
     def _describe_flow(self) -> None:
         self.records_consumed = self._counter(
@@ -160,6 +169,7 @@ class Metrics:
         self.polled = self._gauge(
             "consumer_last_poll_timestamp_seconds", "Unix time of the last poll."
         )
+        self.kafka_up = self._gauge("kafka_up", KAFKA_UP)
 
     def _describe_sink(self) -> None:
         self.requests = self._counter(
@@ -186,6 +196,7 @@ class Metrics:
             "1 while nothing is sent because Wootric refuses requests or does not reply. "
             "Investigate after minutes.",
             "circuit",
+            "reason",
         )
         self.circuit_opened = self._counter(
             "sink_circuit_opened", "Times that a circuit opened, by reason.", "circuit", "reason"
@@ -209,6 +220,11 @@ class Metrics:
             "sink_rate_limit",
             "Limit of the account's quota, from the last reply that stated it.",
             "host",
+        )
+        self.rate_limited = self._gauge(
+            "sink_rate_limited",
+            "1 while the account's rate limit lets no request start, otherwise 0. Its average is "
+            "the share of the limit that is used.",
         )
         self.rate_share = self._gauge(
             "sink_rate_share_per_minute",
@@ -259,6 +275,9 @@ class Metrics:
         )
         self.restore_seconds = self._gauge(
             "restore_duration_seconds", "Duration of the last restore of a partition's ledger."
+        )
+        self.restored_at = self._gauge(
+            "restore_timestamp_seconds", "Unix time at which the last restore ended."
         )
         self.restore_left = self._gauge(
             "restore_remaining_records",
@@ -317,6 +336,8 @@ class BridgeMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self.memory_limit = memory_limit_gauge(self.registry)
+        self.certificates = certificate_gauge(self.registry)
         self.requests = self._counter(
             "requests",
             "Responses of the webhook, by HTTP status. Investigate 401 and 503.",
@@ -379,8 +400,10 @@ class BridgeMetrics:
             registry=self.registry,
         )
         self.build_info.labels(__version__).set(1)
-        for code in ("200", "401", "503"):
-            self.requests.labels(code)
+        for code in {200, 500, *STATUS.values()}:
+            self.requests.labels(str(code))
+        for refusal in STATUS:
+            self.refused.labels(refusal)
         for cause in ("capacity", "refusals", "slow_head", "long_head"):
             self.connections_closed.labels(cause)
         for reason in ("invalid_event", "too_large"):

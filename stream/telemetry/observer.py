@@ -189,6 +189,7 @@ class Observer:
         self._gauges.restoring.pop(restored.partition, None)
         self._metrics.restores.labels("warm" if restored.warm else "cold").inc()
         self._metrics.restore_seconds.set(restored.took_s)
+        self._metrics.restored_at.set_to_current_time()
         self.released(restored.partition)
         log.info(
             "partition_opened",
@@ -249,6 +250,10 @@ class Observer:
         """Record a partition's last stable offset and the end of its log."""
         self._gauges.note_ends(partition, end, log_end)
 
+    def on_kafka_answer(self) -> None:
+        """Record that Kafka answers."""
+        self._gauges.note_answer()
+
     def on_retention(self, retention_ms: int) -> None:
         """Record the input's retention."""
         self._gauges.retention_ms = retention_ms
@@ -280,8 +285,11 @@ class Observer:
 
     def circuit_changed(self, name: str, is_open: bool, reason: str) -> None:
         """Record and log that a circuit opened or closed."""
-        self._metrics.circuit_open.labels(name).set(int(is_open))
+        before = self._worker.circuits.get(name)
+        if before is not None:
+            self._metrics.circuit_open.labels(name, before.reason).set(0)
         if is_open:
+            self._metrics.circuit_open.labels(name, reason).set(1)
             self._worker.circuits[name] = OpenCircuit(reason, time.monotonic())
             self._metrics.circuit_opened.labels(name, reason).inc()
             log.error("circuit_opened", circuit=name, reason=reason)

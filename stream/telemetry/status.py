@@ -69,6 +69,8 @@ class WorkerStatus:
     in_doubt_oldest_s: float = 0.0
     throttled_until: float = 0.0
     committed_at: float | None = None
+    kafka_silent_s: float = 0.0
+    """For how long Kafka has not answered about at least one partition, or at all."""
     dead_letters: deque[dict[str, Any]] = field(
         default_factory=lambda: deque(maxlen=LAST_DEAD_LETTERS)
     )
@@ -101,6 +103,8 @@ class WorkerStatus:
 BEHIND_S = 60.0
 RATE_S = 10
 NO_COMMIT_S = 30.0
+KAFKA_SILENT_S = 15.0
+"""Kafka is asked every second; an election of leaders takes seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,7 @@ def status(worker: WorkerStatus, identity: Identity) -> dict[str, Any]:
             name: {"reason": opened.reason, "for_s": round(now - opened.since, 1)}
             for name, opened in worker.circuits.items()
         },
+        "kafka_silent_s": round(worker.kafka_silent_s, 1),
         "throttled_s": round(max(0.0, worker.throttled_until - now), 1),
         "consumed_per_s": round(sum(rate for rate, _ in recent) / max(1, len(recent)), 1),
         "settled_per_s": round(sum(rate for _, rate in recent) / max(1, len(recent)), 1),
@@ -187,6 +192,8 @@ def verdict(worker: WorkerStatus, now: float) -> tuple[str, str]:
 
 
 def _problems(worker: WorkerStatus, now: float) -> Iterator[tuple[str, str]]:
+    if worker.kafka_silent_s > KAFKA_SILENT_S:
+        yield "bad", f"Kafka has not answered for {lasting(worker.kafka_silent_s)}"
     for name, opened in sorted(worker.circuits.items()):
         what = "No page view is sent" if name == "pixel" else "Nothing is sent to Wootric's API"
         yield "bad", f"{what}: {opened.reason}, for {lasting(now - opened.since)}"
@@ -256,8 +263,9 @@ class StatusGauges:
 
     ``polled_at`` returns the time of the last poll (monotonic seconds). Other components set
     ``retention_ms`` (the input's, negative without a limit), ``own_steps_s`` (time in the loop's
-    own steps since the last refresh) and ``restoring`` (records yet to read, as far as known, of
-    each partition whose ledger is being restored).
+    own steps since the last refresh), ``restoring`` (records yet to read, as far as known, of each
+    partition whose ledger is being restored) and ``rate_limited`` (whether the rate limit lets no
+    request start now).
     """
 
     def __init__(
@@ -279,6 +287,9 @@ class StatusGauges:
         self.retention_ms: int | None = None
         self.own_steps_s = 0.0
         self.restoring: dict[Partition, int] = {}
+        self.rate_limited: Callable[[], bool] = lambda: False
+        self._answered_at = time.monotonic()
+        self._answers: dict[Partition, float] = {}
         self._loop_until = time.perf_counter()
         self._cpu_until = time.thread_time()
         self._behind_since: dict[Partition, float] = {}
@@ -287,8 +298,14 @@ class StatusGauges:
 
     def note_ends(self, partition: Partition, stable: int, log_end: int) -> None:
         """Note a partition's last stable offset and the end of its log."""
+        self.note_answer()
+        self._answers[partition] = self._answered_at
         blocked_s = self._stable_ends.note(partition, stable, log_end)
         self._ends[partition] = (stable, log_end - stable, blocked_s)
+
+    def note_answer(self) -> None:
+        """Note that Kafka answers."""
+        self._answered_at = time.monotonic()
 
     def refresh(self) -> None:
         """Read all values again."""
@@ -306,6 +323,12 @@ class StatusGauges:
         metrics.state_bytes.set(sum(state.disk_bytes for state in states))
         metrics.restore_left.set(sum(self.restoring.values()))
         metrics.polled.set(time.time() - (now - self._polled_at()))
+        metrics.rate_limited.set(int(self.rate_limited()))
+        worker.kafka_silent_s = now - min(
+            (self._answers.setdefault(partition, now) for partition in tasks.partitions),
+            default=self._answered_at,
+        )
+        metrics.kafka_up.set(int(worker.kafka_silent_s <= KAFKA_SILENT_S))
         self._refresh_in_doubt(now)
         self._account_loop_time()
         self._remove_partitions(set(worker.partitions) - set(tasks.partitions))
@@ -387,6 +410,7 @@ class StatusGauges:
         for partition in partitions:
             del self._worker.partitions[partition]
             self._ends.pop(partition, None)
+            self._answers.pop(partition, None)
             self._stable_ends.forget(partition)
             self._behind_since.pop(partition, None)
             for gauge in self._metrics.of_partitions:

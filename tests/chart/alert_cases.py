@@ -1,6 +1,7 @@
 """For each alert two worlds: one in which it fires, and a near one in which it is silent.
 
-Series are written as promtool has them, a value a minute; every one gets job and instance.
+Series are written as promtool has them, a value a minute; every one gets job and instance. An alert
+with two severities has a case for each, by name and severity.
 """
 
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 BUCKET = "wootric_end_to_end_latency_seconds_bucket"
 TRANSACTION = "wootric_transaction_duration_seconds_bucket"
 LOOP_LAG = "wootric_event_loop_lag_seconds_bucket"
-BRIDGE = "wootric_bridge_request_duration_seconds_bucket"
+CERTIFICATE = 'wootric_certificate_expiry_timestamp_seconds{certificate="ssl.ca.location"}'
 Series = dict[str, str]
 
 
@@ -30,15 +31,38 @@ def growing(by: float, steps: int = 60) -> str:
     return f"0+{by}x{steps}"
 
 
+def behind(*, limited: str, records: str, seconds: str) -> Series:
+    return {
+        "wootric_sink_rate_limited": limited,
+        'wootric_consumer_lag_records{topic="t",partition="0"}': records,
+        'wootric_consumer_lag_seconds{topic="t",partition="0"}': seconds,
+    }
+
+
 def lag_seconds(values: str) -> Series:
     return {'wootric_consumer_lag_seconds{topic="t",partition="0"}': values}
 
 
 CASES: dict[str, Case] = {
     "WootricCircuitOpen": Case(
-        {'wootric_sink_circuit_open{circuit="api"}': steady(1)},
-        {'wootric_sink_circuit_open{circuit="api"}': "1x5 0x54"},  # closed by its probe
+        {
+            'wootric_sink_circuit_open{circuit="api",reason=""}': steady(0),
+            'wootric_sink_circuit_open{circuit="api",reason="credentials"}': steady(1),
+        },
+        {'wootric_sink_circuit_open{circuit="api",reason="unreachable"}': "1x5 0x54"},
         at_min=14,
+    ),
+    "WootricCredentialsRefused": Case(
+        {'wootric_sink_token_refusals_total{error="invalid_client"}': "0x20 1x40"},
+        {'wootric_sink_token_refusals_total{error="invalid_client"}': steady(7)},
+        at_min=40,
+    ),
+    "WootricKafkaUnavailable": Case(
+        {
+            'wootric_kafka_up{instance="w-0"}': "1x10 0x50",
+            'wootric_kafka_up{instance="l-0"}': "0x60",
+        },
+        {'wootric_kafka_up{instance="w-0"}': "1x10 0x2 1x50"},  # a broker is replaced
     ),
     "WootricPartitionHalted": Case(
         {'wootric_consumer_halted_partitions{reason="dead_letters"}': steady(1)},
@@ -67,7 +91,11 @@ CASES: dict[str, Case] = {
         times=2,
     ),
     "WootricFreshnessBudgetBurn": Case(
-        lag_seconds(steady(400, 200)),
+        lag_seconds(steady(400, 200))
+        | {
+            'wootric_sink_rate_limited{instance="w-0"}': steady(0, 200),
+            'wootric_sink_rate_limited{instance="w-1"}': steady(1, 200),  # another's limit
+        },
         lag_seconds("400x3 0x197"),
         at_min=120,
     ),
@@ -90,8 +118,37 @@ CASES: dict[str, Case] = {
         at_min=100,
     ),
     "WootricMetricsAbsent": Case(
-        {"wootric_build_info": steady(1)},
-        {"wootric_consumer_assigned_partitions": steady(3)},
+        {"wootric_consumer_assigned_partitions": "3x10 _x50", "wootric_build_info": steady(1)},
+        {'wootric_consumer_assigned_partitions{instance="w-1"}': "_x10 3x50"},
+    ),
+    "WootricWorkersMissing": Case(
+        {
+            'up{instance="w-1"}': "1x10 0x50",  # a pod on a node that is frozen
+            "wootric_consumer_assigned_partitions": steady(6),
+        },
+        {
+            'up{instance="w-1"}': "1x10 _x50",  # scaled away
+            'up{instance="b-0",app_kubernetes_io_component="bridge"}': steady(0),
+            "wootric_consumer_assigned_partitions": steady(6),
+        },
+    ),
+    "WootricWorkerRestarting": Case(
+        {
+            "process_start_time_seconds": "1x3 _x5 2x3 _x5 3x3 _x5 4x3 _x20",
+            "wootric_build_info": "1x3 _x5 1x3 _x5 1x3 _x5 1x3 _x20",
+        },
+        {"process_start_time_seconds": "1x10 2x10 3x40", "wootric_build_info": steady(1)},
+    ),
+    "WootricMemoryNearLimit": Case(
+        {
+            "process_resident_memory_bytes": "500000000+20000000x60",
+            "wootric_memory_limit_bytes": steady(1_000_000_000),
+        },
+        {
+            "process_resident_memory_bytes": steady(2_000_000_000),
+            "wootric_memory_limit_bytes": steady(2**60),
+        },
+        at_min=35,
     ),
     "WootricNoPartitionsAssigned": Case(
         {"wootric_consumer_assigned_partitions": steady(0)},
@@ -168,19 +225,20 @@ CASES: dict[str, Case] = {
         },
     ),
     "WootricParkedEvents": Case(
-        {'wootric_records_settled_total{outcome="parked",reason="in_doubt"}': "0x10 1x50"},
-        {'wootric_records_settled_total{outcome="parked",reason="in_doubt"}': steady(1)},
+        {'wootric_records_settled_total{outcome="parked",reason="in_doubt"}': "0x99 1x50"},
+        {'wootric_records_settled_total{outcome="parked",reason="in_doubt"}': steady(1, 150)},
+        at_min=130,
     ),
-    "WootricThrottledAndBehind": Case(
-        {
-            "wootric_sink_throttled_total": growing(3),
-            'wootric_consumer_lag_records{topic="t",partition="0"}': growing(100),
-        },
-        {
-            "wootric_sink_throttled_total": growing(3),
-            'wootric_consumer_lag_records{topic="t",partition="0"}': "9000-10x60",
-        },
+    "WootricRateLimited": Case(
+        behind(limited=steady(1, 90), records="0+100x90", seconds="0+40x90"),
+        behind(limited="0 1 0 0x87", records="0+100x90", seconds="0+40x90"),
         at_min=45,
+    ),
+    "WootricDeadLettersExpire": Case(
+        {'wootric_group_dead_letters_headroom_seconds{topic="t.dlq"}': "260000-60x60"},
+        {
+            'wootric_group_dead_letters_headroom_seconds{topic="t.dlq"}': "2592000-60x60",
+        },
     ),
     "WootricRequestsRefused": Case(
         {
@@ -225,11 +283,6 @@ CASES: dict[str, Case] = {
         },
         at_min=16,
     ),
-    "WootricProducerRestarts": Case(
-        {'wootric_transactions_total{outcome="committed"}': "0 9 9 0 9 9 0 9 9 0 9 9 9 9 9 9"},
-        {'wootric_transactions_total{outcome="committed"}': "0 9 9 0 9 9 9 9 9 9 9 9 9 9 9 9"},
-        at_min=14,
-    ),
     "WootricLagSkewed": Case(
         {'wootric_consumer_lag_records{topic="t",partition="0"}': steady(50_000)}
         | {
@@ -243,8 +296,14 @@ CASES: dict[str, Case] = {
         at_min=45,
     ),
     "WootricRestoreSlow": Case(
-        {"wootric_restore_duration_seconds": steady(90)},
-        {"wootric_restore_duration_seconds": steady(5)},
+        {
+            "wootric_restore_duration_seconds": steady(90),
+            "wootric_restore_timestamp_seconds": steady(100_000),
+        },
+        {
+            "wootric_restore_duration_seconds": steady(90),
+            "wootric_restore_timestamp_seconds": steady(600),
+        },
     ),
     "WootricValuesLeftOut": Case(
         {
@@ -285,9 +344,19 @@ CASES: dict[str, Case] = {
         | {LOOP_LAG + '{le="+Inf"}': growing(100)},
         at_min=50,
     ),
-    "WootricLagExporterStale": Case(
+    "WootricLagExporterStale ticket": Case(
+        {
+            "wootric_group_measured_timestamp_seconds": steady(0),
+            "wootric_consumer_assigned_partitions": steady(3),
+        },
         {"wootric_group_measured_timestamp_seconds": steady(0)},
-        {"wootric_group_measured_timestamp_seconds": growing(60)},
+    ),
+    "WootricLagExporterStale page": Case(
+        {"wootric_group_measured_timestamp_seconds": steady(0)},
+        {
+            "wootric_group_measured_timestamp_seconds": steady(0),
+            "wootric_consumer_assigned_partitions": steady(3),
+        },
     ),
     "WootricErrorsLogged": Case(
         {'wootric_log_events_total{event="ended",level="error"}': "0x20 1x40"},
@@ -296,6 +365,10 @@ CASES: dict[str, Case] = {
             'wootric_log_events_total{event="throttled",level="info"}': growing(1),
         },
         at_min=25,
+    ),
+    "WootricCertificateExpiring": Case(
+        {CERTIFICATE: steady(10 * 86_400)},
+        {CERTIFICATE: steady(20 * 86_400)},
     ),
     "WootricSettingsDiffer": Case(
         {
@@ -318,36 +391,6 @@ CASES: dict[str, Case] = {
             'wootric_build_info{version="2",instance="b"}': "_x10 1x110",
         },
         at_min=100,
-    ),
-    "WootricBridgeNotDurable": Case(
-        {"wootric_bridge_kafka_up": steady(0)},
-        {"wootric_bridge_kafka_up": "1x10 0x2 1x40"},
-    ),
-    "WootricBridgeRefusesSignatures": Case(
-        {
-            'wootric_bridge_requests_total{code="401"}': growing(10),
-            'wootric_bridge_requests_total{code="200"}': growing(90),
-        },
-        {
-            'wootric_bridge_requests_total{code="401"}': growing(1),
-            'wootric_bridge_requests_total{code="200"}': growing(99),
-        },
-    ),
-    "WootricBridgeOverloaded": Case(
-        {
-            'wootric_bridge_requests_total{code="503"}': growing(10),
-            'wootric_bridge_requests_total{code="200"}': growing(90),
-        },
-        {
-            'wootric_bridge_requests_total{code="503"}': growing(1),
-            'wootric_bridge_requests_total{code="200"}': growing(99),
-        },
-    ),
-    "WootricBridgeSlow": Case(
-        {BRIDGE + '{le="2.5"}': growing(90), BRIDGE + '{le="5.0"}': growing(100)}
-        | {BRIDGE + '{le="+Inf"}': growing(100)},
-        {BRIDGE + '{le="2.5"}': growing(99), BRIDGE + '{le="5.0"}': growing(100)}
-        | {BRIDGE + '{le="+Inf"}': growing(100)},
     ),
     "WootricWatchdog": Case({"wootric_build_info": steady(1)}, {}),
 }

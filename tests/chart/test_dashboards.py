@@ -51,6 +51,7 @@ OF_PROMETHEUS = {"up", "scrape_duration_seconds"}
 OF_THE_PROCESS = {
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
+    "process_start_time_seconds",
     "python_gc_collections_total",
 }
 BRIDGE = importlib.util.find_spec("stream.bridge")

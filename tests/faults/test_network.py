@@ -1,6 +1,7 @@
 """Networks that lose, delay and break, between a worker and Wootric, and between it and Kafka."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
@@ -25,6 +26,7 @@ from crowd import crowd, together
 from proxy import Network, Proxy
 from stack import Stack, Worker
 from waiting import stretched, until
+from with_constants import command, constants
 
 from stream.devtools.traffic import Traffic, TrafficKind
 
@@ -40,6 +42,7 @@ def behind(stack: Stack, network: Network, **settings: str) -> tuple[Worker, Pro
 
 # Between the worker and Wootric
 
+OPEN = 'wootric_sink_circuit_open{circuit="api",reason="unreachable"}'
 PATIENT = {"WOOTRIC__REQUEST_TIMEOUT_S": "60"}
 """Where no doubt may be: the emulator is as busy as the machine."""
 BREAKS: dict[str, Callable[[Proxy], None]] = {
@@ -109,7 +112,7 @@ async def test_a_silent_wootric_opens_the_circuit(stack: Stack, network: Network
     await publish(stack, 400, 64)
 
     async def opened() -> bool:
-        return (await worker.metrics())['wootric_sink_circuit_open{circuit="api"}'] == 1
+        return (await worker.metrics()).get(OPEN) == 1
 
     await until(opened, "the circuit is open", worker.said)
     await asyncio.sleep(TROUBLE_S)
@@ -232,6 +235,41 @@ PARTS = {
     "a deaf transaction coordinator": transactions_deaf,
     "requests that reach the transaction coordinator late": transactions_late,
 }
+
+
+@together("cluster", on="three_brokers")
+async def test_kafka_that_does_not_answer_is_said_by_all_that_look(
+    stack: Stack, cluster: Cluster
+) -> None:
+    """Also while nothing is in flight; a standby worker and the lag exporter know it too."""
+    soon = constants(stream__telemetry__status__KAFKA_SILENT_S=float(stretched(4)))
+    async with borrowed(cluster) as proxies:
+        behind_them = {"KAFKA__BOOTSTRAP_SERVERS": servers(proxies), **soon, **SHORT}
+        owner = stack.worker("w1", command=command("run"), **behind_them)
+        owner.start()
+        await owner.until_logged("partition_opened")
+        exporter_command = command("lag-exporter", "--every", "1")
+        exporter = stack.worker("lag", command=exporter_command, **behind_them)
+        spare = [stack.worker(f"s{n}", command=command("run"), **behind_them) for n in range(3)]
+        for one in (exporter, *spare):
+            one.start()
+            await one.until_ready()
+        everyone = (owner, exporter, *spare)
+
+        async def seen(up: float) -> bool:
+            return [(await one.metrics())["wootric_kafka_up"] for one in everyone] == [up] * 5
+
+        await until(lambda: seen(1.0), "everybody hears Kafka", owner.said)
+        all_of(proxies, lambda proxy: proxy.up.become(held=True))
+        await until(lambda: seen(0.0), "nobody hears Kafka", owner.said)
+        for one in (owner, *spare):
+            said = json.loads((await one.get("/status"))[1])
+            assert said["verdict"] == "bad"
+            assert said["says"].startswith("Kafka has not answered for ")
+        all_of(proxies, Proxy.heal)
+        await until(lambda: seen(1.0), "everybody hears Kafka again", owner.said)
+        for one in everyone:
+            one.kill()
 
 
 @together("cluster", on="three_brokers", cases=PARTS)

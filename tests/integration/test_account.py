@@ -125,7 +125,7 @@ async def test_wrong_credentials_are_said_and_nothing_is_lost(stack: Stack) -> N
     events = [line["event"] for line in worker.logged()]
     assert events.index("circuit_opened") < events.index("partition_opened")
     metrics = await worker.metrics()
-    assert metrics['wootric_sink_circuit_open{circuit="api"}'] == 1
+    assert metrics['wootric_sink_circuit_open{circuit="api",reason="credentials"}'] == 1
     assert metrics['wootric_sink_token_refusals_total{error="invalid_client"}'] >= 1
     assert {entry.path for entry in stack.wootric.journal.entries} == {"/oauth/token"}
     assert not stack.caught_up()

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from confluent_kafka import Producer
 from stack import Stack, Worker
-from test_service import identify
+from test_service import identify, response
+from test_startup import run
 from waiting import STILL_S, until
 
 EXPORTER = (sys.executable, "-m", "stream", "lag-exporter", "--every", "1")
@@ -53,6 +54,7 @@ async def test_the_lag_is_told_with_and_without_a_worker(stack: Stack) -> None:
     await stack.until_caught_up()
     metrics = await metrics_once(exporter, lambda found: lag(found) == 0, "caught up")
     assert oldest(metrics) == 0
+    assert metrics["wootric_kafka_up"] == 1
     assert metrics["wootric_group_members"] == 1
     assert metrics['wootric_group_state{state="stable"}'] == 1
     worker.kill()
@@ -65,6 +67,33 @@ async def test_the_lag_is_told_with_and_without_a_worker(stack: Stack) -> None:
     headroom = [v for k, v in later.items() if k.startswith("wootric_group_retention_headroom")]
     assert len(headroom) == stack.partitions
     assert exporter.stop() == 0
+
+
+async def test_open_dead_letters_are_counted_until_somebody_acts(stack: Stack) -> None:
+    """Their age is that of the oldest; a note ends it, and another program's records are none."""
+    dead = stack.config.dead_letter_topic
+    count, age, left = (
+        f'wootric_group_dead_letters_{name}{{topic="{dead}"}}'
+        for name in ("open", "oldest_seconds", "headroom_seconds")
+    )
+    foreign = Producer({"bootstrap.servers": stack.bootstrap_servers})
+    foreign.produce(dead, b"no letter", b"key")
+    assert foreign.flush(STILL_S) == 0
+    worker, exporter = stack.worker("w1"), stack.worker("exporter", command=EXPORTER)
+    worker.start()
+    exporter.start()
+    await exporter.until_ready()
+    metrics = await metrics_once(exporter, lambda found: found.get(count) == 0, "none is open")
+    assert (metrics[age], metrics[left]) == (0, float("inf"))
+    stack.publish([response(1, "m1", 11), response(2, "m2", 12)])
+    await stack.until_caught_up()
+    metrics = await metrics_once(exporter, lambda found: found.get(count) == 2, "two are open")
+    assert 0 < metrics[age] < metrics[left] < 30 * 86_400
+    dismissal = ("dlq", "dismiss", "--reason", "invalid_score", "--yes")
+    done = await asyncio.to_thread(run, *dismissal, env=stack.environment("operator"))
+    assert done.returncode == 0, done.stderr
+    metrics = await metrics_once(exporter, lambda found: found.get(count) == 0, "none is left")
+    assert metrics[left] == float("inf")
 
 
 async def test_what_an_open_transaction_holds_back_is_no_lag(stack: Stack) -> None:
@@ -98,5 +127,7 @@ async def test_an_exporter_without_kafka_lives_and_is_not_ready(stack: Stack) ->
     assert (await exporter.get("/livez"))[0] == 200
     assert (await exporter.get("/readyz"))[0] == 503
     assert (await exporter.get("/metrics", authorized=False))[0] == 401
-    assert (await exporter.metrics())["wootric_group_measure_failures_total"] >= 1
+    metrics = await exporter.metrics()
+    assert metrics["wootric_group_measure_failures_total"] >= 1
+    assert metrics["wootric_kafka_up"] == 0
     assert exporter.stop() == 0

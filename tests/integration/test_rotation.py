@@ -136,7 +136,9 @@ async def test_rotated_secrets_are_taken_up_without_a_restart(
     await stack.until_caught_up()
     assert len(wootric.state.end_users) == 2 * EVENTS
     assert not stack.read(stack.config.dead_letter_topic)
-    assert (await worker.metrics())['wootric_sink_circuit_open{circuit="api"}'] == 0
+    metrics = await worker.metrics()
+    circuits = [v for name, v in metrics.items() if name.startswith("wootric_sink_circuit_open{")]
+    assert not any(circuits)
     assert await asyncio.to_thread(worker.stop) == 0
     events = [line["event"] for line in worker.logged()]
     assert {"credentials_refused", "credentials_accepted", "kafka_login_changed"} <= set(events)

@@ -51,6 +51,8 @@ def vitals(**changes: object) -> WorkerStatus:
             ("warn", "Flowing; 1 event in doubt, oldest 75 s"),
         ),
         ({"throttled_until": NOW + 40}, ("warn", "Wootric asked to wait: 40 s from now")),
+        ({"kafka_silent_s": 10.0}, ("ok", "Caught up")),
+        ({"kafka_silent_s": 300.0}, ("bad", "Kafka has not answered for 5 min")),
         ({"joined": False}, ("warn", "Waiting for an assignment from the group")),
         ({"draining": True}, ("warn", "Shutting down after the requests in flight")),
         ({"partitions": {ZERO: standing(blocked=9, blocked_s=5)}}, ("ok", "Caught up")),
@@ -101,6 +103,7 @@ def group(
     lag_s: float = 0.0,
     committed: int = 5,
     blocked: tuple[int, float] = (0, 0.0),
+    unanswered: tuple[int, ...] = (),
 ) -> GroupLag:
     one = PartitionLag(
         number=0,
@@ -112,7 +115,7 @@ def group(
         blocked=blocked[0],
         blocked_s=blocked[1],
     )
-    return GroupLag(state="stable", members=members, partitions=(one,))
+    return GroupLag(state="stable", members=members, partitions=(one,), unanswered=unanswered)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +141,11 @@ def group(
                 "bad",
                 "1 partition blocked by an open transaction for 7 min: 1 record cannot be read",
             ),
+        ),
+        (
+            group("w1", unanswered=(1, 4)),
+            [],
+            ("bad", "Kafka does not answer about partition 1, 4"),
         ),
         (
             group("w1", committed=1),

@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -261,7 +261,7 @@ async def test_one_event_that_breaks_a_rule_does_not_refuse_the_others(gate: Gat
     assert gate.count("events_accepted_total", type="track") == 1
     assert gate.count("events_rejected_total", reason="invalid_event") == 2
     assert gate.count("events_rejected_total", reason="too_large") == 1
-    assert gate.count("refused_total", reason="invalid_event") is None
+    assert gate.count("refused_total", reason="invalid_event") == 0
 
 
 # Senders that have proved nothing
@@ -372,21 +372,27 @@ def sent_before(age_s: float, **named: str) -> dict[str, Any]:
     return {**EVENT, "sentAt": moment.isoformat(), **named}
 
 
+def received_before(age_s: float) -> dict[str, Any]:
+    return {**EVENT, "sentAt": None, "receivedAt": sent_before(age_s)["sentAt"]}
+
+
 @pytest.mark.parametrize(
     ("event", "status"),
     [
-        (sent_before(0), 200),
-        (sent_before(3_000), 200),
-        (sent_before(4_000), 400),
-        ({**EVENT, "sentAt": None, "receivedAt": sent_before(0)["sentAt"]}, 200),
-        ({**EVENT, "sentAt": None, "receivedAt": sent_before(4_000)["sentAt"]}, 400),
-        (EVENT, 400),
-        ([sent_before(4_000), sent_before(5_000)], 400),
+        (lambda: sent_before(0), 200),
+        (lambda: sent_before(3_000), 200),
+        (lambda: sent_before(4_000), 400),
+        (lambda: received_before(0), 200),
+        (lambda: received_before(4_000), 400),
+        (lambda: EVENT, 400),
+        (lambda: [sent_before(4_000), sent_before(5_000)], 400),
     ],
 )
-async def test_a_recorded_request_is_refused_when_it_is_too_old(event: Any, status: int) -> None:
+async def test_a_recorded_request_is_refused_when_it_is_too_old(
+    event: Callable[[], Any], status: int
+) -> None:
     async with Gate(max_age_s=3_600).serving() as gate, connected(gate) as client:
-        body = stringify(event)
+        body = stringify(event())
         client.head(body)
         client.writer.write(body)
         got, answer, _ = await client.answer()

@@ -1,0 +1,138 @@
+"""Open dead letters of a topic: how many have no note, and when the first of them expires.
+
+The topic is read once, and later only what is new. Positions and times are kept, no contents.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from stream.codec.dead_letter import DeadLetter, noted
+from stream.errors import DecodeError, KafkaUnavailableError
+from stream.kafka import config as settings
+from stream.kafka.config import CredentialRefresher, KafkaConfig
+from stream.kafka.metadata import Group
+from stream.kafka.reader import partition_of, read_record
+from stream.record import Partition, Record
+
+READ_S_MAX = 5.0
+"""Time limit of one measurement; the next one continues."""
+OPEN_MAX = 100_000
+"""Positions kept per topic: the oldest, which expire first."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLetters:
+    """The open letters of a topic: their number, at most ``OPEN_MAX``, the time of the oldest
+    (Unix milliseconds; None if there is none), and the topic's retention (None if unknown,
+    negative without a limit).
+    """
+
+    count: int
+    oldest_ms: int | None
+    retention_ms: int | None
+
+
+@dataclass(slots=True)
+class LetterIndex:
+    """Positions of one topic's open letters, with the times of their records. Pure."""
+
+    destination: str
+    open: dict[str, int] = field(default_factory=dict)
+
+    def add(self, record: Record) -> None:
+        """Take a letter or a note; both are in the order of their partition."""
+        place = noted(record)
+        if place is not None:
+            self.open.pop(place, None)
+        elif len(self.open) < OPEN_MAX and self._is_ours(record):
+            self.open[f"{record.partition.number}-{record.offset}"] = record.timestamp_ms
+
+    def forget_before(self, begins: dict[int, int]) -> None:
+        """Forget the letters that retention has deleted."""
+        for place in tuple(self.open):
+            number, _, offset = place.partition("-")
+            if int(offset) < begins.get(int(number), 0):
+                del self.open[place]
+
+    def _is_ours(self, record: Record) -> bool:
+        try:
+            letter = DeadLetter.from_headers(record.key, record.value, record.headers)
+        except DecodeError:
+            return False
+        return letter.destination == self.destination
+
+
+class LetterMeter:
+    """Measures repeatedly. Every method may block; use it from one thread at a time."""
+
+    def __init__(self, config: KafkaConfig) -> None:
+        self._group = Group(config)
+        self._reader = Consumer(
+            {**settings.reader(config), "client.id": "letters", "queued.max.messages.kbytes": 8192}
+        )
+        self._credentials = CredentialRefresher(config)
+        topics = (config.dead_letter_topic, config.parked_topic)
+        self._indexes = {topic: LetterIndex(config.topic) for topic in topics}
+        self._positions: dict[Partition, int] = {}
+
+    def measure(self) -> dict[str, OpenLetters]:
+        """Return the open letters by topic, without topics that are not read to their end yet.
+
+        Raises:
+            KafkaUnavailableError: Kafka did not respond, or a right is missing.
+        """
+        self._credentials.refresh((self._reader, *self._group.clients))
+        try:
+            return {topic: found for topic in self._indexes if (found := self._measure(topic))}
+        except KafkaException as error:
+            raise KafkaUnavailableError(error.args[0].str()) from error
+
+    def _measure(self, topic: str) -> OpenLetters | None:
+        index = self._indexes[topic]
+        numbers = self._group.partitions(topic)
+        if not numbers:
+            return None
+        begins = self._group.ends(topic, numbers, earliest=True)
+        ends = self._group.ends(topic, numbers, stable=True)
+        index.forget_before(begins)
+        left = {}
+        for number in numbers:
+            partition = Partition(topic, number)
+            position = max(self._positions.get(partition, 0), begins[number])
+            self._positions[partition] = position
+            if position < ends[number]:
+                left[partition] = ends[number]
+        if not self._read(index, left):
+            return None
+        retention = int(self._group.topic_config(topic).get("retention.ms", -1))
+        return OpenLetters(len(index.open), min(index.open.values(), default=None), retention)
+
+    def _read(self, index: LetterIndex, left: dict[Partition, int]) -> bool:
+        """Read up to the ends; return whether all of it was read in time."""
+        deadline = time.monotonic() + READ_S_MAX
+        if left:
+            self._reader.assign(
+                [TopicPartition(*partition, self._positions[partition]) for partition in left]
+            )
+        while left and time.monotonic() < deadline:
+            self._take(index, left, self._reader.consume(500, 0.1))
+        self._reader.unassign()
+        return not left
+
+    def _take(
+        self, index: LetterIndex, left: dict[Partition, int], messages: Iterable[Message]
+    ) -> None:
+        for message in messages:
+            partition, error = partition_of(message), message.error()
+            if error is None:
+                index.add(read_record(message, partition))
+                self._positions[partition] = (message.offset() or 0) + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._positions[partition] = message.offset() or 0
+            elif not error.retriable():
+                raise KafkaException(error)
+            if partition in left and self._positions[partition] >= left[partition]:
+                del left[partition]
