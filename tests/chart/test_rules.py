@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from alert_cases import ALWAYS, CASES, Case, Series
-from alert_worlds import OF, WORLDS, World, alerts
+from alert_worlds import LIMITED, OF, WORLDS, World, alerts
 from bridge_alert_cases import BRIDGE_CASES
 from chart_tools import path
 from rendering import CHART, EXAMPLES, one, render, run_tool
@@ -133,6 +133,51 @@ def labelled(series: Series, job: str = "wootric") -> Series:
 def test_in_a_world_of_all_rules_just_the_right_ones_fire(tmp_path):
     fresh = World(at_the_start(), {45: alerts()})
     worlds = [whole(name, one) for name, one in {**WORLDS, "a fresh one": fresh}.items()]
+    result = promtool("test", "rules", written_worlds(tmp_path / "worlds.yaml", FILES, worlds))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+GROWING = "The lag does not shrink: more arrives than the limit lets through."
+
+
+def test_the_rate_limits_ticket_says_when_the_lag_is_gone(tmp_path):
+    """A forecast: of the end of the lag, or of the end of retention."""
+    lag, left = WORLDS[LIMITED].series, "wootric_consumer_retention_headroom_seconds"
+    shrinking = {
+        name: "20000-100x60" if "lag" in name else "90000+10x60" if left in name else values
+        for name, values in lag.items()
+    }
+    worlds = []
+    for series, expected in (
+        (shrinking, "At this rate the lag is gone in 2h 51m 0s. More"),
+        (
+            lag,
+            f"{GROWING} Retention deletes unread events in 9h 56m 0s. More",
+        ),
+    ):
+        labels = {"namespace": "s", "job": "j", "severity": "ticket"}
+        ticket = ALERTS["WootricRateLimited"]["annotations"]
+        worlds.append(
+            {
+                "interval": "1m",
+                "input_series": [{"series": n, "values": v} for n, v in series.items()],
+                "alert_rule_test": [
+                    {
+                        "alertname": "WootricRateLimited",
+                        "eval_time": "30m",
+                        "exp_alerts": [
+                            {
+                                "exp_labels": labels,
+                                "exp_annotations": {
+                                    **ticket,
+                                    "description": f"{expected} workers do not help.",
+                                },
+                            }
+                        ],
+                    }
+                ],
+            }
+        )
     result = promtool("test", "rules", written_worlds(tmp_path / "worlds.yaml", FILES, worlds))
     assert result.returncode == 0, result.stdout + result.stderr
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -150,6 +151,14 @@ async def test_workers_share_the_pace_by_their_partitions(stack: Stack) -> None:
     shares = sorted([await share_of(one), await share_of(two)])
     assert shares == pytest.approx([300, 600])
     assert (await one.metrics())['wootric_sink_concurrency_limit{host="api"}'] == 16
+    assert [await limited(one), await limited(two)] == [0, 0]
+    await asyncio.to_thread(stack.publish, [identify(n, f"m{n}") for n in range(500)])
+    for worker in (one, two):
+        await until(partial(limited, worker), "the pace holds requests back", worker.said)
+
+
+async def limited(worker: Worker) -> bool:
+    return (await worker.metrics())["wootric_sink_rate_limited"] == 1
 
 
 async def share_of(worker: Worker) -> float:
