@@ -1,4 +1,4 @@
-# docker build -t wootric-stream:0.1.0 .
+# docker build -t wootric-stream:0.2.0 .
 # The digest is that of an index of platforms; .github/dependabot.yml raises it. Another base: --build-arg PYTHON=image
 ARG PYTHON=base
 FROM python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b AS base
@@ -23,7 +23,7 @@ RUN /opt/wootric-stream/bin/pip install --no-deps --no-build-isolation . \
     && /opt/wootric-stream/bin/pip uninstall --yes setuptools pip
 
 FROM ${PYTHON}
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="wootric-stream" \
       org.opencontainers.image.description="Segment's Wootric destination on Kafka: exactly once, page views at most once" \
