@@ -113,7 +113,7 @@ audit: $(TOOLS)/.ready ## ask the databases of vulnerabilities about every pinne
 sbom: $(TOOLS)/.ready ## write the image's bill of materials, as CycloneDX, into dist/
 	@$(TOOLS)/bin/python -m scripts.sbom dist/wootric-stream.cdx.json
 
-image: $(READY) ## build the image for amd64 and arm64 into dist/ (Docker; else buildah, for this machine only)
+image: $(READY) ## build the image for amd64 and arm64 into dist/ (Docker; else buildah, as a rehearsal)
 	@$(BIN)/python -m scripts.image dist/wootric-stream-image.tar
 
 release-dry-run: $(READY) $(TOOLS)/.ready tools ## build all that a release publishes into dist/, and install each part in an empty place

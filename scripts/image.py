@@ -1,8 +1,8 @@
 """Build the image by the builder that this machine has: ``python -m scripts.image ARCHIVE``.
 
 Docker pulls the base that the Dockerfile pins and builds for all platforms. Where no registry can be
-reached, buildah builds without a daemon, for this machine's platform only, on a base that mmdebstrap
-makes of Debian's packages: a rehearsal, no release.
+reached, buildah builds without a daemon, on a base that mmdebstrap makes of Debian's packages, for this
+machine's platform and the other one if it is emulated: a rehearsal, no release.
 """
 
 import json
@@ -21,7 +21,15 @@ PLATFORMS = "linux/amd64,linux/arm64"
 PACKAGES = "python3,python3-venv,ca-certificates"
 HOST_FILES = ("/etc/ssl/certs", "/etc/pip.conf")
 """What a machine behind a proxy needs to fetch packages; mounted while it is built."""
-BUILD_S_MAX = 1800
+BUILD_S_MAX = 3600
+OWN = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+EMULATORS = {"amd64": "qemu-x86_64", "arm64": "qemu-aarch64"}
+"""What Debian's qemu-user-static registers at the kernel, by the architecture that then runs."""
+
+
+def emulated(name: str) -> bool:
+    """Return whether programs of another architecture run here."""
+    return Path("/proc/sys/fs/binfmt_misc", name).exists()
 
 
 class BuildError(Exception):
@@ -80,35 +88,50 @@ class Buildah:
 
     def __init__(self) -> None:
         self._container = ""
+        self._made: list[str] = []
 
     def build(self) -> None:
         """Build the base and the image for this machine's platform."""
-        self._build_base()
+        self._container = run("buildah", "from", "--pull-never", self._build(OWN)).strip()
+
+    def _build(self, architecture: str) -> str:
+        """Return the tag of the image of one platform."""
+        tag, base = f"{TAG}-{architecture}", f"{BASE}-{architecture}"
+        self._build_base(architecture, base)
         mounts = [f"--volume={path}:{path}:ro" for path in HOST_FILES if Path(path).exists()]
         run(
             *("buildah", "bud", "--isolation", "chroot", "--pull-never", *mounts),
-            *("--ignorefile", str(ROOT / ".dockerignore")),
-            *("--build-arg", f"PYTHON={BASE}", "--file", str(ROOT / "Dockerfile")),
-            *("--tag", TAG, "."),
+            *("--arch", architecture, "--ignorefile", str(ROOT / ".dockerignore")),
+            *("--build-arg", f"PYTHON={base}", "--file", str(ROOT / "Dockerfile")),
+            *("--tag", tag, "."),
         )
-        self._container = run("buildah", "from", "--pull-never", TAG).strip()
+        self._made += [tag, base]
+        return tag
 
-    def _build_base(self) -> None:
+    def _build_base(self, architecture: str, tag: str) -> None:
         release = platform.freedesktop_os_release()["VERSION_CODENAME"]  # its keys are here
         with tempfile.TemporaryDirectory() as scratch:
             archive = str(Path(scratch, "base.tar"))
-            include = f"--include={PACKAGES}"
-            run("mmdebstrap", "--quiet", "--variant=minbase", include, release, archive)
+            options = ("--variant=minbase", f"--include={PACKAGES}", "--skip=check/qemu")
+            run(
+                *("mmdebstrap", "--quiet", *options, f"--architectures={architecture}"),
+                release,
+                archive,
+            )
             base = run("buildah", "from", "scratch").strip()
+            run("buildah", "config", "--arch", architecture, base)
             run("buildah", "add", base, archive, "/")
-            run("buildah", "commit", "--rm", base, BASE)
+            run("buildah", "commit", "--rm", base, tag)
 
     def archive(self, file: Path) -> str:
-        """Write the image as an OCI archive; return what it is."""
-        self.build()
-        run("buildah", "push", TAG, f"oci-archive:{file}")
+        """Write the image of all platforms that run here as an OCI archive; return what it is."""
+        architectures = [OWN, *(one for one, name in EMULATORS.items() if emulated(name))]
+        index = f"{TAG}-index"
+        run("buildah", "manifest", "create", index, *map(self._build, architectures))
+        run("buildah", "manifest", "push", "--all", index, f"oci-archive:{file}")
+        run("buildah", "manifest", "rm", index)
         self.close()
-        return "this machine's platform, on a base of Debian's packages: no release"
+        return f"{', '.join(architectures)}, on a base of Debian's packages: no release"
 
     def run_archive(self, file: Path, store: Path, *arguments: str) -> str:
         """Return what the program prints, with the archive unpacked to an empty ``store``."""
@@ -131,13 +154,16 @@ class Buildah:
     def config(self) -> dict[str, object]:
         """Return the image's configuration."""
         return dict(
-            json.loads(run("buildah", "inspect", "--type", "image", TAG))["OCIv1"]["config"]
+            json.loads(run("buildah", "inspect", "--type", "image", self._made[0]))["OCIv1"][
+                "config"
+            ]
         )
 
     def close(self) -> None:
         """Remove what was built."""
-        run("buildah", "rm", self._container)
-        run("buildah", "rmi", TAG, BASE)
+        if self._container:
+            run("buildah", "rm", self._container)
+        run("buildah", "rmi", *self._made)
 
 
 def builder() -> Docker | Buildah:

@@ -4,10 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
-from chart_tools import MissingError, built
-from rendering import run_tool
 
 ROOT = Path(__file__).parents[2]
 GITHUB = ROOT / ".github"
@@ -76,13 +73,3 @@ def test_no_registry_is_named():
     """A fork publishes to a place of their own: `vars.REGISTRY`."""
     hosts = re.findall(r"\b[\w-]+\.(?:io|com|dev)/", "".join(WORKFLOWS.values()))
     assert hosts == []
-
-
-@pytest.mark.deploy
-def test_actionlint_has_nothing_to_say():
-    try:
-        actionlint = str(built("actionlint"))
-    except MissingError as missing:
-        pytest.fail(str(missing))
-    result = run_tool(actionlint, *(str(path) for path in (GITHUB / "workflows").glob("*.yml")))
-    assert (result.returncode, result.stdout) == (0, "")

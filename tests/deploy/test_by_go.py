@@ -1,4 +1,4 @@
-"""compose.yaml by the loader of `docker compose`, a Go module, and its Prometheus by promtool."""
+"""What Go programs say: `docker compose`'s loader of compose.yaml, actionlint of the workflows."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from chart_tools import folder, path
+from chart_tools import built, folder, path
 from rendering import run_tool
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(1200)]
@@ -46,3 +46,9 @@ def test_a_field_that_compose_does_not_know_is_refused(loader, tmp_path):
     wrong = (ROOT / "compose.yaml").read_text().replace("healthcheck:", "health_check:", 1)
     (tmp_path / "compose.yaml").write_text(wrong)
     assert "health_check" in run_tool(loader, str(tmp_path / "compose.yaml")).stderr
+
+
+def test_actionlint_has_nothing_to_say():
+    workflows = map(str, (ROOT / ".github" / "workflows").glob("*.yml"))
+    result = run_tool(str(built("actionlint")), *workflows)
+    assert (result.returncode, result.stdout) == (0, "")
