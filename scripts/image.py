@@ -86,6 +86,9 @@ class Docker:
 class Buildah:
     """buildah without a daemon, on a base of Debian's packages."""
 
+    tag = f"{TAG}-{OWN}"
+    """The image of this machine's platform."""
+
     def __init__(self) -> None:
         self._container = ""
         self._made: list[str] = []
@@ -112,7 +115,7 @@ class Buildah:
         release = platform.freedesktop_os_release()["VERSION_CODENAME"]  # its keys are here
         with tempfile.TemporaryDirectory() as scratch:
             archive = str(Path(scratch, "base.tar"))
-            options = ("--variant=minbase", f"--include={PACKAGES}", "--skip=check/qemu")
+            options = ("--variant=minbase", f"--include={PACKAGES}", "--skip=check/qemu,output/dev")
             run(
                 *("mmdebstrap", "--quiet", *options, f"--architectures={architecture}"),
                 release,
@@ -154,16 +157,15 @@ class Buildah:
     def config(self) -> dict[str, object]:
         """Return the image's configuration."""
         return dict(
-            json.loads(run("buildah", "inspect", "--type", "image", self._made[0]))["OCIv1"][
-                "config"
-            ]
+            json.loads(run("buildah", "inspect", "--type", "image", self.tag))["OCIv1"]["config"]
         )
 
     def close(self) -> None:
         """Remove what was built."""
         if self._container:
             run("buildah", "rm", self._container)
-        run("buildah", "rmi", *self._made)
+        if self._made:
+            run("buildah", "rmi", *self._made)
 
 
 def builder() -> Docker | Buildah:

@@ -11,14 +11,15 @@ from pathlib import Path
 import chart_tools
 import toolchains
 from kube_api import VERSION
-from test_built_image import TAG, Buildah
 
+from scripts.image import Buildah
 from stream.devtools import Say
 from stream.devtools.downloads import distribution
 from tests.cluster import TESTS
 
 HERE = Path(__file__).parent
 ROOT = TESTS.parent
+TAG = "localhost/wootric-stream:check"
 BUILD_S_MAX = 3600.0
 """Kubernetes took 8 minutes of two busy cores."""
 PAUSE = "localhost/wootric-pause:check"
@@ -89,12 +90,11 @@ def _version() -> dict[str, str]:
 def _product() -> Path:
     def build(folder: Path) -> None:
         builder = Buildah()
-        with tempfile.TemporaryDirectory() as scratch:
-            try:
-                builder.build(Path(scratch))
-                _run("buildah", "push", TAG, f"oci-archive:{folder / 'image.tar'}:{TAG}")
-            finally:
-                builder.close()
+        try:
+            builder.build()
+            _run("buildah", "push", builder.tag, f"oci-archive:{folder / 'image.tar'}:{TAG}")
+        finally:
+            builder.close()
 
     return toolchains.kept("image", list(_sources()), build) / "image.tar"
 

@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 ADVISORIES = json.loads((ROOT / "scripts" / "advisories.json").read_text())
 """Found in public issue threads and advisories; `make audit` asks the databases themselves."""
 
-LOCKS = [ROOT / folder / "requirements.lock" for folder in (".", "docs", "scripts")]
+LOCKS = sorted(
+    path for folder in (".", "docs", "scripts") for path in (ROOT / folder).glob("require*.lock")
+)
 
 
 def admitted(requirement: Requirement) -> Iterator[str]:
@@ -39,7 +41,7 @@ def test_no_floor_admits_a_known_vulnerability():
     assert [found for line in stated for found in admitted(Requirement(line))] == []
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_lock_pins_by_hash_and_nothing_with_a_known_vulnerability(lock):
     entries = re.split(r"^(?=\w)", re.sub(r"\\\n", "", lock.read_text()), flags=re.MULTILINE)
     pins = [entry for entry in entries if "==" in entry]
