@@ -58,9 +58,15 @@ class Docker:
         run("docker", "build", "--file", str(ROOT / "Dockerfile"), "--tag", TAG, ".")
 
     def archive(self, file: Path) -> str:
-        """Write the image of all platforms as an OCI archive; return what it is."""
-        output = f"type=oci,dest={file}"
-        run("docker", "buildx", "build", "--platform", PLATFORMS, "--output", output, ".")
+        """Write the image of all platforms as an OCI archive, with BuildKit's attestations:
+        how it was built, and a list of its packages. Return what it is.
+        """
+        run(
+            *("docker", "buildx", "build", "--platform", PLATFORMS),
+            *("--sbom=true", "--provenance=mode=max"),
+            *("--build-arg", f"REVISION={run('git', 'rev-parse', 'HEAD').strip()}"),
+            *("--output", f"type=oci,dest={file}", "."),
+        )
         return PLATFORMS
 
     def run_archive(self, _: Path, __: Path, *arguments: str) -> str:
