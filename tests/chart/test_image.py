@@ -74,11 +74,13 @@ def test_the_image_gets_what_the_service_needs_and_nothing_else():
     assert all("--hash=sha256:" in entry for entry in found.values())
 
 
-def test_everything_that_is_copied_exists():
+def test_everything_that_is_copied_exists_and_reaches_the_builder():
     copied = [
         word
         for line in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE)
         for word in line.split()
     ]
+    admitted = [line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line[0] == "!"]
     assert copied
     assert all((ROOT / word).exists() for word in copied)
+    assert set(copied) <= {*admitted}
