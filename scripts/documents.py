@@ -38,6 +38,7 @@ CHOICES = {
     "state.kind": ["memory", "emptyDir", "volume"],
     "externalSecrets.storeRef.kind": ["SecretStore", "ClusterSecretStore"],
     "autoscaling.type": ["hpa", "keda"],
+    "networkPolicy.flavor": ["kubernetes", "cilium"],
     "service.ipFamilyPolicy": ["", "SingleStack", "PreferDualStack", "RequireDualStack"],
     "bridge.service.externalTrafficPolicy": ["", "Cluster", "Local"],
     "dnsPolicy": ["", "ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"],
@@ -64,6 +65,19 @@ SHAPES: Mapping[str, dict[str, Any]] = {
         "type": "object",
         "propertyNames": {"pattern": "^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$"},
         "additionalProperties": {"type": "array", "items": {"type": "string"}},
+    },
+    "externalSecrets.additional": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["name", "remoteKey", "keys"],
+            "properties": {
+                "name": {"type": "string"},
+                "remoteKey": {"type": "string"},
+                "keys": {"type": "array", "minItems": 1, "items": {"type": "string"}},
+            },
+        },
     },
     "service.ipFamilies": {"type": "array", "items": {"enum": ["IPv4", "IPv6"]}},
     "wootric.accountToken": {

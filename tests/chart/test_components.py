@@ -5,10 +5,14 @@ import re
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from rendering import CHART, EXAMPLES, environment, helm, one, pods, refusal, render
+
+from sink.wootric.auth import region_url
+from stream.settings import PIXEL_URL
 
 PRODUCTION = CHART / "examples" / "production.yaml"
 BRIDGE_ON = "bridge.enabled=true,bridge.existingSecret=segment-webhook"
@@ -172,6 +176,17 @@ def test_a_policy_lets_through_what_the_settings_name():
     }
 
 
+def test_with_cilium_wootric_is_reached_by_name_only():
+    documents = render("--set", "networkPolicy.enabled=true,networkPolicy.flavor=cilium")
+    assert 443 not in egress(policies(documents)["worker"])
+    (worker, preflight) = (one for one in documents if one["kind"] == "CiliumNetworkPolicy")
+    names = [rule["toFQDNs"][0]["matchName"] for rule in worker["spec"]["egress"][1:]]
+    urls = [region_url(token) for token in ("NPS-0a", "NPS-EU-0a", "NPS-AU-0a")]
+    assert names == [urlsplit(url).hostname for url in (*urls, PIXEL_URL)]
+    assert worker["spec"]["egress"] == preflight["spec"]["egress"]
+    assert "helm.sh/hook" in preflight["metadata"]["annotations"]
+
+
 # Pods
 
 
@@ -269,6 +284,26 @@ def test_hooks_run_as_an_account_that_exists_already():
     existing = "serviceAccount.create=false,serviceAccount.name=irsa"
     assert accounts("--set", existing) == {"irsa"}
     assert accounts("--set", f"{existing},hooks.serviceAccountName=other") == {"other"}
+
+
+def test_further_secrets_are_there_before_the_jobs():
+    """And stay when the object that fills them is replaced."""
+    documents = render(values=CHART / "examples" / "external-secrets.yaml")
+    login = one("ExternalSecret", documents, "kafka-wootric-destination")
+    annotations = login["metadata"]["annotations"]
+    assert annotations["helm.sh/hook"] == "pre-install,pre-upgrade"
+    assert int(annotations["helm.sh/hook-weight"]) < -10
+    assert login["spec"]["target"] == {
+        "name": "kafka-wootric-destination",
+        "creationPolicy": "Orphan",
+        "deletionPolicy": "Retain",
+    }
+    assert [one["secretKey"] for one in login["spec"]["data"]] == ["username", "password"]
+
+
+def test_all_objects_may_be_in_another_namespace():
+    documents = render("--set", f"{BRIDGE_ON},namespaceOverride=elsewhere")
+    assert {document["metadata"]["namespace"] for document in documents} == {"elsewhere"}
 
 
 def test_settings_of_all_pods_reach_all():

@@ -69,7 +69,8 @@ def test_the_examples_render_every_template():
         "StatefulSet Deployment Job Pod Service ServiceAccount Secret ExternalSecret ConfigMap"
     )
     expected += " PodDisruptionBudget HorizontalPodAutoscaler ScaledObject TriggerAuthentication"
-    expected += " CronJob NetworkPolicy PodMonitor ServiceMonitor PrometheusRule Ingress HTTPRoute"
+    expected += " CronJob CiliumNetworkPolicy"
+    expected += " NetworkPolicy PodMonitor ServiceMonitor PrometheusRule Ingress HTTPRoute"
     assert {kind for _, kind in kinds} == set(expected.split())
 
 

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import matrix
 import pytest
 import yaml
 from kube_api import NAMESPACE, TOKEN, Answer, Api, api, definition, running
@@ -93,6 +94,18 @@ async def test_every_object_of_an_example_is_accepted(server, example):
 async def test_secrets_in_the_environment_are_accepted_too(server, example):
     for document in render("--set", "secrets.asFiles=false", values=example):
         accepted(await server.create(document), document)
+
+
+async def test_every_two_options_of_the_values_are_accepted_together(server, tmp_path):
+    """Forty values files in which each pair of options meets at least once."""
+    chosen = matrix.cases(40)
+    seen = {pair for case in chosen for pair in matrix.pairs(case)}
+    assert seen == set(matrix.pairs_of_all())
+    for number, case in enumerate(chosen):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(yaml.safe_dump(matrix.values_of(case)))
+        for document in render(values=file):
+            accepted(await server.create(document), document)
 
 
 def kept(document: dict[str, Any]) -> dict[str, Any]:
@@ -195,6 +208,17 @@ async def test_another_kind_of_state_is_refused_with_the_way_out(releases):
     releases.shell(f'kubectl patch {workers} -p \'{{"metadata":{{"finalizers":null}}}}\'')
     changed = releases.helm("upgrade", "wootric", "--set", "state.kind=volume")
     assert changed.returncode == 0, changed.stderr
+
+
+async def test_the_claims_have_all_that_the_server_adds(server):
+    """Argo CD compares them field by field, and would show the release as changed for ever."""
+    workers = one("StatefulSet", render("--set", "state.kind=volume"))
+    (ours,) = workers["spec"]["volumeClaimTemplates"]
+    answer = await server.create(workers)
+    (theirs,) = answer.body["spec"]["volumeClaimTemplates"]
+    assert theirs.pop("status") == {"phase": "Pending"}
+    theirs["metadata"].pop("creationTimestamp", None)
+    assert theirs == ours
 
 
 async def test_the_lines_of_the_toolboxs_page_make_its_jobs(releases):

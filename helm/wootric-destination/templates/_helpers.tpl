@@ -6,12 +6,16 @@
 
 {{- define "wd.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 45 | trimSuffix "-" -}}
 {{- else if contains (include "wd.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 45 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name (include "wd.name" .) | trunc 50 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name (include "wd.name" .) | trunc 45 | trimSuffix "-" -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "wd.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
 {{- end -}}
 
 {{- define "wd.image" -}}
@@ -49,7 +53,7 @@ app.kubernetes.io/component: {{ .component }}
 {{/* Metadata of an object: root, component, suffix or name, annotations, labels. */}}
 {{- define "wd.metadata" -}}
 name: {{ if .name }}{{ .name }}{{ else }}{{ include "wd.fullname" .root }}{{ with .suffix }}-{{ . }}{{ end }}{{ end }}
-namespace: {{ default .root.Release.Namespace .namespace }}
+namespace: {{ default (include "wd.namespace" .root) .namespace }}
 labels:
   {{- toYaml (mergeOverwrite (deepCopy (default dict .labels)) (fromYaml (include "wd.labels" .))) | nindent 2 }}
 {{- with (mergeOverwrite (deepCopy .root.Values.commonAnnotations) (default dict .annotations)) }}
@@ -102,11 +106,12 @@ ipFamilies:
 {{/* Kubernetes refuses a change of the claims in a StatefulSet. Only Helm in a cluster can look. */}}
 {{- define "wd.validateState" -}}
 {{- $name := include "wd.fullname" . -}}
-{{- $existing := lookup "apps/v1" "StatefulSet" .Release.Namespace $name -}}
+{{- $namespace := include "wd.namespace" . -}}
+{{- $existing := lookup "apps/v1" "StatefulSet" $namespace $name -}}
 {{- if $existing -}}
 {{- $claims := not (empty (dig "spec" "volumeClaimTemplates" list $existing)) -}}
 {{- if ne $claims (eq .Values.state.kind "volume") -}}
-{{- fail (printf "state.kind=%s changes the volume claims of the StatefulSet, which Kubernetes refuses. Run `kubectl -n %s delete statefulset %s --cascade=orphan`, which leaves the pods running, and repeat the upgrade" .Values.state.kind .Release.Namespace $name) -}}
+{{- fail (printf "state.kind=%s changes the volume claims of the StatefulSet, which Kubernetes refuses. Run `kubectl -n %s delete statefulset %s --cascade=orphan`, which leaves the pods running, and repeat the upgrade" .Values.state.kind $namespace $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -122,6 +127,9 @@ ipFamilies:
 {{- $wootric := .Values.wootric -}}
 {{- if and .Values.externalSecrets.enabled (or (not .Values.externalSecrets.storeRef.name) (not .Values.externalSecrets.remoteKey)) -}}
 {{- fail "externalSecrets.storeRef.name and externalSecrets.remoteKey are required with externalSecrets.enabled" -}}
+{{- end -}}
+{{- if and .Values.externalSecrets.additional (not .Values.externalSecrets.storeRef.name) -}}
+{{- fail "externalSecrets.storeRef.name is required with externalSecrets.additional" -}}
 {{- end -}}
 {{- if and .Values.externalSecrets.enabled $wootric.existingSecret -}}
 {{- fail "externalSecrets creates the secret: leave wootric.existingSecret empty" -}}

@@ -11,6 +11,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The host of a URL. */}}
+{{- define "wd.urlHost" -}}
+{{- regexReplaceAll ":[0-9]+$" (regexReplaceAll "^([a-zA-Z0-9+.-]+://)?([^/@]*@)?([^/?#]*).*$" . "${3}") "" -}}
+{{- end -}}
+
 {{/* Of the brokers: the policy's, and those of the pod's own bootstrap servers. A pod. */}}
 {{- define "wd.kafkaPorts" -}}
 {{- $ports := list -}}
@@ -30,7 +35,8 @@
 {{- define "wd.endpointPorts" -}}
 {{- $settings := .root.Values.settings -}}
 {{- $urls := list -}}
-{{- if .wootric -}}
+{{- $byName := eq .root.Values.networkPolicy.flavor "cilium" -}}
+{{- if and .wootric (not $byName) -}}
 {{- $urls = append $urls (default "https://" (index $settings "WOOTRIC__API_URL")) -}}
 {{- $urls = append $urls (default "https://" (index $settings "WOOTRIC__PIXEL_URL")) -}}
 {{- end -}}
