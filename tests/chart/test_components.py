@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from rendering import CHART, EXAMPLES, environment, helm, one, pods, refusal, render
+from chart_tools import path
+from rendering import CHART, EXAMPLES, environment, helm, one, pods, refusal, render, run_tool
 
 from sink.wootric.auth import region_url
 from stream.settings import PIXEL_URL
+from stream.telemetry.metrics import Metrics
 
 PRODUCTION = CHART / "examples" / "production.yaml"
 BRIDGE_ON = "bridge.enabled=true,bridge.existingSecret=segment-webhook"
@@ -375,7 +377,8 @@ def test_an_account_token_of_another_form_is_refused(token):
     assert "match" in said
 
 
-def test_keda_may_be_told_to_add_no_workers_while_wootric_limits():
+def test_keda_may_be_told_to_add_no_workers_while_wootric_limits(tmp_path: Path):
+    """By queries that Prometheus understands, of metrics that exist."""
     documents = render(
         *("--set", "autoscaling.enabled=true,autoscaling.type=keda"),
         *("--set", "autoscaling.keda.prometheusAddress=http://prometheus:9090"),
@@ -385,7 +388,20 @@ def test_keda_may_be_told_to_add_no_workers_while_wootric_limits():
     assert scaled["metadata"]["annotations"] == {"autoscaling.keda.sh/paused": "true"}
     formula = scaled["spec"]["advanced"]["scalingModifiers"]["formula"]
     named = {trigger["name"] for trigger in scaled["spec"]["triggers"]}
-    assert named == {"lag", "limited", "workers"} <= set(re.findall(r"[a-z]+", formula)) - {"min"}
+    assert named == {"lag", "limited", "workers"} == set(re.findall(r"[a-z]+", formula)) - {"min"}
+    queries = [
+        trigger["metadata"]["query"]
+        for trigger in scaled["spec"]["triggers"]
+        if trigger["type"] == "prometheus"
+    ]
+    rules = [{"record": f"a:{number}", "expr": query} for number, query in enumerate(queries)]
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+    checked = run_tool(path("promtool"), "check", "rules", str(file))
+    assert checked.returncode == 0, checked.stderr
+    known = {family.name for family in Metrics().registry.collect()}
+    asked = set(re.findall(r"wootric_\w+", " ".join(queries)))
+    assert {name.removesuffix("_total") for name in asked} <= known
 
 
 def test_monitors_pass_on_what_prometheus_takes():
