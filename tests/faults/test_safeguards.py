@@ -105,7 +105,7 @@ async def ledger_behind_an_open_transaction(moment: Moment, *, rare: str = "") -
     worker.start()
     await moment.publish(TrafficKind.RESPONSE)
     if not moment.safeguard:
-        await worker.until_ready()
+        await worker.until_joined()
         await asyncio.sleep(1)
         assert "partition_opened" not in worker.log.read_text()
         await asyncio.to_thread(ghost.abort_transaction)
