@@ -70,6 +70,18 @@ def test_what_a_component_does_not_set_is_that_of_all():
     assert "kafka-wootric-destination" not in volumes
 
 
+def test_a_component_may_be_without_what_all_others_have():
+    values = CHART / "examples" / "tls-sasl.yaml"
+    off = "topics.kafka.tls.enabled=false,topics.kafka.sasl.mechanism="
+    for binary in ("helm", "helm3"):
+        documents = render("--set", off, values=values, binary=binary)
+        pod = pods(documents)["Job/rel-wootric-destination-topics"]
+        assert json.loads(environment(pod)["KAFKA__PROPERTIES"]).keys() == {
+            "ssl.endpoint.identification.algorithm"
+        }
+        assert {volume["name"] for volume in pod["volumes"]} == {"tmp"}
+
+
 def test_a_login_is_checked_where_it_is_set():
     said = refusal("--set", "bridge.kafka.sasl.mechanism=PLAIN")
     assert "bridge.kafka.sasl.existingSecret is required" in said
