@@ -17,6 +17,7 @@ from aiohttp.connector import Connection
 
 from sink.concurrency import AdaptiveConcurrency
 from sink.models import HttpResponse, LeaseExpired, NoResponse, NotSent, Request, SendResult, always
+from sink.proxy import proxies
 
 BODY_BYTES_MAX = 8 * 1024 * 1024  # fifty responses with long texts are far smaller
 HEADER_BYTES_MAX = 64 * 1024  # of one line; proxies add policies and cookies of many kilobytes
@@ -28,12 +29,16 @@ SPARE_CONNECTIONS = 2  # for the token and the probe, in addition to the deliver
 
 
 class HttpSession:
-    """A bounded connection pool. An asynchronous context manager."""
+    """A bounded connection pool. An asynchronous context manager.
+
+    Requests go through the proxy of the environment, if it names one: see ``sink.proxy``.
+    """
 
     def __init__(self, *, in_flight_max: int, request_timeout_s: float) -> None:
         self._in_flight_max = in_flight_max
         self._request_timeout_s = request_timeout_s
         self._deadlines = _Deadlines(request_timeout_s)
+        self._proxy_for = proxies()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -71,7 +76,8 @@ class HttpSession:
     ) -> SendResult:
         """Send ``request`` at most once and return the result.
 
-        ``may_send`` is called when a connection is ready, immediately before the first byte.
+        ``may_send`` is called when a connection is ready, through a proxy when the tunnel and its
+        TLS are, immediately before the first byte.
         One deadline covers the wait for the pool, the connection and the reply. Time in which the
         event loop is blocked does not count, since only the server's silence is measured.
 
@@ -91,6 +97,7 @@ class HttpSession:
                     headers=headers,
                     data=request.body,
                     allow_redirects=False,
+                    proxy=self._proxy_for(request.url),
                     middlewares=(attempt,),
                 ) as response,
             ):

@@ -4,11 +4,12 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from urllib.parse import urlsplit
+
+from yarl import URL
 
 from stream.doctor.checks import check_registry, check_state, check_wootric
 from stream.doctor.kafka import check_kafka, check_kafka_for_bridge
-from stream.doctor.network import Address, check_address
+from stream.doctor.network import Address, check_address, check_url
 from stream.doctor.result import (
     CONFIGURATION,
     UNAVAILABLE,
@@ -102,10 +103,7 @@ def _wootric(settings: Settings) -> Iterator[CheckResult]:
     account = wootric_account(settings.wootric)
     reached: dict[str, bool] = {}
     for name, url in (("wootric api", account.token_url), ("wootric pixel", account.pixel_url)):
-        parts = urlsplit(url)
-        tls = parts.scheme == "https"
-        address = Address(parts.hostname or "", parts.port or (443 if tls else 80))
-        found = list(check_address(name, address, tls=tls, properties={}))
+        found = list(check_url(name, URL(url)))
         reached[name] = all(one.state is not CheckStatus.FAIL for one in found)
         yield from found
     if reached["wootric api"]:

@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import assert_never
-from urllib.parse import urlsplit
+
+from yarl import URL
 
 from sink.classify import Classification, Executed, Forbidden, Throttled, Unauthorized
 from sink.http_session import HttpSession
@@ -19,7 +20,7 @@ from sink.wootric.auth import (
     WootricAccount,
     check_account,
 )
-from stream.doctor.network import Address, check_address
+from stream.doctor.network import check_url
 from stream.doctor.result import (
     CONFIGURATION,
     PERMISSION,
@@ -124,11 +125,8 @@ def check_registry(
     """
     if not settings.url:
         return
-    parts = urlsplit(settings.url)
-    tls = parts.scheme == "https"
-    address = Address(parts.hostname or "", parts.port or (443 if tls else 80))
     reached = True
-    for one in check_address("registry", address, tls=tls, properties={}):
+    for one in check_url("registry", URL(settings.url)):
         reached = reached and one.state is not CheckStatus.FAIL
         yield one
     if reached:

@@ -6,7 +6,10 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from stream.doctor.result import UNAVAILABLE, CheckResult, failed, ok, warning
+from yarl import URL
+
+from sink.proxy import ProxyError, proxy_for, shown
+from stream.doctor.result import CONFIGURATION, UNAVAILABLE, CheckResult, failed, ok, warning
 
 CONNECT_S = 5.0
 DAY_S = 86_400
@@ -22,6 +25,23 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         """Return ``host:port``."""
         return f"{self.host}:{self.port}"
+
+
+def check_url(name: str, url: URL) -> Iterator[CheckResult]:
+    """Yield the results for the server of a URL, or for the proxy through which it is reached."""
+    try:
+        proxy = proxy_for(url)
+    except ProxyError as error:
+        fix = "correct the variable, or add the host to NO_PROXY"
+        yield failed(f"{name} proxy", str(error), fix, exit_code=CONFIGURATION)
+        return
+    if proxy is None:
+        address = Address(url.host or "", url.port or 0)
+        yield from check_address(name, address, tls=url.scheme == "https", properties={})
+        return
+    yield ok(f"{name} proxy", f"{url.host} is reached through {shown(proxy)}")
+    address = Address(proxy.host or "", proxy.port or 0)
+    yield from check_address(f"{name} proxy", address, tls=False, properties={})
 
 
 def check_address(

@@ -12,8 +12,10 @@ from urllib.parse import quote
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from sink.http_session import HEADER_BYTES_MAX, HEADERS_MAX
+from sink.proxy import proxies
 from stream.errors import StreamError
 
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
@@ -73,6 +75,7 @@ class RegistryClient:
         self._url = url.rstrip("/")
         self._username = username
         self._password = password
+        self._proxy_for = proxies()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -164,9 +167,11 @@ class RegistryClient:
         data = None if body is None else orjson.dumps(body)
         headers = None if body is None else {"Content-Type": CONTENT_TYPE}
         try:
+            url = URL(f"{self._url}{path}", encoded=True)
             async with self._session.request(
                 method,
-                f"{self._url}{path}",
+                url,
+                proxy=self._proxy_for(url),
                 data=data,
                 headers=headers,
                 auth=auth,

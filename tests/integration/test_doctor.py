@@ -26,10 +26,11 @@ from readings import wootric_for
 from stack import Stack, free_port
 from test_service import identify
 from test_startup import run
+from yarl import URL
 
 from stream.devtools.local_kafka import LocalBroker
 from stream.doctor import kafka as checks
-from stream.doctor.network import Address, check_address
+from stream.doctor.network import Address, check_address, check_url
 from stream.doctor.result import CheckStatus
 from stream.runtime.worker import kafka_config
 from stream.settings import KafkaSettings
@@ -247,6 +248,21 @@ def test_a_certificate_that_ends_soon_or_is_not_trusted_is_told_of(
     *_, unknown = check_address("kafka", address, tls=True, properties={})
     assert (unknown.state, unknown.exit_code) == (CheckStatus.FAIL, 69)
     assert "self-signed" in unknown.text
+
+
+def test_a_proxy_is_checked_in_place_of_what_is_behind_it(
+    late: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:wrong-secret@127.0.0.1:{late.server_port}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    first, *others = check_url("wootric api", URL("https://api.wootric.test"))
+    assert first.text == f"api.wootric.test is reached through http://127.0.0.1:{late.server_port}"
+    assert [one.check for one in others] == ["wootric api proxy dns", "wootric api proxy tcp"]
+    assert all(one.state is CheckStatus.OK for one in (first, *others))
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://user:wrong-secret@127.0.0.1:1")
+    (wrong,) = check_url("wootric api", URL("https://api.wootric.test"))
+    assert (wrong.state, wrong.exit_code) == (CheckStatus.FAIL, 78)
+    assert "wrong-secret" not in wrong.text
 
 
 # Rights, on a Kafka that asks who one is
