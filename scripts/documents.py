@@ -33,7 +33,7 @@ BY_THE_CHART = {
 CHOICES = {
     "global.compatibility.openshift.adaptSecurityContext": ["auto", "force", "disabled"],
     "image.pullPolicy": ["Always", "IfNotPresent", "Never"],
-    "kafka.sasl.mechanism": ["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"],
+    "kafka.sasl.mechanism": ["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"],
     "wootric.auth": ["client", "login"],
     "state.kind": ["memory", "emptyDir", "volume"],
     "externalSecrets.storeRef.kind": ["SecretStore", "ClusterSecretStore"],

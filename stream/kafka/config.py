@@ -67,7 +67,7 @@ def transactional_id(group_id: str, instance_id: str) -> str:
 def common(config: KafkaConfig) -> dict[str, Any]:
     """Return the settings of every client."""
     login = config.login()
-    names = ("sasl.username", "sasl.password")
+    names = OIDC_LOGIN if _by_oidc(config) else ("sasl.username", "sasl.password")
     credentials: dict[str, Any] = {} if login is None else dict(zip(names, login, strict=True))
     token = config.token
     if token is not None:
@@ -78,6 +78,13 @@ def common(config: KafkaConfig) -> dict[str, Any]:
         **config.properties,
         **credentials,
     }
+
+
+OIDC_LOGIN = ("sasl.oauthbearer.client.id", "sasl.oauthbearer.client.secret")
+
+
+def _by_oidc(config: KafkaConfig) -> bool:
+    return config.properties.get("sasl.oauthbearer.method") == "oidc"
 
 
 def consumer(config: KafkaConfig) -> dict[str, Any]:
@@ -315,8 +322,8 @@ class CredentialRefresher:
             return
         self._next_check_at = now + CHECK_EVERY_S
         login = self._config.login()
-        if login is None or login == self._known:
-            return
+        if login is None or login == self._known or _by_oidc(self._config):
+            return  # the client of an OIDC provider cannot be changed: that needs a restart
         self._known = login
         for client in clients:
             client.set_sasl_credentials(*login)

@@ -113,7 +113,19 @@ def test_a_typo_fails_and_is_named(setting, what, binary):
         ("autoscaling.enabled=true,autoscaling.maxReplicas=7", "the input has 6 partitions"),
         ("autoscaling.enabled=true,autoscaling.minReplicas=7", "minReplicas is above"),
         ("kafka.sasl.mechanism=PLAIN", "kafka.sasl.existingSecret is required"),
-        ("kafka.tls.enabled=true,kafka.tls.certKey=a", "kafka.tls.existingSecret is required"),
+        ("kafka.tls.enabled=true,kafka.tls.certKey=a", "kafka.tls.existingSecret or kafka.tls.cl"),
+        (
+            "kafka.sasl.mechanism=OAUTHBEARER,kafka.sasl.existingSecret=a",
+            "tokenEndpoint is required",
+        ),
+        (
+            "settings.KAFKA__AUTH=aws_msk_iam,kafka.sasl.mechanism=PLAIN,kafka.sasl.existingSecret=a",
+            "is a login of its own",
+        ),
+        (
+            "autoscaling.enabled=true,autoscaling.type=keda,kafka.propertiesSecret.name=a",
+            "KEDA cannot log in by kafka.propertiesSecret",
+        ),
         ("kafka.propertiesSecret.name=a,kafka.tls.enabled=true", "propertiesSecret replaces"),
         ("bridge.enabled=true", "bridge.existingSecret is required"),
         (
@@ -378,6 +390,65 @@ def test_keda_is_given_strings():
     (trigger,) = scaled["spec"]["triggers"]
     assert trigger["metadata"]["lagThreshold"] == "20000"
     assert all(isinstance(value, str) for value in trigger["metadata"].values())
+
+
+def test_keda_logs_in_as_the_service_does():
+    documents = render(values=CHART / "examples" / "oidc.yaml")
+    given = environment(one("StatefulSet", documents)["spec"]["template"]["spec"])
+    properties = json.loads(given["KAFKA__PROPERTIES"])
+    scaled = one("ScaledObject", documents)["spec"]["triggers"][0]["metadata"]
+    plain = one("Secret", documents)["stringData"]
+    login = one("TriggerAuthentication", documents)["spec"]["secretTargetRef"]
+    assert properties["sasl.oauthbearer.method"] == "oidc"
+    assert scaled["sasl"] == properties["sasl.mechanism"].lower()
+    for parameter, name in (
+        ("oauthTokenEndpointUri", "token.endpoint.url"),
+        ("scopes", "scope"),
+        ("oauthExtensions", "extensions"),
+    ):
+        assert plain[parameter] == properties[f"sasl.oauthbearer.{name}"]
+    assert {one["parameter"]: one["key"] for one in login} == {
+        "username": "client-id",
+        "password": "client-secret",
+        **{name: name for name in plain},
+    }
+
+
+def test_keda_logs_in_to_msk_by_iam():
+    documents = render(
+        "--set",
+        "settings.KAFKA__AUTH=aws_msk_iam,kafka.bootstrapServers=b-1.a.kafka.eu-west-1.amazonaws.com:9098",
+        values=CHART / "examples" / "keda.yaml",
+    )
+    scaled = one("ScaledObject", documents)["spec"]["triggers"][0]["metadata"]
+    wanted = {"sasl": "oauthbearer", "saslTokenProvider": "aws_msk_iam", "awsRegion": "eu-west-1"}
+    assert scaled.items() >= {**wanted, "tls": "enable"}.items()
+    assert one("TriggerAuthentication", documents)["spec"]["podIdentity"] == {"provider": "aws"}
+
+
+def test_strimzis_secrets_are_taken_as_they_are():
+    """A user's secret has no name; the authority and the client certificate are in two secrets."""
+    example = CHART / "examples" / "strimzi.yaml"
+    pod = one("StatefulSet", render(values=example))["spec"]["template"]["spec"]
+    given = environment(pod)
+    assert given["KAFKA__SASL_USERNAME"] == "wootric"
+    assert "KAFKA__SASL_USERNAME_FILE" not in given
+    assert given["KAFKA__SASL_PASSWORD_FILE"].endswith("/password")
+    mutual = "kafka.sasl.mechanism=,kafka.tls.clientSecret=wootric,kafka.tls.certKey=user.crt"
+    documents = render("--set", f"{mutual},kafka.tls.keyKey=user.key", values=example)
+    pod = one("StatefulSet", documents)["spec"]["template"]["spec"]
+    (volume,) = (one for one in pod["volumes"] if one["name"] == "kafka-tls")
+    sources = [source["secret"] for source in volume["projected"]["sources"]]
+    assert {one["name"]: [item["path"] for item in one["items"]] for one in sources} == {
+        "my-cluster-cluster-ca-cert": ["ca.crt"],
+        "wootric": ["user.crt", "user.key"],
+    }
+    assert json.loads(environment(pod)["KAFKA__PROPERTIES"]) == {
+        "security.protocol": "SSL",
+        "ssl.ca.location": "/etc/kafka-tls/ca.crt",
+        "ssl.certificate.location": "/etc/kafka-tls/user.crt",
+        "ssl.key.location": "/etc/kafka-tls/user.key",
+    }
 
 
 def test_a_scaler_decides_alone_about_replicas():

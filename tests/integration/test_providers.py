@@ -1,8 +1,10 @@
 """Kafka as providers run it: with less rights, other topics and other logins."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from managed_broker import REFUSED, ManagedBroker, managed_broker
 from readings import wootric_for
 from secured import grant
 from stack import Stack
-from test_doctor import doctor
+from test_doctor import doctor, served
 from test_service import identify
 from test_startup import run
 from waiting import STILL_S, stretched, until
@@ -88,18 +90,67 @@ async def test_a_ledger_that_a_broker_made_by_itself_is_named_as_such(cloud: Sta
     assert "like a topic that a broker has created automatically" in last.text
 
 
+def everything(kind: ResourceType, prefix: str) -> AclBinding:
+    return AclBinding(kind, prefix, Pattern.PREFIXED, "User:worker", "*", AclOperation.ALL, ALLOW)
+
+
+class TokenEndpoint(BaseHTTPRequestHandler):
+    """Gives tokens to one client (RFC 6749, client credentials)."""
+
+    def do_POST(self) -> None:
+        from aws_msk_iam_sasl_signer import MSKAuthTokenProvider  # noqa: PLC0415  see SIGNER
+
+        given = self.headers["Authorization"].removeprefix("Basic ")
+        assert base64.b64decode(given) == b"a-client:a-secret-of-tests"
+        token, _ = MSKAuthTokenProvider.generate_auth_token("none")
+        body = json.dumps({"access_token": token, "token_type": "bearer", "expires_in": 300})
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+async def test_oidc_takes_client_and_secret_as_any_login(
+    cloud: Stack, managed: ManagedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the settings for user name and password, which may be in files."""
+    monkeypatch.syspath_prepend(SIGNER)
+    monkeypatch.setenv("SIGNER_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("SIGNER_LASTS_S", "300")
+    grant(managed.own, [everything(ResourceType.TOPIC, cloud.config.topic)])
+    create(cloud.config, partitions=3, replication_factor=1, dedupe_window_s=WINDOW_S)
+    server = HTTPServer(("127.0.0.1", 0), TokenEndpoint)
+    (tmp_path / "secret").write_text("a-secret-of-tests")
+    for running in served(server):
+        oidc = {
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "OAUTHBEARER",
+            "sasl.oauthbearer.method": "oidc",
+            "sasl.oauthbearer.token.endpoint.url": f"http://127.0.0.1:{running.server_port}/",
+        }
+        environment = {
+            **cloud.environment("w1"),
+            "KAFKA__BOOTSTRAP_SERVERS": managed.users,
+            "KAFKA__PROPERTIES": json.dumps(oidc),
+            "KAFKA__SASL_USERNAME": "a-client",
+            "KAFKA__SASL_PASSWORD_FILE": str(tmp_path / "secret"),
+        }
+        done = await asyncio.to_thread(run, "topics", "check", "--json", env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["ok"]
+
+
 async def test_msk_by_iam_with_tokens_that_are_renewed(
     cloud: Stack, managed: ManagedBroker, tmp_path: Path
 ) -> None:
     """Each client logs in by a token; the worker outlives many, and has no right to see limits."""
     name, log = cloud.config.group_id, tmp_path / "signer.log"
-    grant(
-        managed.own,
-        [
-            AclBinding(kind, name, Pattern.PREFIXED, "User:worker", "*", AclOperation.ALL, ALLOW)
-            for kind in (ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID)
-        ],
-    )
+    kinds = (ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID)
+    grant(managed.own, [everything(kind, name) for kind in kinds])
     cloud.settings |= {
         "KAFKA__BOOTSTRAP_SERVERS": managed.users,
         "KAFKA__AUTH": "aws_msk_iam",

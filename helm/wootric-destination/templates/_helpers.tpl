@@ -120,9 +120,13 @@ ipFamilies:
 {{- define "wd.validate" -}}
 {{- include "wd.validateState" . -}}
 {{- $kafka := .Values.kafka -}}
-{{- include "wd.validateKafka" (dict "kafka" $kafka "where" "kafka") -}}
+{{- $iam := eq (default "" (index .Values.settings "KAFKA__AUTH")) "aws_msk_iam" -}}
+{{- include "wd.validateKafka" (dict "kafka" $kafka "where" "kafka" "iam" $iam) -}}
 {{- range $login := list "worker" "bridge" "lagExporter" "topics" "toolbox" -}}
-{{- include "wd.validateKafka" (dict "kafka" (fromYaml (include "wd.kafka" (dict "root" $ "login" $login))) "where" (printf "%s.kafka" $login)) -}}
+{{- include "wd.validateKafka" (dict "kafka" (fromYaml (include "wd.kafka" (dict "root" $ "login" $login))) "where" (printf "%s.kafka" $login) "iam" $iam) -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (eq .Values.autoscaling.type "keda") (fromYaml (include "wd.kafka" (dict "root" . "login" "lagExporter"))).propertiesSecret.name -}}
+{{- fail "KEDA cannot log in by kafka.propertiesSecret: set kafka.sasl and kafka.tls, or autoscaling.type=hpa" -}}
 {{- end -}}
 {{- $wootric := .Values.wootric -}}
 {{- if and .Values.externalSecrets.enabled (or (not .Values.externalSecrets.storeRef.name) (not .Values.externalSecrets.remoteKey)) -}}
