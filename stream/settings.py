@@ -341,9 +341,7 @@ class BridgeSettings(Section):
     """The bridge from Segment to the input topic."""
 
     host: str = Field(
-        "",
-        description="Listen address of the webhook; empty: all addresses of the host, IPv4 and "
-        "IPv6.",
+        "", description="Listen address of the webhook. Empty: all addresses, IPv4 and IPv6."
     )
     port: int = Field(8090, ge=0, le=65535, description="Listen port of the webhook.")
     shared_secret: SecretStr | None = Field(
@@ -411,9 +409,7 @@ class StateSettings(Section):
 class HttpSettings(Section):
     """HTTP server for metrics, health and status."""
 
-    host: str = Field(
-        "", description="Listen address; empty: all addresses of the host, IPv4 and IPv6."
-    )
+    host: str = Field("", description="Listen address. Empty: all addresses, IPv4 and IPv6.")
     port: int = Field(8080, ge=0, le=65535, description="Port of metrics, health and status.")
     bearer_token: SecretStr | None = Field(
         None,
