@@ -9,7 +9,7 @@ from yarl import URL
 
 from stream.doctor.checks import check_registry, check_state, check_wootric
 from stream.doctor.kafka import check_kafka, check_kafka_for_bridge
-from stream.doctor.network import Address, check_address, check_url
+from stream.doctor.network import Address, check_address, check_encryption, check_url
 from stream.doctor.result import (
     CONFIGURATION,
     UNAVAILABLE,
@@ -91,7 +91,9 @@ def _kafka(
     properties = config.properties
     tls = str(properties.get("security.protocol", "plaintext")).lower() in {"ssl", "sasl_ssl"}
     reached = False
-    for address in brokers(config.bootstrap_servers):
+    addresses = brokers(config.bootstrap_servers)
+    yield from check_encryption(addresses, properties)
+    for address in addresses:
         found = list(check_address("kafka", address, tls=tls, properties=properties))
         reached = reached or all(one.state is not CheckStatus.FAIL for one in found)
         yield from found

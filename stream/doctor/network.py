@@ -3,12 +3,12 @@
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from yarl import URL
 
-from sink.proxy import ProxyError, proxy_for, shown
+from sink.proxy import LOOPBACK, ProxyError, proxy_for, shown
 from stream.doctor.result import CONFIGURATION, UNAVAILABLE, CheckResult, failed, ok, warning
 
 CONNECT_S = 5.0
@@ -29,6 +29,9 @@ class Address(NamedTuple):
 
 def check_url(name: str, url: URL) -> Iterator[CheckResult]:
     """Yield the results for the server of a URL, or for the proxy through which it is reached."""
+    if url.scheme == "http" and url.host not in LOOPBACK:
+        text = f"{url.host} is reached without TLS: credentials and events are readable on the way"
+        yield warning(f"{name} tls", text, "use an https:// URL")
     try:
         proxy = proxy_for(url)
     except ProxyError as error:
@@ -42,6 +45,28 @@ def check_url(name: str, url: URL) -> Iterator[CheckResult]:
     yield ok(f"{name} proxy", f"{url.host} is reached through {shown(proxy)}")
     address = Address(proxy.host or "", proxy.port or 0)
     yield from check_address(f"{name} proxy", address, tls=False, properties={})
+
+
+def check_encryption(
+    addresses: Sequence[Address], properties: Mapping[str, Any]
+) -> Iterator[CheckResult]:
+    """Yield warnings about what of librdkafka's properties leaves connections to Kafka open to
+    others. On this machine nobody else listens.
+    """
+    if all(address.host in LOOPBACK for address in addresses):
+        return
+    given = {name: str(value).lower() for name, value in properties.items()}
+    if given.get("security.protocol") == "sasl_plaintext":
+        text = "SASL_PLAINTEXT: the login and all events are readable on the way"
+        yield warning("kafka tls", text, "use a listener of the brokers with SASL_SSL")
+    if given.get("enable.ssl.certificate.verification") == "false":
+        text = "the brokers' certificates are not verified: anybody can pose as a broker"
+        fix = "set ssl.ca.location to the authority, and remove enable.ssl.certificate.verification"
+        yield warning("kafka tls", text, fix)
+    elif given.get("ssl.endpoint.identification.algorithm") == "none":
+        text = "the names in the brokers' certificates are not verified: any holder is trusted"
+        fix = "remove ssl.endpoint.identification.algorithm, and use names that are certified"
+        yield warning("kafka tls", text, fix)
 
 
 def check_address(

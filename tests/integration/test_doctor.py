@@ -30,7 +30,7 @@ from yarl import URL
 
 from stream.devtools.local_kafka import LocalBroker
 from stream.doctor import kafka as checks
-from stream.doctor.network import Address, check_address, check_url
+from stream.doctor.network import Address, check_address, check_encryption, check_url
 from stream.doctor.result import CheckStatus
 from stream.runtime.worker import kafka_config
 from stream.settings import KafkaSettings
@@ -263,6 +263,30 @@ def test_a_proxy_is_checked_in_place_of_what_is_behind_it(
     (wrong,) = check_url("wootric api", URL("https://api.wootric.test"))
     assert (wrong.state, wrong.exit_code) == (CheckStatus.FAIL, 78)
     assert "wrong-secret" not in wrong.text
+
+
+@pytest.mark.parametrize(
+    ("properties", "says"),
+    [
+        ({"security.protocol": "sasl_plaintext"}, "SASL_PLAINTEXT: the login"),
+        ({"enable.ssl.certificate.verification": False}, "certificates are not verified"),
+        ({"ssl.endpoint.identification.algorithm": "none"}, "the names in the brokers'"),
+    ],
+)
+def test_what_others_can_read_is_told_of(properties: dict[str, object], says: str) -> None:
+    """But not of this machine."""
+    (found,) = check_encryption([Address("kafka", 9092)], properties)
+    assert (found.state, says in found.text) == (CheckStatus.WARN, True)
+    assert list(check_encryption([Address("127.0.0.1", 9092)], properties)) == []
+    assert list(check_encryption([Address("kafka", 9092)], {})) == []
+
+
+def test_a_url_without_tls_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    found = [one.text for one in check_url("wootric api", URL("http://gateway.test"))]
+    assert "gateway.test is reached without TLS" in found[0]
+    found = [one.text for one in check_url("wootric api", URL("http://127.0.0.1:1"))]
+    assert not any("TLS" in text for text in found)
 
 
 # Rights, on a Kafka that asks who one is
