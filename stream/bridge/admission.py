@@ -56,7 +56,7 @@ class SharedCapacity:
         """Reserve ``count`` and return True, or reserve nothing."""
         free = self._most - self.used - count
         held = self._held[address] + count if self._by_address else 0
-        if held > free or free < 0:
+        if held > free:
             return False
         self.used += count
         self._held[address] += count

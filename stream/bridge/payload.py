@@ -30,7 +30,8 @@ _GZIP = 16 + zlib.MAX_WBITS
 GZIP_MEMBERS_MAX = 2_500
 """A body may be packed event by event. Each member costs time before the signature is checked."""
 GZIP_RATIO_MAX = 100
-"""JSON is 5 to 30 times as long as its gzip; a bomb, a thousand times."""
+"""Measured: 10 for an array of the demo's events, 85 for 480 that differ by their ids only, and a
+thousand for one character."""
 _PIECE_BYTES = 4096
 """What follows a member is copied: little at a time."""
 

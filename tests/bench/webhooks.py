@@ -39,6 +39,7 @@ from tests.bench.ground import talk
 BATCH = 100
 SINGLES_PER_S = 500
 SINGLES_S = 10
+BESIDE_PER_S = 50
 AWAY_S = 60
 BAD_REQUESTS = 100_000
 SENDERS = 4
@@ -201,11 +202,11 @@ async def defence(unbound: Bridge, gate: Bridge) -> dict[str, Any]:
     talk.print("what is refused, by kind, and signed events beside a flood")
 
     async def signed(gate: Bridge) -> Sequence[float]:
-        pid, singles = gate.running.pid, SINGLES_PER_S * SINGLES_S // 2
-        return (await measure(gate.url, pid, singles, 1, SINGLES_PER_S)).latencies_ms
+        found = await measure(gate.url, gate.running.pid, BESIDE_PER_S * SINGLES_S, 1, BESIDE_PER_S)
+        return found.latencies_ms
 
     return {
-        "refusals": await hostile.costs(unbound),
+        "refusals": await hostile.costs(unbound, gate),
         "beside": await hostile.beside(gate, signed),
     }
 

@@ -147,6 +147,13 @@ async def a_worker_delivers(stack: Secured) -> None:
     worker.start()
     await stack.until_caught_up()
     assert await asyncio.to_thread(worker.stop) == 0
+
+    async def counted() -> bool:
+        seen = await exporter.metrics()
+        name = "wootric_group_dead_letters_open"
+        return sum(value for key, value in seen.items() if key.startswith(name)) == 2
+
+    await until(counted, "the exporter counts a dead letter and a parked event", exporter.said)
     assert await asyncio.to_thread(exporter.stop) == 0
     assert sum(value for name, value in behind.items() if "group_lag_records{" in name) > 0
     assert sum(value for name, value in behind.items() if "group_lag_seconds{" in name) > 0
@@ -200,7 +207,7 @@ async def others_are_refused(stack: Secured) -> None:
         ("stranger", ("topics", "create", "--yes")),
         ("bridge", ("in-doubt", "list")),
         ("bridge", ("trace", "--user", "u1")),
-        ("exporter", ("dlq", "list")),
+        ("exporter", ("trace", "--user", "u1")),
         ("worker", ("dlq", "list")),
         ("worker", ("dlq", "replay", "--yes")),
     ):
