@@ -1,6 +1,10 @@
 """compose.yaml, as far as it can be read; `make check-deploy` loads it as Docker does."""
 
+import os
 import re
+import secrets
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +42,26 @@ def test_the_commands_exist():
     for service in OURS.values():
         words = service["command"]
         assert {words[0], " ".join(words[:2])} & known
+
+
+@pytest.mark.kafka
+def test_the_topics_are_created(bootstrap_servers):
+    """What must be given to change something, such as `--yes`, is in the command."""
+    topics = OURS["topics"]
+    given = {
+        **topics["environment"],
+        "KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
+        "KAFKA__TOPIC": f"compose.{secrets.token_hex(4)}",
+    }
+    for command in (topics["command"], ["topics", "check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "stream", *command],
+            env={**os.environ, **given},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_foreign_images_are_pinned_by_digest_and_nothing_listens_on_the_network():
