@@ -83,7 +83,9 @@ def _in_namespaces(folder: Path, only: list[str]) -> int:
     process = subprocess.Popen(command)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return process.wait()
+        code = process.wait()
+        step("the node has ended")
+        return code
     except KeyboardInterrupt:  # the terminal has interrupted them too
         step("interrupted")
         with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):

@@ -24,7 +24,7 @@ EVENTS = 5_000
 FIRST, SECOND = f"{WORKERS}-0", f"{WORKERS}-1"
 """A rollout begins with the second."""
 NEXT_TAG = f"{TAG.rpartition(':')[2]}-next"
-CHANGED = {"WOOTRIC__IN_FLIGHT_MAX": "8"}
+CHANGED = {"WOOTRIC__IN_FLIGHT_MAX": 8}
 LOW = "48Mi"
 ROTATED = "another-secret-of-tests"
 KINDS = (

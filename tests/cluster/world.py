@@ -50,9 +50,10 @@ class CommandError(AssertionError):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What Wootric holds, compared with what was published, since the beginning.
+    """What Wootric holds, compared with all that was published.
 
-    ``longest_s`` is the longest way of a page view of the act, from Kafka to Wootric.
+    ``events`` are the act's, and ``longest_s`` is the longest way of one of their page views from
+    Kafka to Wootric.
     """
 
     events: int
@@ -125,7 +126,7 @@ class World:
             },
         }
 
-    def values(self, **settings: str) -> dict[str, Any]:
+    def values(self, **settings: object) -> dict[str, Any]:
         """Return the release's values, with more settings of the service."""
         given = self.stack.environment("")
         names = ("KAFKA__GROUP_ID", "KAFKA__TOPIC", "WOOTRIC__API_URL", "WOOTRIC__PIXEL_URL")
@@ -241,7 +242,7 @@ class World:
         state = self.wootric.state
         views = [{"at": view.at, "random": view.random} for view in state.page_views]
         return Verdict(
-            events=len(self.stack.published),
+            events=len(recent),
             lost=sum(max(0, row.missing - row.parked) for row in judgement.rows),
             twice=sum(row.extra for row in judgement.rows),
             disorder=disorder(state),
