@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+from rendering import CHART
 from test_rules import ALERTS
 
 from scripts.docs import sources
@@ -65,6 +67,18 @@ def test_a_command_says_where_it_runs_and_exists():
             assert "wootric-stream " not in command, command
             local = command.startswith(("kubectl ", "helm ")) and " -n NAMESPACE" in command
             assert local or OF_THE_CLUSTER.match(command) or OF_KAFKA.match(command), command
+
+
+def test_the_toolbox_runs_commands_that_exist():
+    """Its Jobs, and those of its page."""
+    for job in yaml.safe_load((CHART / "values.yaml").read_text())["toolbox"]["jobs"].values():
+        parse([word.replace("$(TO_TIME)", "2026-03-02T00:00:00Z") for word in job])
+    page = (FOLDER.parent / "how-to" / "operate" / "toolbox.md").read_text()
+    for command in copied(page):
+        program, inside, arguments = command.partition(" -- wootric-stream ")
+        if inside:
+            assert program.startswith("kubectl exec deploy/"), command
+            parse(shlex.split(arguments))
 
 
 def parse(words: list[str]) -> None:
