@@ -107,6 +107,7 @@ class Buildah:
         """Return the tag of the image of one platform."""
         tag, base = f"{TAG}-{architecture}", f"{BASE}-{architecture}"
         self._build_base(architecture, base)
+        self._made.append(base)
         mounts = [f"--volume={path}:{path}:ro" for path in HOST_FILES if Path(path).exists()]
         run(
             *("buildah", "bud", "--isolation", "chroot", "--pull-never", *mounts),
@@ -114,7 +115,7 @@ class Buildah:
             *("--build-arg", f"PYTHON={base}", "--file", str(ROOT / "Dockerfile")),
             *("--tag", tag, "."),
         )
-        self._made += [tag, base]
+        self._made.append(tag)
         return tag
 
     def _build_base(self, architecture: str, tag: str) -> None:
@@ -136,10 +137,12 @@ class Buildah:
         """Write the image of all platforms that run here as an OCI archive; return what it is."""
         architectures = [OWN, *(one for one, name in EMULATORS.items() if emulated(name))]
         index = f"{TAG}-index"
-        run("buildah", "manifest", "create", index, *map(self._build, architectures))
-        run("buildah", "manifest", "push", "--all", index, f"oci-archive:{file}")
-        run("buildah", "manifest", "rm", index)
-        self.close()
+        try:
+            run("buildah", "manifest", "create", index, *map(self._build, architectures))
+            run("buildah", "manifest", "push", "--all", index, f"oci-archive:{file}")
+            run("buildah", "manifest", "rm", index)
+        finally:
+            self.close()
         return f"{', '.join(architectures)}, on a base of Debian's packages: no release"
 
     def run_archive(self, file: Path, store: Path, *arguments: str) -> str:
@@ -171,7 +174,7 @@ class Buildah:
         if self._container:
             run("buildah", "rm", self._container)
         if self._made:
-            run("buildah", "rmi", *self._made)
+            run("buildah", "rmi", *reversed(self._made))
 
 
 def builder() -> Docker | Buildah:

@@ -17,9 +17,11 @@ def image() -> Iterator[Docker | Buildah]:
         chosen = builder()
     except BuildError as missing:
         pytest.fail(str(missing))
-    chosen.build()
-    yield chosen
-    chosen.close()
+    try:
+        chosen.build()
+        yield chosen
+    finally:
+        chosen.close()
 
 
 def test_the_image_runs_the_service(image):
