@@ -206,10 +206,10 @@ def test_tests_that_build_on_each_other_stay_in_the_order_in_which_they_are_writ
     ]
     for item in written:
         order.pytest_itemcollected(item)
-    other, kept = written[:4], written[4:]
-    items = [*kept[:4][::-1], *other[::-1], *kept[4:][::-1]]
+    other, first, *rest = (written[at : at + 4] for at in range(0, len(written), 4))
+    items = [item for tests in (first, other, *rest) for item in reversed(tests)]
     order.pytest_collection_modifyitems(items)
-    assert items == [*kept[:4], *other[::-1], *kept[4:]]
+    assert items == [*first, *reversed(other), *(item for tests in rest for item in tests)]
     assert all((ROOT / name).exists() for name in (*order.IN_ORDER, *order.TOGETHER))
 
 

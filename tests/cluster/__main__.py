@@ -84,13 +84,14 @@ def _in_namespaces(folder: Path, only: list[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = process.wait()
-        step("the node has ended")
-        return code
     except KeyboardInterrupt:  # the terminal has interrupted them too
         step("interrupted")
         with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
             process.wait(END_S)
         return 130
+    else:
+        step("the node has ended")
+        return code
     finally:
         process.kill()
         process.wait()
