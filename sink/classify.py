@@ -12,6 +12,7 @@ from sink.models import HttpResponse, LeaseExpired, NoResponse, NotSent, SendRes
 
 PAYMENT_REQUIRED = 402
 FORBIDDEN = 403
+PROXY_AUTHENTICATION_REQUIRED = 407
 ALWAYS_FORBIDDEN = frozenset({PAYMENT_REQUIRED, FORBIDDEN})
 ABSENT = frozenset({404, 410})
 DOUBTFUL = frozenset({408, 499})  # the server or a proxy gave up on a request that may have run
@@ -120,7 +121,11 @@ def classify(
         case HttpResponse(status=status):
             if 200 <= status <= 299:
                 return _success(evidence, writes=writes, accepts=accepts)
-            if status in forbidden or 300 <= status <= 399:
+            if (
+                status in forbidden
+                or status == PROXY_AUTHENTICATION_REQUIRED
+                or 300 <= status <= 399
+            ):
                 return _forbidden(status)
             return _failure(evidence, writes=writes, accepts=accepts)
         case _:
@@ -140,6 +145,8 @@ def _success(
 def _forbidden(status: int) -> Forbidden:
     if status <= 399:  # following a redirect would send the credentials to another host
         return Forbidden(status, "redirected", personal=False)
+    if status == PROXY_AUTHENTICATION_REQUIRED:  # of something on the way, not of the API
+        return Forbidden(status, "forbidden", personal=False)
     return Forbidden(status, "payment_required" if status == PAYMENT_REQUIRED else "forbidden")
 
 

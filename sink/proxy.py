@@ -1,8 +1,9 @@
 """The HTTP proxy that the environment names, as curl and httpx read it.
 
-``HTTPS_PROXY`` and ``HTTP_PROXY`` by the scheme of the URL, else ``ALL_PROXY``, also in lower case.
-``NO_PROXY`` lists hosts and domains, separated by commas, that are reached directly. So is this
-machine, always.
+``HTTPS_PROXY``, else ``ALL_PROXY``, also in lower case. ``NO_PROXY`` lists hosts and domains,
+separated by commas, that are reached directly. So is this machine, always, and so are ``http://``
+URLs: without a tunnel, a reply of the proxy looks like one of the server, and would reject an event
+for good.
 """
 
 from collections.abc import Callable
@@ -23,17 +24,17 @@ def proxy_for(url: URL) -> URL | None:
     Raises:
         ProxyError: it is no ``http://`` proxy.
     """
-    if url.host in LOOPBACK:
+    if url.scheme != "https" or url.host in LOOPBACK:
         return None
     proxies = environment.getproxies_environment()
-    named = proxies.get(url.scheme) or proxies.get("all")
+    named = proxies.get("https") or proxies.get("all")
     if not named or environment.proxy_bypass_environment(  # type: ignore[attr-defined]
         f"{url.host}:{url.port}", proxies
     ):
         return None
     proxy = URL(named if "://" in named else f"http://{named}")
     if proxy.scheme != "http" or not proxy.host:
-        text = f"{url.scheme.upper()}_PROXY must be a URL such as http://proxy.example.com:3128"
+        text = "HTTPS_PROXY must be a URL such as http://proxy.example.com:3128"
         raise ProxyError(f"{text}; a proxy of another kind is not supported")
     return proxy
 

@@ -21,6 +21,7 @@ WRITES = [
     (404, {}, "refused"),
     (405, {}, "refused"),
     (406, {}, "refused"),
+    (407, {}, "forbidden"),
     (408, {}, "ambiguous"),
     (409, {}, "refused"),
     (410, {}, "refused"),
@@ -90,6 +91,7 @@ def test_a_host_may_count_more_as_configuration(status: int) -> None:
     )
 
 
-def test_a_redirect_is_not_held_against_the_operation() -> None:
-    verdict = classify(HttpResponse(302, {}, b""), writes=True)
+@pytest.mark.parametrize("status", [302, 407])
+def test_what_stands_before_the_api_is_not_held_against_the_operation(status: int) -> None:
+    verdict = classify(HttpResponse(status, {}, b""), writes=True)
     assert not verdict.personal

@@ -52,9 +52,9 @@ class World:
         self.server = server
         self.proxy = proxy
 
-    async def send(self, session: HttpSession, *, leased: bool = True) -> SendResult:
+    async def send(self, session: HttpSession) -> SendResult:
         page = request("https://wootric.test/x?email=ada%40example.com")
-        return await session.send(page, {"User-Agent": "test"}, may_send=lambda: leased)
+        return await session.send(page, {"User-Agent": "test"})
 
 
 @pytest.fixture
@@ -93,11 +93,23 @@ async def test_requests_go_through_one_tunnel_to_the_server_itself(world: World)
         assert b"proxy" not in received.lower()
 
 
-async def test_the_lease_is_asked_for_behind_the_tunnel(world: World) -> None:
+@pytest.mark.parametrize("body", [None, b"a=1"])
+async def test_the_lease_is_asked_for_behind_the_tunnel(world: World, body: bytes | None) -> None:
+    """When the proxy has answered, and again on the kept tunnel; nothing is sent without it."""
+    world.server.answers = [OK]
+    tunnels: list[int] = []
+
+    def may_send() -> bool:
+        tunnels.append(len(world.proxy.asked))
+        return len(tunnels) == 1
+
+    write = request("https://wootric.test/x", "GET" if body is None else "POST", body)
     async with session() as http:
-        assert isinstance(await world.send(http, leased=False), LeaseExpired)
-    assert len(world.proxy.asked) == 1
-    assert world.server.requests == []
+        first, second = [
+            await http.send(write, {"User-Agent": "test"}, may_send=may_send) for _ in range(2)
+        ]
+    assert (type(first), type(second)) == (HttpResponse, LeaseExpired)
+    assert (tunnels, len(world.server.requests)) == ([1, 1], 1)
 
 
 @pytest.mark.parametrize("status", [b"407 Proxy Authentication Required", b"502 Bad Gateway"])
@@ -136,19 +148,20 @@ async def test_a_reset_behind_the_tunnel_is_in_doubt_and_nothing_is_repeated(wor
     assert len(world.server.requests) == 2
 
 
-async def test_without_tls_the_proxy_gets_the_request(
+async def test_without_tls_no_proxy_is_asked_that_could_reply_in_the_name_of_the_server(
     environment: pytest.MonkeyPatch, world: World
 ) -> None:
-    """So it may be with a gateway inside of a network. A kept connection repeats nothing either."""
+    """A 4xx of the proxy itself would reject an event for good."""
     server = RawServer(OK)
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    world.proxy.target = listener.sockets[0].getsockname()[1]
-    environment.setenv("http_proxy", f"http://127.0.0.1:{world.proxy.port}")
+    listener = await asyncio.start_server(server.serve, "127.0.0.2", 0)
+    port = listener.sockets[0].getsockname()[1]
+    for name in ("http_proxy", "all_proxy"):
+        environment.setenv(name, f"http://127.0.0.1:{world.proxy.port}")
     async with session() as http:
-        reply = await http.send(request("http://wootric.test/y"), {"User-Agent": "test"})
+        reply = await http.send(request(f"http://127.0.0.2:{port}/y"), {"User-Agent": "test"})
     listener.close()
     assert isinstance(reply, HttpResponse)
-    assert world.proxy.asked[0].startswith("GET http://wootric.test/y HTTP/1.1\r\n")
+    assert world.proxy.asked == []
 
 
 @pytest.mark.parametrize(
@@ -159,6 +172,7 @@ async def test_without_tls_the_proxy_gets_the_request(
         ({"https_proxy": "p:3128"}, "http://p:3128"),
         ({"HTTP_PROXY": "http://p:3128"}, None),
         ({"ALL_PROXY": "http://p:3128"}, "http://p:3128"),
+        ({"ALL_PROXY": "http://p:3128", "NO_PROXY": "api.wootric.com:443"}, None),
         ({"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "localhost,.wootric.com"}, None),
         ({"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "*"}, None),
         ({"HTTPS_PROXY": "http://p:3128", "no_proxy": "wootric.eu"}, "http://p:3128"),
