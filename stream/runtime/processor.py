@@ -206,7 +206,10 @@ class Processor:
                 self._update_rate_share()
                 self._observer.on_kafka_answer()
             case Restoring(partition, entries, remaining):
-                if partition in self._assignments:
+                if (
+                    partition in self._assignments
+                    and partition not in self._task_manager.partitions
+                ):
                     self._observer.restoring(partition, entries, remaining)
             case Restored():
                 self._open(event)
