@@ -18,13 +18,16 @@ log = structlog.get_logger()
 
 PROPERTIES = {"security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER"}
 """What the brokers' port for IAM (9098) speaks."""
+LEFT_S_MIN = 60.0
+"""Time for a login with the last token; a client asks again after four fifths of what is left."""
 
 
 def msk_tokens(region: str) -> Callable[[], tuple[str, float]]:
     """Return a function that returns a token and when it expires (Unix seconds).
 
-    Clients of a process share a token until half of its time is over. The function raises what the
-    signer raises; Kafka's client then tries again after ten seconds.
+    Clients of a process share a token until half of its time is over, and while the signer fails
+    until ``LEFT_S_MIN`` before its end. Then the function raises what the signer raises, and
+    Kafka's client tries again after ten seconds.
 
     Raises:
         StartupError: the extra is not installed, or there is no first token.
@@ -65,7 +68,9 @@ class _Tokens:
                     self._token, expires_ms = self._signer.generate_auth_token(self._region)
                 except Exception as error:
                     log.warning("kafka_token_failed", error=type(error).__name__)
-                    raise
-                self._expires_at = expires_ms / 1000
-                self._renew_at = (time.time() + self._expires_at) / 2
+                    if time.time() > self._expires_at - LEFT_S_MIN:
+                        raise
+                else:
+                    self._expires_at = expires_ms / 1000
+                    self._renew_at = (time.time() + self._expires_at) / 2
             return self._token, self._expires_at

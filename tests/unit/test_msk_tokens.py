@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
 from stream.errors import StartupError
 from stream.kafka.aws_msk_iam import msk_tokens
@@ -70,6 +71,25 @@ def test_a_token_is_shared_for_half_of_its_time(
     monkeypatch.setattr(time, "time", lambda: now + 0.6 * LASTS_S)
     assert tokens()[0] == "token 2"
     assert signer.regions == ["eu-west-1"] * 2
+
+
+def test_while_the_signer_fails_the_last_token_is_used_as_long_as_it_is_valid(
+    signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new client, as after an unknown commit, must not fail for an outage of AWS's tokens."""
+    tokens, now = msk_tokens("eu-west-1"), time.time()
+    first = tokens()
+    signer.has_credentials = False
+    with capture_logs() as logs:
+        monkeypatch.setattr(time, "time", lambda: now + 0.8 * LASTS_S)
+        assert tokens() == first
+        monkeypatch.setattr(time, "time", lambda: now + LASTS_S)
+        with pytest.raises(LookupError):
+            tokens()
+    signer.has_credentials = True
+    assert tokens()[0] == "token 2"
+    line = {"event": "kafka_token_failed", "log_level": "warning", "error": "LookupError"}
+    assert logs == [line] * 2
 
 
 @pytest.mark.parametrize(
