@@ -331,6 +331,37 @@ async def test_one_address_that_holds_all_it_gets_leaves_places_for_another(gate
         assert await taken(client) == 200
 
 
+async def test_whatever_becomes_of_a_request_its_bytes_are_free_again(gate: Gate) -> None:
+    """Of a sender that goes away, of a body without a length that is too long, of one unsigned."""
+    memory, body = gate.admission.memory, b" " * 1_000
+
+    async def all_free() -> None:
+        await until(lambda: memory.used == 0, "all is given back", lambda: memory.used)
+
+    async with connected(gate) as client:
+        client.head(body)
+        client.writer.write(body[1:])
+        await until(lambda: memory.used == len(body) - 1, "held", lambda: memory.used)
+        client.writer.transport.abort()
+    await all_free()
+    async with connected(gate) as client:
+        head = [
+            b"POST /v1/events HTTP/1.1",
+            b"Host: bridge",
+            b"Content-Type: application/json",
+            b"X-Signature: " + sign(body).encode(),
+            b"Transfer-Encoding: chunked",
+        ]
+        client.writer.write(b"\r\n".join(head) + b"\r\n\r\n")
+        for _ in range(BODY_BYTES_MAX // len(body) + 1):
+            client.writer.write(b"%x\r\n%b\r\n" % (len(body), body))
+        assert (await client.answer())[0] == 413
+    await all_free()
+    async with connected(gate) as client:
+        assert await refused(client) == 401
+    await all_free()
+
+
 async def test_an_address_with_refusals_only_is_let_in_no_more(gate: Gate) -> None:
     """The log says so once, and not who."""
     with capture_logs() as logs:
