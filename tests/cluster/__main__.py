@@ -15,18 +15,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from chart_tools import MissingError
 from rich.console import Console
 
+from scripts.image import BuildError
 from stream.errors import StartupError
 from tests.cluster import needs, parts, performance
 
 TUNED = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops", "vm/panic_on_oom")
 """What a kubelet sets for the whole machine."""
-END_S = 5.0
 EMPTY_S = 20.0
 SYSCTL = Path("/proc/sys")
 
@@ -46,16 +46,19 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="list the acts")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     if options.list:
         for name, act in performance.ACTS.items():
             print(f"{name:12} {act.__doc__}")
         return 0
-    if options.inside:
-        return _inside(options.inside, options.only)
-    return _outside(options.only or [])
+    try:
+        return _inside(options.inside, options.only) if options.inside else _outside(options.only)
+    except KeyboardInterrupt:
+        return 130
 
 
-def _outside(only: list[str]) -> int:
+def _outside(only: list[str] | None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="wootric-cluster-"))
     try:
         step("what this machine has")
@@ -66,7 +69,7 @@ def _outside(only: list[str]) -> int:
                 return 69
         try:
             (folder / "parts").write_bytes(pickle.dumps(parts.prepare(step, step)))
-        except (MissingError, StartupError) as error:
+        except (MissingError, StartupError, BuildError) as error:
             print(f"{error}", file=sys.stderr)
             return 69
         with _unchanged_kernel(), _cgroup(folder.name):
@@ -76,22 +79,13 @@ def _outside(only: list[str]) -> int:
         step("all is removed")
 
 
-def _in_namespaces(folder: Path, only: list[str]) -> int:
+def _in_namespaces(folder: Path, only: list[str] | None) -> int:
     python = (sys.executable, "-m", "tests.cluster", "--inside", str(folder))
     selected = ("--only", *only) if only else ()
     command = ("setpriv", "--pdeathsig", "KILL", *needs.NAMESPACES, *python, *selected)
     process = subprocess.Popen(command)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = process.wait()
-    except KeyboardInterrupt:  # the terminal has interrupted them too
-        step("interrupted")
-        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-            process.wait(END_S)
-        return 130
-    else:
-        step("the node has ended")
-        return code
+        return process.wait()
     finally:
         process.kill()
         process.wait()

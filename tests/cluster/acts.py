@@ -1,6 +1,8 @@
 """What happens to a release in its life. An act returns what it has measured."""
 
+import asyncio
 import json
+import re
 import signal
 import time
 from typing import Any
@@ -8,10 +10,12 @@ from typing import Any
 import pytest
 from waiting import until
 
+from stream.devtools.demo import judge_all
+from tests.cluster import TESTS
+from tests.cluster.node import NAMESPACE
 from tests.cluster.parts import TAG
 from tests.cluster.world import (
     ASK_S,
-    NAMESPACE,
     RELEASE,
     SECRET,
     WORKERS,
@@ -21,12 +25,20 @@ from tests.cluster.world import (
 )
 
 EVENTS = 5_000
+SOME = 500
 FIRST, SECOND = f"{WORKERS}-0", f"{WORKERS}-1"
 """A rollout begins with the second."""
 NEXT_TAG = f"{TAG.rpartition(':')[2]}-next"
 CHANGED = {"WOOTRIC__IN_FLIGHT_MAX": 8}
 LOW = "48Mi"
 ROTATED = "another-secret-of-tests"
+DOCS = TESTS.parent / "docs"
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TUTORIAL = re.compile(r"^<!-- cluster -->\n```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+STEPS_S = 1800.0
+TRAP = "trap 'kill $(jobs -p)' EXIT\n"
+SETTLED = f"until kubectl exec {FIRST} -- wootric-stream trace m2; do sleep 1; done\n"
+"""The page leaves the reader time before it looks."""
 KINDS = (
     *("all", "configmaps", "controllerrevisions", "endpointslices", "leases", "networkpolicies"),
     *("persistentvolumeclaims", "poddisruptionbudgets", "secrets", "serviceaccounts"),
@@ -189,6 +201,48 @@ async def rotate(world: World) -> str:
     return f"files followed within {took_s:.0f} s, no restart"
 
 
+async def operate(world: World) -> str:
+    """The toolbox and its Jobs, by the commands of the documents; a replay has no second effect."""
+    await world.publish(SOME)
+    await world.settle()
+    await world.release("upgrade", {**world.values(), "toolbox": {"enabled": True}}, "--wait")
+    await world.until_ready(2)
+    page = (DOCS / "how-to" / "operate" / "toolbox.md").read_text()
+    in_pod, stopped, as_job = SHELL.findall(page)
+    address = (await world.pods())[FIRST]["status"]["podIP"]
+    in_pod = in_pod.replace(f"{FIRST}.{WORKERS}", address)  # there is no DNS
+    await world.shell(in_pod.replace("MESSAGE_ID", _message_of(world)))
+    await world.shell(stopped)
+    await world.until_ready(3)
+    await world.kubectl("scale", f"statefulset/{WORKERS}", "--replicas=0")
+    for command in as_job.splitlines():
+        await world.shell(command)
+        for job in re.findall(r"create job (\S+)", command):
+            await world.until_complete(job)
+    await world.release("upgrade", world.values(), "--wait")
+    await world.kubectl("scale", f"statefulset/{WORKERS}", "--replicas=2")
+    await world.until_ready(2)
+    commands = [*in_pod.splitlines(), *stopped.splitlines(), *as_job.splitlines()]
+    return f"{len(commands)} commands"
+
+
+async def tutorial(world: World) -> str:
+    """The tutorial from Segment to Wootric, in a namespace of its own."""
+    page = (DOCS / "tutorials" / "segment-to-wootric.md").read_text()
+    install, send, answer, follow = TUTORIAL.findall(page)
+    script = f"{TRAP}{install}{send}{answer}{SETTLED}{follow}"
+    async with world.namespace("tutorial") as environment:
+        kafka = world.stack.bootstrap_servers
+        printed = await asyncio.wait_for(world.shell(script, KAFKA=kafka, **environment), STEPS_S)
+    state, status = _objects(printed)[-2:]
+    (user,) = state["end_users"]
+    (response,) = state["responses"]
+    assert (user["email"], user["properties"]["plan"]) == ("nina@example.com", "pro"), user
+    assert (response["score"], response["text"]) == (9, "Works"), response
+    assert status["partitions"], status
+    return "a response at Wootric"
+
+
 async def uninstall(world: World) -> str:
     """`helm uninstall` leaves the topics, and in the namespace what was there before."""
     began_at = time.monotonic()
@@ -204,6 +258,27 @@ async def uninstall(world: World) -> str:
     assert left == {f"secret/{SECRET}"}, left
     assert world.stack.config.ledger_topic in world.stack.admin.list_topics(timeout=10).topics
     return f"gone after {took_s:.0f} s; the topics and the secret stay"
+
+
+def _objects(text: str) -> list[Any]:
+    """The JSON objects in a text."""
+    found, at = [], text.find("{")
+    while at >= 0:
+        try:
+            value, at = json.JSONDecoder().raw_decode(text, at)
+            found.append(value)
+        except ValueError:
+            at += 1
+        at = text.find("{", at)
+    return found
+
+
+def _message_of(world: World) -> str:
+    """The id of an event that was published."""
+    for event in judge_all(world.stack.published[:100]):
+        if event.message_id:
+            return event.message_id
+    raise AssertionError("no event has an id")
 
 
 async def _running(world: World) -> set[tuple[str, str]]:

@@ -19,7 +19,10 @@ HOST = "10.85.0.1"
 """The bridge's address: pods reach what listens beside the node by it."""
 NETWORK = "10.85.0.0/16"
 NAME = "node"
+NAMESPACE = "surveys"
 BRIDGE = "cni0"
+MAC = "0a:58:0a:55:00:01"
+"""Without one of its own a bridge has its lowest port's, and pods lose it as pods come and go."""
 SOCKET = "/run/containerd/containerd.sock"
 API = f"https://{HOST}:6443"
 ETCD = "http://127.0.0.1:2379"
@@ -71,7 +74,7 @@ class Node:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = {
             **os.environ,
-            "PATH": parts.path,
+            "PATH": f"{folder / 'bin'}:{parts.path}",
             "KUBECONFIG": str(folder / "kubeconfig"),
             "HELM_CACHE_HOME": str(folder / "helm"),
             "HELM_CONFIG_HOME": str(folder / "helm"),
@@ -80,12 +83,12 @@ class Node:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Where kubectl and Helm find the cluster."""
+        """Where kubectl and Helm are, and find the cluster."""
         return self._environment
 
     def kubectl(self, *arguments: str) -> tuple[str, ...]:
         """Return the command line."""
-        return (str(self._parts.kubernetes), "kubectl", *arguments)
+        return (str(self._folder / "bin" / "kubectl"), *arguments)
 
     def start(self) -> None:
         """Start all; return when the node is ready."""
@@ -132,7 +135,7 @@ class Node:
             ("mount", "--bind", str(log), "/var/log"),
             ("mount", "-t", "tmpfs", "tmpfs", "/run"),
             ("ip", "link", "set", "lo", "up"),
-            ("ip", "link", "add", BRIDGE, "type", "bridge"),
+            ("ip", "link", "add", BRIDGE, "address", MAC, "type", "bridge"),
             ("ip", "address", "add", f"{HOST}/16", "dev", BRIDGE),
             ("ip", "link", "set", BRIDGE, "up"),
         ):
@@ -140,13 +143,18 @@ class Node:
 
     def _settings(self) -> None:
         folder = self._folder
+        (folder / "bin").mkdir()
+        kubectl = folder / "bin" / "kubectl"
+        kubectl.write_text(f'#!/bin/sh\nexec {self._parts.kubernetes} kubectl "$@"\n')
+        kubectl.chmod(0o755)
+        (folder / "bin" / "helm").symlink_to(self._parts.helm)
         (folder / "cni").mkdir()
         (folder / "cni" / "pods.conflist").write_text(json.dumps(NETWORKS))
         config = {"socket": SOCKET, "pause": PAUSE, "cni": self._parts.cni, "folder": folder}
         (folder / "containerd.toml").write_text(CONTAINERD.format(**config))
         self._run("openssl", "genrsa", "-out", str(folder / "key.pem"), "2048")
         (folder / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
-        (folder / "kubeconfig").write_text(yaml.safe_dump(kubeconfig()))
+        (folder / "kubeconfig").write_text(yaml.safe_dump(kubeconfig(NAMESPACE)))
         (folder / "kubelet.yaml").write_text(yaml.safe_dump(kubelet(self._cgroup)))
 
     def _api_server(self) -> tuple[str, ...]:
@@ -204,8 +212,8 @@ class Node:
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr[-2000:]}"
 
 
-def kubeconfig() -> dict[str, Any]:
-    """Return how a client finds the API server."""
+def kubeconfig(namespace: str) -> dict[str, Any]:
+    """Return how a client finds the API server, and a namespace in it."""
     return {
         "apiVersion": "v1",
         "kind": "Config",
@@ -213,7 +221,9 @@ def kubeconfig() -> dict[str, Any]:
             {"name": NAME, "cluster": {"server": API, "insecure-skip-tls-verify": True}},
         ],
         "users": [{"name": NAME, "user": {"token": TOKEN}}],
-        "contexts": [{"name": NAME, "context": {"cluster": NAME, "user": NAME}}],
+        "contexts": [
+            {"name": NAME, "context": {"cluster": NAME, "user": NAME, "namespace": namespace}},
+        ],
         "current-context": NAME,
     }
 

@@ -26,7 +26,10 @@ PAUSE = "localhost/wootric-pause:check"
 DEBS = ("containerd", "runc", "containernetworking-plugins")
 RUNTIME = ("containerd", "ctr", "containerd-shim-runc-v2", "runc")
 CNI = Path("usr/lib/cni")
-SOURCES = ("Dockerfile", "pyproject.toml", "requirements.lock", "README.md", "LICENSE")
+SOURCES = (
+    *("Dockerfile", "LICENSE", "README.md", "pyproject.toml"),
+    *("requirements.lock", "requirements-aws.lock", "scripts/runtime_lock.py"),
+)
 PACKAGES = ("stream", "sink", "schemas")
 
 

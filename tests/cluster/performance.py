@@ -31,11 +31,12 @@ ACTS: dict[str, Act] = {
     act.__name__: act
     for act in (
         *(acts.install, acts.deliver, acts.upgrade, acts.rollback, acts.force, acts.drain),
-        *(acts.scale, acts.kill, acts.freeze, acts.oom, acts.rotate, acts.uninstall),
+        *(acts.scale, acts.kill, acts.freeze, acts.oom, acts.rotate, acts.operate),
+        *(acts.uninstall, acts.tutorial),
     )
 }
-"""In their order; every one leaves two ready workers."""
-FIRST, LAST = "install", "uninstall"
+"""In their order; those between install and uninstall leave two ready workers."""
+ALWAYS = {"install", "uninstall"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ async def perform(parts: Parts, folder: Path, only: list[str] | None, step: Say)
     node = Node(parts, folder, folder.name, step)
     node.start()
     node.tag(TAG, f"{TAG}-next")
+    node.tag(TAG, "docker.io/library/wootric-stream:tutorial")
     step("the node is ready; Kafka and Wootric's emulator beside it")
     (port,) = free_ports(1)
     pods = KafkaListener("PODS", (port,), (port,), host=HOST)
@@ -65,7 +67,7 @@ async def perform(parts: Parts, folder: Path, only: list[str] | None, step: Say)
         async with Emulator(behaviour, host=HOST) as wootric:
             stack = Stack(f"{HOST}:{port}", wootric, folder, PARTITIONS)
             try:
-                world = World(node, stack, parts.helm, RATE)
+                world = World(node, stack, RATE)
                 await world.prepare()
                 return _show(await _acts(world, only, step))
             finally:
@@ -76,7 +78,7 @@ async def perform(parts: Parts, folder: Path, only: list[str] | None, step: Say)
 async def _acts(world: World, only: list[str] | None, step: Say) -> list[Row]:
     rows: list[Row] = []
     for name, act in ACTS.items():
-        if only and name not in {*only, FIRST, LAST}:
+        if only and name not in ALWAYS.union(only):
             continue
         step(f"{name}: {act.__doc__}")
         row = await _act(world, name, act)

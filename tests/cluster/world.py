@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import oracle
+import yaml
 from stack import Stack
 from waiting import until
 
@@ -20,11 +21,10 @@ from stream.devtools.demo import judge_all, latencies
 from stream.devtools.traffic import traffic
 from stream.devtools.wootric_emulator import Decline, EmulatorState, Response
 from tests.cluster import TESTS
-from tests.cluster.node import Node
+from tests.cluster.node import NAMESPACE, Node, kubeconfig
 from tests.cluster.parts import TAG
 
-NAMESPACE = "surveys"
-RELEASE = "wd"
+RELEASE = "wootric"
 WORKERS = f"{RELEASE}-wootric-destination"
 SECRET = "wootric"
 CHART = TESTS.parent / "helm" / "wootric-destination"
@@ -34,14 +34,6 @@ CHUNKS_A_SECOND = 5
 EFFECTS = 100
 """After so many everything flows."""
 ASK_S = 1.0
-RESTRICTED_NAMESPACE = {
-    "apiVersion": "v1",
-    "kind": "Namespace",
-    "metadata": {
-        "name": NAMESPACE,
-        "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
-    },
-}
 
 
 class CommandError(AssertionError):
@@ -67,8 +59,8 @@ class Verdict:
 class World:
     """The release, and the ways to it."""
 
-    def __init__(self, node: Node, stack: Stack, helm: str, rate: int) -> None:
-        self._node, self.stack, self._helm, self._rate = node, stack, helm, rate
+    def __init__(self, node: Node, stack: Stack, rate: int) -> None:
+        self._node, self.stack, self._rate = node, stack, rate
         self._samples = (sample.value for sample in traffic(events=EVENTS_MAX, seed=1, users=USERS))
         self.wootric = stack.wootric
         self.seen: dict[str, object] = {}
@@ -78,21 +70,27 @@ class World:
     async def kubectl(self, *arguments: str, given: Any = None) -> str:
         """Return what kubectl prints."""
         text = None if given is None else json.dumps(given)
-        return await self._run(*self._node.kubectl("--namespace", NAMESPACE, *arguments), text=text)
+        return await self._run(*self._node.kubectl(*arguments), text=text)
 
     async def helm(self, *arguments: str) -> str:
         """Return what Helm prints."""
-        return await self._run(self._helm, *arguments, "--namespace", NAMESPACE, text=None)
+        return await self._run("helm", *arguments, text=None)
 
     async def get(self, *arguments: str) -> Any:
         """Return an object, or a list's items."""
         found = json.loads(await self.kubectl("get", *arguments, "--output=json"))
         return found["items"] if found["kind"] == "List" else found
 
-    async def _run(self, *command: str, text: str | None) -> str:
+    async def shell(self, script: str, **environment: str) -> str:
+        """Return what a script prints that is typed in the checkout's folder."""
+        command = ("bash", "-euxo", "pipefail", "-c", script)
+        return await self._run(*command, text=None, **environment)
+
+    async def _run(self, *command: str, text: str | None, **environment: str) -> str:
         process = await asyncio.create_subprocess_exec(
             *command,
-            env=self._node.environment,
+            env={**self._node.environment, **environment},
+            cwd=TESTS.parent,
             stdin=asyncio.subprocess.PIPE if text else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -107,7 +105,7 @@ class World:
     async def prepare(self) -> None:
         """Make the namespace, which takes restricted pods only, and the secret."""
         given = self.stack.environment("")
-        await self.kubectl("apply", "--filename=-", given=RESTRICTED_NAMESPACE)
+        await self.kubectl("apply", "--filename=-", given=restricted(NAMESPACE))
         await self.kubectl(
             "apply", "--filename=-", given=self.secret(given["WOOTRIC__CLIENT_SECRET"])
         )
@@ -129,7 +127,7 @@ class World:
     def values(self, **settings: object) -> dict[str, Any]:
         """Return the release's values, with more settings of the service."""
         given = self.stack.environment("")
-        names = ("KAFKA__GROUP_ID", "KAFKA__TOPIC", "WOOTRIC__API_URL", "WOOTRIC__PIXEL_URL")
+        names = ("WOOTRIC__API_URL", "WOOTRIC__PIXEL_URL")
         repository, _, tag = TAG.partition(":")
         return {
             "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
@@ -137,6 +135,8 @@ class World:
             "kafka": {
                 "bootstrapServers": given["KAFKA__BOOTSTRAP_SERVERS"],
                 "partitions": self.stack.partitions,
+                "topic": self.stack.config.topic,
+                "groupId": self.stack.config.group_id,
             },
             "wootric": {"existingSecret": SECRET},
             "settings": {**{name: given[name] for name in names}, **settings},
@@ -150,6 +150,26 @@ class World:
         return await self.helm(
             verb, RELEASE, str(CHART), "--values", str(file), "--timeout=30m", *flags
         )
+
+    async def until_complete(self, job: str) -> None:
+        """Return once a Job has succeeded."""
+
+        async def complete() -> bool:
+            status = (await self.get("job", job))["status"]
+            self.seen = {job: json.dumps(status)}
+            assert not status.get("failed"), await self.kubectl("logs", f"job/{job}")
+            return bool(status.get("succeeded"))
+
+        await until(complete, f"{job} succeeds", self.moves, every_s=ASK_S)
+
+    @asynccontextmanager
+    async def namespace(self, name: str) -> AsyncIterator[dict[str, str]]:
+        """Make a namespace for restricted pods; yield the environment that chooses it."""
+        await self.kubectl("apply", "--filename=-", given=restricted(name))
+        config = self.stack.folder / f"kubeconfig-{name}"
+        config.write_text(yaml.safe_dump(kubeconfig(name)))
+        yield {"KUBECONFIG": str(config)}
+        await self.kubectl("delete", "namespace", name)
 
     async def pods(self) -> dict[str, Any]:
         """The workers' pods, by name."""
@@ -264,6 +284,12 @@ class World:
         for name, arguments in asked.items():
             with suppress(CommandError):
                 (folder / name).write_text(await self.kubectl(*arguments))
+
+
+def restricted(name: str) -> dict[str, Any]:
+    """Return a namespace that takes restricted pods only."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
 def disorder(state: EmulatorState) -> int:
