@@ -22,11 +22,12 @@ from chart_tools import MissingError
 from rich.console import Console
 
 from scripts.image import BuildError
+from stream.devtools.downloads import alone, cache
 from stream.errors import StartupError
 from tests.cluster import needs, parts, performance
 
 TUNED = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops", "vm/panic_on_oom")
-"""What a kubelet sets for the whole machine."""
+"""What a kubelet sets for the whole machine, so one node runs at a time."""
 EMPTY_S = 20.0
 SYSCTL = Path("/proc/sys")
 
@@ -72,7 +73,7 @@ def _outside(only: list[str] | None) -> int:
         except (MissingError, StartupError, BuildError) as error:
             print(f"{error}", file=sys.stderr)
             return 69
-        with _unchanged_kernel(), _cgroup(folder.name):
+        with alone(cache() / "cluster.lock"), _unchanged_kernel(), _cgroup(folder.name):
             return _in_namespaces(folder, only)
     finally:
         _remove(folder)
