@@ -119,21 +119,32 @@ def _helm(name: str) -> None:
 
 def _debian(name: str) -> None:
     """Debian's package is unpacked, not installed: no service is started, root is not needed."""
-    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise MissingError("there is no apt-get; install it by hand")
     package, programs = next(one for one in DEBS.items() if name in one[1])
     with tempfile.TemporaryDirectory(dir=folder()) as scratch:
+        unpack(package, folder=Path(scratch))
+        for program in programs:
+            _keep(Path(scratch, "usr", "bin", program), program)
+
+
+def unpack(*packages: str, folder: Path) -> None:
+    """Unpack Debian's packages into a folder, without what they depend on.
+
+    Raises:
+        MissingError: there is no apt-get.
+        CalledProcessError: a package cannot be had.
+    """
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        raise MissingError("there is no apt-get; install it by hand")
+    with tempfile.TemporaryDirectory(dir=folder) as archives:
         try:
-            _run("apt-get", "download", package, cwd=scratch)
+            _run("apt-get", "download", *packages, cwd=archives)
         except subprocess.CalledProcessError:  # the lists may never have been fetched
             if os.geteuid() != 0:
                 raise
             _run("apt-get", "update", "--quiet")
-            _run("apt-get", "download", package, cwd=scratch)
-        archive = next(Path(scratch).glob(f"{package}_*.deb"))
-        _run("dpkg-deb", "--extract", str(archive), scratch)
-        for program in programs:
-            _keep(Path(scratch, "usr", "bin", program), program)
+            _run("apt-get", "download", *packages, cwd=archives)
+        for archive in Path(archives).glob("*.deb"):
+            _run("dpkg-deb", "--extract", str(archive), str(folder))
 
 
 FETCHERS: Mapping[str, Callable[[str], None]] = {

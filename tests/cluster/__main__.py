@@ -70,7 +70,7 @@ def _outside(only: list[str] | None) -> int:
                 return 69
         try:
             (folder / "parts").write_bytes(pickle.dumps(parts.prepare(step, step)))
-        except (MissingError, StartupError, BuildError) as error:
+        except (MissingError, StartupError, BuildError, subprocess.CalledProcessError) as error:
             print(f"{error}", file=sys.stderr)
             return 69
         with alone(cache() / "cluster.lock"), _unchanged_kernel(), _cgroup(folder.name):

@@ -76,9 +76,8 @@ def _runtime(say: Say) -> tuple[str, Path]:
         say(f"fetching {', '.join(DEBS)} (once)")
         with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
             made = Path(scratch, "made")
-            _run("apt-get", "download", *DEBS, folder=scratch)
-            for package in Path(scratch).glob("*.deb"):
-                _run("dpkg-deb", "--extract", str(package), str(made))
+            made.mkdir()
+            chart_tools.unpack(*DEBS, folder=made)
             made.rename(kept)
     return f"{kept}/usr/bin:{kept}/usr/sbin:{path}", kept / CNI
 
