@@ -12,6 +12,7 @@ from alert_cases import ALWAYS, CASES, Case, Series
 from alert_worlds import LIMITED, OF, WORLDS, World, alerts
 from bridge_alert_cases import BRIDGE_CASES
 from chart_tools import path
+from quick_rules import quick
 from rendering import CHART, EXAMPLES, one, render, run_tool
 
 from stream.telemetry.lag_exporter import LagMetrics
@@ -300,3 +301,20 @@ def test_the_examples_have_the_rules():
     production = next(example for example in EXAMPLES if example.stem == "production")
     rules = one("PrometheusRule", render(values=production))["spec"]["groups"]
     assert sum(len(group["rules"]) for group in rules) == len(RULES)
+
+
+def test_on_a_faster_clock_durations_become_shorter_and_nothing_else():
+    rule = {
+        "alert": "A",
+        "expr": 'rate(x{le="5m"}[5m]) > 300 or (y[1h30m] unless y\noffset 15m)',
+        "for": "10m",
+        "keep_firing_for": "90s",
+        "annotations": {"summary": "for 10m"},
+    }
+    faster = {
+        **rule,
+        "expr": 'rate(x{le="5m"}[5000ms]) > 300 or (y[90000ms] unless y\noffset 15000ms)',
+        "for": "10000ms",
+        "keep_firing_for": "1500ms",
+    }
+    assert quick([{"name": "g", "rules": [rule]}], 60) == [{"name": "g", "rules": [faster]}]
