@@ -22,6 +22,7 @@ SESSION = {
     "WOOTRIC__REQUEST_TIMEOUT_S": stretched(10),
 }
 EVENTS = 30
+FIRST, SECOND = "a-first-secret", "a-second-secret"
 
 
 async def publish(stack: Stack, first: int, message: str) -> None:
@@ -66,4 +67,34 @@ async def test_a_ledger_deleted_by_mistake(
         await installed.do(steps(alert, "Verify"))
         await pager.until_ends(alert)
     assert len(stack.wootric.state.end_users) == 3 * EVENTS
+    await agrees(stack)
+
+
+async def test_credentials_revoked_at_night(stack: Stack, tmp_path: Path) -> None:
+    """The workers read the new secret by themselves and are not restarted."""
+    secret = tmp_path / "client-secret"
+    secret.write_text(FIRST)
+    settings = {"WOOTRIC__CLIENT_SECRET": "", "WOOTRIC__CLIENT_SECRET_FILE": str(secret)}
+    installed = release(stack, **SESSION, **settings)
+    installed.write_secret = lambda: secret.write_text(SECOND)
+    wootric = stack.wootric
+    wootric.behaviour = wootric.behaviour.changed({"client_secret": FIRST})
+    async with watched(installed, tmp_path) as pager:
+        await publish(stack, 0, "before")
+        await settled(stack)
+        wootric.behaviour = wootric.behaviour.changed({"client_secret": SECOND})
+        wootric.revoke_tokens()
+        await publish(stack, EVENTS, "meanwhile")
+        ticket = await pager.until_fires("WootricCredentialsRefused")
+        assert ticket["error"] == "invalid_client"
+        page = await pager.until_fires("WootricCircuitOpen")
+        assert (page["severity"], page["circuit"], page["reason"]) == ("page", "api", "credentials")
+        said = await installed.look(steps("WootricCircuitOpen", "First look"))
+        assert "check WOOTRIC__CLIENT_ID and WOOTRIC__CLIENT_SECRET" in said
+        await installed.do(steps("WootricCircuitOpen", "Fix", "`credentials`"))
+        await settled(stack)
+        await installed.do(steps("WootricCircuitOpen", "Verify"))
+        await pager.until_ends("WootricCircuitOpen", "WootricCredentialsRefused")
+    assert len(wootric.state.end_users) == 2 * EVENTS
+    assert [line["event"] for line in installed.workers[0].logged()].count("started") == 1
     await agrees(stack)
