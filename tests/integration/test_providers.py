@@ -55,7 +55,7 @@ async def test_topics_are_created_without_the_settings_that_the_cluster_refuses(
     cloud: Stack,
 ) -> None:
     """It is said of each, with what follows, and all other settings are there."""
-    done = run("topics", "create", "--partitions", "3", env=cloud.environment("w1"))
+    done = run("topics", "create", "--partitions", "3", "--yes", env=cloud.environment("w1"))
     assert done.returncode == 0, done
     said = done.stdout.decode()
     for role in ("input", "ledger"):
@@ -161,7 +161,9 @@ async def test_msk_by_iam_with_tokens_that_are_renewed(
         "SIGNER_LASTS_S": stretched(LASTS_S),
     }
     environment = cloud.environment("w1")
-    done = await asyncio.to_thread(run, "topics", "create", "--partitions", "3", env=environment)
+    done = await asyncio.to_thread(
+        run, "topics", "create", "--partitions", "3", "--yes", env=environment
+    )
     assert done.returncode == 0, done
     code, found = await asyncio.to_thread(doctor, environment)
     assert (code, found["kafka limits"][0]["state"]) == (0, "warn"), found
