@@ -24,10 +24,11 @@ from sink.rate_limit import backoff_s
 from stream.engine.task_manager import HaltReason
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
+from stream.kafka.fencing import fence
 from stream.kafka.metadata import REQUEST_TIMEOUT_S, Group, committed
 from stream.kafka.protocol import Failed, PartitionHalted, Restored, Restoring
 from stream.kafka.reader import apply_changelog, read_chunks
-from stream.kafka.transactions import CommitMetadata, LedgerEndOffsets, fence
+from stream.kafka.transactions import CommitMetadata, LedgerEndOffsets
 from stream.record import Partition
 from stream.state.store import (
     InMemoryStateStore,

@@ -23,7 +23,7 @@ from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.metadata import committed
 from stream.kafka.producer import produce_blocking
-from stream.record import Partition, Record
+from stream.record import Partition
 from stream.state.ledger import REMOTE_ID_HEADER
 
 # Metadata of committed offsets, and end offsets of the ledger.
@@ -359,59 +359,6 @@ def _discard(client: Producer | Consumer) -> None:
             client.close()
 
     threading.Thread(target=close, name="discarded-client", daemon=True).start()
-
-
-def fence_instances(config: KafkaConfig, metadata: Iterable[str]) -> None:
-    """Abort open transactions of the instances that committed offsets with this metadata.
-
-    Raises:
-        KafkaException: the coordinator did not respond.
-    """
-    parsed = (CommitMetadata.parse(text) for text in metadata)
-    for instance_id in sorted({commit.instance for commit in parsed if commit is not None}):
-        fence(config, instance_id)
-
-
-def fence(config: KafkaConfig, instance_id: str) -> None:
-    """Abort an open transaction of an instance that is gone.
-
-    Raises:
-        KafkaException: the coordinator did not respond.
-    """
-    transactional_id = settings.transactional_id(config.group_id, instance_id)
-    producer = Producer(settings.producer(config, transactional_id=transactional_id))
-    producer.init_transactions(10)
-    producer.close()
-
-
-def write_at_once(config: KafkaConfig, instance_id: str, records: Sequence[Record]) -> None:
-    """Write records in one transaction: all of them or none.
-
-    Raises:
-        KafkaException: Kafka did not commit them, or it is not known whether it did.
-    """
-    if not records:
-        return
-    transactional_id = settings.transactional_id(config.group_id, instance_id)
-    producer = Producer(settings.producer(config, transactional_id=transactional_id))
-    producer.init_transactions(START_S)
-    producer.begin_transaction()
-    try:
-        for record in records:
-            produce_blocking(
-                producer,
-                topic=record.partition.topic,
-                partition=record.partition.number,
-                key=record.key,
-                value=record.value,
-            )
-        producer.commit_transaction(START_S)
-    except KafkaException:
-        with suppress(KafkaException):
-            producer.abort_transaction(START_S)
-        raise
-    finally:
-        producer.close()
 
 
 # Client calls with a time limit

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stream.errors import StartupError
-from stream.kafka.transactions import fence_instances, write_at_once
+from stream.kafka.fencing import fence_instances, write_at_once
 from stream.operations.analysis.dead_letters import (
     LetterStatus,
     ListedDeadLetter,
@@ -114,7 +114,6 @@ def erase_entries(session: OperatorSession, traces: Traces) -> None:
         StartupError: Kafka did not commit them, or a worker has joined meanwhile.
     """
     config, group = session.config, session.reader.group
-    fence_instances(config, session.reader.metadata().values())
     tombstones = [
         Record(Partition(config.ledger_topic, number), -1, 0, key, None)
         for number, key in traces.entries
@@ -123,7 +122,7 @@ def erase_entries(session: OperatorSession, traces: Traces) -> None:
     remaining = Traces(traces.persons, traces.names)
     _read_ledger(session, remaining)
     members = group.members()
-    if remaining.entries or members:
+    if remaining.entries or remaining.intents or members:
         raise StartupError(
             "a worker has joined meanwhile and may have kept or written entries back: stop all "
             "workers, delete what is below STATE__DIR, and repeat the command",
@@ -261,6 +260,7 @@ def command(
     """
     if yes:
         wait_until_group_empty(session)
+        fence_instances(session.config, session.reader.metadata().values())
     traces = find(session, persons)
     possible = [one for one in traces.cuts if not one.blockers] if delete_records else []
     if yes:

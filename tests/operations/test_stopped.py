@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,18 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from readings import wootric_for
 from stack import Stack, Worker
 from town import PATIENT, ask, group, identify, page, response, responses, run
-from waiting import stretched
+from waiting import STILL_S, stretched
 
+from sink.delivery import EffectClass
 from stream.devtools.wootric_emulator import Drop
-from stream.kafka import transactions
+from stream.kafka import config as settings
+from stream.kafka import fencing
 from stream.kafka.metadata import reset_offsets
 from stream.kafka.producer import produce_blocking
 from stream.kafka.reader import TopicReader
-from stream.state.ledger import UserEntry
+from stream.operations import erase
+from stream.record import Partition, Record
+from stream.state.ledger import IntentEntry, Member, UserEntry, encode, intent_key
 
 pytestmark = [
     pytest.mark.kafka,
@@ -130,9 +135,71 @@ async def test_an_erasure_that_fails_half_way_has_erased_no_entry_and_can_be_rep
         produce_blocking(producer, **record)
 
     with monkeypatch.context() as patched:
-        patched.setattr(transactions, "produce_blocking", produce_one)
+        patched.setattr(fencing, "produce_blocking", produce_one)
         ran = await run(stack, "erase", "--user", "ann", "--yes", **PATIENCE)
     assert (ran.code != 0, len(produced), users(stack)) == (True, 1, before)
+
+
+async def test_what_a_former_member_has_under_way_is_not_committed_behind_the_search(
+    stopped: tuple[Stack, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its request stays open with a body about the person, and its end writes an entry."""
+    stack, worker = stopped
+    if worker.running.poll() is None:
+        assert await asyncio.to_thread(worker.stop) == 0
+    transactional_id = settings.transactional_id(stack.config.group_id, "w1")
+    lasting = {"transaction.timeout.ms": 600_000}
+    sleeper = Producer(
+        {**settings.producer(stack.config, transactional_id=transactional_id), **lasting}
+    )
+    await asyncio.to_thread(sleeper.init_transactions, STILL_S)
+    sleeper.begin_transaction()
+    intent = IntentEntry(
+        request_id="r",
+        effect=EffectClass.REPEATABLE,
+        members=(Member("late", 0),),
+        operation="{}",
+        operation_hash="",
+        first_attempt_at_ms=0,
+        instance="w1",
+    )
+    sleeper.produce(
+        stack.config.ledger_topic, partition=0, key=intent_key("eve"), value=encode(intent)
+    )
+
+    def search(*given: Any) -> erase.Traces:
+        traces = find(*given)
+        with suppress(KafkaException):
+            sleeper.commit_transaction(STILL_S)
+        return traces
+
+    find = erase.find
+    with monkeypatch.context() as patched:
+        patched.setattr(erase, "find", search)
+        ran = await run(stack, "erase", "--user", "eve", "--yes", **PATIENCE)
+    ledger = stack.ledger()
+    assert (ran.code, (0, intent_key("eve")) in ledger) == (0, False), ran.err
+
+
+async def test_of_two_erasures_at_once_one_is_refused_and_can_be_repeated(
+    stopped: tuple[Stack, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack, worker = stopped
+    if worker.running.poll() is None:
+        assert await asyncio.to_thread(worker.stop) == 0
+    other = [Record(Partition(stack.config.ledger_topic, 0), -1, 0, b"user/nobody", None)]
+
+    def produce_late(producer: Producer, **record: Any) -> None:
+        produce_blocking(producer, **record)
+        if other:
+            fencing.write_at_once(stack.config, erase.INSTANCE, [other.pop()])
+
+    before = users(stack)
+    with monkeypatch.context() as patched:
+        patched.setattr(fencing, "produce_blocking", produce_late)
+        ran = await run(stack, "erase", "--user", "bob", "--yes", **PATIENCE)
+    assert (ran.code, users(stack)) == (75, before), ran.err
+    assert "another erase command runs" in ran.err
 
 
 async def test_a_person_is_erased_and_what_stays_is_named_with_its_end(
