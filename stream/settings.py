@@ -13,24 +13,16 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from stream.bridge.signature import Batches
+from stream.secret_files import clean
 
 DAY_S = 86_400
 SECRET_LENGTH_MIN = 16
 """A shorter one could be found by trying, from one signed request."""
 PIXEL_URL = "https://d8myem934l1zi.cloudfront.net/pixel.gif"
-_AROUND = re.compile(r"\A[\s\ufeff\u200b]+|[\s\ufeff\u200b]+\Z")
 _SECRET_PROPERTY = re.compile(r".*(?:password|username|secret|client\.id)")
 _MSK_REGION = re.compile(r"\.kafka(?:-serverless)?\.([a-z0-9-]+)\.amazonaws\.com")
 _ACCOUNT_TOKEN = re.compile(r"NPS-(?:(?:EU|AU)-)?[0-9A-Za-z]+")
 """Source: Wootric's SDKs, which take the region from this form."""
-
-
-def clean(text: str) -> str:
-    """Return a value without blanks, line ends and byte order marks around it.
-
-    Editors, shells and secret managers add them; no setting begins or ends with one.
-    """
-    return _AROUND.sub("", text)
 
 
 class Section(BaseModel):
@@ -415,7 +407,7 @@ class HttpSettings(Section):
         None,
         min_length=16,
         description="Token of at least 16 characters that requests for metrics and status must "
-        "carry (`Authorization: Bearer …`); empty: none. Probes need none.",
+        "carry (`Authorization: Bearer …`); unset: none. Probes need none.",
     )
 
 

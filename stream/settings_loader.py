@@ -10,7 +10,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, get_args
 
 import structlog
@@ -25,6 +24,7 @@ from pydantic_settings import (
 )
 
 from stream.errors import InvalidSettingsError, StartupError
+from stream.secret_files import SUFFIX, clean, file_names, with_files
 from stream.settings import (
     SECTIONS,
     BridgeSettings,
@@ -35,7 +35,6 @@ from stream.settings import (
     StateSettings,
     TransformSettings,
     WootricSettings,
-    clean,
 )
 
 
@@ -402,41 +401,6 @@ def lasting(read: Callable[[], T], *, first: T, every_s: float = EVERY_S) -> Cal
     files, otherwise always ``first``.
     """
     return SettingsReloader(read, first=first, every_s=every_s) if in_files() else lambda: first
-
-
-# Secrets in files: ``NAME_FILE`` is the path of a file with the value of ``NAME``
-
-
-SUFFIX = "_FILE"
-
-
-def file_names(secrets: Collection[str]) -> list[str]:
-    """Return the names of the variables for paths of secrets' files."""
-    return [f"{name}{SUFFIX}" for name in secrets]
-
-
-def with_files(
-    environment: Mapping[str, str], secrets: Collection[str]
-) -> tuple[dict[str, str], list[str]]:
-    """Return the environment with the files' contents under the secrets' names, and the problems
-    with the files. Values from both are cleaned.
-    """
-    found = {name.upper(): clean(value) for name, value in environment.items()}
-    problems = []
-    for secret, name in zip(secrets, file_names(secrets), strict=True):
-        path = found.pop(name, "")
-        if not path:
-            continue
-        if found.get(secret):
-            problems.append(f"{secret} and {name} are both set: unset one of them")
-            continue
-        try:
-            found[secret] = clean(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "it is not text"
-            text = f"the value of {len(path)} characters must be the path of a file"
-            problems.append(f"{name} cannot be read: {why}; {text} with {secret}")
-    return found, problems
 
 
 def bearer_token(http: HttpSettings) -> Callable[[], SecretStr | None]:

@@ -27,6 +27,7 @@ EDGES = {
     "stream.operations",
     "stream.runtime",
     "stream.schema_registry",
+    "stream.secret_files",
     "stream.settings",
     "stream.settings_loader",
     "stream.state",

@@ -30,7 +30,8 @@ from stream.kafka.config import KafkaConfig
 from stream.operations.analysis import explanations
 from stream.operations.dry_run import NOT_AN_OBJECT
 from stream.operations.settings import Setting, catalogue
-from stream.settings_loader import file_names, names, secret_names
+from stream.secret_files import file_names
+from stream.settings_loader import names, secret_names
 from stream.telemetry.lag_exporter import LagMetrics
 from stream.telemetry.log_events import EVENTS
 from stream.telemetry.metrics import BridgeMetrics, Metrics

@@ -23,6 +23,7 @@ from stream.kafka.config import CredentialRefresher, KafkaConfig, log_client_err
 from stream.kafka.group_member import FatalGroupError, FetchControl, Membership, partitions_of
 from stream.kafka.metadata import Group, MetadataPoller
 from stream.kafka.protocol import (
+    DELETED_UNREAD,
     Aborted,
     Assigned,
     Closed,
@@ -65,11 +66,7 @@ BUFFER_FULL_S_MAX = 1.0
 """How long polling is skipped while the buffer is full, before all partitions are paused: a pause
 discards prefetched records."""
 RESOLVE_EVERY_S = 0.5
-OUT_OF_RANGE = (
-    "the next offset is no longer in the topic: records were deleted before they were read; "
-    "check the topic's retention, then run `wootric-stream offsets reset --to-earliest` for this "
-    "partition"
-)
+OUT_OF_RANGE = f"the next offset is no longer in the topic: {DELETED_UNREAD}"
 
 
 class ConsumerThread(threading.Thread):

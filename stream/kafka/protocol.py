@@ -112,6 +112,12 @@ class Aborted:
     reason: str
 
 
+DELETED_UNREAD = (
+    "records were deleted before they were read; check the topic's retention, then run "
+    "`wootric-stream offsets reset --to-earliest` for this partition"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class PartitionHalted:
     """A partition is paused until somebody acts; ``detail`` says what to do."""

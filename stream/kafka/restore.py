@@ -26,7 +26,13 @@ from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
 from stream.kafka.fencing import fence
 from stream.kafka.metadata import REQUEST_TIMEOUT_S, Group, committed
-from stream.kafka.protocol import Failed, PartitionHalted, Restored, Restoring
+from stream.kafka.protocol import (
+    DELETED_UNREAD,
+    Failed,
+    PartitionHalted,
+    Restored,
+    Restoring,
+)
 from stream.kafka.reader import apply_changelog, read_chunks
 from stream.kafka.transactions import CommitMetadata, LedgerEndOffsets
 from stream.record import Partition
@@ -46,11 +52,7 @@ LEDGER_MISSING = (
     "the ledger has fewer partitions than the input: add the missing ones; this one then opens "
     "automatically"
 )
-OUT_OF_RANGE = (
-    "the committed offset is outside of the topic ({}): records were deleted before they were "
-    "read; check the topic's retention, then run `wootric-stream offsets reset --to-earliest` for "
-    "this partition"
-)
+OUT_OF_RANGE = f"the committed offset is outside of the topic ({{}}): {DELETED_UNREAD}"
 LEDGER_BEHIND = (
     "the ledger ends at {} when the offset was committed: records of it are gone, and with them "
     "what is known of requests and duplicates; restore the topic, or continue without them with "

@@ -40,7 +40,7 @@ from stream.operations.session import (
     with_progress,
 )
 from stream.record import Partition, Record
-from stream.settings import clean
+from stream.secret_files import clean
 from stream.state.ledger import INTENT, USER, UserEntry, bounded, try_decode
 
 

@@ -9,8 +9,9 @@ from typing import Any, get_args
 
 from stream.errors import StartupError
 from stream.operations.output import Table, show
+from stream.secret_files import SUFFIX
 from stream.settings import SECTIONS
-from stream.settings_loader import SUFFIX, secret_names
+from stream.settings_loader import secret_names
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ import pytest
 
 from stream import settings_loader
 from stream.errors import StartupError
-from stream.settings_loader import SettingsReloader, with_files
+from stream.secret_files import with_files
+from stream.settings_loader import SettingsReloader
 
 SECRETS = ("WOOTRIC__CLIENT_SECRET", "KAFKA__PROPERTIES")
 NEEDED = {
