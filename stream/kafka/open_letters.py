@@ -20,7 +20,8 @@ from stream.record import Partition, Record
 READ_S_MAX = 5.0
 """Time limit of one measurement; the next one continues."""
 OPEN_MAX = 100_000
-"""Positions kept per topic: the oldest, which expire first."""
+"""Positions kept per topic: the oldest, which expire first. Once half of them are gone, those that
+were left out are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +42,26 @@ class LetterIndex:
 
     destination: str
     open: dict[str, int] = field(default_factory=dict)
+    _left_out: dict[int, int] = field(default_factory=dict)
+
+    def to_read_again(self) -> dict[int, int]:
+        """Return by partition where letters were left out, once there is room for them."""
+        if len(self.open) > OPEN_MAX // 2:
+            return {}
+        found, self._left_out = self._left_out, {}
+        return found
 
     def add(self, record: Record) -> None:
         """Take a letter or a note; both are in the order of their partition."""
         place = noted(record)
         if place is not None:
             self.open.pop(place, None)
-        elif len(self.open) < OPEN_MAX and self._is_ours(record):
+        elif not self._is_ours(record):
+            pass
+        elif len(self.open) < OPEN_MAX:
             self.open[f"{record.partition.number}-{record.offset}"] = record.timestamp_ms
+        else:
+            self._left_out.setdefault(record.partition.number, record.offset)
 
     def forget_before(self, begins: dict[int, int]) -> None:
         """Forget the letters that retention has deleted."""
@@ -91,17 +104,23 @@ class LetterMeter:
             raise KafkaUnavailableError(error.args[0].str()) from error
 
     def _measure(self, topic: str) -> OpenLetters | None:
-        index = self._indexes[topic]
         numbers = self._group.partitions(topic)
         if not numbers:
             return None
         begins = self._group.ends(topic, numbers, earliest=True)
         ends = self._group.ends(topic, numbers, stable=True)
+        read = {number: self._positions.get(Partition(topic, number), 0) for number in numbers}
+        index = self._indexes[topic]
+        if any(read[number] > ends[number] for number in numbers):  # a new topic of this name
+            index = self._indexes[topic] = LetterIndex(index.destination)
+            read = dict.fromkeys(numbers, 0)
+        for number, offset in index.to_read_again().items():
+            read[number] = min(read[number], offset)
         index.forget_before(begins)
         left = {}
         for number in numbers:
             partition = Partition(topic, number)
-            position = max(self._positions.get(partition, 0), begins[number])
+            position = max(read[number], begins[number])
             self._positions[partition] = position
             if position < ends[number]:
                 left[partition] = ends[number]

@@ -5,11 +5,17 @@ import sys
 import time
 from collections.abc import Callable
 
+import pytest
 from confluent_kafka import Producer
 from stack import Stack, Worker
 from test_service import identify, response
 from test_startup import run
 from waiting import STILL_S, until
+
+from stream.codec.dead_letter import NOTE_HEADER, DeadLetter
+from stream.kafka import open_letters
+from stream.kafka.open_letters import LetterMeter
+from stream.record import Partition
 
 EXPORTER = (sys.executable, "-m", "stream", "lag-exporter", "--every", "1")
 
@@ -94,6 +100,45 @@ async def test_open_dead_letters_are_counted_until_somebody_acts(stack: Stack) -
     assert done.returncode == 0, done.stderr
     metrics = await metrics_once(exporter, lambda found: found.get(count) == 0, "none is left")
     assert metrics[left] == float("inf")
+
+
+async def test_more_open_letters_than_are_kept_are_counted_again_once_there_is_room(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is with a topic that was made anew: positions of the old one say nothing."""
+    monkeypatch.setattr(open_letters, "OPEN_MAX", 2)
+    topic = stack.config.dead_letter_topic
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
+
+    async def counted(count: int) -> None:
+        assert producer.flush(STILL_S) == 0
+
+        def found() -> int:
+            letters = meter.measure().get(topic)
+            return -1 if letters is None else letters.count
+
+        await until(lambda: asyncio.to_thread(lambda: found() == count), f"{count} are open")
+
+    meter = LetterMeter(stack.config)
+    letter = DeadLetter(
+        key=b"k",
+        value=b"v",
+        reason="invalid_score",
+        detail="",
+        origin=Partition(stack.config.topic, 0),
+        offset=0,
+        failed_at_ms=0,
+        app_version="0",
+    )
+    for _ in range(3):
+        producer.produce(topic, b"v", b"k", partition=0, headers=letter.headers())
+    await counted(2)
+    for place in ("0-0", "0-1"):
+        producer.produce(topic, None, b"k", partition=0, headers={NOTE_HEADER: place.encode()})
+    await counted(1)
+    stack.admin.delete_topics([topic])[topic].result()
+    await asyncio.to_thread(stack.create_topics)
+    await counted(0)
 
 
 async def test_what_an_open_transaction_holds_back_is_no_lag(stack: Stack) -> None:
