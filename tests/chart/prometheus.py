@@ -1,6 +1,7 @@
 """A real Prometheus for a test: it scrapes what it is told and answers queries."""
 
 import json
+import signal
 import subprocess
 import urllib.parse
 import urllib.request
@@ -27,9 +28,13 @@ class Prometheus:
         self.port = free_port()
         self._folder = folder
         self._log = folder / "prometheus.log"
+        self._rules = [str(path) for path in rules]
+        self._configure(targets)
+
+    def _configure(self, targets: Mapping[str, int]) -> None:
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(path) for path in rules],
+            "rule_files": self._rules,
             "scrape_configs": [
                 {
                     "job_name": "surveys/wootric",
@@ -46,7 +51,7 @@ class Prometheus:
                 }
             ],
         }
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+        (self._folder / "prometheus.yml").write_text(yaml.safe_dump(config))
 
     def __enter__(self) -> Self:
         command = (
@@ -67,6 +72,11 @@ class Prometheus:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
+
+    def retarget(self, targets: Mapping[str, int]) -> None:
+        """Scrape these from now on, as when a pod has been replaced."""
+        self._configure(targets)
+        self._process.send_signal(signal.SIGHUP)
 
     def until_scraping(self) -> None:
         """Return once every target has been scraped: Prometheus finds them after 5 s."""

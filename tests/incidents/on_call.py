@@ -63,6 +63,13 @@ class Release:
     write_secret: Callable[[], None] | None = None
     examples: dict[str, str] = field(default_factory=dict)
     wanted: bool = True
+    moved: list[Callable[[dict[str, int]], None]] = field(default_factory=list)
+    """Who is told where the processes are, when one has been replaced."""
+
+    @property
+    def targets(self) -> dict[str, int]:
+        """The ports of the processes, by name."""
+        return {one.log.stem: one.port for one in (*self.workers, self.exporter)}
 
     @asynccontextmanager
     async def installed(self) -> AsyncIterator[None]:
@@ -76,9 +83,15 @@ class Release:
     async def _keep_running(self) -> None:
         while True:
             for worker in (self.exporter, *(self.workers if self.wanted else ())):
-                if worker.process is None or worker.running.poll() is not None:
+                if not worker.lives:
                     worker.start()
             await asyncio.sleep(BACK_OFF_S)
+
+    async def until_ready(self) -> None:
+        """Return once all workers are."""
+        for worker in self.workers:
+            await until(lambda one=worker: one.lives, f"{worker.log.stem} starts")
+            await worker.until_ready()
 
     async def do(self, commands: list[str]) -> None:
         """Do what a runbook says.
@@ -109,10 +122,13 @@ class Release:
             case ["kubectl", "scale", *_, "statefulset/RELEASE", replicas]:
                 await self._scale(wanted=replicas != "--replicas=0")
             case ["kubectl", "rollout", "restart", *_, "statefulset/RELEASE"]:
-                await self._scale(wanted=False)
-                await self._scale(wanted=True)
+                await self._restart()
             case ["kubectl", "edit", "secret", *_] if self.write_secret:
                 self.write_secret()
+            case ["helm", "upgrade", *_, "--set", "resources.limits.memory=2Gi"]:
+                await self._restart()
+            case ["kubectl", "delete", "pod", *_, pod, "--grace-period=0", "--force"]:
+                await self._replace(int(pod.removeprefix("RELEASE-")))
             case ["kubectl", "get" | "describe" | "logs" | "top", *_]:
                 pass
             case _:
@@ -139,13 +155,25 @@ class Release:
 
         return re.sub(r"http://RELEASE-(\d)\.RELEASE:8080", address, argument)
 
+    async def _restart(self) -> None:
+        await self._scale(wanted=False)
+        await self._scale(wanted=True)
+
+    async def _replace(self, number: int) -> None:
+        """Start another process of the same name; the old one is forgotten, not ended."""
+        name = self.workers[number].log.stem
+        self.workers[number] = self.stack.worker(name, **self.settings)
+        await self.until_ready()
+        for moved in self.moved:
+            moved(self.targets)
+
     async def _scale(self, *, wanted: bool) -> None:
         """Stop the workers, or return when they are ready."""
         self.wanted = wanted
         if wanted:
             return
         for worker in self.workers:
-            if worker.process is not None and worker.running.poll() is None:
+            if worker.lives:
                 await asyncio.to_thread(worker.stop)
 
 
@@ -162,9 +190,10 @@ async def watched(release: Release, folder: Path) -> AsyncIterator["Pager"]:
     rules = folder / "rules.yaml"
     document = one("PrometheusRule", render("--set", "metrics.prometheusRule.enabled=true"))
     rules.write_text(yaml.safe_dump({"groups": quick(document["spec"]["groups"], FACTOR)}))
-    targets = {worker.log.stem: worker.port for worker in (*release.workers, release.exporter)}
     async with release.installed():
-        with Prometheus(folder, [rules], targets) as prometheus:
+        await release.until_ready()
+        with Prometheus(folder, [rules], release.targets) as prometheus:
+            release.moved.append(prometheus.retarget)
             await asyncio.to_thread(prometheus.until_scraping)
             yield Pager(prometheus)
 

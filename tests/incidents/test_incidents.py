@@ -4,14 +4,24 @@ The rules are those that the chart renders, a minute being a second.
 """
 
 import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
+from confluent_kafka import Producer
+from local_registry import LocalRegistry
 from on_call import release, steps, watched
 from stack import Stack
-from waiting import stretched
+from waiting import STILL_S, stretched, until
 
+from stream.codec.avro import FOLDER, confluent_header
+from stream.kafka.producer import record_of
 from tests.faults.oracle import agrees
+from tests.integration.registry_gate import RegistryGate
 from tests.operations.town import identify
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -98,3 +108,141 @@ async def test_credentials_revoked_at_night(stack: Stack, tmp_path: Path) -> Non
     assert len(wootric.state.end_users) == 2 * EVENTS
     assert [line["event"] for line in installed.workers[0].logged()].count("started") == 1
     await agrees(stack)
+
+
+@pytest.fixture
+def registry() -> Iterator[LocalRegistry]:
+    """A real schema registry."""
+    with LocalRegistry(say=lambda line: print(line, file=sys.stderr)) as registry:
+        yield registry
+
+
+def register(registry: LocalRegistry) -> int:
+    """Register a schema with a field more than ours has; return its id."""
+    ours = json.loads((FOLDER / "segment_event.avsc").read_text())
+    more = {**ours, "fields": [*ours["fields"], {"name": "more", "type": "null", "default": None}]}
+    request = Request(  # noqa: S310  our own registry
+        f"{registry.url}/subjects/another-value/versions",
+        data=json.dumps({"schema": json.dumps(more)}).encode(),
+        headers={"Content-Type": "application/vnd.schemaregistry.v1+json"},
+    )
+    with urlopen(request) as reply:  # noqa: S310
+        return int(json.load(reply)["id"])
+
+
+Make = Callable[[str, str], bytes]
+"""Returns the value of an event, from user and messageId."""
+
+
+def ours(user: str, message: str) -> bytes:
+    """A profile as our own producers write it."""
+    return record_of(json.dumps(identify(user, message)).encode())[1]
+
+
+@asynccontextmanager
+async def producing(stack: Stack, make: Make) -> AsyncIterator[list[str]]:
+    """Let a producer write profiles as long as this lasts; the users so far are yielded."""
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
+    users: list[str] = []
+
+    async def produce() -> None:
+        while True:
+            for _ in range(3):
+                user = f"n{len(users)}"
+                value = make(user, f"new-{user}")
+                producer.produce(stack.config.topic, value, user)
+                users.append(user)
+            producer.poll(0)
+            await asyncio.sleep(0.2)
+
+    task = asyncio.create_task(produce())
+    try:
+        yield users
+    finally:
+        task.cancel()
+        assert await asyncio.to_thread(producer.flush, STILL_S) == 0
+
+
+async def test_a_wrong_schema_is_deployed(
+    stack: Stack, tmp_path: Path, registry: LocalRegistry
+) -> None:
+    """A producer writes by a schema that the registry lacks: held first, then dead letters."""
+    wrong = register(registry)
+
+    def make(user: str, message: str) -> bytes:
+        return confluent_header(wrong) + ours(user, message)[10:]
+
+    async with RegistryGate(registry.url) as gate:
+        gate.hidden.add(wrong)
+        waiting = {"SCHEMA_REGISTRY__UNKNOWN_ID_TIMEOUT_S": stretched(10)}
+        installed = release(stack, **SESSION, **gate.settings, **waiting)
+        async with watched(installed, tmp_path) as pager:
+            async with producing(stack, make) as users:
+                await pager.until_fires("WootricPartitionHalted", reason="unknown_schema")
+                await installed.look(steps("WootricPartitionHalted", "First look"))
+                await pager.until_fires("WootricDeadLetterBurst")
+                letter = (await asyncio.to_thread(stack.read, stack.config.dead_letter_topic))[0]
+                installed.examples = {
+                    "0-1207": f"{letter.partition()}-{letter.offset()}",
+                    "invalid_score": "unknown_schema",
+                }
+                said = await installed.look(steps("WootricDeadLetterBurst", "First look"))
+                assert "unknown_schema" in said
+                gate.hidden.clear()
+            await settled(stack)
+
+            async def all_replayed() -> bool:
+                await installed.do(steps("WootricDeadLetterBurst", "Fix", "Then replay"))
+                await settled(stack)
+                said = await installed.look(steps("WootricDeadLetterBurst", "Verify"))
+                return "\n0 are open" in said
+
+            await until(all_replayed, "no dead letter is open", stack.moved)
+            await pager.until_ends("WootricPartitionHalted", "WootricDeadLetterBurst")
+    held = {user.external_id for user in stack.wootric.state.end_users.values()}
+    assert held == set(users)
+
+
+async def test_a_zombie_on_a_frozen_node(stack: Stack, tmp_path: Path) -> None:
+    """Kubernetes does not replace it; its replacement fences it, and it ends when it wakes."""
+    installed = release(stack, 2, **SESSION)
+    installed.examples = {"RELEASE-2": "RELEASE-1"}
+    zombie = installed.workers[1]
+    async with watched(installed, tmp_path) as pager:
+        await publish(stack, 0, "before")
+        await settled(stack)
+        async with producing(stack, ours) as users:
+            zombie.freeze()
+            await pager.until_fires("WootricWorkersMissing")
+            await installed.look(steps("WootricWorkersMissing", "First look"))
+            await installed.do(steps("WootricWorkersMissing", "Fix", "does not answer: Kubernetes"))
+            zombie.thaw()
+            assert await zombie.until_ended() == 75
+        await settled(stack)
+        await installed.do(steps("WootricWorkersMissing", "Verify"))
+        await pager.until_ends("WootricWorkersMissing")
+    assert len(stack.wootric.state.end_users) == EVENTS + len(users)
+
+
+async def test_a_worker_that_is_killed_again_and_again(stack: Stack, tmp_path: Path) -> None:
+    """It starts again each time, and what it had under way is done once."""
+    installed = release(stack, **SESSION)
+    (worker,) = installed.workers
+    async with watched(installed, tmp_path) as pager:
+        async with producing(stack, ours) as users:
+
+            async def fires() -> bool:
+                worker.kill()
+                await installed.until_ready()
+                await asyncio.to_thread(pager.prometheus.until_seen)
+                alerts = [one["alertname"] for one in await pager.firing()]
+                return "WootricWorkerRestarting" in alerts
+
+            await until(fires, "WootricWorkerRestarting fires", stack.moved)
+            await installed.look(steps("WootricWorkerRestarting", "First look"))
+            await installed.look(steps("WootricMemoryNearLimit", "First look"))
+            await installed.do(steps("WootricMemoryNearLimit", "Fix", "Raise the limit"))
+        await settled(stack)
+        await installed.do(steps("WootricWorkerRestarting", "Verify"))
+        await pager.until_ends("WootricWorkerRestarting")
+    assert len(stack.wootric.state.end_users) == len(users)
