@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+from stack import RESTARTED
 from waiting import until
 
 from stream.devtools.demo import judge_all
@@ -30,6 +31,7 @@ FIRST, SECOND = f"{WORKERS}-0", f"{WORKERS}-1"
 """A rollout begins with the second."""
 NEXT_TAG = f"{TAG.rpartition(':')[2]}-next"
 CHANGED = {"WOOTRIC__IN_FLIGHT_MAX": 8}
+KILLED = 128 + signal.SIGKILL
 LOW = "48Mi"
 ROTATED = "another-secret-of-tests"
 DOCS = TESTS.parent / "docs"
@@ -153,12 +155,12 @@ async def scale(world: World) -> str:
 
 async def kill(world: World) -> str:
     """The container's process is killed with -9, under load."""
-    return await _end_process(world, signal.SIGKILL, exit_code=137)
+    return await _end_process(world, signal.SIGKILL)
 
 
 async def freeze(world: World) -> str:
     """The process is stopped by SIGSTOP until the liveness probe has it started again."""
-    return await _end_process(world, signal.SIGSTOP, exit_code=137)
+    return await _end_process(world, signal.SIGSTOP)
 
 
 async def oom(world: World) -> str:
@@ -292,7 +294,7 @@ async def _running(world: World) -> set[tuple[str, str]]:
     return found
 
 
-async def _end_process(world: World, number: signal.Signals, *, exit_code: int) -> str:
+async def _end_process(world: World, number: signal.Signals) -> str:
     before = (await world.restarts())[SECOND]
     async with world.load():
         await world.until_flowing()
@@ -300,7 +302,7 @@ async def _end_process(world: World, number: signal.Signals, *, exit_code: int) 
         ended = await world.until_restarted(SECOND, before)
         took_s = time.time() - began_at
         await world.until_ready(2)
-    assert ended["exitCode"] == exit_code, ended
+    assert ended["exitCode"] in (KILLED, *RESTARTED), ended  # the next may give up once, too
     return f"ready again after {took_s:.0f} s"
 
 
