@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ ROOT = TESTS.parent
 TAG = "localhost/wootric-stream:check"
 BUILD_S_MAX = 3600.0
 """Kubernetes took 8 minutes of two busy cores."""
+KEEP_S = 86_400.0
+"""An image of other sources has 120 MB; after this time it is removed."""
 PAUSE = "localhost/wootric-pause:check"
 DEBS = ("containerd", "runc", "containernetworking-plugins")
 RUNTIME = ("containerd", "ctr", "containerd-shim-runc-v2", "runc")
@@ -98,7 +101,11 @@ def _product() -> Path:
         finally:
             builder.close()
 
-    return toolchains.kept("image", list(_sources()), build) / "image.tar"
+    kept = toolchains.kept("product", list(_sources()), build)
+    for old in kept.parent.glob("product-*/"):
+        if old != kept and time.time() - old.stat().st_mtime > KEEP_S:
+            shutil.rmtree(old)
+    return kept / "image.tar"
 
 
 def _sources() -> Iterable[Path]:
@@ -120,7 +127,7 @@ def _pause() -> Path:
         _run("buildah", "push", PAUSE, f"oci-archive:{folder / 'image.tar'}:{PAUSE}")
         _run("buildah", "rmi", PAUSE)
 
-    return toolchains.kept("image", sources, build) / "image.tar"
+    return toolchains.kept("pause", sources, build) / "image.tar"
 
 
 def _run(*command: str, folder: str | None = None) -> str:
