@@ -39,8 +39,7 @@ def configure(*, level: str, as_json: bool, instance: str) -> None:
         structlog.processors.JSONRenderer(serializer=_dumps)
         if as_json
         else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"),
-            exception_formatter=structlog.dev.plain_traceback,
+            colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR")
         )
     )
     structlog.configure(
@@ -51,7 +50,8 @@ def configure(*, level: str, as_json: bool, instance: str) -> None:
             Sampler(),
             _add_origin(instance),
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
-            structlog.processors.ExceptionRenderer(_traceback) if as_json else _escape,
+            structlog.processors.ExceptionRenderer(_traceback),
+            *(() if as_json else (_escape,)),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
@@ -193,7 +193,14 @@ def _dumps(value: object, **_: object) -> str:
 
 
 def _escape(_: object, __: str, fields: Fields) -> Fields:
-    """Escape texts for a terminal: some are of brokers and servers."""
-    return {
+    """Escape texts for a terminal: some are of brokers and servers. Tracebacks become lines."""
+    shown: Fields = {
         name: escaped(value) if isinstance(value, str) else value for name, value in fields.items()
     }
+    if "exception" in shown:
+        kinds = (
+            (f"caused by {one['type']}" if one["cause"] else one["type"], one["frames"])
+            for one in shown["exception"]
+        )
+        shown["exception"] = "\n  ".join(line for kind, at in kinds for line in (kind, *at))
+    return shown

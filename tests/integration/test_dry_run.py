@@ -158,3 +158,4 @@ async def test_a_dry_run_ends_where_it_is_told_to(stack: Stack) -> None:
     assert [line["request"]["name"] for line in lines] == ["find_end_user", "create_end_user"]
     assert "3 events" in told
     assert "2 API requests at most, 0.67 per event" in told
+    assert '"event":"personal_data_shown"' in told

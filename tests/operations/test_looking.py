@@ -141,7 +141,6 @@ async def test_who_is_shown_personal_data_is_recorded_before_it_is_shown(
         "dlq show": ["dlq", "show", place],
         "in-doubt list --show-personal": ["in-doubt", "list", "--show-personal"],
         "trace --user": ["trace", "--user", "ann"],
-        "run --dry-run": ["run", "--dry-run", "--limit", "1"],
     }
     for command in commands.values():
         assert (await run(ended, *command, LOG__AUDIT_FILE=str(file))).code == 0
@@ -149,7 +148,7 @@ async def test_who_is_shown_personal_data_is_recorded_before_it_is_shown(
     assert [(line["event"], line["command"]) for line in lines] == [
         ("personal_data_shown", name) for name in commands
     ]
-    assert [line["records"] for line in lines] == [1, 1, 4, 1]
+    assert [line["records"] for line in lines] == [1, 1, 4]
     assert all(line["user"] and line["instance"] for line in lines)
     assert not {name for name in ("ann", "cid", "dee", "example.com") if name in file.read_text()}
     for command in commands.values():

@@ -126,7 +126,7 @@ except LookupError:
 
 
 def test_an_unexpected_exception_is_logged_without_variables_and_words():
-    """In JSON only its kinds and the way to it; a person at a console sees Python's own lines."""
+    """Only its kinds and the way to it."""
     command = [sys.executable, "-c", DEFECT.format(as_json=True)]
     done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=STILL_S)
     assert "hunter2" not in done.stderr
@@ -138,18 +138,21 @@ def test_an_unexpected_exception_is_logged_without_variables_and_words():
     assert inner["cause"]
 
 
-def test_a_console_shows_no_variables_either():
+def test_a_console_shows_no_variables_and_words_either():
     command = [sys.executable, "-c", DEFECT.format(as_json=False)]
     done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=STILL_S)
-    assert "LookupError" in done.stderr
-    assert "secret = " not in done.stderr
-    assert "locals" not in done.stderr
+    assert "hunter2" not in done.stderr
+    assert "ada@example.com" not in done.stderr
+    _, first, *rest = done.stderr.splitlines()
+    assert first == "LookupError"
+    assert "  caused by ValueError" in rest
+    assert all(line.startswith(("  <string>:", "  caused by ")) for line in rest)
 
 
 LIBRARY = """
 import logging
 from stream.telemetry import log
-log.configure(level="INFO", as_json=True, instance="w1")
+log.configure(level="INFO", as_json={as_json}, instance="w1")
 for number in range(100):
     try:
         raise ValueError("hunter2")
@@ -164,7 +167,7 @@ logging.getLogger("asyncio").error("Exception in callback f('hunter2')")
 
 def test_what_libraries_log_is_in_our_form_and_sampled():
     """Their exceptions' words and what they put into their texts are left out."""
-    command = [sys.executable, "-c", LIBRARY]
+    command = [sys.executable, "-c", LIBRARY.format(as_json=True)]
     done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=STILL_S)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert [line["event"] for line in lines] == [
@@ -181,6 +184,14 @@ def test_what_libraries_log_is_in_our_form_and_sampled():
     assert "hunter2" not in done.stderr
     assert "192.0.2.1" not in done.stderr
     assert "ada@example.com" not in done.stderr
+
+
+def test_what_libraries_log_is_shown_on_a_console_too():
+    command = [sys.executable, "-c", LIBRARY.format(as_json=False)]
+    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=STILL_S)
+    assert done.stderr.count("library_error") == WINDOW_ERRORS_MAX + 2
+    assert done.stderr.count("ValueError\n") == WINDOW_ERRORS_MAX
+    assert "hunter2" not in done.stderr
 
 
 async def test_what_is_no_http_is_nobodys_log_line(caplog):
