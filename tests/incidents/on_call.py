@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -125,6 +126,9 @@ class Release:
                 await self._restart()
             case ["kubectl", "edit", "secret", *_] if self.write_secret:
                 self.write_secret()
+            case ["helm", "upgrade", *_, "--set-string", value] if value.startswith("settings."):
+                self._set(*value.removeprefix("settings.").split("=", 1))
+                await self._restart()
             case ["helm", "upgrade", *_, "--set", "resources.limits.memory=2Gi"]:
                 await self._restart()
             case ["kubectl", "delete", "pod", *_, pod, "--grace-period=0", "--force"]:
@@ -166,6 +170,10 @@ class Release:
         await self.until_ready()
         for moved in self.moved:
             moved(self.targets)
+
+    def _set(self, name: str, value: str) -> None:
+        for worker in self.workers:
+            worker._environment[name] = value
 
     async def _scale(self, *, wanted: bool) -> None:
         """Stop the workers, or return when they are ready."""
@@ -226,6 +234,26 @@ class Pager:
             return not names & set(alerts)
 
         await until(ended, f"{alerts} end", lambda: frozenset(names), every_s=SLOWNESS)
+
+    async def until_recorded(self, expression: str) -> None:
+        """Return once a query has a result."""
+
+        async def recorded() -> bool:
+            return bool(await asyncio.to_thread(self.prometheus.query, expression))
+
+        await until(recorded, expression, every_s=SLOWNESS)
+
+    async def pages(self, since: float) -> set[str]:
+        """Return the alerts that have woken somebody since that moment, in Unix seconds."""
+        fired = f'ALERTS{{alertstate="firing",severity="page"}}[{time.time() - since:.0f}s]'
+        found = await asyncio.to_thread(self.prometheus.query, f"max_over_time({fired})")
+        return {one["metric"]["alertname"] for one in found}
+
+    async def description(self, alert: str) -> str:
+        """Return what the first of the alerts that fire tells."""
+        rules = await asyncio.to_thread(self.prometheus.rules)
+        active = next(rule["alerts"] for rule in rules if rule["name"] == alert)
+        return str(active[0]["annotations"]["description"])
 
     async def firing(self) -> list[Mapping[str, str]]:
         """Return the labels of all alerts that fire."""

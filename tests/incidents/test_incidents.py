@@ -6,6 +6,7 @@ The rules are those that the chart renders, a minute being a second.
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ SESSION = {
     "WOOTRIC__REQUEST_TIMEOUT_S": stretched(10),
 }
 EVENTS = 30
+LATE_S = 400
+"""More than 5 minutes."""
 FIRST, SECOND = "a-first-secret", "a-second-secret"
 
 
@@ -140,7 +143,9 @@ def ours(user: str, message: str) -> bytes:
 
 
 @asynccontextmanager
-async def producing(stack: Stack, make: Make) -> AsyncIterator[list[str]]:
+async def producing(
+    stack: Stack, make: Make, name: str = "n", *, age_s: float = 0
+) -> AsyncIterator[list[str]]:
     """Let a producer write profiles as long as this lasts; the users so far are yielded."""
     producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
     users: list[str] = []
@@ -148,9 +153,10 @@ async def producing(stack: Stack, make: Make) -> AsyncIterator[list[str]]:
     async def produce() -> None:
         while True:
             for _ in range(3):
-                user = f"n{len(users)}"
+                user = f"{name}{len(users)}"
+                at = round((time.time() - age_s) * 1000)
                 value = make(user, f"new-{user}")
-                producer.produce(stack.config.topic, value, user)
+                producer.produce(stack.config.topic, value, user, timestamp=at)
                 users.append(user)
             producer.poll(0)
             await asyncio.sleep(0.2)
@@ -201,6 +207,28 @@ async def test_a_wrong_schema_is_deployed(
             await pager.until_ends("WootricPartitionHalted", "WootricDeadLetterBurst")
     held = {user.external_id for user in stack.wootric.state.end_users.values()}
     assert held == set(users)
+
+
+async def test_a_lag_that_only_the_rate_limit_makes(stack: Stack, tmp_path: Path) -> None:
+    """A ticket that says for how long, and nobody is woken."""
+    installed = release(stack, **SESSION, WOOTRIC__REQUESTS_PER_MINUTE="600")
+    installed.examples = {"MINUTE=300": "MINUTE=60000"}
+    async with watched(installed, tmp_path) as pager:
+        async with producing(stack, ours, "before") as before:  # nobody is late yet
+            await pager.until_recorded("job:wootric_rate_limited:only == 1")
+        began_at = time.time()
+        async with producing(stack, ours, age_s=LATE_S) as users:
+            ticket = await pager.until_fires("WootricRateLimited")
+            assert ticket["severity"] == "ticket"
+            assert "The lag does not shrink" in await pager.description("WootricRateLimited")
+            assert await pager.pages(began_at) == set()
+            said = await installed.look(steps("WootricRateLimited", "First look"))
+            assert "behind" in said
+        await installed.do(steps("WootricRateLimited", "Fix", "The account allows more"))
+        await settled(stack)
+        await installed.do(steps("WootricRateLimited", "Verify"))
+        await pager.until_ends("WootricRateLimited")
+    assert len(stack.wootric.state.end_users) == len(before) + len(users)
 
 
 async def test_a_zombie_on_a_frozen_node(stack: Stack, tmp_path: Path) -> None:
