@@ -52,7 +52,7 @@ async def settled(stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("recreated", "alert", "about"),
     [
-        (False, "WootricNoConsumers", "A ledger that was deleted"),
+        (False, "WootricCommitsMissing", "A ledger that was deleted"),
         (True, "WootricPartitionHalted", "`ledger_behind`"),
     ],
     ids=["deleted", "recreated by a hook"],
