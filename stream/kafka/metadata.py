@@ -199,6 +199,7 @@ class Group:
 
 
 ENDS_EVERY_S = 1.0
+COUNT_EVERY_S = 5.0
 RETENTION_EVERY_S = 300.0
 REFRESH_S_MAX = 0.5
 
@@ -221,7 +222,7 @@ class MetadataPoller:
         self._watch_ledger_start = watch_ledger_start
         self._emit = on_event
         self._admin = AdminClient(settings.common(config))
-        self._next_ends_at = 0.0
+        self._next_ends_at = self._next_count_at = 0.0
         self._next_retention_at = 0.0
         self._leaders_changed = False
         self._partition_count_wanted = False
@@ -237,15 +238,16 @@ class MetadataPoller:
         self._partition_count_wanted = True
 
     def poll(self, owned: Iterable[Partition]) -> None:
-        """Send the requests that are due; without partitions, that of their count alone."""
+        """Send the requests that are due; without partitions, only count those of the input."""
         now = time.monotonic()
-        if now < self._next_ends_at:
+        if not owned and now >= self._next_count_at:
+            self._next_count_at = now + COUNT_EVERY_S
+            self._count_partitions()
+        if now < self._next_ends_at or not owned:
             return
         self._next_ends_at = now + ENDS_EVERY_S
-        if self._partition_count_wanted or not owned:
+        if self._partition_count_wanted:
             self._request_partition_count()
-        if not owned:
-            return
         if self._leaders_changed:
             self._leaders_changed = False
             self._refresh_leaders()
@@ -301,6 +303,17 @@ class MetadataPoller:
         entry = None if answer.exception() else answer.result().get("retention.ms")
         if entry is not None and entry.value is not None:
             self._emit(RetentionKnown(int(entry.value)))
+
+    def _count_partitions(self) -> None:
+        """Count the input's partitions, which shows that Kafka answers.
+
+        The admin protocol would end the process if the brokers stayed away (librdkafka asserts
+        ``eonce->refcnt > 0``, confluent-kafka 2.16.1).
+        """
+        with suppress(KafkaException):
+            found = self._admin.list_topics(self._topic, timeout=REFRESH_S_MAX)
+            if partitions := found.topics[self._topic].partitions:
+                self._emit(PartitionCountKnown(len(partitions)))
 
     def _request_partition_count(self) -> None:
         topic = TopicCollection([self._topic])
