@@ -1,7 +1,7 @@
 """Metadata of the group and its topics, and resetting the group's offsets."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -40,6 +40,8 @@ from stream.record import Partition
 
 REQUEST_TIMEOUT_S = 5.0
 RETRY_S = 0.1
+PROPAGATION_S = 5.0
+"""How long a broker may take to hear of a new topic."""
 COORDINATOR_ERRORS = frozenset(
     {
         KafkaError.NOT_COORDINATOR,
@@ -418,17 +420,25 @@ CLUSTER_S = 10.0
 """Timeout of the first requests, for which connections are made."""
 
 
-def describe(admin: AdminClient) -> ClusterMetadata:
+def describe(admin: AdminClient, *, topics: Collection[str] = ()) -> ClusterMetadata:
     """Return the cluster metadata.
+
+    A broker may not have heard yet of ``topics`` that were just created; they are waited for.
 
     Raises:
         StartupError: Kafka is unavailable.
     """
+    until = time.monotonic() + PROPAGATION_S
     try:
-        return admin.list_topics(timeout=CLUSTER_S)
+        found: ClusterMetadata = admin.list_topics(timeout=CLUSTER_S)
+        while not set(topics) <= found.topics.keys() and time.monotonic() < until:
+            time.sleep(RETRY_S)
+            found = admin.list_topics(timeout=CLUSTER_S)
     except KafkaException as error:
         raise StartupError(
             f"Kafka cannot be reached: {error.args[0].str()}; check KAFKA__BOOTSTRAP_SERVERS and, "
             "for TLS and SASL, KAFKA__PROPERTIES: `wootric-stream doctor` shows which step fails",
             exit_code=69,
         ) from error
+    else:
+        return found

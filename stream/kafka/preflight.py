@@ -63,7 +63,7 @@ def preflight_bridge(config: KafkaConfig, *, source: str | None = None) -> int:
     check_properties(config, transactional=source is not None)
     admin = AdminClient(settings.common(config))
     names = [config.topic, config.dead_letter_topic, *([] if source is None else [source])]
-    existing = describe(admin).topics
+    existing = describe(admin, topics=names).topics
     problems = [f"{name}: {MISSING}" for name in names if name not in existing]
     if source == config.topic:
         problems.append(f"{source}: is the input itself; --from-topic must name another topic")

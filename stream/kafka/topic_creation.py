@@ -63,7 +63,7 @@ def create(
     existing = cluster.topics
     if config.topic in existing:
         partitions = len(existing[config.topic].partitions)
-    replication = replication_factor or min(REPLICATION_MAX, len(cluster.brokers))
+    replication = replication_factor or max(1, min(REPLICATION_MAX, len(cluster.brokers)))
     wanted = plans(
         config,
         dedupe_window_s=dedupe_window_s,

@@ -50,8 +50,8 @@ def inspect(config: KafkaConfig, *, dedupe_window_s: int) -> tuple[list[Finding]
         StartupError: Kafka is unavailable.
     """
     admin = AdminClient(settings.common(config))
-    topics = describe(admin).topics
     wanted = plans(config, dedupe_window_s=dedupe_window_s, record_bytes_max=0)
+    topics = describe(admin, topics=[plan.name for plan in wanted]).topics
     missing = [plan for plan in wanted if plan.name not in topics]
     if missing:
         text = "missing; run `wootric-stream topics create --yes`"

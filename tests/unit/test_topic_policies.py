@@ -8,6 +8,7 @@ import pytest
 from confluent_kafka.admin import ConfigResource
 from kafka_settings import CONFIG as ANYWHERE
 
+from stream.kafka.metadata import describe
 from stream.kafka.topic_policies import (
     COMPACTION_LAG,
     DAY_MS,
@@ -164,3 +165,24 @@ def test_what_a_broker_does_not_report_is_no_error(reported: Any, problems: int)
     found = topic_configs(Reporting(**reported), ["events"])["events"]  # type: ignore[arg-type]
     topics = {**made(), "events": found}
     assert len(check_configs(CONFIG, topics, WINDOW_S)) == problems
+
+
+class Slow:
+    """A broker that hears of its topics one answer after the other."""
+
+    def __init__(self, *names: str) -> None:
+        self._names, self._answers = names, 0
+
+    def list_topics(self, **_: Any) -> Any:
+        self._answers += 1
+        return SimpleNamespace(topics=dict.fromkeys(self._names[: self._answers]))
+
+
+def test_a_topic_that_a_broker_has_not_heard_of_yet_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And one that does not exist is missing in the end."""
+    names = ["events", "ledger", "dead letters"]
+    assert [*describe(Slow(*names), topics=names).topics] == names  # type: ignore[arg-type]
+    monkeypatch.setattr("stream.kafka.metadata.PROPAGATION_S", 0.0)
+    assert [*describe(Slow("events"), topics=names).topics] == ["events"]  # type: ignore[arg-type]
