@@ -41,7 +41,7 @@ from stream.record import Partition
 REQUEST_TIMEOUT_S = 5.0
 RETRY_S = 0.1
 PROPAGATION_S = 5.0
-"""How long a broker may take to hear of a new topic."""
+"""How long a broker may take to know a new topic."""
 COORDINATOR_ERRORS = frozenset(
     {
         KafkaError.NOT_COORDINATOR,
@@ -423,7 +423,7 @@ CLUSTER_S = 10.0
 def describe(admin: AdminClient, *, topics: Collection[str] = ()) -> ClusterMetadata:
     """Return the cluster metadata.
 
-    A broker may not have heard yet of ``topics`` that were just created; they are waited for.
+    A broker may not know ``topics`` yet that were just created; this waits for them.
 
     Raises:
         StartupError: Kafka is unavailable.
