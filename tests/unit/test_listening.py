@@ -9,8 +9,10 @@ import pytest
 import uvloop
 from aiohttp import web
 from prometheus_client import CollectorRegistry
+from waiting import STILL_S
 
-from stream.bridge.http_server import HttpServer, ListenerBounds
+from stream.bridge.admission import Admission
+from stream.bridge.http_server import HttpServer
 from stream.devtools.kafka_node import free_ports
 from stream.settings import BridgeSettings, HttpSettings
 from stream.telemetry.http import HealthServer
@@ -30,8 +32,10 @@ async def answered(host: str, port: int, *, webhook: bool) -> list[str]:
     """The addresses that answer while a server listens on this host."""
     found = []
     if webhook:
-        bounds = ListenerBounds(connections_max=10, drain_s=0)
-        server: HttpServer | HealthServer = HttpServer(_hello, bounds, BridgeMetrics())
+        admission = Admission(connections_max=10, bytes_max=2**21, by_address=True)
+        server: HttpServer | HealthServer = HttpServer(
+            _hello, admission, BridgeMetrics(), head_timeout_s=STILL_S, drain_s=0
+        )
     else:
         server = HealthServer(CollectorRegistry(), {})
     await server.start(host, port)
