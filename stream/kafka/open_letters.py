@@ -4,17 +4,17 @@ The topic is read once, and later only what is new. Positions and times are kept
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 
 from stream.codec.dead_letter import DeadLetter, noted
 from stream.errors import DecodeError, KafkaUnavailableError
 from stream.kafka import config as settings
 from stream.kafka.config import CredentialRefresher, KafkaConfig
 from stream.kafka.metadata import Group
-from stream.kafka.reader import partition_of, read_record
+from stream.kafka.reader import partition_of, read_chunks, read_record
 from stream.record import Partition, Record
 
 READ_S_MAX = 5.0
@@ -119,39 +119,29 @@ class LetterMeter:
         index.forget_before(begins)
         left = {}
         for number in numbers:
-            partition = Partition(topic, number)
             position = max(read[number], begins[number])
-            self._positions[partition] = position
+            self._positions[Partition(topic, number)] = position
             if position < ends[number]:
-                left[partition] = ends[number]
-        if not self._read(index, left):
+                left[number] = ends[number]
+        if left and not self._read(index, topic, left):
             return None
         retention = int(self._group.topic_config(topic).get("retention.ms", -1))
         return OpenLetters(len(index.open), min(index.open.values(), default=None), retention)
 
-    def _read(self, index: LetterIndex, left: dict[Partition, int]) -> bool:
+    def _read(self, index: LetterIndex, topic: str, ends: Mapping[int, int]) -> bool:
         """Read up to the ends; return whether all of it was read in time."""
-        deadline = time.monotonic() + READ_S_MAX
-        if left:
-            self._reader.assign(
-                [TopicPartition(*partition, self._positions[partition]) for partition in left]
-            )
-        while left and time.monotonic() < deadline:
-            self._take(index, left, self._reader.consume(500, 0.1))
+        begins = {number: self._positions[Partition(topic, number)] for number in ends}
+        deadline, unread = time.monotonic() + READ_S_MAX, set(ends)
+        for chunk in read_chunks(self._reader, topic, begins, ends, exactly=True):
+            for message in chunk.messages:
+                partition = partition_of(message)
+                record = read_record(message, partition)
+                index.add(record)
+                self._positions[partition] = record.offset + 1
+            for number in chunk.reached:
+                unread.discard(number)
+                self._positions[Partition(topic, number)] = ends[number]
+            if time.monotonic() > deadline:
+                break
         self._reader.unassign()
-        return not left
-
-    def _take(
-        self, index: LetterIndex, left: dict[Partition, int], messages: Iterable[Message]
-    ) -> None:
-        for message in messages:
-            partition, error = partition_of(message), message.error()
-            if error is None:
-                index.add(read_record(message, partition))
-                self._positions[partition] = (message.offset() or 0) + 1
-            elif error.code() == KafkaError._PARTITION_EOF:
-                self._positions[partition] = message.offset() or 0
-            elif not error.retriable():
-                raise KafkaException(error)
-            if partition in left and self._positions[partition] >= left[partition]:
-                del left[partition]
+        return not unread
