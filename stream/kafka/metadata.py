@@ -24,7 +24,6 @@ from confluent_kafka.admin import (
     MemberDescription,
     OffsetSpec,
     ResourceType,
-    TopicDescription,
 )
 
 from stream.errors import StartupError
@@ -242,14 +241,12 @@ class MetadataPoller:
     def poll(self, owned: Iterable[Partition]) -> None:
         """Send the requests that are due; without partitions, only count those of the input."""
         now = time.monotonic()
-        if not owned and now >= self._next_count_at:
+        if (self._partition_count_wanted or not owned) and now >= self._next_count_at:
             self._next_count_at = now + COUNT_EVERY_S
             self._count_partitions()
         if now < self._next_ends_at or not owned:
             return
         self._next_ends_at = now + ENDS_EVERY_S
-        if self._partition_count_wanted:
-            self._request_partition_count()
         if self._leaders_changed:
             self._leaders_changed = False
             self._refresh_leaders()
@@ -315,19 +312,8 @@ class MetadataPoller:
         with suppress(KafkaException):
             found = self._admin.list_topics(self._topic, timeout=REFRESH_S_MAX)
             if partitions := found.topics[self._topic].partitions:
+                self._partition_count_wanted = False
                 self._emit(PartitionCountKnown(len(partitions)))
-
-    def _request_partition_count(self) -> None:
-        topic = TopicCollection([self._topic])
-        for future in self._admin.describe_topics(
-            topic, request_timeout=REQUEST_TIMEOUT_S
-        ).values():
-            future.add_done_callback(self._on_partition_count)
-
-    def _on_partition_count(self, answer: "Future[TopicDescription]") -> None:
-        if answer.exception() is None and answer.result().partitions:
-            self._partition_count_wanted = False
-            self._emit(PartitionCountKnown(len(answer.result().partitions)))
 
     def _refresh_leaders(self) -> None:
         """Refresh the leaders in the admin client, which it does not do itself."""
