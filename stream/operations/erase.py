@@ -144,7 +144,7 @@ def _read_ledger(session: OperatorSession, traces: Traces) -> None:
     known: frozenset[str] = frozenset()
     while known != traces.names:
         known = traces.names
-        keys = {(kind + bounded(name)).encode() for name in known for kind in (USER, INTENT)}
+        keys = {(kind + bounded(name)).encode(): name for name in known for kind in (USER, INTENT)}
         traces.entries.clear()
         traces.ledger_count, open_intents = 0, OpenIntents()
         for record in session.ledger():
@@ -158,8 +158,11 @@ def _read_ledger(session: OperatorSession, traces: Traces) -> None:
     traces.intents = [one for one in open_intents.open() if one.lane in lanes]
 
 
-def _take(traces: Traces, record: Record, keys: Collection[bytes]) -> bool:
-    """Apply a ledger record to ``entries``; return whether it is about one of the persons."""
+def _take(traces: Traces, record: Record, keys: Mapping[bytes, str]) -> bool:
+    """Apply a ledger record to ``entries``; return whether it is about one of the persons.
+
+    ``keys`` are those of entries and requests, with the identifiers that they stand for.
+    """
     key = record.key or b""
     entry = None
     if record.value is not None and key.startswith(USER.encode()):
@@ -167,17 +170,13 @@ def _take(traces: Traces, record: Record, keys: Collection[bytes]) -> bool:
     found = identifiers_of(entry) & traces.names if isinstance(entry, UserEntry) else frozenset()
     named = not found.isdisjoint(traces.persons)
     if named or key in keys:
-        traces.seen |= found | {name for name in traces.persons if _is_about(key, name)}
+        traces.seen |= found | ({keys[key]} & traces.persons.keys() if key in keys else set())
     name = (record.partition.number, key)
     if isinstance(entry, UserEntry) and (named or key in keys):
         traces.entries[name] = entry
     else:
         traces.entries.pop(name, None)
     return named or key in keys
-
-
-def _is_about(key: bytes, name: str) -> bool:
-    return key in {(kind + bounded(name)).encode() for kind in (USER, INTENT)}
 
 
 def _read_input(session: OperatorSession, traces: Traces) -> None:
