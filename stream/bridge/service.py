@@ -1,7 +1,6 @@
 """Composition and run loop of the bridge."""
 
 import asyncio
-import os
 import signal
 import time
 from collections import Counter
@@ -59,7 +58,7 @@ async def serve_webhook(settings: BridgeOnly) -> None:
         bytes_max=bridge.in_flight_bytes_max,
         by_address=bridge.bound_by_address,
     )
-    watch_certificates(metrics.certificates, {**os.environ, **config.properties})
+    watch_certificates(metrics.certificates, config.properties)
     producer = AsyncProducer(
         config,
         record_bytes_max=record_bytes_max,
@@ -109,7 +108,7 @@ async def serve_topic(settings: BridgeOnly, source: str) -> None:
     header = await header_for(settings.schema_registry, config.topic)
     target = Target(topic=config.topic, header=header, bytes_max=record_bytes_max)
     metrics = BridgeMetrics()
-    watch_certificates(metrics.certificates, {**os.environ, **config.properties})
+    watch_certificates(metrics.certificates, config.properties)
     health_state = BridgeHealth(lambda: rekeyer.polled_at)
     rekeyer = Repartitioner(
         config,

@@ -89,7 +89,7 @@ async def serve(settings: Settings, destination: Destination) -> None:
         ),
     )
     metrics.config_info.labels(fingerprint(settings)).set(1)
-    watch_certificates(metrics.certificates, {**os.environ, **config.properties})
+    watch_certificates(metrics.certificates, config.properties)
     gauges = StatusGauges(
         metrics,
         worker_status,

@@ -4,7 +4,6 @@ A worker reports only its own partitions, and nothing after it has died.
 """
 
 import asyncio
-import os
 import time
 
 import structlog
@@ -162,7 +161,7 @@ class LagExporter:
         self._letters = LetterMeter(config)
         self._every_s = every_s
         self._metrics = LagMetrics()
-        watch_certificates(self._metrics.certificates, {**os.environ, **config.properties})
+        watch_certificates(self._metrics.certificates, config.properties)
         self._measured = False
         self._failures = 0
         self._tried_at = time.monotonic()

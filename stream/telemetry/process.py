@@ -1,5 +1,6 @@
 """Metrics that every process has: its memory limit, and when its certificates expire."""
 
+import os
 import re
 import ssl
 from collections.abc import Iterator, Mapping
@@ -67,13 +68,13 @@ def certificate_gauge(registry: CollectorRegistry) -> Gauge:
     )
 
 
-def watch_certificates(gauge: Gauge, settings: Mapping[str, Any]) -> None:
-    """Show the expiry of each certificate that the settings name; replaced files are read again.
-
-    ``settings`` are librdkafka's properties and the environment variable ``SSL_CERT_FILE``.
+def watch_certificates(gauge: Gauge, properties: Mapping[str, Any]) -> None:
+    """Show the expiry of each certificate that librdkafka's properties and the environment
+    variable ``SSL_CERT_FILE`` name; replaced files are read again.
     """
+    named = {**os.environ, **properties}
     for name in (*BUNDLES, *CHAINS):
-        value = str(settings.get(name) or "")
+        value = str(named.get(name) or "")
         if value:
             gauge.labels(name).set_function(partial(_expiry, name, value))
 
