@@ -182,9 +182,8 @@ async def _beside(gate: Bridge, signed: Latencies, what: str, each: int) -> Besi
 
 def beside_table(found: Sequence[Beside]) -> Table:
     """The latencies for people."""
-    shown = Table(title="webhooks: signed requests beside hostile ones of two addresses")
-    for name in ("", "hostile/s", "CPU of the bridge", "p50 ms", "p99 ms"):
-        shown.add_column(name, justify="right" if name else "left")
+    title = "webhooks: signed requests beside hostile ones of two addresses"
+    shown = _table(title, "hostile/s", "CPU of the bridge", "p50 ms", "p99 ms")
     for one in found:
         shown.add_row(
             one.what,
@@ -198,9 +197,8 @@ def beside_table(found: Sequence[Beside]) -> Table:
 
 def costs_table(found: Sequence[Cost]) -> Table:
     """The costs for people."""
-    shown = Table(title="webhooks: what is refused, and what it costs the bridge")
-    for name in ("", "bytes", "requests/s", "CPU µs/request", "CPU ns/byte"):
-        shown.add_column(name, justify="right" if name else "left")
+    title = "webhooks: what is refused, and what it costs the bridge"
+    shown = _table(title, "bytes", "requests/s", "CPU µs/request", "CPU ns/byte")
     for one in found:
         shown.add_row(
             one.kind,
@@ -215,3 +213,11 @@ def costs_table(found: Sequence[Cost]) -> Table:
 if __name__ == "__main__":
     _, own_port, own_address, requests_each = sys.argv
     uvloop.run(flood(int(own_port), own_address, int(requests_each)))
+
+
+def _table(title: str, *figures: str) -> Table:
+    shown = Table(title=title)
+    shown.add_column()
+    for name in figures:
+        shown.add_column(name, justify="right")
+    return shown

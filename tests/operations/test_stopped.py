@@ -68,6 +68,15 @@ async def stopped(
             stack.end()
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def without_worker(stopped: tuple[Stack, Worker]) -> Stack:
+    """The same stack, once its worker has left in good order."""
+    stack, worker = stopped
+    if worker.running.poll() is None:
+        assert await asyncio.to_thread(worker.stop) == 0
+    return stack
+
+
 async def test_nothing_of_it_is_done_under_a_worker(stopped: tuple[Stack, Worker]) -> None:
     stack, _ = stopped
     before = stack.committed()
@@ -99,12 +108,10 @@ async def test_offsets_are_set_back_once_the_worker_has_left(
 
 
 async def test_a_ledger_that_has_lost_records_is_told_of_and_accepted_only_by_name(
-    stopped: tuple[Stack, Worker],
+    without_worker: Stack,
 ) -> None:
     """Its offset says how far it reached; setting that back keeps it in mind."""
-    stack, worker = stopped
-    if worker.running.poll() is None:
-        assert await asyncio.to_thread(worker.stop) == 0
+    stack = without_worker
     await ask(stack, *RESET, "--accept-ledger-loss", "--yes", **PATIENCE)  # waits, if need be
     before = stack.committed()[0]
     reset_offsets(stack.config, {0: before}, {0: "w1:1:1@999999"})
@@ -120,12 +127,10 @@ async def test_a_ledger_that_has_lost_records_is_told_of_and_accepted_only_by_na
 
 
 async def test_an_erasure_that_fails_half_way_has_erased_no_entry_and_can_be_repeated(
-    stopped: tuple[Stack, Worker], monkeypatch: pytest.MonkeyPatch
+    without_worker: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the entry under the e-mail would be left, and nothing would lead to it any more."""
-    stack, worker = stopped
-    if worker.running.poll() is None:
-        assert await asyncio.to_thread(worker.stop) == 0
+    stack = without_worker
     before, produced = users(stack), []
 
     def produce_one(producer: Producer, **record: Any) -> None:
@@ -141,12 +146,10 @@ async def test_an_erasure_that_fails_half_way_has_erased_no_entry_and_can_be_rep
 
 
 async def test_what_a_former_member_has_under_way_is_not_committed_behind_the_search(
-    stopped: tuple[Stack, Worker], monkeypatch: pytest.MonkeyPatch
+    without_worker: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else its request stays open with a body about the person, and its end writes an entry."""
-    stack, worker = stopped
-    if worker.running.poll() is None:
-        assert await asyncio.to_thread(worker.stop) == 0
+    stack = without_worker
     transactional_id = settings.transactional_id(stack.config.group_id, "w1")
     lasting = {"transaction.timeout.ms": 600_000}
     sleeper = Producer(
@@ -182,11 +185,9 @@ async def test_what_a_former_member_has_under_way_is_not_committed_behind_the_se
 
 
 async def test_of_two_erasures_at_once_one_is_refused_and_can_be_repeated(
-    stopped: tuple[Stack, Worker], monkeypatch: pytest.MonkeyPatch
+    without_worker: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stack, worker = stopped
-    if worker.running.poll() is None:
-        assert await asyncio.to_thread(worker.stop) == 0
+    stack = without_worker
     other = [Record(Partition(stack.config.ledger_topic, 0), -1, 0, b"user/nobody", None)]
 
     def produce_late(producer: Producer, **record: Any) -> None:
@@ -203,12 +204,10 @@ async def test_of_two_erasures_at_once_one_is_refused_and_can_be_repeated(
 
 
 async def test_a_person_is_erased_and_what_stays_is_named_with_its_end(
-    stopped: tuple[Stack, Worker], tmp_path: Path
+    without_worker: Stack, tmp_path: Path
 ) -> None:
     """The entries go, those under the e-mail too; letters go where nothing of others is lost."""
-    stack, worker = stopped
-    if worker.running.poll() is None:
-        assert await asyncio.to_thread(worker.stop) == 0
+    stack = without_worker
     shown = await ask(stack, "erase", "--user", "ann")
     assert shown["ledger"]["entries"] == 2
     assert shown["input"]["records"] == 6
