@@ -5,22 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
-from stream.cli.help import Commands
+from stream.cli.help import group
 from stream.cli.options import AsJson, NoteText, Rate, Reasons, Since, Until, Yes, moment, read
 from stream.operations.output import exit_on_error, open_input, parts
 
 if TYPE_CHECKING:
     from stream.operations.dlq import DeadLetterQuery
 
-fix_app = typer.Typer(cls=Commands, rich_markup_mode=None)
+fix_app = group()
 
 
 # Dead letters
 
 
-dlq_app = typer.Typer(
-    cls=Commands, rich_markup_mode=None, help="Fix and replay dead letters: rejected events."
-)
+dlq_app = group("Fix and replay dead letters: rejected events.")
 fix_app.add_typer(dlq_app, name="dlq")
 Partition: TypeAlias = Annotated[
     int | None,
@@ -164,9 +162,7 @@ def _query(
 # Requests in doubt and parked events
 
 
-in_doubt_app = typer.Typer(
-    cls=Commands, rich_markup_mode=None, help="Decide about events of unknown outcome."
-)
+in_doubt_app = group("Decide about events of unknown outcome.")
 fix_app.add_typer(in_doubt_app, name="in-doubt")
 
 
@@ -261,9 +257,7 @@ def in_doubt_resolve(
 # Offsets
 
 
-offsets_app = typer.Typer(
-    cls=Commands, rich_markup_mode=None, help="Let the group read events again."
-)
+offsets_app = group("Let the group read events again.")
 fix_app.add_typer(offsets_app, name="offsets")
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import typer
 from typer.core import TyperGroup
 
 PANELS: Mapping[str, Sequence[str]] = {
@@ -53,6 +54,11 @@ class Commands(TyperGroup):
 
     def _summary(self, name: str) -> str:
         return (self.commands[name].help or "").split("\n", 1)[0]
+
+
+def group(about: str | None = None) -> typer.Typer:
+    """Return a group of commands, with its description."""
+    return typer.Typer(cls=Commands, rich_markup_mode=None, help=about)
 
 
 def _no_type(ctx: Any) -> str:  # noqa: ARG001  Typer's signature

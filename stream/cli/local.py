@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from stream.cli.help import Commands
+from stream.cli.help import group
 from stream.cli.options import AsJson
 from stream.operations.output import EXIT_FAILED, exit_on_error, print_message
 
-local_app = typer.Typer(cls=Commands, rich_markup_mode=None)
+local_app = group()
 
 
 @local_app.command()

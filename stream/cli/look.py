@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from stream.cli.help import Commands
+from stream.cli.help import group
 from stream.cli.options import AsJson, Since, moment, read
 from stream.operations.output import EXIT_FAILED, exit_now, exit_on_error
 
-look_app = typer.Typer(cls=Commands, rich_markup_mode=None)
+look_app = group()
 
 
 @look_app.command()

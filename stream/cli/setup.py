@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream.cli.help import Commands
+from stream.cli.help import group
 from stream.cli.options import AsJson, EventsFile, Yes
 from stream.codec.json_text import escaped
 from stream.operations.output import (
@@ -29,10 +29,8 @@ if TYPE_CHECKING:
     from stream.kafka.config import KafkaConfig
     from stream.kafka.topic_policies import Finding
 
-setup_app = typer.Typer(cls=Commands, rich_markup_mode=None)
-topics_app = typer.Typer(
-    cls=Commands, rich_markup_mode=None, help="Create and check the four topics."
-)
+setup_app = group()
+topics_app = group("Create and check the four topics.")
 setup_app.add_typer(topics_app, name="topics")
 
 
