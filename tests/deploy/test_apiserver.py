@@ -19,7 +19,7 @@ import matrix
 import pytest
 import yaml
 from kube_api import NAMESPACE, TOKEN, Answer, Api, api, definition, running
-from rendering import CHART, EXAMPLES, MINIMAL, helm, one, render, run_tool
+from rendering import CHART, EXAMPLES, MINIMAL, helm, one, refusal, render, run_tool
 from test_render import CRDS
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(1500)]
@@ -106,6 +106,13 @@ async def test_every_two_options_of_the_values_are_accepted_together(server, tmp
         file.write_text(yaml.safe_dump(matrix.values_of(case)))
         for document in render(values=file):
             accepted(await server.create(document), document)
+
+
+@pytest.mark.parametrize("case", matrix.refused_pairs(), ids=str)
+def test_options_that_exclude_each_other_are_refused_with_a_reason(case, tmp_path):
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(matrix.values_of(case)))
+    assert matrix.REFUSED in refusal(values=file)
 
 
 def kept(document: dict[str, Any]) -> dict[str, Any]:
