@@ -70,10 +70,12 @@ def bootstrap_servers(pytestconfig: pytest.Config) -> Iterator[str]:
 
 
 @pytest.fixture
-async def stack(bootstrap_servers: str, tmp_path: Path) -> AsyncIterator[Stack]:
+async def stack(
+    request: pytest.FixtureRequest, bootstrap_servers: str, tmp_path: Path
+) -> AsyncIterator[Stack]:
     """Topics of their own on the shared Kafka, and a Wootric that holds nothing yet."""
     async with wootric_for(tmp_path.name) as wootric:
         stack = Stack(bootstrap_servers, wootric, tmp_path)
         await asyncio.to_thread(stack.create_topics)
         yield stack
-        stack.end()
+        stack.end(forget=leftovers.FAILED not in request.node.stash)

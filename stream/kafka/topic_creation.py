@@ -80,9 +80,19 @@ def create(
     if new and not yes:
         text = f"would be created {shape}"
         return findings + [Finding(plan.name, True, f"{plan.role}: {text}") for plan in new]
+    settings_of = {plan.name: _settings(plan, shape, dedupe_window_s) for plan in new}
+    refused = _request(admin, shape, settings_of)
+    findings += [
+        Finding(plan.name, True, f"{plan.role}: created {shape}")
+        for plan in new
+        if plan.name not in refused
+    ]
     for plan in sorted(new, key=lambda one: one.role == "input"):
-        segment_ms = partial(_segment_ms, admin, config.ledger_topic)
-        findings += _create(admin, plan, shape, dedupe_window_s, segment_ms)
+        if plan.name in refused:
+            segment_ms = partial(_segment_ms, admin, config.ledger_topic)
+            findings += _create_without_refused(
+                admin, plan, shape, settings_of[plan.name], dedupe_window_s, segment_ms
+            )
     if new:
         _await_leaders(admin, [plan.name for plan in wanted])
     checked = check(config, dedupe_window_s=dedupe_window_s, letter_retention_s=letter_retention_s)
@@ -99,19 +109,24 @@ class Shape(NamedTuple):
         return f"with {self.partitions} partitions, {self.replication} replicas each"
 
 
-def _create(
-    admin: AdminClient,
-    plan: TopicPlan,
-    shape: Shape,
-    dedupe_window_s: int,
-    cluster_segment_ms: Callable[[], int],
-) -> list[Finding]:
-    attempt = partial(_attempt, admin, plan.name, shape)
+def _settings(plan: TopicPlan, shape: Shape, dedupe_window_s: int) -> dict[str, str]:
     wanted = dict(plan.config)
     if shape.replication >= REPLICATION_MAX:
         wanted["min.insync.replicas"] = "2"
     if plan.role == "input":
         wanted |= short_retention(dedupe_window_s)
+    return wanted
+
+
+def _create_without_refused(
+    admin: AdminClient,
+    plan: TopicPlan,
+    shape: Shape,
+    wanted: Mapping[str, str],
+    dedupe_window_s: int,
+    cluster_segment_ms: Callable[[], int],
+) -> list[Finding]:
+    attempt = partial(_attempt, admin, plan.name, shape)
     accepted, refused = _accepted(wanted, attempt)
     if plan.role == "input" and "segment.ms" in refused and "retention.ms" in accepted:
         accepted |= short_retention(dedupe_window_s, segment_ms=cluster_segment_ms())
@@ -132,8 +147,6 @@ def _accepted(
 
     Each is validated alone: a refusal need not name the one that is refused.
     """
-    if not attempt(wanted, validate_only=True):
-        return dict(wanted), {}
     accepted, refused = {}, {}
     for name, value in wanted.items():
         why = attempt({name: value}, validate_only=True)
@@ -152,27 +165,46 @@ def _attempt(
     *,
     validate_only: bool = False,
 ) -> str:
-    """Create a topic, or only ask whether it could be; return why the cluster refuses a setting.
+    """Create a topic, or only ask whether it could be; return why the cluster refuses a setting."""
+    refused = _request(admin, shape, {name: topic_settings}, validate_only=validate_only)
+    return refused.get(name, "")
+
+
+def _request(
+    admin: AdminClient,
+    shape: Shape,
+    settings_of: Mapping[str, Mapping[str, str]],
+    *,
+    validate_only: bool = False,
+) -> dict[str, str]:
+    """Create topics by one request; return those of which a setting is refused, and why.
 
     Raises:
-        StartupError: the topic is refused for another reason.
+        StartupError: a topic is refused for another reason.
     """
-    topic = NewTopic(
-        name,
-        num_partitions=shape.partitions,
-        replication_factor=shape.replication,
-        config=dict(topic_settings),
-    )
-    answers = admin.create_topics([topic], operation_timeout=CREATE_S, validate_only=validate_only)
-    try:
-        answers[name].result()
-    except KafkaException as error:
-        reason = error.args[0]
-        if reason.code() in REFUSALS:
-            return str(reason.str())
-        if reason.code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise _not_created(name, reason.str()) from error
-    return ""
+    if not settings_of:
+        return {}
+    topics = [
+        NewTopic(
+            name,
+            num_partitions=shape.partitions,
+            replication_factor=shape.replication,
+            config=dict(topic_settings),
+        )
+        for name, topic_settings in settings_of.items()
+    ]
+    answers = admin.create_topics(topics, operation_timeout=CREATE_S, validate_only=validate_only)
+    refused = {}
+    for name, answer in answers.items():
+        try:
+            answer.result()
+        except KafkaException as error:
+            reason = error.args[0]
+            if reason.code() in REFUSALS:
+                refused[name] = str(reason.str())
+            elif reason.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise _not_created(name, reason.str()) from error
+    return refused
 
 
 def _not_created(name: str, why: str) -> StartupError:

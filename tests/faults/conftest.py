@@ -28,7 +28,7 @@ PROPERTIES = {
         "org.apache.kafka.common.security.plain.PlainLoginModule required "
         f'user_worker="{PASSWORD}";'
     ),
-    "log.cleaner.backoff.ms": "100",
+    "log.cleaner.backoff.ms": "500",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
 }
 """Who comes without a name may do all, as the tests themselves; `worker` only what it is let."""

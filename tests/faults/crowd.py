@@ -51,11 +51,13 @@ class Crowd:
         folder.mkdir()
         async with self._places, wootric_for(name) as wootric:
             stack = Stack(address, wootric, folder)
+            passed = False
             try:
                 await asyncio.to_thread(stack.create_topics)
                 await scenario(stack, *arguments)
+                passed = True
             finally:
-                stack.end()
+                stack.end(forget=passed)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
