@@ -1,6 +1,7 @@
 """Cache of a registry's schemas by id; each is fetched once, without blocking the event loop."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,14 +84,11 @@ class SchemaCache:
             return None
         if other_framing(value) is not None:
             return None
-        given_up_at = self._given_up.get(schema_id)
-        if given_up_at is None:
-            self._want(schema_id)
-            return schema_id
-        if self._clock() - given_up_at > RECHECK_S:
-            self._given_up[schema_id] = self._clock()
-            self._want(schema_id)
-        return None
+        given_up_at = self._given_up.get(schema_id, -math.inf)
+        if schema_id not in self._wanted and self._clock() - given_up_at <= RECHECK_S:
+            return None
+        self._want(schema_id)
+        return schema_id
 
     def learn(self, registered: Registered) -> None:
         """Add a schema of the registry."""
@@ -118,6 +116,7 @@ class SchemaCache:
                 except RegistryUnavailableError as error:
                     detail = f"the schema registry is unavailable: {error}"
                     self.waiting(SchemaWait(schema_id, False, detail))
+                    told |= self._give_up_again()
                     break
             if told:
                 attempt = 1
@@ -148,6 +147,14 @@ class SchemaCache:
         detail = f"the schema registry does not know the id {schema_id}"
         self.waiting(SchemaWait(schema_id, True, detail))
         return False
+
+    def _give_up_again(self) -> bool:
+        """Hold no record up for an id that was unknown before; return whether there is one."""
+        again = self._wanted.keys() & self._given_up.keys()
+        for schema_id in again:
+            del self._wanted[schema_id]
+            self._give_up(schema_id, self._clock())
+        return bool(again)
 
     def _give_up(self, schema_id: int, now: float) -> None:
         if schema_id not in self._given_up:

@@ -1,5 +1,6 @@
 """What waits for a schema, and what is fetched with one."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from stream.codec.avro import HEADER_LENGTH, confluent_header
 from stream.codec.event import Event, encode_event
 from stream.errors import DecodeError
-from stream.schema_registry.cache import SchemaCache, usable
+from stream.schema_registry.cache import RECHECK_S, SchemaCache, usable
 from stream.schema_registry.client import (
     REFERENCES_MAX,
     NotRegisteredError,
@@ -123,3 +124,40 @@ async def test_a_reference_without_a_version_is_no_reply():
     client = Replies({"/schemas/ids/7": {"schema": "{}", "references": [{"name": "a"}]}})
     with pytest.raises(RegistryUnavailableError):
         await client.schema(7)
+
+
+class Registry:
+    """One value with an unknown id, and what the cache says about it."""
+
+    def __init__(self) -> None:
+        self.client, self.now_s = Replies({}), 0.0
+        self.cache = SchemaCache(self.client, unknown_id_timeout_s=0, clock=lambda: self.now_s)
+        self.value = confluent_header(7) + BARE
+
+    async def until_nothing_waits(self) -> None:
+        while self.cache.missing(self.value) is not None:
+            await asyncio.sleep(0)
+
+
+async def test_an_id_that_was_given_up_is_waited_for_when_it_is_asked_for_again():
+    """What is replayed after the schema was registered is decoded, from the first record on."""
+    registry = Registry()
+    await registry.until_nothing_waits()
+    registry.client.replies["/schemas/ids/7"] = {"schema": '"string"'}
+    assert registry.cache.missing(registry.value) is None
+    registry.now_s = RECHECK_S + 1
+    assert [registry.cache.missing(registry.value) for _ in range(2)] == [7, 7]
+    await registry.until_nothing_waits()
+    assert registry.cache.by_id(7) is not None
+    await registry.cache.close()
+
+
+async def test_an_id_that_was_given_up_holds_nothing_up_while_the_registry_is_away():
+    registry = Registry()
+    await registry.until_nothing_waits()
+    registry.client.replies["/schemas/ids/7"] = {"schema": None}  # no reply of a registry
+    registry.now_s = RECHECK_S + 1
+    assert registry.cache.missing(registry.value) == 7
+    await registry.until_nothing_waits()
+    assert registry.cache.by_id(7) is None
+    await registry.cache.close()
