@@ -4,13 +4,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
+from yarl import URL
+
 from sink.delivery import Sink, SinkListener
 from sink.http_session import HttpSession
+from sink.proxy import ProxyError, proxy_for
 from sink.wootric.auth import WootricAccount
 from sink.wootric.operations import read_operation
 from sink.wootric.sink import WootricSink
 from stream.codec.decode import ById
 from stream.engine.prepare import PreparedRecord, Transform
+from stream.errors import StartupError
 from stream.record import Record
 from stream.runtime.worker import Destination, record_preparer
 from stream.settings import PageViews, TransformSettings, WootricSettings
@@ -19,12 +23,25 @@ from stream.transform import Rules, transform
 
 
 def wootric_destination(settings: Settings) -> Destination:
-    """Return what a worker needs to deliver to Wootric."""
+    """Return what a worker needs to deliver to Wootric.
+
+    Raises:
+        StartupError: the environment names a proxy that cannot be used.
+    """
+    _check_proxy(settings.wootric.api_url, settings.wootric.pixel_url, settings.schema_registry.url)
     return Destination(
         transform=wootric_transform(settings.wootric),
         read_operation=read_operation,
         open_sink=partial(_open_sink, settings.wootric),
     )
+
+
+def _check_proxy(*urls: str) -> None:
+    for url in urls:
+        try:
+            proxy_for(URL(url))
+        except ProxyError as error:
+            raise StartupError(str(error), exit_code=78) from error
 
 
 @asynccontextmanager

@@ -54,6 +54,11 @@ def refused(stack: Stack, **changes: str | None) -> tuple[int, str]:
         ({"WOOTRIC__REQUEST_TIMEOUT_S": "soon"}, 78, "text of 4 characters. Total timeout"),
         ({"KAFKA__PROPERTIES": "{1"}, 78, "KAFKA__PROPERTIES is not valid JSON: error at"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector"}, 78, "OTLP over HTTP"),
+        (
+            {"HTTPS_PROXY": "socks5://a:b@proxy", "SCHEMA_REGISTRY__URL": "https://registry"},
+            78,
+            "HTTPS_PROXY must be a URL such as http://",
+        ),
         ({"KAFKA__TOPIC": "nowhere"}, 78, "wootric-stream topics create"),
         ({"KAFKA__SESSION_TIMEOUT_S": "2"}, 78, "KAFKA__SESSION_TIMEOUT_S"),
         ({"KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}, 69, "KAFKA__BOOTSTRAP_SERVERS"),
