@@ -241,8 +241,10 @@ class Transactions:
         self, producer: Producer, number: int, records: Sequence[LedgerRecord]
     ) -> None:
         topic = self._config.ledger_topic
-        last = records[-1] if records else None
+        # A ledger that was made again begins at 0: its last record may lie beyond the known end.
+        first, last = (records[0], records[-1]) if records else (None, None)
         for record in records:
+            observed = record is first or record is last
             headers = (
                 None
                 if record.remote_id is None
@@ -255,7 +257,7 @@ class Transactions:
                 key=record.key.encode(),
                 value=record.value,
                 headers=headers,
-                **({"on_delivery": self._ends.on_delivery} if record is last else {}),
+                **({"on_delivery": self._ends.on_delivery} if observed else {}),
             )
 
     def _produce_letters(
