@@ -281,8 +281,9 @@ class Transactions:
                 and not overdue
             ):
                 raise FencedError(
-                    f"another worker uses the transactional id {self._config.transactional_id}: "
-                    "give every worker its own KAFKA__INSTANCE_ID"
+                    f"another worker has taken the transactional id {self._config.transactional_id}"
+                    ": the successor of this one, or one with the same KAFKA__INSTANCE_ID; every "
+                    "worker needs its own"
                 )
             self._read_back(error, checkpoint)
         elif error.txn_requires_abort():
