@@ -27,6 +27,7 @@ from stream.kafka import config as settings
 from stream.kafka import topics
 from stream.kafka.config import AUTH_ERRORS, KafkaConfig, property_problems, transactional_id
 from stream.kafka.lag import LagMeter, transaction_command
+from stream.kafka.metadata import describe_group
 from stream.kafka.preflight import broker_limits, preflight_bridge
 
 ASK_S = 10.0
@@ -142,14 +143,13 @@ def _rights(
         elif error is None:
             yield from _compared(f"topic {name}", answer.result(), needs[name])
     for group in groups:
-        asked = admin.describe_consumer_groups(
-            [group], include_authorized_operations=True, request_timeout=ASK_S
-        )[group]
-        error = asked.exception()
-        if isinstance(error, KafkaException) and error.args[0].code() in AUTH_ERRORS:
-            yield _missing(f"group {group}", {READ, DESCRIBE})
-        elif error is None:
-            yield from _compared(f"group {group}", asked.result(), {READ, DESCRIBE})
+        try:
+            description = describe_group(admin, group, timeout_s=ASK_S, rights=True)
+        except KafkaException as refusal:
+            if refusal.args[0].code() in AUTH_ERRORS:
+                yield _missing(f"group {group}", {READ, DESCRIBE})
+        else:
+            yield from _compared(f"group {group}", description, {READ, DESCRIBE})
 
 
 def _compared(what: str, description: Any, needed: set[AclOperation]) -> Iterator[CheckResult]:

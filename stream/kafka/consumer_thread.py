@@ -21,7 +21,8 @@ from stream.errors import CommitAbortedError, FencedError, KafkaUnavailableError
 from stream.kafka import config as settings
 from stream.kafka.config import CredentialRefresher, KafkaConfig, log_client_error
 from stream.kafka.group_member import FatalGroupError, FetchControl, Membership, partitions_of
-from stream.kafka.metadata import Group, MetadataPoller
+from stream.kafka.metadata import Group
+from stream.kafka.metadata_poller import MetadataPoller
 from stream.kafka.protocol import (
     DELETED_UNREAD,
     Aborted,
@@ -96,11 +97,12 @@ class ConsumerThread(threading.Thread):
         self._commands: queue.SimpleQueue[ConsumerCommand] = queue.SimpleQueue()
         self._consumer = self._new_consumer()
         self._fetch_control = FetchControl(self._consumer)
+        self._group = Group(config)
+        watched = state_store_provider is not None
         self._metadata_poller = MetadataPoller(
-            config, on_event=on_event, watch_ledger_start=state_store_provider is not None
+            config, group=self._group, on_event=on_event, watch_ledger_start=watched
         )
         self._ledger_ends = ledger_ends = LedgerEndOffsets()
-        self._group = Group(config)
         self._credentials = CredentialRefresher(config)
         self._restorer = ChangelogRestorer(
             config,
@@ -137,6 +139,7 @@ class ConsumerThread(threading.Thread):
 
     def run(self) -> None:
         """Take part in the group until ``Leave`` or a fatal error."""
+        self._metadata_poller.start()
         try:
             self._join()
             while not self._leaving:
@@ -161,16 +164,12 @@ class ConsumerThread(threading.Thread):
             self._rejoin("the group removed this member and took it in again")
             return
         self._resolve()
-        self._metadata_poller.poll(self._owned)
-        self._credentials.refresh(self._clients())
+        clients = (self._consumer, *self._group.clients, *self._transactions.clients)
+        self._credentials.refresh(clients)
         command = self._next_command(COMMAND_WAIT_S if self._expects_commit and not polled else 0.0)
         while command is not None and not self._leaving:
             self._execute(command)
             command = self._next_command(0.0)
-
-    def _clients(self) -> list[Any]:
-        poller, group = self._metadata_poller.clients, self._group.clients
-        return [self._consumer, *poller, *group, *self._transactions.clients]
 
     @property
     def _expects_commit(self) -> bool:
@@ -383,6 +382,7 @@ class ConsumerThread(threading.Thread):
         self._assignments += 1
         for partition in partitions:
             self._owned[partition] = self._assignments
+        self._metadata_poller.own(self._owned)
         # The restorer determines where reading starts; this offset is never read from. A logical
         # offset could be resolved after the seek and override it.
         consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in assigned])
@@ -432,6 +432,7 @@ class ConsumerThread(threading.Thread):
         for partition in partitions:
             self._owned.pop(partition, None)
             self._fetch_control.forget(partition)
+        self._metadata_poller.own(self._owned)
         self._restorer.forget(partitions)
 
     def _capture_group_metadata(self) -> None:
@@ -443,6 +444,7 @@ class ConsumerThread(threading.Thread):
     def _close(self) -> None:
         self._leaving = True
         self._restorer.close()
+        self._metadata_poller.close()
         self._close_clients(self._transactions.close)
         self._close_clients(self._consumer.close)
         self._emit(Closed())

@@ -7,7 +7,7 @@ offset belongs to an open transaction or waits for its end, and is counted separ
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -15,12 +15,11 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
 from stream.errors import KafkaUnavailableError
 from stream.kafka import config as settings
 from stream.kafka.config import CredentialRefresher, KafkaConfig
-from stream.kafka.metadata import REQUEST_TIMEOUT_S, committed, request_offsets
+from stream.kafka.metadata import Group
 from stream.record import Partition
 
 READ_TIMES_S_MAX = 5.0
@@ -78,15 +77,7 @@ class LagMeter:
 
     def __init__(self, config: KafkaConfig) -> None:
         self._config = config
-        self._admin = AdminClient(settings.common(config))
-        # read_uncommitted: an open transaction of a dead worker must not hide the lag.
-        self._reader = Consumer(
-            {
-                **settings.reader(config),
-                "isolation.level": "read_uncommitted",
-                "client.id": "lag-offsets",
-            }
-        )
+        self.group = Group(config)
         self._time_reader = Consumer(
             {**settings.reader(config), "client.id": "lag-times", "queued.min.messages": 1}
         )
@@ -96,9 +87,8 @@ class LagMeter:
 
     def close(self) -> None:
         """Close the clients."""
-        self._reader.close()
         self._time_reader.close()
-        del self._admin
+        self.group.close()
 
     def measure(self) -> GroupLag:
         """Return the group's lag. Partitions without a leader are ``unanswered``.
@@ -106,7 +96,7 @@ class LagMeter:
         Raises:
             KafkaUnavailableError: Kafka did not respond.
         """
-        self._credentials.refresh((self._admin, self._reader, self._time_reader))
+        self._credentials.refresh((self._time_reader, *self.group.clients))
         try:
             return self._measure()
         except KafkaException as error:
@@ -115,14 +105,14 @@ class LagMeter:
 
     def _measure(self) -> GroupLag:
         config = self._config
-        numbers = self._numbers(config.topic)
+        numbers = self.group.partitions(config.topic)
         if not numbers:
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
-        begins = self._offsets(config.topic, numbers, OffsetSpec.earliest())
+        begins = self.group.offsets(config.topic, numbers, earliest=True)
         # Before the stable ends: what is written between the two requests is not blocked.
-        log_ends = self._offsets(config.topic, numbers, OffsetSpec.latest(), stable=False)
-        ends = self._offsets(config.topic, numbers, OffsetSpec.latest())
-        found = committed(self._reader, [Partition(config.topic, number) for number in numbers])
+        log_ends = self.group.offsets(config.topic, begins)
+        ends = self.group.offsets(config.topic, log_ends, stable=True)
+        found = self.group.committed([Partition(config.topic, number) for number in numbers])
         position = {one.partition: None if one.offset < 0 else one.offset for one in found}
         reachable = [
             PartitionLag(
@@ -131,16 +121,13 @@ class LagMeter:
                 end=ends[number],
                 committed=position[number],
                 lag=max(0, ends[number] - max(position[number] or 0, begins[number])),
-                blocked=max(0, log_ends.get(number, 0) - ends[number]),
-                blocked_s=self._stable_ends.note(number, ends[number], log_ends.get(number, 0)),
+                blocked=max(0, log_ends[number] - ends[number]),
+                blocked_s=self._stable_ends.note(number, ends[number], log_ends[number]),
             )
             for number in numbers
-            if number in begins and number in ends
+            if number in ends
         ]
-        description = self._admin.describe_consumer_groups(
-            [config.group_id], request_timeout=REQUEST_TIMEOUT_S
-        )
-        group = description[config.group_id].result()
+        group = self.group.description()
         return GroupLag(
             state=group.state.name.lower(),
             members=tuple(sorted(m.group_instance_id or m.member_id for m in group.members)),
@@ -150,37 +137,19 @@ class LagMeter:
             kept=self._kept((config.dead_letter_topic, config.parked_topic)),
         )
 
-    def _numbers(self, topic: str) -> list[int]:
-        topics = self._admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics
-        return sorted(topics[topic].partitions) if topic in topics else []
-
-    def _offsets(
-        self, topic: str, numbers: Iterable[int], spec: Any, *, stable: bool = True
-    ) -> dict[int, int]:
-        answers = request_offsets(self._admin, topic, numbers, spec, stable=stable)
-        found = {
-            number: answer.result().offset
-            for number, answer in answers.items()
-            if answer.exception() is None
-        }
-        return {number: offset for number, offset in found.items() if offset >= 0}
-
     def _retention_ms(self) -> int | None:
-        requested = ConfigResource(ResourceType.TOPIC, self._config.topic)
-        answer = self._admin.describe_configs([requested], request_timeout=REQUEST_TIMEOUT_S)[
-            requested
-        ]
-        if answer.exception() is not None:  # not authorized: report the rest anyway
+        try:
+            return int(self.group.topic_config(self._config.topic).get("retention.ms", -1))
+        except KafkaException:  # not authorized: report the rest anyway
             return None
-        return int(answer.result()["retention.ms"].value or -1)
 
     def _kept(self, topics: Iterable[str]) -> dict[str, int]:
         kept = {}
         for topic in topics:
-            numbers = self._numbers(topic)
-            begins = self._offsets(topic, numbers, OffsetSpec.earliest()) if numbers else {}
-            ends = self._offsets(topic, numbers, OffsetSpec.latest()) if numbers else {}
-            kept[topic] = sum(ends[number] - begins[number] for number in begins.keys() & ends)
+            numbers = self.group.partitions(topic)
+            begins = self.group.offsets(topic, numbers, earliest=True) if numbers else {}
+            ends = self.group.offsets(topic, begins, stable=True) if begins else {}
+            kept[topic] = sum(ends[number] - begins[number] for number in ends)
         return kept
 
     # Age of unsettled records

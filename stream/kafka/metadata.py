@@ -1,15 +1,14 @@
 """Metadata of the group and its topics, and resetting the group's offsets."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
-from typing import Any
 
 from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
     Consumer,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     TopicCollection,
@@ -18,23 +17,16 @@ from confluent_kafka import (
 from confluent_kafka.admin import (
     AdminClient,
     ClusterMetadata,
-    ConfigEntry,
     ConfigResource,
-    ListOffsetsResultInfo,
-    MemberDescription,
-    OffsetSpec,
+    ConsumerGroupDescription,
+    PartitionMetadata,
     ResourceType,
+    TopicMetadata,
 )
 
 from stream.errors import StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig
-from stream.kafka.protocol import (
-    EndOffsetKnown,
-    LedgerStartKnown,
-    PartitionCountKnown,
-    RetentionKnown,
-)
 from stream.record import Partition
 
 REQUEST_TIMEOUT_S = 5.0
@@ -57,9 +49,8 @@ def committed(
     """Return the group's committed offsets with their metadata; negative where there is none.
 
     With ``read_committed``, the consumer gets no response while an open transaction blocks one of
-    the offsets; the lag exporter uses ``read_uncommitted`` and always gets one. The admin client
-    would work too, but the process ends if the coordinator fails meanwhile (librdkafka #5397): not
-    acceptable for a worker, nor for an exporter that has to report exactly that.
+    the offsets; with ``read_uncommitted`` it always gets one. The admin client would work too, but
+    the process ends if the coordinator fails meanwhile (librdkafka #5397).
 
     The first request for a group arrives before its coordinator is ready, and so does every request
     after the coordinator has moved. Such responses are retried.
@@ -83,21 +74,39 @@ def committed(
             return found
 
 
-def request_offsets(
-    admin: AdminClient, topic: str, numbers: Iterable[int], spec: Any, *, stable: bool
-) -> "dict[int, Future[ListOffsetsResultInfo]]":
-    """Request an offset of each partition; with ``stable``, before the first open transaction."""
-    level = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
-    answers = admin.list_offsets(
-        {TopicPartition(topic, number): spec for number in numbers},
-        isolation_level=level,
-        request_timeout=REQUEST_TIMEOUT_S,
-    )
-    return {requested.partition: answer for requested, answer in answers.items()}
+DESCRIBE_GROUP_S = 3600.0
+"""The longest timeout of a request that the admin client accepts."""
+
+
+def describe_group(
+    admin: AdminClient, group_id: str, *, timeout_s: float, rights: bool = False
+) -> ConsumerGroupDescription:
+    """Return the description of a group, with ``rights`` also the caller's operations on it.
+
+    A request to a coordinator that times out before the coordinator is connected ends the process
+    as soon as it is (librdkafka 2.16.0 asserts ``eonce->refcnt > 0``; measured, in most outages).
+    Here only the wait times out, not the request. What is left is a coordinator that is unavailable for an
+    hour after a request without response: this is called right after other responses only.
+
+    Raises:
+        KafkaException: no response in time, or the coordinator rejected the request.
+    """
+    answer = admin.describe_consumer_groups(
+        [group_id], include_authorized_operations=rights, request_timeout=DESCRIBE_GROUP_S
+    )[group_id]
+    try:
+        description: ConsumerGroupDescription = answer.result(timeout_s)
+    except TimeoutError:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None
+    return description
 
 
 class Group:
-    """Requests through the admin protocol. Without a response, methods raise ``KafkaException``.
+    """Requests about the group and its topics. Without a response, methods raise
+    ``KafkaException``. Thread-safe.
+
+    Two consumers that join no group request offsets. ``topic_id``, ``topic_config``, ``members``
+    and ``delete_before`` have to use the admin protocol.
 
     An admin client that is freed while the brokers are unavailable may wait forever for its own
     thread while it holds the interpreter lock (confluent-kafka 2.16.1). There is therefore one per
@@ -106,31 +115,76 @@ class Group:
 
     def __init__(self, config: KafkaConfig) -> None:
         self._id = config.group_id
+        reader = {**settings.reader(config), "client.id": f"{config.instance_id}-metadata"}
+        self._latest = Consumer({**reader, "isolation.level": "read_uncommitted"})
+        self._stable = Consumer(reader)
         self._admin = AdminClient(settings.common(config))
 
     @property
-    def clients(self) -> tuple[AdminClient, ...]:
-        """The admin client."""
-        return (self._admin,)
+    def clients(self) -> tuple[Consumer | AdminClient, ...]:
+        """The clients, which take changed credentials."""
+        return (self._latest, self._stable, self._admin)
 
     def close(self) -> None:
-        """Free the client."""
+        """Close the clients."""
+        self._latest.close()
+        self._stable.close()
         del self._admin
+
+    def committed(self, partitions: Iterable[Partition]) -> list[TopicPartition]:
+        """Return the group's committed offsets, even if an open transaction blocks one of them."""
+        return committed(self._latest, partitions)
 
     def ends(
         self, topic: str, numbers: Iterable[int], *, earliest: bool = False, stable: bool = False
     ) -> dict[int, int]:
+        """Return the ``offsets`` of all these partitions.
+
+        Raises:
+            KafkaException: one of the leaders did not respond.
+        """
+        requested = set(numbers)
+        found = self.offsets(topic, requested, earliest=earliest, stable=stable)
+        if found.keys() != requested:
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+        return found
+
+    def offsets(
+        self,
+        topic: str,
+        numbers: Iterable[int],
+        *,
+        earliest: bool = False,
+        stable: bool = False,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> dict[int, int]:
         """Return the end offsets of partitions, including open transactions, or their first ones.
 
-        With ``stable``, an end is where the first open transaction begins. If a partition's leader
-        did not respond, the client returns offset -1001 and no exception (measured,
-        confluent-kafka 2.16.1).
+        With ``stable``, an end is where the first open transaction begins. Partitions without a
+        leader, or whose leader does not respond within ``timeout_s``, are left out.
+
+        Each leader has a request of its own: if one of several does not respond, the client returns
+        no offset at all. The client does not refresh the leaders either (measured, confluent-kafka
+        2.16.1). The admin client's request for offsets can end the process: it looks for leaders
+        on the calling thread while the client's own thread may finish and free the same request.
+
+        Raises:
+            KafkaException: no broker responded, or the topic does not exist.
         """
-        spec: Any = OffsetSpec.earliest() if earliest else OffsetSpec.latest()
-        ends = self._list_offsets(topic, numbers, spec, stable=stable)
-        if any(offset < 0 for offset in ends.values()):
-            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
-        return ends
+        consumer = self._stable if stable else self._latest
+        time_ms = OFFSET_BEGINNING if earliest else OFFSET_END
+        partitions = _partitions(consumer, topic, timeout_s)
+        by_leader: defaultdict[int, list[TopicPartition]] = defaultdict(list)
+        for number in numbers:
+            if number in partitions and (leader := partitions[number].leader) >= 0:
+                by_leader[leader].append(TopicPartition(topic, number, time_ms))
+        found = {}
+        for requested in by_leader.values():
+            with suppress(KafkaException):
+                for one in consumer.offsets_for_times(requested, timeout=timeout_s):
+                    if one.error is None and one.offset >= 0:
+                        found[one.partition] = one.offset
+        return found
 
     def blocked(self, topic: str, ends: Mapping[int, int]) -> dict[int, int]:
         """Return how many offsets below these ends lie behind an open transaction, if any."""
@@ -139,31 +193,25 @@ class Group:
             number: end - stable[number] for number, end in ends.items() if stable[number] < end
         }
 
-    def _list_offsets(
-        self, topic: str, numbers: Iterable[int], spec: Any, *, stable: bool
-    ) -> dict[int, int]:
-        """Request offsets from the leaders; the client does not refresh them (measured)."""
-        self._admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S)
-        answers = request_offsets(self._admin, topic, numbers, spec, stable=stable)
-        return {number: answer.result().offset for number, answer in answers.items()}
-
-    def partitions(self, topic: str) -> list[int]:
-        """Return the partition numbers of a topic."""
-        return sorted(
-            self._admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions
-        )
+    def partitions(self, topic: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> list[int]:
+        """Return the partition numbers of a topic; none if it does not exist."""
+        return sorted(self._latest.list_topics(topic, timeout=timeout_s).topics[topic].partitions)
 
     def instance_ids(self) -> set[str | None]:
         """Return the instance ids of the group's members."""
-        return {member.group_instance_id for member in self._members()}
+        return {member.group_instance_id for member in self.description().members}
 
     def members(self) -> list[str]:
         """Return the members' instance ids, or their client ids where they have none."""
-        return sorted(one.group_instance_id or one.client_id for one in self._members())
+        return sorted(one.group_instance_id or one.client_id for one in self.description().members)
+
+    def description(self) -> ConsumerGroupDescription:
+        """Return the group's state and members: see ``describe_group``."""
+        return describe_group(self._admin, self._id, timeout_s=REQUEST_TIMEOUT_S)
 
     def cluster_id(self) -> str:
         """Return the cluster id."""
-        return str(self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).cluster_id)
+        return str(self._latest.list_topics(timeout=REQUEST_TIMEOUT_S).cluster_id)
 
     def topic_id(self, topic: str) -> str:
         """Return the topic id, which changes when a topic is recreated with the same name."""
@@ -172,13 +220,11 @@ class Group:
         )
         return str(answers[topic].result().topic_id)
 
-    def topic_config(self, topic: str) -> dict[str, str]:
-        """Return the topic's configuration."""
+    def topic_config(self, topic: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> dict[str, str]:
+        """Return the topic's configuration, without what has no value."""
         requested = ConfigResource(ResourceType.TOPIC, topic)
-        answer = self._admin.describe_configs([requested], request_timeout=REQUEST_TIMEOUT_S)[
-            requested
-        ]
-        return {name: str(entry.value) for name, entry in answer.result().items()}
+        answer = self._admin.describe_configs([requested], request_timeout=timeout_s)[requested]
+        return {name: entry.value for name, entry in answer.result().items() if entry.value}
 
     def delete_before(self, topic: str, offsets: Mapping[int, int]) -> None:
         """Delete all records before an offset of each partition. This cannot be undone."""
@@ -188,137 +234,13 @@ class Group:
         ).values():
             answer.result()
 
-    def _members(self) -> Sequence[MemberDescription]:
-        answers = self._admin.describe_consumer_groups(
-            [self._id], request_timeout=REQUEST_TIMEOUT_S
-        )
-        members: Sequence[MemberDescription] = answers[self._id].result().members
-        return members
 
-
-# Polling of metadata: end offsets, retention and partition count of the input, ledger start
-
-
-ENDS_EVERY_S = 1.0
-COUNT_EVERY_S = 2.0
-RETENTION_EVERY_S = 300.0
-REFRESH_S_MAX = 0.5
-
-
-class MetadataPoller:
-    """Requests metadata without blocking. ``on_event`` is called on a thread of the client."""
-
-    def __init__(
-        self,
-        config: KafkaConfig,
-        *,
-        on_event: Callable[
-            [EndOffsetKnown | RetentionKnown | PartitionCountKnown | LedgerStartKnown], None
-        ],
-        watch_ledger_start: bool = False,
-    ) -> None:
-        """``watch_ledger_start``: also report the first offsets of the ledger."""
-        self._topic = config.topic
-        self._ledger_topic = config.ledger_topic
-        self._watch_ledger_start = watch_ledger_start
-        self._emit = on_event
-        self._admin = AdminClient(settings.common(config))
-        self._next_ends_at = self._next_count_at = 0.0
-        self._next_retention_at = 0.0
-        self._leaders_changed = False
-        self._partition_count_wanted = False
-        self._log_ends: dict[Partition, int] = {}
-
-    @property
-    def clients(self) -> tuple[AdminClient, ...]:
-        """The admin client."""
-        return (self._admin,)
-
-    def request_partition_count(self) -> None:
-        """Request the partition count with the next ``poll``."""
-        self._partition_count_wanted = True
-
-    def poll(self, owned: Iterable[Partition]) -> None:
-        """Send the requests that are due; without partitions, only count those of the input."""
-        now = time.monotonic()
-        if (self._partition_count_wanted or not owned) and now >= self._next_count_at:
-            self._next_count_at = now + COUNT_EVERY_S
-            self._count_partitions()
-        if now < self._next_ends_at or not owned:
-            return
-        self._next_ends_at = now + ENDS_EVERY_S
-        if self._leaders_changed:
-            self._leaders_changed = False
-            self._refresh_leaders()
-        self._request_ends(owned)
-        if now >= self._next_retention_at:
-            self._next_retention_at = now + RETENTION_EVERY_S
-            self._request_retention()
-            if self._watch_ledger_start:
-                self._request_ledger_starts(owned)
-
-    def _request_ends(self, owned: Iterable[Partition]) -> None:
-        numbers = [number for _, number in owned]
-        latest = OffsetSpec.latest()
-        for stable, on_answer in ((False, self._on_log_end), (True, self._on_end_offset)):
-            answers = request_offsets(self._admin, self._topic, numbers, latest, stable=stable)
-            for number, answer in answers.items():
-                answer.add_done_callback(partial(on_answer, Partition(self._topic, number)))
-
-    def _on_log_end(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
-        if answer.exception() is None:
-            self._log_ends[partition] = answer.result().offset
-
-    def _on_end_offset(self, partition: Partition, answer: "Future[ListOffsetsResultInfo]") -> None:
-        """Report a stable offset with the log's end, which was requested before it."""
-        if answer.exception() is None and answer.result().offset >= 0:
-            offset = answer.result().offset
-            log_end = max(offset, self._log_ends.get(partition, offset))
-            self._emit(EndOffsetKnown(partition, offset, log_end))
-        else:
-            self._leaders_changed = True
-
-    def _request_ledger_starts(self, owned: Iterable[Partition]) -> None:
-        numbers = [number for _, number in owned]
-        earliest = OffsetSpec.earliest()
-        answers = request_offsets(self._admin, self._ledger_topic, numbers, earliest, stable=False)
-        for number, answer in answers.items():
-            partition = Partition(self._topic, number)
-            answer.add_done_callback(partial(self._on_ledger_start, partition))
-
-    def _on_ledger_start(
-        self, partition: Partition, answer: "Future[ListOffsetsResultInfo]"
-    ) -> None:
-        if answer.exception() is None and answer.result().offset >= 0:
-            self._emit(LedgerStartKnown(partition, answer.result().offset))
-
-    def _request_retention(self) -> None:
-        requested = ConfigResource(ResourceType.TOPIC, self._topic)
-        self._admin.describe_configs([requested], request_timeout=REQUEST_TIMEOUT_S)[
-            requested
-        ].add_done_callback(self._on_retention)
-
-    def _on_retention(self, answer: "Future[dict[str, ConfigEntry]]") -> None:
-        entry = None if answer.exception() else answer.result().get("retention.ms")
-        if entry is not None and entry.value is not None:
-            self._emit(RetentionKnown(int(entry.value)))
-
-    def _count_partitions(self) -> None:
-        """Count the input's partitions, which shows that Kafka answers.
-
-        The admin protocol would end the process if the brokers stayed away (librdkafka asserts
-        ``eonce->refcnt > 0``, confluent-kafka 2.16.1).
-        """
-        with suppress(KafkaException):
-            found = self._admin.list_topics(self._topic, timeout=REFRESH_S_MAX)
-            if partitions := found.topics[self._topic].partitions:
-                self._partition_count_wanted = False
-                self._emit(PartitionCountKnown(len(partitions)))
-
-    def _refresh_leaders(self) -> None:
-        """Refresh the leaders in the admin client, which it does not do itself."""
-        with suppress(KafkaException):
-            self._admin.list_topics(self._topic, timeout=REFRESH_S_MAX)
+def _partitions(consumer: Consumer, topic: str, timeout_s: float) -> dict[int, PartitionMetadata]:
+    found: TopicMetadata = consumer.list_topics(topic, timeout=timeout_s).topics[topic]
+    if found.error is not None:
+        raise KafkaException(found.error)
+    partitions: dict[int, PartitionMetadata] = found.partitions
+    return partitions
 
 
 # Resetting the offsets of an empty group, for operator commands

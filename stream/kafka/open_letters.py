@@ -81,8 +81,9 @@ class LetterIndex:
 class LetterMeter:
     """Measures repeatedly. Every method may block; use it from one thread at a time."""
 
-    def __init__(self, config: KafkaConfig) -> None:
-        self._group = Group(config)
+    def __init__(self, config: KafkaConfig, group: Group) -> None:
+        """The owner of ``group`` closes it, and refreshes its credentials."""
+        self._group = group
         self._reader = Consumer(
             {**settings.reader(config), "client.id": "letters", "queued.max.messages.kbytes": 8192}
         )
@@ -97,7 +98,7 @@ class LetterMeter:
         Raises:
             KafkaUnavailableError: Kafka did not respond, or a right is missing.
         """
-        self._credentials.refresh((self._reader, *self._group.clients))
+        self._credentials.refresh((self._reader,))
         try:
             return {topic: found for topic in self._indexes if (found := self._measure(topic))}
         except KafkaException as error:

@@ -16,7 +16,7 @@ from stream.errors import KafkaUnavailableError, StartupError
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig, as_startup_error
 from stream.kafka.lag import blocked_text
-from stream.kafka.metadata import REQUEST_TIMEOUT_S, Group, committed
+from stream.kafka.metadata import REQUEST_TIMEOUT_S, Group
 from stream.record import Partition, Record
 from stream.state.ledger import EVENT, INTENT, REMOTE_ID_HEADER, EventEntry, EventOutcome, decode
 from stream.state.store import InMemoryStateStore, RawEntry, StateStore
@@ -52,12 +52,11 @@ class TopicReader:
     def __init__(self, config: KafkaConfig) -> None:
         self.config = config
         self.group = Group(config)
-        self._offsets = Consumer({**settings.reader(config), "isolation.level": "read_uncommitted"})
         self._idle: list[Consumer] = []
 
     def close(self) -> None:
         """Close the clients. Call it while the brokers are available."""
-        for consumer in (self._offsets, *self._idle):
+        for consumer in self._idle:
             consumer.close()
         self.group.close()
 
@@ -85,7 +84,7 @@ class TopicReader:
 
     def _committed_partitions(self) -> list[TopicPartition]:
         numbers = self.partitions(self.config.topic)
-        return committed(self._offsets, [Partition(self.config.topic, n) for n in numbers])
+        return self.group.committed([Partition(self.config.topic, n) for n in numbers])
 
     def partitions(self, topic: str) -> list[int]:
         """Return the partition numbers of a topic.
@@ -373,10 +372,7 @@ class CommittedReader:
     def __init__(self, config: KafkaConfig) -> None:
         self._config = config
         self._group = Group(config)
-        consumer_config = {**settings.reader(config), "client.id": "wootric-dry-run"}
-        self._reader = Consumer(consumer_config)
-        # An open transaction, perhaps of a dead worker, blocks stable offsets.
-        self._offsets = Consumer({**consumer_config, "isolation.level": "read_uncommitted"})
+        self._reader = Consumer({**settings.reader(config), "client.id": "wootric-dry-run"})
 
     def __enter__(self) -> Self:
         return self
@@ -388,7 +384,6 @@ class CommittedReader:
         trace: TracebackType | None,
     ) -> None:
         self._reader.close()
-        self._offsets.close()
         self._group.close()
         if isinstance(error, KafkaException):
             text = f"{error.args[0].str()}; run `wootric-stream doctor`"
@@ -405,7 +400,7 @@ class CommittedReader:
         if not numbers:
             raise StartupError(f"there is no topic {topic}", exit_code=78)
         lows = self._group.ends(topic, numbers, earliest=True)
-        found = committed(self._offsets, [Partition(topic, number) for number in numbers])
+        found = self._group.committed([Partition(topic, number) for number in numbers])
         starts = {}
         for one in found:
             low = lows[one.partition]

@@ -356,11 +356,7 @@ class PartitionRestore:
         """
         if self._dead_instances_fenced:
             return
-        latest = Consumer({**settings.reader(self._config), "isolation.level": "read_uncommitted"})
-        try:
-            found = committed(latest, self._partitions.values())
-        finally:
-            latest.close()
+        found = self._group.committed(self._partitions.values())
         commits = [CommitMetadata.parse(offset.metadata) for offset in found]
         instance_ids = {commit.instance for commit in commits if commit is not None}
         dead_instances = instance_ids - self._group.instance_ids() - {self._config.instance_id}

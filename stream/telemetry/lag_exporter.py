@@ -158,7 +158,7 @@ class LagExporter:
     def __init__(self, config: KafkaConfig, *, every_s: float) -> None:
         self._topic = config.topic
         self._meter = LagMeter(config)
-        self._letters = LetterMeter(config)
+        self._letters = LetterMeter(config, self._meter.group)
         self._every_s = every_s
         self._metrics = LagMetrics()
         watch_certificates(self._metrics.certificates, config.properties)

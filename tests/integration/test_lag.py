@@ -14,6 +14,7 @@ from waiting import STILL_S, until
 
 from stream.codec.dead_letter import NOTE_HEADER, DeadLetter
 from stream.kafka import open_letters
+from stream.kafka.metadata import Group
 from stream.kafka.open_letters import LetterMeter
 from stream.record import Partition
 
@@ -119,7 +120,8 @@ async def test_more_open_letters_than_are_kept_are_counted_again_once_there_is_r
 
         await until(lambda: asyncio.to_thread(lambda: found() == count), f"{count} are open")
 
-    meter = LetterMeter(stack.config)
+    group = Group(stack.config)
+    meter = LetterMeter(stack.config, group)
     letter = DeadLetter(
         key=b"k",
         value=b"v",
@@ -139,6 +141,7 @@ async def test_more_open_letters_than_are_kept_are_counted_again_once_there_is_r
     stack.admin.delete_topics([topic])[topic].result()
     await asyncio.to_thread(stack.create_topics)
     await counted(0)
+    group.close()
 
 
 async def test_what_an_open_transaction_holds_back_is_no_lag(stack: Stack) -> None:
