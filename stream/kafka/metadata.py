@@ -85,8 +85,8 @@ def describe_group(
 
     A request to a coordinator that times out before the coordinator is connected ends the process
     as soon as it is (librdkafka 2.16.0 asserts ``eonce->refcnt > 0``; measured, in most outages).
-    Here only the wait times out, not the request. What is left is a coordinator that is unavailable for an
-    hour after a request without response: this is called right after other responses only.
+    Here only the wait times out, not the request. What is left: a request without response whose
+    coordinator is unavailable for an hour. Call this right after another response.
 
     Raises:
         KafkaException: no response in time, or the coordinator rejected the request.

@@ -216,6 +216,7 @@ def name_all() -> None:
     transactions.Transactions._read_back = named("read back", transactions.Transactions._read_back)
     restore.committed = named("committed offsets", metadata.committed)
     metadata.Group.ends = named("ends", metadata.Group.ends)
+    metadata.Group.instance_ids = named("members", metadata.Group.instance_ids)
     restore.apply_changelog = named("fold", restore.apply_changelog)
     restore.PartitionRestore._hand_over = named(
         "ledger reached", restore.PartitionRestore._hand_over

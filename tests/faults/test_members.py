@@ -4,8 +4,6 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -15,6 +13,7 @@ from common import (
     SHORT,
     end_well,
     flow,
+    lone_kafka,
     publish,
     slow,
     supervised,
@@ -27,7 +26,6 @@ from stack import Stack
 from waiting import SLOWNESS, STILL_S, slowness, stretched, until
 from with_constants import command, constants
 
-from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.wootric_emulator import Emulator
 from stream.kafka import config as settings
 
@@ -188,24 +186,6 @@ async def test_a_producer_that_is_fenced_ends_its_worker(stack: Stack) -> None:
     assert "KAFKA__INSTANCE_ID" in worker.log.read_text()
     worker.start()
     await end_well(stack, worker)
-
-
-@asynccontextmanager
-async def lone_kafka(
-    stack: Stack, properties: Mapping[str, str]
-) -> AsyncIterator[tuple[LocalBroker, Stack]]:
-    """A Kafka of one's own, with topics on it; the given stack's is left alone."""
-    kafka = LocalBroker(nodes=1, directory=stack.folder / "kafka", properties=properties)
-    try:
-        await asyncio.to_thread(kafka.start)
-        own = Stack(kafka.bootstrap_servers, stack.wootric, stack.folder)
-        try:
-            await asyncio.to_thread(own.create_topics)
-            yield kafka, own
-        finally:
-            own.end()
-    finally:
-        await asyncio.to_thread(kafka.stop)
 
 
 FORGETFUL = {
