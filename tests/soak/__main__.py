@@ -7,7 +7,6 @@ that strikes all of them at random. What Wootric holds at the end is compared wi
 import argparse
 import asyncio
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -161,9 +160,8 @@ async def _revive(world: World) -> None:
     """Start a worker again that gave up for a good reason, as its supervisor would."""
     for worker in (world.steady, *world.crew):
         code = worker.running.poll()
-        if code in GAVE_UP or code == -signal.SIGABRT:
+        if code in GAVE_UP:
             say(f"a worker ended with {code}: started again")
-            world.aborts += code == -signal.SIGABRT
             worker.start()
         elif code is not None and code not in (0, -9):
             world.failures.append(f"a worker ended with {code}")
@@ -234,7 +232,7 @@ async def _findings(
         examples=differences(
             expected, held, parked_pixels=parked_pixels, dead_letters=dead_letters
         ),
-        struck=nemesis.struck + Counter({"aborted by its client": world.aborts}),
+        struck=nemesis.struck,
         recovery_s=recovery_s,
         open_intents=await asyncio.to_thread(survey.open_intents),
         memory=memory,

@@ -43,8 +43,6 @@ class World:
     crew: Sequence[Worker]
     guest: Worker
     failures: list[str] = field(default_factory=list)
-    aborts: int = 0
-    """How often Kafka's client ended a worker by an assertion of its own, as good as kill -9."""
 
 
 Fault = Callable[[World, Random], Awaitable[None]]
