@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Callable
-from contextlib import suppress
 
 import pytest
 from common import (
@@ -22,7 +21,7 @@ from common import (
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from stack import Stack
-from waiting import STILL_S, until, until_now
+from waiting import until
 
 from stream.devtools.kafka_node import Node
 from stream.devtools.local_kafka import LocalBroker
@@ -141,28 +140,3 @@ def test_an_end_without_a_leader_is_no_answer(replicated: Stack, brokers: LocalB
     answers.append(group.ends(topic, numbers))
     group.close()
     assert answers == [dict.fromkeys(numbers, 0)] * 2
-
-
-def test_a_leader_that_does_not_answer_hides_no_other(
-    replicated: Stack, brokers: LocalBroker
-) -> None:
-    """One request for several leaders has no answer at all if one of them is silent."""
-    group = Group(replicated.config)
-    topic, numbers = replicated.config.topic, range(replicated.partitions)
-    partitions = replicated.admin.list_topics(topic, timeout=STILL_S).topics[topic].partitions
-    silent = input_leader(replicated)
-    others = {number for number in numbers if partitions[number].leader != silent}
-    assert others
-    assert group.offsets(topic, numbers) == dict.fromkeys(numbers, 0)
-    brokers.node(silent).pause()
-    found: dict[int, int] = {}
-
-    def answered() -> bool:
-        with suppress(KafkaException):  # the silent one may be asked who leads
-            found.update(group.offsets(topic, numbers, timeout_s=1.0))
-        return bool(found)
-
-    until_now(answered, "somebody answers")
-    brokers.node(silent).resume()
-    group.close()
-    assert others <= found.keys()

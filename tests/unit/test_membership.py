@@ -1,5 +1,6 @@
 """A member that the group removed while it stood still, and took in again under another id."""
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -36,6 +37,23 @@ class Member:
         return lambda *_, **__: None
 
 
+class Poller:
+    """The poller, as far as it is told what to poll."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.owned: list[set[int]] = []
+        self.closed = False
+
+    def own(self, partitions: Iterable[Partition]) -> None:
+        self.owned.append({partition.number for partition in partitions})
+
+    def request_partition_count(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
 @pytest.fixture
 def thread(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The thread, not started, with a client of ours; and what it has told the loop."""
@@ -46,7 +64,8 @@ def thread(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         return clients[-1]
 
     monkeypatch.setattr(consumer_thread, "Consumer", new)
-    names = ("MetadataPoller", "Group", "CredentialRefresher", "ChangelogRestorer", "Transactions")
+    monkeypatch.setattr(consumer_thread, "MetadataPoller", Poller)
+    names = ("Group", "CredentialRefresher", "ChangelogRestorer", "Transactions")
     for name in names:
         monkeypatch.setattr(consumer_thread, name, MagicMock())
     events: list[object] = []
@@ -61,6 +80,16 @@ def test_revoked_partitions_are_drained_while_the_member_stays(thread: SimpleNam
     assert [event for event in thread.events if isinstance(event, RevocationStarted)]
     assert thread.thread._owned.keys() == {Partition("events", 1)}
     assert len(thread.clients) == 1
+
+
+def test_the_ends_of_what_it_owns_are_polled_until_it_leaves(thread: SimpleNamespace) -> None:
+    poller = thread.thread._metadata_poller
+    thread.thread.command(FinishRevocation())
+    thread.thread._on_revoke(thread.clients[0], [ONE])
+    assert poller.owned == [{0, 1}, {1}]
+    assert not poller.closed
+    thread.thread._close()
+    assert poller.closed
 
 
 def test_nothing_is_committed_for_partitions_that_others_owned_meanwhile(
