@@ -1,23 +1,34 @@
-"""HTTP transport over aiohttp that reports whether a request may have been sent.
+"""HTTP/1.1 over aiohttp's connections: a request is sent at most once.
 
-A request is never resent implicitly, only cancellation is raised, and every result states
-whether bytes of the request may have left.
+Only cancellation is raised, and every result states whether bytes of the request may have left.
+
+``aiohttp.ClientSession`` is not used, because it sends some requests again and takes twice the CPU
+time. These parts of aiohttp 3.14.5 are used beyond its documentation; a test compares them:
+
+* ``TCPConnector.connect(request, traces, timeout)``: the pool, name resolution, TLS, tunnels
+* ``ClientRequest(method, url, ...)``, of which the connector reads the origin and the proxy
+* ``Connection.protocol``, which is a ``client_proto.ResponseHandler``
+* ``ResponseHandler.set_response_params(...)``, ``read()`` and ``should_close``: the parser
+* ``RawResponseMessage.code`` and ``headers``: what ``read()`` returns, with a ``StreamReader``
 """
 
 import asyncio
+import re
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from itertools import chain
 from types import TracebackType
 from typing import Self
 
 import aiohttp
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.client_reqrep import ClientResponse
+from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
+from yarl import URL
 
 from sink.concurrency import AdaptiveConcurrency
 from sink.models import HttpResponse, LeaseExpired, NoResponse, NotSent, Request, SendResult, always
-from sink.proxy import proxies
+from sink.proxy import proxy_for
 
 BODY_BYTES_MAX = 8 * 1024 * 1024  # fifty responses with long texts are far smaller
 HEADER_BYTES_MAX = 64 * 1024  # of one line; proxies add policies and cookies of many kilobytes
@@ -26,6 +37,11 @@ KEEPALIVE_S = 4.0  # common servers close after 5 s; losing that race would look
 CONNECT_S_MAX = 3.0
 TICK_S_MAX = 0.05  # precision of deadlines
 SPARE_CONNECTIONS = 2  # for the token and the probe, in addition to the deliveries
+
+SWITCHING_PROTOCOLS = 101
+INFORMATIONAL = frozenset(range(100, 200)) - {SWITCHING_PROTOCOLS}  # a final reply follows
+WITHOUT_CONTENT = frozenset({"GET", "HEAD"})
+FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, 5.5: in no line of a head
 
 
 class HttpSession:
@@ -36,25 +52,16 @@ class HttpSession:
 
     def __init__(self, *, in_flight_max: int, request_timeout_s: float) -> None:
         self._in_flight_max = in_flight_max
-        self._request_timeout_s = request_timeout_s
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=min(CONNECT_S_MAX, request_timeout_s / 2)
+        )
         self._deadlines = _Deadlines(request_timeout_s)
-        self._proxy_for = proxies()
-        self._session: aiohttp.ClientSession | None = None
+        self._origins: dict[tuple[str, str], ClientRequest] = {}
+        self._connector: aiohttp.TCPConnector | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._in_flight_max + SPARE_CONNECTIONS, keepalive_timeout=KEEPALIVE_S
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=_GatedRequest,
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
-            max_line_size=HEADER_BYTES_MAX,
-            max_field_size=HEADER_BYTES_MAX,
-            max_headers=HEADERS_MAX,
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=min(CONNECT_S_MAX, self._request_timeout_s / 2)
-            ),
+        self._connector = aiohttp.TCPConnector(
+            limit=self._in_flight_max + SPARE_CONNECTIONS, keepalive_timeout=KEEPALIVE_S
         )
         return self
 
@@ -64,8 +71,8 @@ class HttpSession:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._connector is not None:
+            await self._connector.close()
 
     async def send(
         self,
@@ -84,31 +91,43 @@ class HttpSession:
         Raises:
             RuntimeError: the session is not open.
         """
-        if self._session is None:
+        if self._connector is None:
             raise RuntimeError("the session is not open")
-        attempt = _Attempt(may_send)
+        exchange = _Exchange(may_send)
         deadline = self._deadlines.add()
         try:
-            async with (
-                deadline,
-                self._session.request(
-                    request.method,
-                    request.url,
-                    headers=headers,
-                    data=request.body,
-                    allow_redirects=False,
-                    proxy=self._proxy_for(request.url),
-                    middlewares=(attempt,),
-                ) as response,
-            ):
-                attempt.response = response
-                return HttpResponse(response.status, response.headers, await _body(response))
+            async with deadline:
+                origin = self._origin(request.url)
+                message = _message(request, headers, origin)
+                connection = await self._connect(self._connector, origin)
+                return await exchange.run(connection, request.method, message)
         except _WithheldError:
             return LeaseExpired()
         except Exception as error:  # noqa: BLE001  (any error: only whether bytes were sent matters)
-            return attempt.evidence(error)
+            return exchange.evidence(error)
         finally:
             self._deadlines.remove(deadline)
+
+    def _origin(self, url: URL) -> ClientRequest:
+        """Return the connector's view of a URL's origin, with the headers that belong to it."""
+        key = (url.scheme, url.raw_authority)
+        if key not in self._origins:
+            self._origins[key] = ClientRequest(
+                "GET",
+                url.with_path("/"),
+                skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+                loop=asyncio.get_running_loop(),
+                proxy=proxy_for(url),
+            )
+        return self._origins[key]
+
+    async def _connect(self, connector: aiohttp.TCPConnector, origin: ClientRequest) -> Connection:
+        if connector.closed:
+            raise aiohttp.ClientConnectionError
+        try:
+            return await connector.connect(origin, [], self._timeout)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError from error
 
 
 class _Deadlines:
@@ -158,91 +177,101 @@ class _WithheldError(Exception):
     """The lease has expired."""
 
 
-class _ConnectionLostError(Exception):
-    """The connection was lost. Not one of aiohttp's classes, because aiohttp resends on those."""
+class UnaskedReplyError(Exception):
+    """Bytes came before the request, and would be taken for its reply."""
 
 
-class _Attempt:
-    """A client middleware that tracks how far one request has progressed."""
+class _Exchange:
+    """A request and its reply on one connection, and how far both have come."""
 
-    __slots__ = ("_may_send", "response", "sent")
+    __slots__ = ("_may_send", "_reply", "_sent")
 
     def __init__(self, may_send: Callable[[], bool]) -> None:
         self._may_send = may_send
-        self.sent = False
-        self.response: ClientResponse | None = None
+        self._sent = False
+        self._reply: RawResponseMessage | None = None
 
-    async def __call__(
-        self,
-        request: aiohttp.ClientRequest,
-        handler: Callable[[aiohttp.ClientRequest], Awaitable[ClientResponse]],
-    ) -> ClientResponse:
-        if isinstance(request, _GatedRequest):
-            request.attempt = self
+    async def run(self, connection: Connection, method: str, message: bytes) -> HttpResponse:
+        """Send ``message`` and return the reply.
+
+        The connection is kept if both are complete, and closed otherwise.
+
+        Raises:
+            Exception: there is no complete reply; ``evidence`` returns what that means.
+        """
+        transport, protocol = connection.transport, connection.protocol
+        is_complete = False
         try:
-            return await handler(request)
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            # Past this point aiohttp would send a GET, PUT or DELETE a second time
-            # (its client.py, "retry_persistent_connection", read in 3.14.5).
-            raise _ConnectionLostError from error
+            if transport is None or protocol is None or transport.is_closing():
+                raise aiohttp.ServerDisconnectedError
+            if protocol.should_close:
+                raise UnaskedReplyError
+            protocol.set_response_params(
+                skip_payload=method == "HEAD",
+                read_until_eof=True,
+                max_line_size=HEADER_BYTES_MAX,
+                max_field_size=HEADER_BYTES_MAX,
+                max_headers=HEADERS_MAX,
+            )
+            self.depart(transport, message)
+            reply, content = await protocol.read()
+            while reply.code in INFORMATIONAL:
+                reply, content = await protocol.read()
+            self._reply = reply
+            body = await _body(content)
+            is_complete = body is not None and not transport.get_write_buffer_size()
+        finally:
+            if is_complete:
+                connection.release()
+            else:
+                connection.close()
+        return HttpResponse(reply.code, reply.headers, body)
 
-    def depart(self) -> None:
-        """Check the lease and mark the request as sent.
+    def depart(self, transport: asyncio.WriteTransport, message: bytes) -> None:
+        """Check the lease and write the request; nothing runs in between.
 
         Raises:
             _WithheldError: the lease has expired.
         """
         if not self._may_send():
             raise _WithheldError
-        self.sent = True
+        self._sent = True
+        transport.write(message)
 
     def evidence(self, error: Exception) -> SendResult:
-        """Return the result of the attempt that failed with ``error``."""
-        if self.response is not None:
-            return HttpResponse(self.response.status, self.response.headers, None)
-        # Only class names: aiohttp's messages contain the URL, and with it a person's e-mail.
-        cause = error.__cause__ if isinstance(error, _ConnectionLostError) else error
-        detail = type(cause).__name__
-        return NoResponse(detail) if self.sent else NotSent(detail)
+        """Return the result of the exchange that failed with ``error``."""
+        if self._reply is not None:
+            return HttpResponse(self._reply.code, self._reply.headers, None)
+        detail = type(error).__name__  # never its message, which may contain a person's e-mail
+        return NoResponse(detail) if self._sent else NotSent(detail)
 
 
-class _GatedRequest(aiohttp.ClientRequest):
-    """A request that checks the lease when its connection is ready, before the first byte.
+def _message(request: Request, headers: Mapping[str, str], origin: ClientRequest) -> bytes:
+    """Return the bytes of a request.
 
-    aiohttp writes a head without a body in ``send``, but a head with a body in a separate task.
-    A check in ``send`` would leave time for other tasks between the check and that write.
+    Raises:
+        ValueError: its head would have a control character, or two authorizations.
     """
-
-    attempt: _Attempt  # set by the middleware
-
-    async def send(self, conn: Connection) -> ClientResponse:
-        if not self.body:
-            self.attempt.depart()
-        return await super().send(conn)
-
-    async def write_bytes(
-        self,
-        writer: AbstractStreamWriter,
-        conn: Connection,
-        content_length: int | None = None,
-    ) -> None:
-        try:
-            self.attempt.depart()
-        except _WithheldError as error:
-            if conn.protocol is not None:
-                conn.protocol.set_exception(error)  # raised where the reply is read, which closes
-            return
-        await super().write_bytes(writer, conn, content_length)
+    if "Authorization" in origin.headers and "Authorization" in headers:
+        raise ValueError("the URL has credentials, and the request has others")
+    lines = [f"{request.method} {request.url.raw_path_qs} HTTP/1.1"]
+    lines += [f"{name}: {text}" for name, text in chain(origin.headers.items(), headers.items())]
+    if request.body is not None or request.method not in WITHOUT_CONTENT:
+        lines.append(f"Content-Length: {len(request.body or b'')}")
+    if request.body is not None and "Content-Type" not in headers:
+        lines.append("Content-Type: application/octet-stream")
+    if any(map(FORBIDDEN.search, lines)):
+        raise ValueError("a control character in the head")
+    return "\r\n".join([*lines, "", ""]).encode() + (request.body or b"")
 
 
-async def _body(response: ClientResponse) -> bytes | None:
+async def _body(content: aiohttp.StreamReader) -> bytes | None:
     """Return the body; None if it is larger than ``BODY_BYTES_MAX``."""
     chunks = []
     size = 0
-    async for chunk in response.content.iter_any():
+    while chunk := await content.readany():
         size += len(chunk)
         if size > BODY_BYTES_MAX:
-            response.close()
             return None
         chunks.append(chunk)
     return b"".join(chunks)

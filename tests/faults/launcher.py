@@ -173,37 +173,33 @@ class Consumer(confluent_kafka.Consumer):
 
 def name_requests() -> None:
     """Name the three moments of a request: before, bytes are out, after the answer."""
-    send = http_session.HttpSession.send
-    depart, write = http_session._GatedRequest.send, http_session._GatedRequest.write_bytes
-    check = http_session._Attempt.depart
-
-    def checked(attempt: http_session._Attempt) -> None:
-        check(attempt)
-        reached("between check and write")
+    send, depart = http_session.HttpSession.send, http_session._Exchange.depart
 
     async def sending(
-        session: http_session.HttpSession, request: models.Request, *rest: Any, **more: Any
+        session: http_session.HttpSession,
+        request: models.Request,
+        headers: Any,
+        *,
+        may_send: Callable[[], bool] = models.always,
     ):
+        def checked() -> bool:
+            granted = may_send()
+            if granted:
+                reached("between check and write")
+            return granted
+
         _request.set(request.name)
         reached(f"before {request.name}")
-        evidence = await send(session, request, *rest, **more)
+        evidence = await send(session, request, headers, may_send=checked)
         reached(f"after {request.name}")
         return evidence
 
-    async def departing(request: http_session._GatedRequest, connection: Any) -> Any:
-        response = await depart(request, connection)
-        if not request.body:
-            reached(f"bytes of {_request.get()}")
-        return response
-
-    async def writing(request: http_session._GatedRequest, *rest: Any) -> None:
-        await write(request, *rest)
+    def departing(exchange: http_session._Exchange, *rest: Any) -> None:
+        depart(exchange, *rest)
         reached(f"bytes of {_request.get()}")
 
     http_session.HttpSession.send = sending
-    http_session._GatedRequest.send = departing
-    http_session._GatedRequest.write_bytes = writing
-    http_session._Attempt.depart = checked
+    http_session._Exchange.depart = departing
 
 
 def name_all() -> None:

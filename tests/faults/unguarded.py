@@ -16,7 +16,7 @@ import launcher
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import OffsetSpec
 
-from sink import http_session
+from sink import http_session, models
 from stream.engine.checkpoint import Checkpoint
 from stream.errors import CommitAbortedError
 from stream.kafka import restore, transactions
@@ -205,11 +205,17 @@ def no_read_back() -> None:
 
 
 def transparent_retry() -> None:
-    async def unchanged(attempt: http_session._Attempt, request: Any, handler: Any) -> Any:
-        request.attempt = attempt
-        return await handler(request)
+    send = http_session.HttpSession.send
 
-    http_session._Attempt.__call__ = unchanged
+    async def repeated(
+        session: http_session.HttpSession, request: models.Request, *rest: Any, **more: Any
+    ) -> models.SendResult:
+        evidence = await send(session, request, *rest, **more)
+        if isinstance(evidence, models.NoResponse) and request.method != "POST":
+            return await send(session, request, *rest, **more)
+        return evidence
+
+    http_session.HttpSession.send = repeated
 
 
 RARE: dict[str, Callable[[], None]] = {

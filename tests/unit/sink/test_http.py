@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
-import aiohttp
 import pytest
 import uvloop
 from waiting import STILL_S, Stillness, stretched
 from yarl import URL
 
-from sink.http_session import BODY_BYTES_MAX, SPARE_CONNECTIONS, HttpSession, _Attempt
+from sink.http_session import BODY_BYTES_MAX, SPARE_CONNECTIONS, HttpSession, _Deadlines
 from sink.models import HttpResponse, LeaseExpired, NoResponse, NotSent, Request, SendResult
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -220,24 +219,14 @@ async def test_a_wait_for_a_place_in_the_pool_sent_nothing() -> None:
     never = asyncio.Event()
     places = 4 + SPARE_CONNECTIONS
     server = RawServer(*[never] * places)
-    async with serving(server, timeout_s=SHORT_S) as session:
-        assert session._session is not None
-        patient = [
-            asyncio.create_task(
-                session._session._request(
-                    "GET",
-                    URL(server.url),
-                    middlewares=(_Attempt(lambda: True),),
-                    timeout=aiohttp.ClientTimeout(),  # the session's may pass before
-                )
-            )
-            for _ in range(places)
-        ]
+    async with serving(server) as session:
+        patient = [asyncio.create_task(send(session, server)) for _ in range(places)]
         stillness = Stillness(lambda: len(server.requests))
         while len(server.requests) < places:
             stillness.check("every place is taken")
             await asyncio.sleep(0)
-        assert isinstance(await send(session, server), NotSent)
+        session._deadlines = _Deadlines(SHORT_S)
+        assert await send(session, server) == NotSent("TimeoutError")
         assert len(server.requests) == places
         for task in patient:
             task.cancel()

@@ -93,6 +93,24 @@ async def test_requests_go_through_one_tunnel_to_the_server_itself(world: World)
         assert b"proxy" not in received.lower()
 
 
+async def test_a_certificate_for_another_name_means_that_nothing_was_sent(world: World) -> None:
+    world.server.answers = [OK]
+    async with session() as http:
+        result = await http.send(request(f"https://127.0.0.1:{world.proxy.target}/"), {})
+    assert result == NotSent("ClientConnectorCertificateError")
+    assert world.server.requests == []
+
+
+async def test_a_certificate_that_nobody_vouches_for_means_that_nothing_was_sent(
+    world: World, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", ssl.create_default_context())
+    world.server.answers = [OK]
+    async with session() as http:
+        assert await world.send(http) == NotSent("ClientConnectorCertificateError")
+    assert world.server.requests == []
+
+
 @pytest.mark.parametrize("body", [None, b"a=1"])
 async def test_the_lease_is_asked_for_behind_the_tunnel(world: World, body: bytes | None) -> None:
     """When the proxy has answered, and again on the kept tunnel; nothing is sent without it."""
