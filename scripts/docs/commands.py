@@ -7,6 +7,9 @@ from typing import Any
 from scripts.docs import sources
 from scripts.docs.markdown import cell, code, page, table
 
+AS_JSON = "--json"
+"""It is explained once, not with each command."""
+
 
 def cli() -> str:
     """Every command with its options."""
@@ -15,6 +18,7 @@ def cli() -> str:
     commands = [
         one for names in panels.values() for name in names for one in known if _top(one) == name
     ]
+    without_json = [code(name) for name, one in commands if AS_JSON not in _names(one)]
     rows = (
         (
             next(panel for panel, names in panels.items() if _top(one) in names),
@@ -27,7 +31,8 @@ def cli() -> str:
     return page(
         "Commands",
         "`wootric-stream`, or `python -m stream`. Data goes to stdout, messages to stderr. With "
-        "`--json` a command prints one indented JSON document (`status --watch`: a line per "
+        f"`{AS_JSON}`, which all commands have but {_listed(without_json)}, a command prints one "
+        "indented JSON document (`status --watch`: a line per "
         'measurement), and the last line of stderr is `{"error":{"message":…,"exit_code":…}}` if it '
         "fails (a wrong command line, exit 2, is text). Commands that change what exists only show the changes unless `--yes` is given; "
         "`publish`, `run` and `bridge` do at once what they are for. "
@@ -39,6 +44,14 @@ def cli() -> str:
         overview,
         *(_section(name, command) for name, command in commands),
     )
+
+
+def _names(command: Any) -> set[str]:
+    return {name for parameter in command.params for name in parameter.opts}
+
+
+def _listed(texts: list[str]) -> str:
+    return f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
 def _top(one: tuple[str, Any]) -> str:
@@ -56,7 +69,7 @@ def _section(name: str, command: Any) -> str:
 def _parameters(command: Any) -> Iterator[tuple[str, str, str]]:
     for parameter in command.params:
         names = [one for one in parameter.opts if one != "--help"]
-        if not names:
+        if not names or names[0] == AS_JSON:
             continue
         is_option = names[0].startswith("-")
         metavar = f" {parameter.metavar}" if parameter.metavar else ""

@@ -38,6 +38,11 @@ HALTS: Mapping[str, tuple[str, str]] = {
         "100,000 records were read after an unsettled one",
         "yes, when that one is settled",
     ),
+    "paused": (
+        "an operator holds the input: `wootric-stream pause`. It is logged as `input_paused`, and "
+        "[WootricInputPaused](../runbooks/WootricInputPaused.md) is the alert",
+        "no: [resume](../how-to/operate/pause.md)",
+    ),
 }
 """Each reason: what happened, and whether the partition resumes automatically."""
 
@@ -100,7 +105,7 @@ PATHS: Mapping[str, tuple[str, str]] = {
     "/status": (
         "`run`",
         "JSON: a summary in one sentence, throughput, lag, requests in doubt, open circuits with "
-        "their reasons, halted partitions, last dead letters",
+        "their reasons, halted and paused partitions, last dead letters",
     ),
     "/": ("`run`", "`/status` as a live page"),
 }

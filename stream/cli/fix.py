@@ -1,4 +1,4 @@
-"""The commands that change what has happened: dlq, in-doubt, offsets, erase."""
+"""The commands that change what happens: pause, resume, dlq, in-doubt, offsets, erase."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
@@ -13,6 +13,51 @@ if TYPE_CHECKING:
     from stream.operations.dlq import DeadLetterQuery
 
 fix_app = group()
+
+
+# The input
+
+
+Partitions: TypeAlias = Annotated[
+    list[int] | None,
+    typer.Option("--partition", min=0, metavar="N", help="Only this partition; may be repeated."),
+]
+
+
+@fix_app.command()
+def pause(*, partition: Partitions = None, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Hold the input while workers run.
+
+    $ wootric-stream pause
+    $ wootric-stream pause --partition 0 --partition 3 --yes
+
+    Within seconds, workers finish and commit the requests in flight. They send nothing new and read
+    nothing further, also after restarts and upgrades, until `resume`. The lag grows, and retention
+    still deletes records of the input. A pause ends after the brokers' offsets.retention.minutes, a
+    week by default; pausing again renews it.
+    """
+    from stream.operations import pause as operation  # noqa: PLC0415
+    from stream.operations.session import open_session  # noqa: PLC0415
+
+    with exit_on_error(as_json=as_json), open_session() as session:
+        operation.pause(session, partition or (), yes=yes, as_json=as_json)
+
+
+@fix_app.command()
+def resume(*, partition: Partitions = None, yes: Yes = False, as_json: AsJson = False) -> None:
+    """End a pause of the input.
+
+    $ wootric-stream resume
+    $ wootric-stream resume --partition 0 --yes
+
+    Workers continue where they stopped, in order. `run --dry-run` shows before what becomes of the
+    events that wait.
+    """
+    from stream.operations import pause as operation  # noqa: PLC0415
+    from stream.operations.session import open_session  # noqa: PLC0415
+
+    with exit_on_error(as_json=as_json), open_session() as session:
+        operation.resume(session, partition or (), yes=yes, as_json=as_json)
 
 
 # Dead letters

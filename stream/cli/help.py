@@ -11,7 +11,7 @@ PANELS: Mapping[str, Sequence[str]] = {
     "Run": ("run", "bridge", "lag-exporter"),
     "Set up": ("topics", "doctor", "settings", "transform", "publish"),
     "Look": ("status", "trace", "verify"),
-    "Fix": ("dlq", "in-doubt", "offsets", "erase"),
+    "Fix": ("pause", "resume", "dlq", "in-doubt", "offsets", "erase"),
     "Try": ("demo", "broker", "emulator"),
 }
 """The commands by the reader's intention."""

@@ -26,9 +26,12 @@ from stream.errors import KafkaUnavailableError, StartupError
 from stream.kafka import config as settings
 from stream.kafka import topics
 from stream.kafka.config import AUTH_ERRORS, KafkaConfig, property_problems, transactional_id
+from stream.kafka.input_pause import PauseReader, is_denied
 from stream.kafka.lag import LagMeter, transaction_command
 from stream.kafka.metadata import describe_group
 from stream.kafka.preflight import broker_limits, preflight_bridge
+from stream.record import Partition
+from stream.telemetry.status import paused_by_operator
 
 ASK_S = 10.0
 BLOCKED_S = 2.0
@@ -52,6 +55,7 @@ def check_kafka(config: KafkaConfig, *, dedupe_window_s: int) -> Iterator[CheckR
     allowed = yield from _entry(config, needs, groups=[config.group_id])
     if not allowed:
         return
+    yield from _catch_errors("kafka rights", lambda: [_pauses(config)])
     yield from _catch_errors("kafka topics", lambda: list(_topics(config, dedupe_window_s)))
     yield from _catch_errors("kafka limits", lambda: list(_limits(config)))
     yield from _catch_errors("kafka transactions", lambda: list(_transactions(config)))
@@ -172,6 +176,22 @@ def _names(operations: set[AclOperation]) -> str:
     return ", ".join(sorted(operation.name.lower() for operation in operations))
 
 
+def _pauses(config: KafkaConfig) -> CheckResult:
+    """Read the pauses as a worker does, which works without them."""
+    what = f"group {config.pause_group_id}"
+    reader = PauseReader(config)
+    try:
+        reader.read([Partition(config.topic, 0)])
+    except KafkaException as error:
+        if not is_denied(error):
+            raise
+        text = f"{what}: not allowed; `wootric-stream pause` has no effect"
+        return warning("kafka rights", text, f"grant {_names({DESCRIBE})} on {what}")
+    finally:
+        reader.close()
+    return ok("kafka rights", f"{what}: {_names({DESCRIBE})}")
+
+
 def _topics(config: KafkaConfig, dedupe_window_s: int) -> Iterator[CheckResult]:
     for finding in topics.check(config, dedupe_window_s=dedupe_window_s):
         text = f"{finding.topic}: {finding.text}"
@@ -252,6 +272,9 @@ def _group(config: KafkaConfig) -> Iterator[CheckResult]:
         yield warning("kafka group", f"{text}; more members than partitions", fix)
     else:
         yield ok("kafka group", text)
+    if pauses := [one.pause for one in group.partitions if one.pause is not None]:
+        text = paused_by_operator(pauses)
+        yield warning("kafka group", text, "run `wootric-stream resume --yes` if it is over")
     for one in group.partitions:
         if one.blocked_s:
             text = (

@@ -42,6 +42,7 @@ class TaskManager:
         self._partitions: dict[Partition, PartitionTask] = {}
         self._scheduler: FairScheduler[tuple[PartitionTask, Lane]] = FairScheduler()
         self._timers: Timers[tuple[PartitionTask, PendingRequest]] = Timers()
+        self._held: dict[Partition, dict[str, Lane]] = {}
         self._sequence = 0
         self._arrivals = 0
 
@@ -106,6 +107,7 @@ class TaskManager:
     def close(self, partition: Partition) -> int:
         """Close a revoked partition; return the number of events left to its next owner."""
         task = self._partitions.pop(partition, None)
+        self._held.pop(partition, None)
         return 0 if task is None else task.close()
 
     def stop_releasing(self, partitions: Iterable[Partition]) -> None:
@@ -113,6 +115,17 @@ class TaskManager:
         for partition in partitions:
             if partition in self._partitions:
                 self._partitions[partition].releasing = False
+
+    def hold(self, partition: Partition) -> None:
+        """Release nothing new of a partition. Requests in flight finish, and so do those in doubt:
+        that they may have been executed cannot be held.
+        """
+        self._held.setdefault(partition, {})
+
+    def end_hold(self, partition: Partition) -> None:
+        """Release again, beginning with what was held."""
+        lanes = self._held.pop(partition, {})
+        self._queue(self._partitions[partition], lanes.values())
 
     def admit(self, prepared: Sequence[PreparedRecord], now_ms: int) -> list[PreparedRecord]:
         """Take over events in offset order; return those that were new.
@@ -231,6 +244,10 @@ class TaskManager:
             task, lane = self._scheduler.pop(queue_class)
             if task.closed:
                 continue
+            held = self._held.get(task.partition)
+            if held is not None and lane.current is None:
+                held[lane.key] = lane
+                continue
             request, lanes = task.release(lane, queue_class, now_ms)
             if request is not None:
                 self._scheduler.consume(queue_class, request.api_requests)
@@ -253,3 +270,4 @@ class HaltReason(StrEnum):
     REGISTRY_AWAY = "registry_away"
     UNKNOWN_SCHEMA = "unknown_schema"
     OFFSET_GAP = "overstretched"
+    PAUSED = "paused"

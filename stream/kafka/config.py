@@ -54,6 +54,11 @@ class KafkaConfig:
     token: Callable[[], tuple[str, float]] | None = field(default=None, repr=False, compare=False)
 
     @property
+    def pause_group_id(self) -> str:
+        """The group whose offsets say which partitions the operator pauses; it has no members."""
+        return f"{self.group_id}.pause"
+
+    @property
     def transactional_id(self) -> str:
         """One id per worker: a restart fences its predecessor."""
         return transactional_id(self.group_id, self.instance_id)

@@ -19,7 +19,9 @@ from confluent_kafka import (
 from stream.errors import KafkaUnavailableError
 from stream.kafka import config as settings
 from stream.kafka.config import CredentialRefresher, KafkaConfig
+from stream.kafka.input_pause import PauseReader, is_denied
 from stream.kafka.metadata import Group
+from stream.kafka.protocol import InputPause
 from stream.record import Partition
 
 READ_TIMES_S_MAX = 5.0
@@ -33,6 +35,7 @@ class PartitionLag:
     ``committed`` is None before the first commit; ``lag_s`` is None while the time of the oldest
     unsettled record is unknown. ``blocked`` counts the offsets behind the last stable one, and
     ``blocked_s`` is for how many seconds it has not moved meanwhile, as far as was measured.
+    ``pause`` is the operator's, if any.
     """
 
     number: int
@@ -43,6 +46,7 @@ class PartitionLag:
     lag_s: float | None = None
     blocked: int = 0
     blocked_s: float = 0.0
+    pause: InputPause | None = None
 
     @property
     def next_offset(self) -> int:
@@ -81,6 +85,7 @@ class LagMeter:
         self._time_reader = Consumer(
             {**settings.reader(config), "client.id": "lag-times", "queued.min.messages": 1}
         )
+        self._pauses = PauseReader(config)
         self._credentials = CredentialRefresher(config)
         self._times: dict[int, tuple[int, float | None]] = {}
         self._stable_ends = StableEnds[int]()
@@ -88,6 +93,7 @@ class LagMeter:
     def close(self) -> None:
         """Close the clients."""
         self._time_reader.close()
+        self._pauses.close()
         self.group.close()
 
     def measure(self) -> GroupLag:
@@ -96,7 +102,8 @@ class LagMeter:
         Raises:
             KafkaUnavailableError: Kafka did not respond.
         """
-        self._credentials.refresh((self._time_reader, *self.group.clients))
+        clients = (self._time_reader, *self.group.clients, *self._pauses.clients)
+        self._credentials.refresh(clients)
         try:
             return self._measure()
         except KafkaException as error:
@@ -114,6 +121,7 @@ class LagMeter:
         ends = self.group.offsets(config.topic, log_ends, stable=True)
         found = self.group.committed([Partition(config.topic, number) for number in numbers])
         position = {one.partition: None if one.offset < 0 else one.offset for one in found}
+        pauses = self._read_pauses(numbers)
         reachable = [
             PartitionLag(
                 number=number,
@@ -123,6 +131,7 @@ class LagMeter:
                 lag=max(0, ends[number] - max(position[number] or 0, begins[number])),
                 blocked=max(0, log_ends[number] - ends[number]),
                 blocked_s=self._stable_ends.note(number, ends[number], log_ends[number]),
+                pause=pauses.get(Partition(config.topic, number)),
             )
             for number in numbers
             if number in ends
@@ -136,6 +145,15 @@ class LagMeter:
             unanswered=tuple(sorted(set(numbers) - {one.number for one in reachable})),
             kept=self._kept((config.dead_letter_topic, config.parked_topic)),
         )
+
+    def _read_pauses(self, numbers: Iterable[int]) -> dict[Partition, InputPause]:
+        """Return the operator's pauses; none without access to them."""
+        try:
+            return self._pauses.read(Partition(self._config.topic, number) for number in numbers)
+        except KafkaException as error:
+            if is_denied(error):
+                return {}
+            raise
 
     def _retention_ms(self) -> int | None:
         try:

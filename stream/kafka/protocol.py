@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from stream.engine.checkpoint import Checkpoint
@@ -144,6 +145,30 @@ class RetentionKnown:
 
 
 @dataclass(frozen=True, slots=True)
+class InputPause:
+    """The operator's pause of a partition: since when (milliseconds since 1970), if known."""
+
+    since_ms: int | None
+
+    @property
+    def since(self) -> str:
+        """The time in UTC, as text."""
+        if self.since_ms is None:
+            return "an unknown time"
+        return datetime.fromtimestamp(self.since_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True)
+class PausesKnown:
+    """The operator's pauses among the partitions asked about, which have an assignment epoch each;
+    Kafka was asked after that assignment.
+    """
+
+    asked: Mapping[Partition, int]
+    pauses: Mapping[Partition, InputPause]
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The consumer thread cannot recover: the process has to end."""
 
@@ -170,6 +195,7 @@ ConsumerEvent: TypeAlias = (
     | PartitionHalted
     | EndOffsetKnown
     | RetentionKnown
+    | PausesKnown
     | Failed
     | Closed
 )

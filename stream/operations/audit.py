@@ -1,11 +1,14 @@
-"""Audit: who was shown personal data, never the data."""
+"""Audit: who was shown personal data or held the input, never the data."""
 
 import getpass
 import os
 import socket
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
 
 from stream.errors import StartupError
 from stream.settings_loader import load_exporter
@@ -20,14 +23,29 @@ def personal_data_shown(command: str, *, records: int | None) -> None:
     Raises:
         StartupError: the file cannot be written; the data must not be shown then.
     """
+    with _audit_log(refusal="nothing is shown") as log:
+        log.info("personal_data_shown", command=command, records=records, user=_user())
+
+
+def input_changed(command: str, *, partitions: Sequence[int]) -> None:
+    """Log, in the same place, that ``pause`` or ``resume`` is about to act on these partitions.
+
+    Raises:
+        StartupError: the file cannot be written; nothing must be changed then.
+    """
+    with _audit_log(refusal="nothing is changed") as log:
+        log.info("input_changed", command=command, partitions=list(partitions), user=_user())
+
+
+@contextmanager
+def _audit_log(*, refusal: str) -> Iterator[FilteringBoundLogger]:
     path = load_exporter().log.audit_file
     try:
         with Path(path).open("a", encoding="utf-8") if path else nullcontext(sys.stderr) as file:
-            log = audit_log(file, instance=socket.gethostname())
-            log.info("personal_data_shown", command=command, records=records, user=_user())
+            yield audit_log(file, instance=socket.gethostname())
     except OSError as error:
         raise StartupError(
-            f"LOG__AUDIT_FILE cannot be written: {error.strerror}; nothing is shown without it",
+            f"LOG__AUDIT_FILE cannot be written: {error.strerror}; {refusal} without it",
             exit_code=66,
         ) from error
 

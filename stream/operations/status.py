@@ -25,6 +25,7 @@ from stream.telemetry.status import (
     counted,
     headroom_s,
     lasting,
+    paused_by_operator,
 )
 
 ANSWER_S = 2.0
@@ -99,6 +100,7 @@ class GroupStatus:
                     "lag_seconds": None if one.lag_s is None else round(one.lag_s, 1),
                     "offset_out_of_range": one.is_lost,
                     "blocked_records": one.blocked,
+                    "paused_since": None if one.pause is None else one.pause.since,
                 }
                 for one in group.partitions
             ],
@@ -135,11 +137,13 @@ def verdict(group: GroupLag, workers: Iterable[dict[str, Any]]) -> tuple[str, st
             if lag
             else ("warn", "No worker is running; no event is waiting")
         )
-    urgent = [one for one in workers if one["verdict"] != "ok"]
+    urgent = [(one["verdict"], f"{one['instance']}: {one['summary']}") for one in workers]
+    if pauses := [one.pause for one in group.partitions if one.pause is not None]:
+        urgent.insert(0, ("warn", paused_by_operator(pauses)))
     for level in ("bad", "warn"):
-        for one in urgent:
-            if one["verdict"] == level:
-                return level, f"{one['instance']}: {one['summary']}"
+        for one_level, text in urgent:
+            if one_level == level:
+                return level, text
     if blocked := [(one.blocked, one.blocked_s) for one in group.partitions if one.blocked_s]:
         text = blocked_by_transaction(blocked)
         return "bad" if max(one for _, one in blocked) > BEHIND_S else "warn", text
@@ -259,12 +263,14 @@ def _partitions(partitions: Sequence[dict[str, Any]]) -> Table:
     table = Table("partition", box=None, header_style="dim", pad_edge=False)
     for name in ("committed", "end", "behind", "oldest"):
         table.add_column(name, justify="right")
+    table.add_column("")
     for one in partitions:
         oldest = "?" if one["lag_seconds"] is None else lasting(one["lag_seconds"])
         committed = "never" if one["committed"] is None else f"{one['committed']:,}"
         style = "bold red" if one["offset_out_of_range"] else ""
         row = (committed, f"{one['end']:,}", f"{one['lag_records']:,}", oldest)
-        table.add_row(str(one["partition"]), *row, style=style)
+        paused = "" if one["paused_since"] is None else f"paused since {one['paused_since']}"
+        table.add_row(str(one["partition"]), *row, paused, style=style)
     return table
 
 

@@ -1,11 +1,11 @@
 """Flow control: limits what is read by memory, and pauses single partitions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from stream.engine.partition_task import PartitionTask
 from stream.engine.task_manager import HaltReason, TaskManager
-from stream.kafka.protocol import Pause, StartReading
+from stream.kafka.protocol import InputPause, Pause, StartReading
 from stream.record import Partition
 from stream.schema_registry.cache import SchemaWait
 from stream.telemetry.observer import Observer
@@ -17,6 +17,8 @@ UNTIL_RELEASED = float("inf")
 
 MissingSchema = Callable[[bytes | None], int | None]
 """Returns the id of the schema that a value waits for, or None."""
+WatchPauses = Callable[[Mapping[Partition, int]], None]
+"""Receives the assigned partitions, each with its assignment epoch; ``on_pauses`` is to follow."""
 
 
 class Reader(Protocol):
@@ -32,7 +34,9 @@ class FlowController:
     """Pauses partitions, each for the reasons that hold, and resumes it when the last one ends.
 
     A partition is paused if its offset gap is too wide, if most of its events become dead letters,
-    or if its first message waits for a schema; waiting messages are buffered here in order.
+    if its first message waits for a schema, or if the operator pauses it. Messages that wait for a
+    schema are buffered here in order. The operator's pause also holds what was read: a rate limit
+    may leave thousands of events waiting.
     """
 
     def __init__(
@@ -54,7 +58,10 @@ class FlowController:
         self._clock = clock
         self._schema_waits = SchemaWaitQueue(missing_schema)
         self._paused: dict[Partition, dict[HaltReason, float]] = {}
+        self._input_pauses: dict[Partition, InputPause | None] = {}
         self.reader: Reader | None = None
+        self.watch_pauses: WatchPauses | None = None
+        """None: the operator pauses no partition."""
 
     def buffers(self, partition: Partition, message: Any) -> bool:
         """Buffer a message that waits for a schema or follows one that does; return whether it
@@ -87,10 +94,30 @@ class FlowController:
                 continue
             self._observer.on_schema_wait(partition, reason, waiting.detail)
 
+    def watch(self, assignments: Mapping[Partition, int]) -> None:
+        """Ask whether the operator pauses one of the assigned partitions."""
+        if self.watch_pauses is not None:
+            self.watch_pauses(dict(assignments))
+
+    def open(self, partition: Partition) -> None:
+        """Read an opened partition, once it is known that the operator does not pause it."""
+        self._paused[partition] = {HaltReason.PAUSED: UNTIL_RELEASED}
+        self._check_input_pause(partition, self._task_manager.partitions[partition])
+
+    def on_pauses(self, pauses: Mapping[Partition, InputPause | None]) -> None:
+        """Pause and resume assigned partitions as the operator does."""
+        self._input_pauses.update(pauses)
+        for partition, pause in pauses.items():
+            self._observer.on_input_pause(partition, pause)
+            task = self._task_manager.partitions.get(partition)
+            if task is not None:
+                self._check_input_pause(partition, task)
+
     def forget(self, partition: Partition) -> None:
         """Drop the state of a revoked partition."""
         self._schema_waits.drop(partition)
         self._paused.pop(partition, None)
+        self._input_pauses.pop(partition, None)
 
     def update(self, *, leaving: bool) -> None:
         """Update the fetch budget; pause partitions over a limit and resume those below it."""
@@ -104,6 +131,7 @@ class FlowController:
         for partition, task in self._task_manager.partitions.items():
             self._check_dead_letters(partition, task, now)
             self._check_offset_gap(partition, task)
+            self._check_input_pause(partition, task)
 
     def _check_dead_letters(self, partition: Partition, task: PartitionTask, now: float) -> None:
         until = self._paused.get(partition, {}).get(HaltReason.DEAD_LETTERS)
@@ -122,9 +150,35 @@ class FlowController:
         elif is_paused and not task.offset_gap_exceeded:
             self._end_pause(partition, HaltReason.OFFSET_GAP)
 
+    def _check_input_pause(self, partition: Partition, task: PartitionTask) -> None:
+        """Hold a partition that the operator pauses, or of which that is not known yet.
+
+        It is read on only while an intent lacks one of its events: the request is in doubt.
+        """
+        unknown = self.watch_pauses is not None and partition not in self._input_pauses
+        holds = unknown or self._input_pauses.get(partition) is not None
+        if holds:
+            self._task_manager.hold(partition)
+        else:
+            self._task_manager.end_hold(partition)
+        is_paused = HaltReason.PAUSED in self._paused.get(partition, ())
+        if holds and not task.awaiting_replay and not is_paused:
+            self._pause(partition, HaltReason.PAUSED, UNTIL_RELEASED)
+        elif is_paused and (task.awaiting_replay or not holds):
+            self._end_pause(partition, HaltReason.PAUSED)
+
     def _free_records(self) -> int:
-        """Return how many more records fit into memory, assuming the current average size."""
-        records, size = self._task_manager.unsettled, self._task_manager.unsettled_bytes
+        """Return how many more records fit into memory, assuming the current average size.
+
+        What the operator's pause holds does not count: it would starve the other partitions.
+        """
+        flowing = [
+            task
+            for partition, task in self._task_manager.partitions.items()
+            if HaltReason.PAUSED not in self._paused.get(partition, ())
+        ]
+        records = sum(task.unsettled for task in flowing)
+        size = sum(task.unsettled_bytes for task in flowing)
         budget = self._unsettled_records_max - records - len(self._schema_waits)
         if size == 0:
             return budget

@@ -6,7 +6,7 @@ checkpoint is in progress at a time; what happens meanwhile goes into the next o
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -20,6 +20,7 @@ from stream.engine.prepare import PreparedRecord
 from stream.engine.task_manager import HaltReason, TaskManager
 from stream.errors import DecodeError
 from stream.kafka.consumer_thread import ConsumerThread
+from stream.kafka.input_pause import PauseWatcher
 from stream.kafka.protocol import (
     Aborted,
     Assigned,
@@ -36,12 +37,12 @@ from stream.kafka.protocol import (
     PartitionCountKnown,
     PartitionHalted,
     PartitionsLost,
+    PausesKnown,
     Records,
     Restored,
     Restoring,
     RetentionKnown,
     RevocationStarted,
-    StartReading,
 )
 from stream.kafka.reader import partition_of, read_record
 from stream.record import Partition, Record
@@ -154,17 +155,24 @@ class Processor:
         """Report why partitions wait for a schema."""
         self._flow_control.explain(waiting)
 
-    async def run(self, consumer_thread: ConsumerThread) -> None:
-        """Process until ``stop()``.
+    async def run(
+        self, consumer_thread: ConsumerThread, pause_watcher: PauseWatcher | None = None
+    ) -> None:
+        """Process until ``stop()``. Without a ``pause_watcher``, the operator pauses nothing.
 
         Raises:
             StreamError: the consumer thread cannot recover.
         """
         self._consumer_thread = self._flow_control.reader = consumer_thread
         consumer_thread.start()
+        if pause_watcher is not None:
+            self._flow_control.watch_pauses = pause_watcher.watch
+            pause_watcher.start()
         try:
             await self._closed
         finally:
+            if pause_watcher is not None:
+                pause_watcher.close()
             await self._dispatcher.stop()
             for partition in tuple(self._task_manager.partitions):
                 self._task_manager.close(partition)
@@ -197,10 +205,7 @@ class Processor:
             case Joined():
                 self._observer.joined()
             case Assigned(partitions, assignment_epoch):
-                self._assignments.update(dict.fromkeys(partitions, assignment_epoch))
-                self._observer.rebalanced("assigned", len(self._assignments))
-                self._observer.opening(partitions)
-                self._update_rate_share()
+                self._assigned(partitions, assignment_epoch)
             case PartitionCountKnown(partitions=count):
                 self._input_partitions = count
                 self._update_rate_share()
@@ -230,6 +235,9 @@ class Processor:
                 self._observer.on_end_offset(partition, offset, log_end)
             case RetentionKnown(retention_ms):
                 self._observer.on_retention(retention_ms)
+            case PausesKnown(asked, pauses):
+                current = asked.items() & self._assignments.items()
+                self._flow_control.on_pauses({one: pauses.get(one) for one, _ in current})
             case Failed(error):
                 self._failure = error
                 self._send(Leave())  # the failed thread may not be the consumer thread
@@ -239,6 +247,13 @@ class Processor:
             case _:
                 assert_never(event)
         self._request_tick()
+
+    def _assigned(self, partitions: Sequence[Partition], assignment_epoch: int) -> None:
+        self._assignments.update(dict.fromkeys(partitions, assignment_epoch))
+        self._flow_control.watch(self._assignments)
+        self._observer.rebalanced("assigned", len(self._assignments))
+        self._observer.opening(partitions)
+        self._update_rate_share()
 
     def _accept(self, messages: list[Any]) -> None:
         if self._consumer_thread is not None:
@@ -264,7 +279,7 @@ class Processor:
             self._observer.halted(partition, HaltReason.LEDGER_UNREADABLE, error.detail)
             return
         self._observer.restored(restored, self._task_manager.partitions[partition])
-        self._send(StartReading(partition, restored.next_offset, restored.assignment_epoch))
+        self._flow_control.open(partition)
 
     def _admit(self, messages: list[Any]) -> None:
         """Prepare and admit a chunk of messages.
@@ -310,6 +325,7 @@ class Processor:
             self._assignments.pop(partition, None)
             self._flow_control.forget(partition)
             self._observer.closed(partition, self._task_manager.close(partition))
+        self._flow_control.watch(self._assignments)
         self._update_rate_share()
 
     def _update_rate_share(self) -> None:
@@ -423,7 +439,7 @@ class Processor:
         self._failure = self._failure or error
         self._send(Leave())
 
-    def _send(self, command: Commit | StartReading | FinishRevocation | Leave) -> None:
+    def _send(self, command: Commit | FinishRevocation | Leave) -> None:
         if self._consumer_thread is not None:
             self._consumer_thread.command(command)
 

@@ -26,6 +26,7 @@ from stream.errors import StartupError
 from stream.kafka.aws_msk_iam import PROPERTIES, msk_tokens
 from stream.kafka.config import LETTER_BYTES_DEFAULT, KafkaConfig
 from stream.kafka.consumer_thread import ConsumerThread
+from stream.kafka.input_pause import PauseWatcher
 from stream.kafka.lag import transaction_command
 from stream.kafka.preflight import preflight
 from stream.kafka.protocol import Failed
@@ -39,8 +40,8 @@ from stream.telemetry import log as logs
 from stream.telemetry.http import StatusServer
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.observer import Observer, SinkObserver
-from stream.telemetry.process import watch_certificates
-from stream.telemetry.status import Identity, LoopLagProbe, StatusGauges, WorkerStatus
+from stream.telemetry.process import LoopLagProbe, watch_certificates
+from stream.telemetry.status import Identity, StatusGauges, WorkerStatus
 
 if TYPE_CHECKING:
     from stream.telemetry.tracing import Tracer
@@ -158,7 +159,7 @@ async def serve(settings: Settings, destination: Destination) -> None:
         signal_handler.begin_drain = partial(_drain, processor, worker_status)
         log.info("started", version=__version__, group=config.group_id, topic=config.topic)
         try:
-            await processor.run(consumer_thread)
+            await processor.run(consumer_thread, PauseWatcher(config, on_event=processor.on_event))
         finally:
             loop_lag_probe.close()
             collecting.cancel()

@@ -64,6 +64,9 @@ class LagMetrics:
             "1 if the committed offset is no longer in the topic, which pauses the partition.",
             *labels,
         )
+        self.paused = self._gauge(
+            "paused", "1 while the operator pauses the partition, otherwise 0.", *labels
+        )
         self.members = self._gauge("members", "Members of the group. Investigate 0.")
         self.state = self._gauge("state", "1 for the group's current state, otherwise 0.", "state")
         self.dead_letters = self._gauge(
@@ -104,6 +107,7 @@ class LagMetrics:
             self.blocked,
             self.headroom,
             self.out_of_range,
+            self.paused,
         )
 
     def show(self, topic: str, group: GroupLag) -> None:
@@ -143,6 +147,7 @@ class LagMetrics:
             one.blocked,
             headroom,
             int(one.is_lost),
+            int(one.pause is not None),
         )
         for gauge, value in zip(self._of_partitions, values, strict=True):
             if value is not None:

@@ -36,6 +36,26 @@ EVENTS = (
     ),
     LogEvent("partition_resumed", "info", "A paused partition is read again.", "nothing"),
     LogEvent(
+        "input_paused",
+        "info",
+        "The operator pauses a partition: `wootric-stream pause`.",
+        "nothing; `wootric-stream resume` ends it",
+    ),
+    LogEvent("input_resumed", "info", "The operator resumes a partition.", "nothing"),
+    LogEvent(
+        "pauses_unknown",
+        "warning",
+        "A worker got no reply about the operator's pauses. What it knew stays; a partition "
+        "that it has just got waits.",
+        "nothing; if it lasts for minutes: check the brokers",
+    ),
+    LogEvent(
+        "pauses_denied",
+        "warning",
+        "The group of the operator's pauses may not be read: `wootric-stream pause` has no effect.",
+        "grant Describe on the group `<KAFKA__GROUP_ID>.pause`",
+    ),
+    LogEvent(
         "unhandled_error",
         "error",
         "An unexpected exception (`error`) ends the process; `exception` has the traceback.",
@@ -273,6 +293,12 @@ EVENTS = (
         "info",
         "A command of the operating system's `user` on the host `instance` shows personal data of "
         "N `records`; null: of all.",
+        "nothing; keep these lines as long as your audits require",
+    ),
+    LogEvent(
+        "input_changed",
+        "info",
+        "`user` on the host `instance` pauses or resumes `partitions` (`command`).",
         "nothing; keep these lines as long as your audits require",
     ),
     LogEvent(

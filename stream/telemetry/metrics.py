@@ -157,6 +157,12 @@ class Metrics:
             "topic",
             "partition",
         )
+        self.paused = self._gauge(
+            "consumer_paused",
+            "1 while the operator pauses the partition, otherwise 0. Its lag grows by intention.",
+            "topic",
+            "partition",
+        )
         self.of_partitions = (
             self.lag_records,
             self.lag_seconds,
@@ -165,6 +171,7 @@ class Metrics:
             self.end_offset,
             self.blocked_records,
             self.headroom,
+            self.paused,
         )
         self.polled = self._gauge(
             "consumer_last_poll_timestamp_seconds", "Unix time of the last poll."

@@ -14,7 +14,7 @@ from stream.engine.lanes import PendingRequest
 from stream.engine.partition_task import PartitionTask
 from stream.engine.prepare import PreparedRecord
 from stream.engine.task_manager import HaltReason
-from stream.kafka.protocol import PartitionHalted, Restored
+from stream.kafka.protocol import InputPause, PartitionHalted, Restored
 from stream.record import Deliver, Partition, Skip
 from stream.telemetry.metrics import LOOP_STATES, Metrics
 from stream.telemetry.status import OpenCircuit, StatusGauges, WorkerStatus
@@ -208,6 +208,8 @@ class Observer:
         self._metrics.records_relinquished.inc(relinquished)
         self._worker.relinquished += relinquished
         self.released(partition)
+        if self._worker.paused.pop(partition, None) is not None:
+            self._count_halted()
 
     def halted(self, partition: Partition, reason: HaltReason, detail: str) -> None:
         """Record and log that a partition is paused."""
@@ -246,6 +248,19 @@ class Observer:
             self._count_halted()
             log.info("partition_resumed", partition=partition.number)
 
+    def on_input_pause(self, partition: Partition, pause: InputPause | None) -> None:
+        """Record the operator's pause of a partition, or its end; log a change."""
+        before = self._worker.paused.get(partition)
+        if pause == before:
+            return
+        if pause is None:
+            del self._worker.paused[partition]
+            log.info("input_resumed", partition=partition.number)
+        else:
+            self._worker.paused[partition] = pause
+            log.info("input_paused", partition=partition.number, since=pause.since)
+        self._count_halted()
+
     def on_end_offset(self, partition: Partition, end: int, log_end: int) -> None:
         """Record a partition's last stable offset and the end of its log."""
         self._gauges.note_ends(partition, end, log_end)
@@ -260,6 +275,7 @@ class Observer:
 
     def _count_halted(self) -> None:
         counts = Counter(halted.reason for halted in self._worker.halted.values())
+        counts[HaltReason.PAUSED] = len(self._worker.paused)
         for reason in HaltReason:
             self._metrics.partitions_halted.labels(reason.value).set(counts[reason])
 

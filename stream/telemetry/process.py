@@ -1,5 +1,6 @@
-"""Metrics that every process has: its memory limit, and when its certificates expire."""
+"""Metrics of a process: memory limit, expiry of its certificates, lag of its event loop."""
 
+import asyncio
 import os
 import re
 import ssl
@@ -9,7 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -111,3 +112,27 @@ def expiries(text: str) -> Iterator[float]:
             century = "19" if int(short[:2]) >= CENTURY_OF_UTC_TIME else "20"
             long = century.encode() + short
         yield datetime.strptime(long.decode(), "%Y%m%d%H%M%S").replace(tzinfo=UTC).timestamp()
+
+
+# Event loop lag: the delay of a timer
+
+
+EVERY_S = 0.25
+
+
+class LoopLagProbe:
+    """Measures the event loop's lag until closed."""
+
+    def __init__(self, lag: Histogram) -> None:
+        self._lag = lag
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(EVERY_S, self._measure, self._loop.time() + EVERY_S)
+
+    def close(self) -> None:
+        """Stop measuring."""
+        self._timer.cancel()
+
+    def _measure(self, planned: float) -> None:
+        now = self._loop.time()
+        self._lag.observe(max(0.0, now - planned))
+        self._timer = self._loop.call_later(EVERY_S, self._measure, now + EVERY_S)

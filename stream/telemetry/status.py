@@ -1,23 +1,22 @@
 """Status of a worker as JSON, with a one-sentence summary for the on-call engineer."""
 
-import asyncio
 import itertools
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from prometheus_client import Gauge, Histogram
+from prometheus_client import Gauge
 
 from stream import __version__
 from stream.engine.lanes import PendingRequest
 from stream.engine.partition_task import PartitionTask
 from stream.engine.task_manager import TaskManager
 from stream.kafka.lag import StableEnds
-from stream.kafka.protocol import PartitionHalted
+from stream.kafka.protocol import InputPause, PartitionHalted
 from stream.record import Partition
 from stream.telemetry.metrics import Metrics
 
@@ -59,6 +58,8 @@ class WorkerStatus:
     joined: bool = False
     draining: bool = False
     halted: dict[Partition, PartitionHalted] = field(default_factory=dict)
+    paused: dict[Partition, InputPause] = field(default_factory=dict)
+    """The assigned partitions that the operator pauses."""
     circuits: dict[str, OpenCircuit] = field(default_factory=dict)
     settled: Counter[tuple[str, str]] = field(default_factory=Counter)
     consumed: int = 0
@@ -170,6 +171,10 @@ def status(worker: WorkerStatus, identity: Identity) -> dict[str, Any]:
             str(partition.number): {"reason": halted.reason, "detail": halted.detail}
             for partition, halted in sorted(worker.halted.items())
         },
+        "paused": {
+            str(partition.number): {"since": pause.since}
+            for partition, pause in sorted(worker.paused.items())
+        },
         "last_dead_letters": list(worker.dead_letters),
     }
 
@@ -201,7 +206,7 @@ def _problems(worker: WorkerStatus, now: float) -> Iterator[tuple[str, str]]:
         reasons = ", ".join(sorted({halted.reason.value for halted in worker.halted.values()}))
         yield "bad", f"{counted(len(worker.halted), 'partition')} paused: {reasons}"
     since = worker.started_at if worker.committed_at is None else worker.committed_at
-    if worker.in_flight and now - since > NO_COMMIT_S:
+    if worker.in_flight and not worker.paused and now - since > NO_COMMIT_S:
         yield "bad", f"Events are in flight, and nothing was committed for {lasting(now - since)}"
     if blocked := [one for one in worker.partitions.values() if one.blocked_s > BEHIND_S]:
         yield "bad", blocked_by_transaction([(one.blocked, one.blocked_s) for one in blocked])
@@ -212,6 +217,8 @@ def _warnings(worker: WorkerStatus, now: float) -> Iterator[tuple[str, str]]:
         yield "warn", "Shutting down after the requests in flight"
     if not worker.joined:
         yield "warn", "Waiting for an assignment from the group"
+    if worker.paused:
+        yield "warn", paused_by_operator(worker.paused.values())
     if worker.throttled_until > now:
         wait_s = worker.throttled_until - now
         yield "warn", f"Wootric asked to wait: {lasting(wait_s)} from now"
@@ -236,6 +243,15 @@ def blocked_by_transaction(partitions: Sequence[tuple[int, float]]) -> str:
     return (
         f"{counted(len(partitions), 'partition')} blocked by an open transaction for "
         f"{lasting(longest_s)}: {counted(records, 'record')} cannot be read"
+    )
+
+
+def paused_by_operator(pauses: Collection[InputPause]) -> str:
+    """Return the message about the operator's pauses, with the first one's time."""
+    first = min(pauses, key=lambda pause: pause.since_ms or 0)
+    return (
+        f"{counted(len(pauses), 'partition')} paused by the operator since {first.since}: "
+        "`wootric-stream resume` ends it"
     )
 
 
@@ -400,6 +416,7 @@ class StatusGauges:
             metrics.end_offset: state.end,
             metrics.blocked_records: state.blocked,
             metrics.headroom: headroom_s(self.retention_ms, state.lag_s),
+            metrics.paused: int(partition in self._worker.paused),
         }
         for gauge, value in values.items():
             if value is not None:
@@ -424,27 +441,3 @@ def headroom_s(retention_ms: int | None, age_s: float) -> float | None:
     if retention_ms is None:
         return None
     return math.inf if retention_ms < 0 else retention_ms / 1000 - age_s
-
-
-# Event loop lag: the delay of a timer
-
-
-EVERY_S = 0.25
-
-
-class LoopLagProbe:
-    """Measures the event loop's lag until closed."""
-
-    def __init__(self, lag: Histogram) -> None:
-        self._lag = lag
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(EVERY_S, self._measure, self._loop.time() + EVERY_S)
-
-    def close(self) -> None:
-        """Stop measuring."""
-        self._timer.cancel()
-
-    def _measure(self, planned: float) -> None:
-        now = self._loop.time()
-        self._lag.observe(max(0.0, now - planned))
-        self._timer = self._loop.call_later(EVERY_S, self._measure, now + EVERY_S)

@@ -66,7 +66,18 @@ CASES: dict[str, Case] = {
     ),
     "WootricPartitionHalted": Case(
         {'wootric_consumer_halted_partitions{reason="dead_letters"}': steady(1)},
-        {'wootric_consumer_halted_partitions{reason="dead_letters"}': steady(0)},
+        {
+            'wootric_consumer_halted_partitions{reason="dead_letters"}': steady(0),
+            'wootric_consumer_halted_partitions{reason="paused"}': steady(1),
+        },
+    ),
+    "WootricInputPaused": Case(
+        {
+            'wootric_consumer_paused{topic="t",partition="0"}': "0x10 1x110",
+            'wootric_group_paused{topic="t",partition="1",instance="l-0"}': "0x10 1x110",
+        },
+        {'wootric_consumer_paused{topic="t",partition="0"}': "0x10 1x50 0x60"},
+        at_min=75,
     ),
     "WootricPartitionStalled": Case(
         lag_seconds(growing(60)),

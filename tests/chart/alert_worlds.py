@@ -30,6 +30,42 @@ def assigned(count: int, instance: str = "w-0", steps: int = 240) -> dict[str, s
 
 
 WORLDS = {
+    "everything is paused by an operator, and events wait in memory": World(
+        {
+            f"wootric_consumer_paused{{{PARTITION}}}": "0x10 1x230",
+            f'wootric_consumer_halted_partitions{{{OF}"w-0",reason="paused"}}': "0x10 1x230",
+            f"wootric_consumer_lag_records{{{PARTITION}}}": "0x10 0+500x230",
+            f"wootric_consumer_lag_seconds{{{PARTITION}}}": "0x10 0+60x230",
+            f"wootric_consumer_retention_headroom_seconds{{{PARTITION}}}": "32000x10 32000-60x230",
+            f'wootric_records_in_flight{{{OF}"w-0"}}': "0x10 9900x230",
+            f'wootric_records_in_flight_limit{{{OF}"w-0"}}': "10000x240",
+            f"wootric_records_consumed_total{{{PARTITION}}}": "0x10 9900x230",
+            f'wootric_transactions_total{{{OF}"w-0",outcome="committed"}}': "70x240",
+            **assigned(1),
+        },
+        {
+            60: alerts(),
+            90: alerts("WootricInputPaused ticket"),
+            220: alerts("WootricInputPaused ticket", "WootricRetentionAtRisk page"),
+        },
+    ),
+    "one of nine partitions is paused, and far behind": World(
+        {
+            **{
+                f'wootric_consumer_lag_records{{{OF}"w-0",topic="t",partition="{n}"}}': "10x240"
+                for n in range(1, 9)
+            },
+            **{
+                f'wootric_consumer_lag_seconds{{{OF}"w-0",topic="t",partition="{n}"}}': "1x240"
+                for n in range(1, 9)
+            },
+            f"wootric_consumer_paused{{{PARTITION}}}": "1x240",
+            f"wootric_consumer_lag_records{{{PARTITION}}}": "50000x240",
+            f"wootric_consumer_lag_seconds{{{PARTITION}}}": "0+60x240",
+            **assigned(9),
+        },
+        {45: alerts(), 75: alerts("WootricInputPaused ticket")},
+    ),
     "the first parked events of a fresh worker": World(
         {
             f'wootric_records_settled_total{{{OF}"w-0",outcome="parked",reason=""}}': "0x60",

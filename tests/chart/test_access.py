@@ -157,6 +157,7 @@ async def a_worker_delivers(stack: Secured) -> None:
     assert await asyncio.to_thread(exporter.stop) == 0
     assert sum(value for name, value in behind.items() if "group_lag_records{" in name) > 0
     assert sum(value for name, value in behind.items() if "group_lag_seconds{" in name) > 0
+    assert "pauses_denied" not in worker.said()
     assert [user.external_id for user in stack.wootric.state.end_users.values()] == ["u1"]
     assert len(stack.read(stack.config.dead_letter_topic)) == 1
     assert len(stack.read(stack.config.parked_topic)) == 1
@@ -193,6 +194,9 @@ async def an_operator_works(stack: Secured) -> None:
     await operator("in-doubt", "resolve", "--all", "--as", "resend", "--yes")
     await operator("dlq", "replay", "--yes")
     await operator("dlq", "dismiss", "--yes")
+    await operator("pause", "--yes")
+    assert "paused by the operator" in await operator("status")
+    await operator("resume", "--yes")
     await operator("offsets", "reset", "--to-earliest", "--yes")
     await operator("erase", "--user", "u1", "--delete-records", "--yes")
     assert not stack.ledger().keys() & {(number, "user/u1") for number in range(3)}
@@ -208,6 +212,7 @@ async def others_are_refused(stack: Secured) -> None:
         ("bridge", ("in-doubt", "list")),
         ("bridge", ("trace", "--user", "u1")),
         ("exporter", ("trace", "--user", "u1")),
+        ("worker", ("pause", "--yes")),
         ("worker", ("dlq", "list")),
         ("worker", ("dlq", "replay", "--yes")),
     ):

@@ -27,6 +27,7 @@ TYPES = {
 }
 OPERATIONS = {
     "Read": AclOperation.READ,
+    "Describe": AclOperation.DESCRIBE,
     "Write": AclOperation.WRITE,
     "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS,
 }

@@ -389,6 +389,11 @@ async def test_rights_that_are_missing_are_named_and_those_of_the_readme_suffice
     grant(admin, ResourceType.BROKER, "kafka-cluster", op.DESCRIBE_CONFIGS)
     code, found = await in_thread(doctor, environment("of-the-worker"))
     assert (code, found["kafka limits"][0]["state"]) == (0, "ok"), found
+    (lacking,) = (one for one in found["kafka rights"] if one["state"] == "warn")
+    assert lacking["fix"] == f"grant describe on group {config.pause_group_id}"
+    grant(admin, group, config.pause_group_id, op.DESCRIBE)
+    code, found = await in_thread(doctor, environment("of-the-worker"))
+    assert (code, {one["state"] for one in found["kafka rights"]}) == (0, {"ok"}), found
     worker = stack.worker("w1", **environment("of-the-worker"))
     worker.start()
     stack.publish([identify(1, "m1")])

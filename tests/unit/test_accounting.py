@@ -102,7 +102,7 @@ def test_a_partition_that_went_leaves_no_gauge_behind():
     watched.gauges.retention_ms = 60_000
     watched.read(0)
     named = [name for name in watched.scrape() if 'partition="0"' in name]
-    assert len(named) == 8  # the committed offset is not known yet
+    assert len(named) == 9  # the committed offset is not known yet
     watched.observer.closed(PARTITION, watched.flow.close(PARTITION))
     left = [name for name in watched.scrape() if 'partition="0"' in name]
     assert {name.split("{")[0] for name in left} == {

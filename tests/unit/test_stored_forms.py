@@ -28,7 +28,9 @@ from stream.codec.avro import packaged
 from stream.codec.dead_letter import DeadLetter
 from stream.codec.event import encode_event, event_from_json, event_key
 from stream.engine.prepare import event_id
-from stream.kafka.config import transactional_id
+from stream.kafka import input_pause
+from stream.kafka.config import KafkaConfig, transactional_id
+from stream.kafka.protocol import InputPause
 from stream.kafka.transactions import CommitMetadata
 from stream.operations.analysis.dead_letters import (
     LetterStatus,
@@ -56,6 +58,15 @@ FORMS: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "cases" / "stored_forms.json").read_text()
 )
 
+CONFIG = KafkaConfig(
+    bootstrap_servers="",
+    group_id="wootric-destination",
+    instance_id="worker-0",
+    topic="",
+    ledger_topic="",
+    dead_letter_topic="",
+    parked_topic="",
+)
 PROPERTIES = {"seats_amount": 3, "plan": "größer", "paid": True, "rate": 0.5}
 OPERATIONS: dict[str, Operation] = {
     "upsert": UpsertEndUser(
@@ -238,6 +249,12 @@ def forms() -> dict[str, Any]:
         },
         "commit metadata": str(CommitMetadata("worker-0", 5, 77, 1234)),
         "transactional id": transactional_id("wootric-destination", "worker-0"),
+        "input pause": [
+            CONFIG.pause_group_id,
+            input_pause.PAUSED,
+            input_pause.metadata_of(InputPause(1_767_323_045_000)),
+            input_pause.RESUMED,
+        ],
         "dead letter": headers(LETTER.headers()),
         "note": headers(dead.note(Resolution.DISMISSED, at_ms=5, text="known").headers),
         "replayed letter": headers(dead.replay(force=True).headers),
