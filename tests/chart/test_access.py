@@ -195,7 +195,7 @@ async def an_operator_works(stack: Secured) -> None:
     await operator("dlq", "replay", "--yes")
     await operator("dlq", "dismiss", "--yes")
     await operator("pause", "--yes")
-    assert "paused by the operator" in await operator("status")
+    assert "paused since 2" in await operator("status")
     await operator("resume", "--yes")
     await operator("offsets", "reset", "--to-earliest", "--yes")
     await operator("erase", "--user", "u1", "--delete-records", "--yes")

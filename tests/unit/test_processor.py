@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 sys.path.append(str(Path(__file__).parents[1] / "simulation"))
 
@@ -23,6 +24,7 @@ from sink.wootric.sink import WootricSink
 from stream.engine.prepare import Invalid, PreparedRecord
 from stream.engine.task_manager import HaltReason, TaskManager
 from stream.kafka.consumer_thread import ConsumerThread
+from stream.kafka.input_pause import PauseWatcher
 from stream.kafka.protocol import (
     Assigned,
     Closed,
@@ -31,15 +33,18 @@ from stream.kafka.protocol import (
     ConsumerCommand,
     ConsumerEvent,
     FinishRevocation,
+    InputPause,
     Joined,
     Leave,
     PartitionHalted,
     PartitionsLost,
     Pause,
+    PausesKnown,
     Records,
     Restored,
     Restoring,
     RevocationStarted,
+    StartReading,
 )
 from stream.record import Partition, Record
 from stream.runtime.processor import Processor, ProcessorConfig
@@ -84,7 +89,7 @@ class Member:
 class Worker:
     """A processor that owns two partitions; ``judge`` says what becomes of their records."""
 
-    def __init__(self, judge: Callable[[Record], PreparedRecord]) -> None:
+    def __init__(self, judge: Callable[[Record], PreparedRecord], *, watches: bool = False) -> None:
         metrics, vitals, flow = (
             Metrics(),
             WorkerStatus(),
@@ -106,7 +111,9 @@ class Worker:
         )
         self.member = Member()
         self.member.tell = self.processor.on_event
-        self.run = asyncio.create_task(self.processor.run(cast(ConsumerThread, self.member)))
+        self.pauses = Mock(spec=PauseWatcher) if watches else None
+        running = self.processor.run(cast(ConsumerThread, self.member), self.pauses)
+        self.run = asyncio.create_task(running)
 
     async def begin(self) -> None:
         self.processor.on_event(Joined())
@@ -267,3 +274,23 @@ async def test_a_worker_is_ready_while_no_ledger_is_being_restored() -> None:
     worker.run.cancel()
     with suppress(asyncio.CancelledError):
         await worker.run
+
+
+async def test_an_answer_about_an_earlier_assignment_does_not_count() -> None:
+    """A pause may have begun since: a partition is read by what was asked after it was assigned."""
+    worker = Worker(refuse, watches=True)
+    await worker.begin()
+    assert worker.pauses is not None
+    assert worker.pauses.watch.call_args.args == ({PARTITION: 1, OTHER: 1},)
+    worker.processor.on_event(PausesKnown({PARTITION: 0, OTHER: 1}, {OTHER: InputPause(5)}))
+    await until(lambda: worker.vitals.paused, "one answer counts")
+    assert worker.vitals.paused == {OTHER: InputPause(5)}
+    assert worker.member.told(StartReading) == []
+    worker.processor.on_event(PausesKnown({PARTITION: 1, OTHER: 1}, {OTHER: InputPause(5)}))
+    assert await worker.told(StartReading) == StartReading(PARTITION, 0, 1)
+    worker.processor.on_event(PartitionsLost([OTHER]))
+    await until(lambda: not worker.vitals.paused, "it is another's now")
+    assert worker.pauses.watch.call_args.args == ({PARTITION: 1},)
+    worker.processor.stop()
+    await asyncio.wait_for(worker.run, STILL_S)
+    worker.pauses.close.assert_called_once_with()

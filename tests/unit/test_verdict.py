@@ -4,12 +4,16 @@ import pytest
 
 from stream.engine.task_manager import HaltReason
 from stream.kafka.lag import GroupLag, PartitionLag, StableEnds
-from stream.kafka.protocol import PartitionHalted
+from stream.kafka.protocol import InputPause, PartitionHalted
 from stream.operations import status
 from stream.record import Partition
 from stream.telemetry.status import OpenCircuit, PartitionStatus, WorkerStatus, verdict
 
 NOW = 1000.0
+PAUSED_BY_OPERATOR = (
+    "2 partitions paused by the operator since 2026-01-02T03:04:05Z: "
+    "`wootric-stream resume` ends it"
+)
 ZERO, ONE = Partition("segment.events", 0), Partition("segment.events", 1)
 
 
@@ -78,6 +82,22 @@ def vitals(**changes: object) -> WorkerStatus:
                 "draining": True,
             },
             ("bad", "1 partition paused: ledger_missing"),
+        ),
+        (
+            {
+                "paused": {ZERO: InputPause(1_767_323_045_000), ONE: InputPause(1_767_323_046_000)},
+                "partitions": {ZERO: standing(7, 300)},
+                "in_flight": 3,
+                "committed_at": NOW - 240,
+            },
+            (
+                "warn",
+                PAUSED_BY_OPERATOR,
+            ),
+        ),
+        (
+            {"paused": {ZERO: InputPause(None)}, "kafka_silent_s": 300.0},
+            ("bad", "Kafka has not answered for 5 min"),
         ),
         (
             {
