@@ -1,11 +1,16 @@
 """The operator holds the input while workers run, restart and die."""
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 from stack import Stack, Worker
 from town import PATIENT, ask, identify, run
-from waiting import until
+from waiting import STILL_S, until
 
 from stream.devtools.traffic import traffic
 from stream.devtools.wootric_emulator import Delay
@@ -23,6 +28,20 @@ async def summed(workers: Sequence[Worker], name: str) -> float:
     """Return the sum of a metric's series over workers."""
     found = [await worker.metrics() for worker in workers]
     return sum(v for one in found for key, v in one.items() if key.partition("{")[0] == name)
+
+
+async def status(stack: Stack, worker: Worker) -> Any:
+    """Return what `status` says, in a process of its own: the command ends its process."""
+    command = [sys.executable, "-m", "stream", "status", "--json", "--url"]
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [*command, f"http://127.0.0.1:{worker.port}"],
+        env={**os.environ, **stack.environment("operator")},
+        capture_output=True,
+        check=True,
+        timeout=STILL_S,
+    )
+    return json.loads(done.stdout)
 
 
 async def until_paused(stack: Stack, *workers: Worker, partitions: int) -> None:
@@ -87,7 +106,7 @@ async def test_a_pause_outlives_the_workers_and_ends_with_resume(stack: Stack) -
     await until_behind(stack, *workers, records=AFTER)
     assert len(effects) == sent
     assert [line["event"] for line in workers[0].logged()].count("input_paused") >= 2
-    found = await ask(stack, "status", "--url", f"http://127.0.0.1:{workers[0].port}")
+    found = await status(stack, workers[0])
     assert found["verdict"] == "warn"
     assert "3 partitions paused by the operator since 2" in found["summary"]
     assert found["workers"][0]["status"]["paused"].keys() <= {"0", "1", "2"}
