@@ -236,8 +236,8 @@ class Processor:
             case RetentionKnown(retention_ms):
                 self._observer.on_retention(retention_ms)
             case PausesKnown(asked, pauses):
-                current = asked.items() & self._assignments.items()
-                self._flow_control.on_pauses({one: pauses.get(one) for one, _ in current})
+                current = [one for one in asked if asked[one] == self._assignments.get(one)]
+                self._flow_control.on_pauses({one: pauses.get(one) for one in current})
             case Failed(error):
                 self._failure = error
                 self._send(Leave())  # the failed thread may not be the consumer thread

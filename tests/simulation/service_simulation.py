@@ -12,6 +12,7 @@ from invariants import ViolationError
 from scenario import Person, Survey
 from simulated_http import UNDER_WAY, UNIX_AT_START, Server, SimulatedHttp
 from simulated_member import SimulatedMember
+from simulated_operator import Operator, SimulatedPauseWatcher
 from worker_loop import WorkerLoop
 from world import QUEUE_MAX_S, REQUEST_TIMEOUT_S, Settings, Token, World
 
@@ -24,6 +25,7 @@ from stream.devtools.wootric_emulator.behaviour import Behaviour
 from stream.engine.prepare import PreparedRecord
 from stream.engine.task_manager import TaskManager
 from stream.kafka.consumer_thread import ConsumerThread
+from stream.kafka.input_pause import PauseWatcher
 from stream.record import Record
 from stream.runtime.processor import Processor, ProcessorConfig
 from stream.telemetry.metrics import Metrics
@@ -107,12 +109,17 @@ class ServiceWorker:
             wall_clock=lambda: world.now,
         )
         self.member = SimulatedMember(world, self, self.later, self.processor.on_event)
+        self.watcher = SimulatedPauseWatcher(
+            world, world.operator, self.name, self.later, self.processor.on_event
+        )
         self.task = self.loop.create_task(self._run(sink))
 
     async def _run(self, sink: WootricSink) -> None:
         await sink.start()
         try:
-            await self.processor.run(cast(ConsumerThread, self.member))
+            await self.processor.run(
+                cast(ConsumerThread, self.member), cast(PauseWatcher, self.watcher)
+            )
         finally:
             await sink.close()
         self._world.say(self.name, "has left")
@@ -166,6 +173,7 @@ class ServiceSimulation(World):
     def __init__(self, seed: int, settings: Settings) -> None:
         super().__init__(seed, settings)
         dice = self.dice
+        self.operator = Operator(seed)
         behaviour = Behaviour(
             put_properties=dice.choice(("merge", "replace")),
             response_properties=dice.choice(("merge", "replace")),

@@ -67,7 +67,15 @@ IN_BOTH = (
     "duplicate redelivered",
     "rejected",
 )
-IN_SERVICE = ("circuit api True", "circuit pixel True", "sends probe", " cut", " reset", "not_sent")
+IN_SERVICE = (
+    "circuit api True",
+    "circuit pixel True",
+    "sends probe",
+    " cut",
+    " reset",
+    "not_sent",
+    r"hears of pauses \[\d",
+)
 
 
 @pytest.mark.parametrize("kind", WITHIN)
