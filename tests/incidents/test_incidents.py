@@ -23,7 +23,7 @@ from stream.codec.avro import FOLDER, confluent_header
 from stream.kafka.producer import record_of
 from tests.faults.oracle import agrees
 from tests.integration.registry_gate import RegistryGate
-from tests.operations.town import identify
+from tests.operations.town import identify, response
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -80,6 +80,27 @@ async def test_a_ledger_deleted_by_mistake(
         await installed.do(steps(alert, "Verify"))
         await pager.until_ends(alert)
     assert len(stack.wootric.state.end_users) == 3 * EVENTS
+    await agrees(stack)
+
+
+async def test_the_dead_letter_topic_is_deleted(stack: Stack, tmp_path: Path) -> None:
+    """Nothing is committed past the event that needs it; with a new topic, all follows."""
+    installed = release(stack, **SESSION)
+    topic, alert = stack.config.dead_letter_topic, "WootricCommitsMissing"
+    async with watched(installed, tmp_path) as pager:
+        await publish(stack, 0, "before")
+        await settled(stack)
+        stack.admin.delete_topics([topic], operation_timeout=20)[topic].result()
+        await asyncio.to_thread(stack.publish, [response("u0", "refused", 11)])
+        await publish(stack, EVENTS, "meanwhile")
+        await pager.until_fires(alert)
+        assert topic in await installed.look(steps(alert, "First look"))
+        await installed.do(steps(alert, "Fix", "topic of dead letters"))
+        await settled(stack)
+        await installed.do(steps(alert, "Verify"))
+        await pager.until_ends(alert)
+    assert len(stack.wootric.state.end_users) == 2 * EVENTS
+    assert len(await asyncio.to_thread(stack.read, topic)) == 1
     await agrees(stack)
 
 
