@@ -224,6 +224,21 @@ async def test_credentials_of_a_url_are_sent_unless_there_are_others() -> None:
     assert head.startswith(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:")
 
 
+async def test_a_handshake_without_an_answer_sent_nothing() -> None:
+    never = asyncio.Event()
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await never.wait()
+        writer.close()
+
+    listener = await asyncio.start_server(silent, "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
+    async with HttpSession(in_flight_max=1, request_timeout_s=SHORT_S) as session:
+        assert await session.send(request(url), {}) == NotSent("ConnectionTimeoutError")
+    never.set()
+    listener.close()
+
+
 async def test_a_closed_session_sends_nothing() -> None:
     server = RawServer(OK)
     async with serving(server):
