@@ -5,10 +5,19 @@ not permit sending the request again.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias, assert_never
 
-from sink.models import HttpResponse, LeaseExpired, NoResponse, NotSent, SendResult, any_reply
+from msgspec import Struct
+
+from sink.models import (
+    HttpResponse,
+    LeaseExpired,
+    NoResponse,
+    NotSent,
+    SendResult,
+    any_reply,
+    status_only,
+)
 
 PAYMENT_REQUIRED = 402
 FORBIDDEN = 403
@@ -18,26 +27,25 @@ ABSENT = frozenset({404, 410})
 DOUBTFUL = frozenset({408, 499})  # the server or a proxy gave up on a request that may have run
 
 
-@dataclass(frozen=True, slots=True)
-class Executed:
+class Executed(Struct, frozen=True, gc=False):
     """The server executed the request (2xx), whether or not the body can be read."""
 
     label: ClassVar = "executed"
     status: int
-    body: bytes | None = field(repr=False)
+    body: bytes | None
+    __repr__ = status_only
 
 
-@dataclass(frozen=True, slots=True)
-class RejectedByServer:
+class RejectedByServer(Struct, frozen=True, gc=False):
     """The server permanently rejects this request; the body gives the reason."""
 
     label: ClassVar = "refused"
     status: int
-    body: bytes | None = field(repr=False)
+    body: bytes | None
+    __repr__ = status_only
 
 
-@dataclass(frozen=True, slots=True)
-class Forbidden:
+class Forbidden(Struct, frozen=True, gc=False):
     """Not executed, because of credentials, account or address, not because of the data.
 
     ``personal`` is True if the status may concern this request only: a repeated 403 to the same
@@ -50,25 +58,23 @@ class Forbidden:
     personal: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Unauthorized:
+class Unauthorized(Struct, frozen=True, gc=False):
     """Not executed: the token was not accepted (401)."""
 
     label: ClassVar = "unauthorized"
     status: int = 401
 
 
-@dataclass(frozen=True, slots=True)
-class Throttled:
+class Throttled(Struct, frozen=True, gc=False):
     """Not executed: rate limited; ``headers`` may contain the time to wait."""
 
     label: ClassVar = "throttled"
     status: int
-    headers: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str]
+    __repr__ = status_only
 
 
-@dataclass(frozen=True, slots=True)
-class NotExecuted:
+class NotExecuted(Struct, frozen=True, gc=False):
     """Not executed, or without an effect: it may be sent again."""
 
     label: ClassVar = "not_executed"
@@ -76,8 +82,7 @@ class NotExecuted:
     status: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ambiguous:
+class Ambiguous(Struct, frozen=True, gc=False):
     """It may have been executed."""
 
     label: ClassVar = "ambiguous"

@@ -6,6 +6,8 @@ from enum import Enum, StrEnum
 from itertools import count
 from typing import ClassVar, Protocol, TypeAlias
 
+from msgspec import Struct
+
 Scalar: TypeAlias = str | int | float
 Properties: TypeAlias = Mapping[str, Scalar]
 
@@ -82,8 +84,7 @@ ReadOperation: TypeAlias = Callable[[bytes], Operation]
 """Returns the operation that ``Operation.to_bytes`` wrote; raises ``ValueError`` if it cannot."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndUser:
+class EndUser(Struct, frozen=True, kw_only=True, gc=False):
     """The known state of an end user at the destination.
 
     ``id`` is None if a look-up found nobody. ``properties`` is None if the stored profile is not
@@ -98,8 +99,7 @@ class EndUser:
     properties: Mapping[str, Scalar] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(Struct, frozen=True, kw_only=True):
     """An operation that must take effect at most once.
 
     ``known`` is the end user as the last settled operation left it; None requires a look-up.
@@ -119,8 +119,7 @@ class Delivery:
     claimed: Container[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
+class Delivered(Struct, frozen=True, kw_only=True, gc=False):
     """The destination holds the effect.
 
     ``remote_id`` is the id of the response or decline that was created. If the reply did not name
@@ -135,16 +134,14 @@ class Delivered:
     attempts: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
+class Skipped(Struct, frozen=True, kw_only=True, gc=False):
     """Nothing had to be sent, for ``reason`` (``no_email``, ``unchanged``)."""
 
     reason: str
     end_user: EndUser | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejected:
+class Rejected(Struct, frozen=True, kw_only=True, gc=False):
     """The destination permanently rejected this operation and has no effect of it."""
 
     reason: str
@@ -153,8 +150,7 @@ class Rejected:
     attempts: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parked:
+class Parked(Struct, frozen=True, kw_only=True, gc=False):
     """Whether the effect exists cannot be determined (two candidates, nothing to search by)."""
 
     reason: str
@@ -162,8 +158,7 @@ class Parked:
     attempts: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InDoubt:
+class InDoubt(Struct, frozen=True, kw_only=True, gc=False):
     """The last attempt may have been executed; ``sent_at`` (monotonic seconds) is the latest
     time at which it may have been in transit. ``isolated`` and ``requests`` are as for
     ``Deferred``.
@@ -176,8 +171,7 @@ class InDoubt:
     requests: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deferred:
+class Deferred(Struct, frozen=True, kw_only=True, gc=False):
     """Not executed; to be retried at ``retry_at`` (monotonic seconds) or later. ``refused`` means
     that it was forbidden (401, 402, 403). ``isolated`` means that its request failed while others
     were served; ``requests`` counts all that it sent.

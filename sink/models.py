@@ -1,19 +1,24 @@
 """Requests, results of sending them, and the transport protocol."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
+from msgspec import Struct
 from yarl import URL
 
 
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
+def status_only(reply: Any) -> str:
+    """Represent a reply without its headers and body, which may contain personal data."""
+    return f"{type(reply).__name__}(status={reply.status})"
+
+
+class HttpResponse(Struct, frozen=True, gc=False):
     """A reply. ``body`` is None if it was cut off or larger than ``BODY_BYTES_MAX``."""
 
     status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes | None = field(repr=False)
+    headers: Mapping[str, str]
+    body: bytes | None
+    __repr__ = status_only
 
 
 def any_reply(_: HttpResponse) -> bool:
@@ -21,8 +26,7 @@ def any_reply(_: HttpResponse) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One request. ``name`` labels it in metrics; ``writes`` marks one that may have an effect.
 
     ``accepts`` returns whether a reply that reports success or absence comes from the API itself,
@@ -31,28 +35,28 @@ class Request:
 
     name: str
     method: str
-    url: URL = field(repr=False)
-    body: bytes | None = field(default=None, repr=False)
+    url: URL
+    body: bytes | None = None
     writes: bool = False
-    accepts: Callable[[HttpResponse], bool] = field(default=any_reply, repr=False, compare=False)
+    accepts: Callable[[HttpResponse], bool] = any_reply
+
+    def __repr__(self) -> str:
+        return f"Request(name={self.name!r}, method={self.method!r}, writes={self.writes})"
 
 
-@dataclass(frozen=True, slots=True)
-class NotSent:
+class NotSent(Struct, frozen=True, gc=False):
     """No byte was sent: name resolution, connection, TLS or the wait for the pool failed."""
 
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class NoResponse:
+class NoResponse(Struct, frozen=True, gc=False):
     """Bytes may have been sent, and no reply arrived."""
 
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseExpired:
+class LeaseExpired(Struct, frozen=True, gc=False):
     """The lease had expired when the connection was ready: nothing was sent."""
 
     label: ClassVar = "withheld"

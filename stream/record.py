@@ -1,7 +1,8 @@
 """Partitions, records, and what a transform makes of them, independent of the Kafka client."""
 
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
+
+from msgspec import Struct
 
 from sink.delivery import Operation
 
@@ -13,8 +14,7 @@ class Partition(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True, gc=False):
     """One consumed record; ``timestamp_ms`` is the record's timestamp in Unix milliseconds."""
 
     partition: Partition
@@ -38,8 +38,7 @@ class Record:
         return size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deliver:
+class Deliver(Struct, frozen=True, kw_only=True, gc=False):
     """An operation to deliver.
 
     Operations of one ``lane`` (one end user) keep the order of their events. ``notes`` names, for
@@ -51,8 +50,7 @@ class Deliver:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(Struct, frozen=True, gc=False):
     """The event needs no operation; ``reason`` is from a bounded set, ``notes`` are as there."""
 
     reason: str

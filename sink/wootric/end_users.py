@@ -1,8 +1,9 @@
 """Finding, creating, changing and deleting end users."""
 
 from collections.abc import Callable, Container
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from sink.classify import ABSENT, Executed, RejectedByServer
 from sink.delivery import Conflict, Delivered, EndUser, Outcome, Rejected, Skipped

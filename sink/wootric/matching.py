@@ -5,8 +5,9 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, TypeAlias
+
+from msgspec.structs import replace
 
 from sink.delivery import Conflict, EndUser
 from sink.wootric.operations import CreateDecline, CreateResponse, DeleteEndUser, UpsertEndUser

@@ -5,11 +5,11 @@ sections end users, responses and declines.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias
 
 import orjson
+from msgspec import Struct, structs
 
 from sink.delivery import EffectClass, EndUser, Operation, Properties, QueueClass
 
@@ -23,10 +23,8 @@ PROPERTIES_MERGED_MAX = 5_000
 NO_PROPERTIES: Properties = MappingProxyType({})
 
 
-class _Operation:
+class _Operation(Struct, frozen=True, gc=False):
     """What most operations answer to the engine (``sink.delivery.Operation``)."""
-
-    __slots__ = ()
 
     unlimited: ClassVar = False
     writes_profile: ClassVar = False
@@ -52,8 +50,7 @@ class _Operation:
         return orjson.dumps(to_fields(self), option=orjson.OPT_SORT_KEYS)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpsertEndUser(_Operation):
+class UpsertEndUser(_Operation, frozen=True, kw_only=True, gc=False):
     """Create the end user, or update the existing one.
 
     ``external_created_at`` is in Unix seconds. A field that is None is not changed.
@@ -67,7 +64,7 @@ class UpsertEndUser(_Operation):
     external_id: str | None = None
     phone_number: str | None = None
     external_created_at: int | None = None
-    properties: Properties = field(default_factory=lambda: NO_PROPERTIES)
+    properties: Properties = NO_PROPERTIES
 
     def merge(self, later: Operation) -> "UpsertEndUser | None":
         """Return both in one, the later value of each field; None if their identities differ."""
@@ -80,7 +77,7 @@ class UpsertEndUser(_Operation):
         ):
             return None
         created = later.external_created_at
-        return replace(
+        return structs.replace(
             self,
             external_created_at=self.external_created_at if created is None else created,
             properties={**self.properties, **later.properties},
@@ -111,8 +108,7 @@ class UpsertEndUser(_Operation):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageView(_Operation):
+class PageView(_Operation, frozen=True, kw_only=True, gc=False):
     """Report one page view through the pixel.
 
     ``created_at`` is when the *user* was created, in Unix seconds; ``random`` is the
@@ -149,8 +145,7 @@ class PageView(_Operation):
         return 1 if self.needs_lookup(known) else 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateResponse(_Operation):
+class CreateResponse(_Operation, frozen=True, kw_only=True, gc=False):
     """Record an answered survey: ``score`` is 0 to 10, ``created_at`` in Unix seconds."""
 
     type: ClassVar = "create_response"
@@ -163,15 +158,14 @@ class CreateResponse(_Operation):
     ip_address: str | None = None
     origin_url: str | None = None
     created_at: int | None = None
-    properties: Properties = field(default_factory=lambda: NO_PROPERTIES)
+    properties: Properties = NO_PROPERTIES
 
     def estimated_requests(self, known: EndUser | None, *, in_doubt: bool = False) -> int:
         """Return the requests of the survey, its end user and the search for an earlier one."""
         return _survey_requests(self, known, in_doubt=in_doubt)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateDecline(_Operation):
+class CreateDecline(_Operation, frozen=True, kw_only=True, gc=False):
     """Record a survey that was shown and declined; ``created_at`` in Unix seconds."""
 
     type: ClassVar = "create_decline"
@@ -182,15 +176,14 @@ class CreateDecline(_Operation):
     ip_address: str | None = None
     origin_url: str | None = None
     created_at: int | None = None
-    properties: Properties = field(default_factory=lambda: NO_PROPERTIES)
+    properties: Properties = NO_PROPERTIES
 
     def estimated_requests(self, known: EndUser | None, *, in_doubt: bool = False) -> int:
         """Return the requests of the survey, its end user and the search for an earlier one."""
         return _survey_requests(self, known, in_doubt=in_doubt)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteEndUser(_Operation):
+class DeleteEndUser(_Operation, frozen=True, kw_only=True, gc=False):
     """Delete the end user."""
 
     type: ClassVar = "delete_end_user"
@@ -215,12 +208,10 @@ OPERATIONS: Mapping[str, type[WootricOperation]] = MappingProxyType(
     }
 )
 
-_NAMES = {kind: tuple(one.name for one in fields(OPERATIONS[kind])) for kind in OPERATIONS}
-
 
 def fields_of(operation: Operation) -> tuple[str, ...]:
     """Return the field names of the operation's type."""
-    return _NAMES[operation.type]
+    return OPERATIONS[operation.type].__struct_fields__
 
 
 def to_fields(operation: Operation) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Page views, reported through the pixel."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from sink.classify import Executed
 from sink.delivery import Delivered, EndUser, Outcome, Skipped

@@ -7,10 +7,10 @@ and declines. URLs are encoded in this module only.
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeAlias
 from urllib.parse import quote, urlencode
 
+from msgspec.structs import replace
 from yarl import URL
 
 from sink.delivery import EndUser, Properties, Scalar

@@ -1,9 +1,10 @@
 """The decoded Segment call, its JSON form and its Avro form."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 from stream.codec.avro import encode, packaged
 from stream.codec.json_text import canonical, dump
@@ -13,8 +14,7 @@ from stream.errors import DecodeError
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True, gc=False):
     """A Segment call.
 
     ``traits``, ``properties``, ``context`` and ``integrations`` are the parsed JSON values,
@@ -33,11 +33,11 @@ class Event:
     original_timestamp_ms: int | None = None
     sent_at_ms: int | None = None
     received_at_ms: int | None = None
-    traits: Any = field(default_factory=lambda: NOTHING)
-    properties: Any = field(default_factory=lambda: NOTHING)
-    context: Any = field(default_factory=lambda: NOTHING)
-    integrations: Any = field(default_factory=lambda: NOTHING)
-    extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    traits: Any = NOTHING
+    properties: Any = NOTHING
+    context: Any = NOTHING
+    integrations: Any = NOTHING
+    extra: Mapping[str, Any] = NOTHING
     is_null: bool = False
 
 

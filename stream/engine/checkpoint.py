@@ -3,7 +3,9 @@
 from collections import Counter, deque
 from collections.abc import Container, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from msgspec import Struct, field
 
 from stream.codec.dead_letter import DeadLetter
 from stream.engine.lanes import PendingRequest
@@ -11,8 +13,7 @@ from stream.record import Partition
 from stream.state.store import StateStore
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerRecord:
+class LedgerRecord(Struct, frozen=True, gc=False):
     """One record for the ledger; a value of None is a tombstone.
 
     ``remote_id`` is the id of the response or decline that a receipt stands for. It is written as a
@@ -24,8 +25,7 @@ class LedgerRecord:
     remote_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionCheckpoint:
+class PartitionCheckpoint(Struct, frozen=True, kw_only=True):
     """One partition's part of a checkpoint. ``offset`` is the next one to read.
 
     ``settled`` counts the events that it settles by outcome and reason, ``settled_bytes`` is the
@@ -43,8 +43,7 @@ class PartitionCheckpoint:
     settled_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True, kw_only=True):
     """Receipts, dead letters, parked events, intents and offsets of one moment.
 
     Every owned partition is included, with its unchanged offset if nothing else: the group does not

@@ -1,8 +1,9 @@
 """Cache of what is known of each end user, and the rule to skip unchanged profiles."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import islice
+
+from msgspec.structs import replace
 
 from sink.delivery import EffectClass, EndUser, Operation, QueueClass
 from stream.engine.checkpoint import UncommittedChanges

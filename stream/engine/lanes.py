@@ -3,9 +3,10 @@
 import hashlib
 from collections import deque
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
+
+from msgspec import Struct, field
 
 from sink.delivery import Delivery, EffectClass, EndUser, Operation, QueueClass, ReadOperation
 from stream.engine.limits import FailedTries
@@ -19,8 +20,7 @@ EVENTS_MAX = 1_000
 """Keeps an intent, which names all events, well below the record size limit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingEvent:
+class PendingEvent(Struct, frozen=True, kw_only=True, gc=False):
     """A consumed event that is not settled yet.
 
     ``operation`` is what this event alone requests; None for an invalid record. ``time_ms`` is when
@@ -54,8 +54,7 @@ class RequestState(Enum):
     """Its intent was found in the ledger, and not all of its events have been read again."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class PendingRequest:
+class PendingRequest(Struct, kw_only=True, eq=False):
     """One operation in its lane, from its first event to its outcome.
 
     ``expected`` maps the event ids of an intent found in the ledger to their offsets, until those
@@ -167,8 +166,7 @@ class PendingRequest:
         ]
 
 
-@dataclass(slots=True, eq=False)
-class Lane:
+class Lane(Struct, eq=False):
     """The requests of one end user in input order, at most one of them in flight."""
 
     key: str
@@ -238,12 +236,11 @@ class Lane:
                 self.waiting.append(later)
 
 
-@dataclass(frozen=True, slots=True)
-class FollowUp:
+class FollowUp(Struct, frozen=True):
     """Lanes that are ready to release, and requests that wait until a time."""
 
     ready: Sequence[Lane] = ()
-    timers: Sequence[tuple[float, PendingRequest]] = field(default=())
+    timers: Sequence[tuple[float, PendingRequest]] = ()
 
 
 def rebuild_operation(events: Sequence[PendingEvent]) -> Operation | None:

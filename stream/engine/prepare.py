@@ -1,8 +1,9 @@
 """Decode and transform a record. Pure."""
 
 import hashlib
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+
+from msgspec import Struct
 
 from stream.codec.decode import Decoder
 from stream.codec.event import Event, is_time_ms
@@ -13,8 +14,7 @@ from stream.state.ledger import bounded
 TOMBSTONE = "tombstone"
 
 
-@dataclass(frozen=True, slots=True)
-class Invalid:
+class Invalid(Struct, frozen=True, gc=False):
     """The record can never be delivered."""
 
     reason: str
@@ -24,8 +24,7 @@ class Invalid:
 PreparationResult: TypeAlias = TransformResult | Invalid
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedRecord:
+class PreparedRecord(Struct, frozen=True, kw_only=True, gc=False):
     """A record with the result of its transform.
 
     ``time_ms`` is when the event happened; ``forced`` marks a replayed identify that wins over

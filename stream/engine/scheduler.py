@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic, TypeVar
 
+from msgspec import Struct
+
 from sink.delivery import QueueClass
 
 T = TypeVar("T")
@@ -21,8 +23,7 @@ NEEDS_LOOKUP = (QueueClass.LOOKUP, QueueClass.LOOKUP_THEN_UNLIMITED)
 """Classes that begin with a look-up."""
 
 
-@dataclass(slots=True, eq=False)
-class QueueEntry(Generic[T]):
+class QueueEntry(Struct, Generic[T], eq=False):
     """An entry in the queue of a class; void once ``item`` is None."""
 
     queue_class: QueueClass

@@ -98,7 +98,7 @@ def _event(session: OperatorSession, letter: ListedDeadLetter) -> dict[str, Any]
         return None
     return {
         name: dict(value) if name == "extra" else value
-        for name in event.__slots__
+        for name in event.__struct_fields__
         if (value := getattr(event, name)) or value == 0
     }
 

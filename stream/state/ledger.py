@@ -5,9 +5,10 @@ to survive a worker is in it: the next worker starts from the restored state and
 """
 
 import hashlib
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias, assert_never
+
+from msgspec import Struct
 
 from sink.delivery import EffectClass, EndUser, Operation, Scalar
 from stream.codec.avro import HEADER_LENGTH, all_packaged, encode_single_object, packaged, read
@@ -33,8 +34,7 @@ class EventOutcome(StrEnum):
     PARKED = "PARKED"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventEntry:
+class EventEntry(Struct, frozen=True, kw_only=True, gc=False):
     """A receipt: the event at this offset is settled.
 
     ``request_id`` names the request that contained it, ``remote_id`` what it created at the
@@ -58,8 +58,7 @@ class Member(NamedTuple):
     offset: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IntentEntry:
+class IntentEntry(Struct, frozen=True, kw_only=True, gc=False):
     """A request that may be sent once this entry is committed.
 
     ``operation`` is the text of the operation, None if it is too large to be stored;
@@ -75,8 +74,7 @@ class IntentEntry:
     instance: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserEntry:
+class UserEntry(Struct, frozen=True, kw_only=True, gc=False):
     """An end user as of the last settled request.
 
     With ``sent_at_ms`` of 0, only the time of the newest event is known.

@@ -11,7 +11,7 @@ Anything else is skipped with a reason. Source: Segment's Wootric destination
 (analytics.js-integration-wootric 2.2.0), carried over to Wootric's REST API.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from stream.codec.event import TIMES, Event, is_time_ms
 from stream.errors import TransformError

@@ -4,9 +4,9 @@ import asyncio
 import itertools
 import math
 import time
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from sink_world import DECLINE, DELETE, PAGE, RESPONSE, UPSERT, WRITES, as_soon_as, world
 from waiting import stretched, until
 

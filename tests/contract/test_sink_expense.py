@@ -1,8 +1,7 @@
 """What the flow reckons with is what the sink asks for."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from sink_world import DECLINE, DELETE, PAGE, RESPONSE, UPSERT, world
 
 from sink.delivery import Operation

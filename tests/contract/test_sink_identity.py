@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from readings import READINGS, reading_name
 from sink_world import RESPONSE, UPSERT, World, as_soon_as, world
 

@@ -1,9 +1,9 @@
 """Whose failure it is, as the sink tells the engine; and how many deliveries it runs at once."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from sink_world import PAGE, UPSERT, World, world
 
 from sink.delivery import Deferred, Delivered, Delivery, EndUser, InDoubt

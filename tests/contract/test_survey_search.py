@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from readings import LIKELY, READINGS, reading_name
 from sink_world import AT, DECLINE, QUIET_S, RESPONSE, World, world
 from waiting import STILL_S

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 
@@ -27,6 +27,7 @@ from confluent_kafka.admin import (
 )
 from conftest import PASSWORD, Cluster
 from crowd import crowd, together
+from msgspec.structs import replace
 from stack import Stack, Worker
 from waiting import STILL_S, stretched, until, until_now
 

@@ -5,11 +5,12 @@ in which bytes leave, looks before it writes when in doubt, and says honestly wh
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, assert_never
 from zlib import crc32
 
 from invariants import Departure
+from msgspec.structs import replace
 from scenario import POISON, USERS, Person, Survey
 from world import LATE_MAX_S, REQUEST_TIMEOUT_S, Later, World
 

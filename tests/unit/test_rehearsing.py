@@ -1,8 +1,9 @@
 """What a dry run says of merging, doubt and bounds; no Kafka is needed for that."""
 
 import json
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from sink.wootric.operations import read_operation
 from stream.engine.limits import ReleaseBudget

@@ -1,9 +1,8 @@
 """Tries of one operation end; what else the engine holds goes on."""
 
-from dataclasses import replace
-
 import pytest
 from flow_driver import Driver, identify, page, response
+from msgspec.structs import replace
 
 from sink.delivery import Deferred, InDoubt, Outcome, QueueClass
 from stream.engine.lanes import PendingRequest

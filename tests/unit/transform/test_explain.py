@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import accumulate
 from typing import Any
 
 import pytest
 from hypothesis import example, given
+from msgspec.structs import replace
 from test_cases import load
 from test_laws import EVENTS, RULES
 
