@@ -53,6 +53,9 @@ class Observer:
         self._restoring_at: dict[Partition, float] = {}
         self._consumed: dict[Partition, Any] = {}
         self._settled: dict[tuple[str, str], Any] = {}
+        self._requests: dict[tuple[str, str, int | None], Any] = {}
+        self._request_seconds: dict[str, Any] = {}
+        self._transactions_committed = metrics.transactions.labels("committed")
         self._loop_seconds = {
             state: metrics.event_loop_seconds.labels(state) for state in LOOP_STATES
         }
@@ -95,7 +98,7 @@ class Observer:
         """Count a committed transaction and the records it settled. ``shares`` are those of
         partitions still owned; records of others are already counted as relinquished.
         """
-        self._metrics.transactions.labels("committed").inc()
+        self._transactions_committed.inc()
         self._metrics.transaction_seconds.observe(took_s)
         self._worker.committed_at = time.monotonic()
         for share in shares:
@@ -285,13 +288,21 @@ class Observer:
         self, operation: str, outcome: str, status: int | None, seconds: float
     ) -> None:
         """Count a request."""
-        code = "none" if status is None else str(status)
-        self._metrics.requests.labels(operation, outcome, code).inc()
+        key = operation, outcome, status
+        counter = self._requests.get(key)
+        if counter is None:
+            code = "none" if status is None else str(status)
+            counter = self._requests[key] = self._metrics.requests.labels(operation, outcome, code)
+        counter.inc()
         exemplar = None
         if self._tracer is not None:
             exemplar = self._tracer.exemplar()
             self._tracer.request_finished(operation, outcome, status, seconds)
-        self._metrics.request_seconds.labels(operation).observe(seconds, exemplar)
+        duration = self._request_seconds.get(operation)
+        if duration is None:
+            duration = self._metrics.request_seconds.labels(operation)
+            self._request_seconds[operation] = duration
+        duration.observe(seconds, exemplar)
 
     def throttled(self, wait_s: float) -> None:
         """Count and log a reply that asked to wait."""
