@@ -6,12 +6,14 @@ to survive a worker is in it: the next worker starts from the restored state and
 
 import hashlib
 from enum import StrEnum
+from functools import cache
 from typing import Any, NamedTuple, TypeAlias, assert_never
 
 from msgspec import Struct
 
 from sink.delivery import EffectClass, EndUser, Operation, Scalar
-from stream.codec.avro import HEADER_LENGTH, all_packaged, encode_single_object, packaged, read
+from stream.codec import avro
+from stream.codec.avro import HEADER_LENGTH, Schema, all_packaged, packaged, read
 from stream.codec.json_text import dump, parse
 from stream.errors import DecodeError
 
@@ -99,9 +101,25 @@ def encode(entry: Entry) -> bytes:
             fields = _user_fields(entry)
         case _:
             assert_never(entry)
-    # With the record's name: otherwise fastavro tries the records of the union one by one.
-    named = (_NAMESPACE + type(entry).__name__, fields)
-    return encode_single_object(_LEDGER_ENTRY, {"version": VERSION, "entry": named})
+    schema, head = _branch(_LEDGER_ENTRY, VERSION, type(entry).__name__)
+    return avro.encode(schema, fields, head)
+
+
+@cache
+def _branch(ledger_entry: Schema, version: int, name: str) -> tuple[Schema, bytes]:
+    """Return the schema of an entry of this name, and all bytes of the ledger value before it.
+
+    These are the same for all such entries, and writing the entry alone takes two thirds of the
+    time. Source: Avro 1.12, "Binary Encoding": a record is its fields, and a value of a union is
+    its branch's number and the value.
+    """
+    plain: Any = ledger_entry.plain
+    _, entry = plain["fields"]
+    names = [branch["name"] for branch in entry["type"]]
+    number = names.index(_NAMESPACE + name)
+    head = avro.encode(Schema.of("int"), version, ledger_entry.header)
+    head = avro.encode(Schema.of("long"), number, head)
+    return Schema.of(entry["type"][number]), head
 
 
 def decode(data: bytes) -> Entry:

@@ -77,6 +77,19 @@ def test_an_entry_comes_back_as_it_was(entry):
     assert type(again) is type(entry)
 
 
+@given(entries)
+def test_an_entry_is_written_as_the_whole_schema_writes_it(entry):
+    """Its own bytes behind a fixed head are those of the record with a union."""
+    fields = {
+        EventEntry: ledger._event_fields,
+        IntentEntry: ledger._intent_fields,
+        UserEntry: ledger._user_fields,
+    }
+    named = (f"wootric.stream.{type(entry).__name__}", fields[type(entry)](entry))
+    whole = {"version": ledger.VERSION, "entry": named}
+    assert encode(entry) == encode_single_object(packaged("ledger_entry"), whole)
+
+
 def test_enums_and_members_come_back_as_such():
     """Not merely as text and lists that compare equal."""
     intent = IntentEntry(
