@@ -48,9 +48,19 @@ def pixel_request_url(base: str, *, account_token: str | None, page: PageView) -
     return f"{base}{'&' if '?' in base else '?'}{query}"
 
 
+_KEPT = "-_.!~*'()"
+_ENCODED = re.compile(rf"[^A-Za-z0-9{re.escape(_KEPT)}]")
+
+
 def _encode_component(text: str) -> str:
     """Encode as JavaScript's encodeURIComponent does; a lone surrogate becomes ``?``."""
-    return quote(text, safe="-_.!~*'()", errors="replace")
+    if text.isascii():  # at a half of the cost of quote(), which encodes byte by byte
+        return _ENCODED.sub(_percent, text)
+    return quote(text, safe=_KEPT, errors="replace")
+
+
+def _percent(match: re.Match[str]) -> str:
+    return f"%{ord(match[0]):02X}"
 
 
 # The difference between the known and the wanted end user

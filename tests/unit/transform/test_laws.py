@@ -1,7 +1,7 @@
 """What holds of the mapping for every event that JSON can describe."""
 
 import json
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
 from hypothesis import example, given
@@ -230,6 +230,15 @@ def test_the_pixels_address_is_read_back_as_it_was_meant(email, url):
         ("url", url),
         ("random", "0.5"),
     ]
+
+
+@given(st.text() | st.text(st.characters(max_codepoint=127)))
+@example("".join(map(chr, range(128))))
+def test_the_pixels_values_are_encoded_as_by_the_library(url):
+    page = PageView(url=url, random="0.5")
+    address = pixel_request_url("https://p.example/x.gif", account_token=None, page=page)
+    encoded = quote(url, safe="-_.!~*'()", errors="replace")
+    assert address == f"https://p.example/x.gif?url={encoded}&random=0.5"
 
 
 def test_a_numeric_user_id_is_the_text_of_its_digits():
