@@ -3,8 +3,10 @@
 import asyncio
 import gzip
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from aiohttp.connector import Connection
 from scripted_server import NEXT, Script, scripted_server
 from test_http import OK, SHORT_S, RawServer, request, send, serving
 from test_http_replies import LOOPS, Reply, chunked, cuts, results_of, shown, sized
@@ -252,3 +254,35 @@ async def test_a_session_that_is_not_open_is_an_error_of_the_caller() -> None:
     session = HttpSession(in_flight_max=1, request_timeout_s=STILL_S)
     with pytest.raises(RuntimeError, match="not open"):
         await session.send(request("http://127.0.0.1:1/"), {})
+
+
+async def test_each_origin_has_its_own_connections_and_headers() -> None:
+    one, other = RawServer(OK, OK), RawServer(OK)
+    async with serving(one) as session, serving(other):
+        for server, user in ((one, "user@"), (other, ""), (one, "")):
+            url = URL(f"http://{user}127.0.0.1:{server.port}/", encoded=True)
+            assert isinstance(await session.send(Request("test", "GET", url), {}), HttpResponse)
+    assert [b"Authorization" in head for head in one.requests + other.requests] == [
+        True,
+        False,
+        False,
+    ]
+    assert b"Host: 127.0.0.1:%d\r\n" % other.port in other.requests[0]
+
+
+async def test_a_connection_that_ended_before_the_request_sent_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = RawServer(OK)
+    connect = HttpSession._connect
+
+    async def ended(*arguments: Any) -> Connection:
+        connection = await connect(*arguments)
+        assert connection.transport is not None
+        connection.transport.abort()
+        return connection
+
+    monkeypatch.setattr(HttpSession, "_connect", ended)
+    async with serving(server) as session:
+        assert await send(session, server) == NotSent("ServerDisconnectedError")
+    assert server.requests == []
