@@ -16,10 +16,13 @@ import pytest
 from confluent_kafka import Producer
 from local_registry import LocalRegistry
 from on_call import release, steps, watched
+from readings import wootric_for
 from stack import Stack
 from waiting import STILL_S, stretched, until
 
 from stream.codec.avro import FOLDER, confluent_header
+from stream.devtools.local_kafka import LocalBroker
+from stream.devtools.wootric_emulator import Delay
 from stream.kafka.producer import record_of
 from tests.faults.oracle import agrees
 from tests.integration.registry_gate import RegistryGate
@@ -35,6 +38,7 @@ SESSION = {
 EVENTS = 30
 LATE_S = 400
 """More than 5 minutes."""
+SLOW_S = 1.0
 FIRST, SECOND = "a-first-secret", "a-second-secret"
 
 
@@ -101,6 +105,46 @@ async def test_the_dead_letter_topic_is_deleted(stack: Stack, tmp_path: Path) ->
         await pager.until_ends(alert)
     assert len(stack.wootric.state.end_users) == 2 * EVENTS
     assert len(await asyncio.to_thread(stack.read, topic)) == 1
+    await agrees(stack)
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[tuple[Stack, LocalBroker]]:
+    """A stack on a Kafka of its own, which may be stopped."""
+    with LocalBroker(directory=tmp_path / "kafka") as kafka:
+        async with wootric_for(tmp_path.name) as wootric:
+            stack = Stack(kafka.bootstrap_servers, wootric, tmp_path)
+            await asyncio.to_thread(stack.create_topics)
+            yield stack, kafka
+            stack.end()
+
+
+@pytest.mark.parametrize("in_flight", [False, True], ids=["idle", "in flight"])
+async def test_the_brokers_are_away(
+    own: tuple[Stack, LocalBroker], tmp_path: Path, in_flight: bool
+) -> None:
+    """Whoever is on call looks, and starts the brokers; the workers continue by themselves."""
+    (stack, kafka), alert = own, "WootricKafkaUnavailable"
+    installed = release(stack, **SESSION)
+    users, state = EVENTS, stack.wootric.state
+    async with watched(installed, tmp_path) as pager:
+        await publish(stack, 0, "before")
+        await settled(stack)
+        if in_flight:
+            stack.wootric.on("POST", "*", Delay(after_s=SLOW_S), times=EVENTS)
+            await publish(stack, users, "meanwhile")
+            users += EVENTS
+            await until(lambda: len(state.effects) > EVENTS, "requests are in flight")
+        await asyncio.to_thread(kafka.stop)
+        assert (await pager.until_fires(alert))["severity"] == "page"
+        said = await installed.look(steps(alert, "First look"))
+        assert "Kafka does not respond" in said
+        await asyncio.to_thread(kafka.start)
+        await publish(stack, users, "after")
+        await settled(stack)
+        await installed.do(steps(alert, "Verify"))
+        await pager.until_ends(alert)
+    assert len(state.end_users) == users + EVENTS
     await agrees(stack)
 
 
