@@ -13,8 +13,7 @@ from typing import Any
 
 import confluent_kafka
 import launcher
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
 
 from sink import http_session, models
 from stream.engine.checkpoint import Checkpoint
@@ -125,18 +124,14 @@ def commit_is_not_answered() -> None:
 
 
 def ledger_has_no_leader() -> None:
-    """The first question for the ledger's end is answered by nobody: -1001, and no error."""
-    ask = Group._list_offsets
+    """The first question for the ledger's end is answered by nobody."""
+    ask = Group.offsets
 
-    def unanswered(
-        self: Group, topic: str, numbers: Any, spec: OffsetSpec, *, stable: bool
-    ) -> dict[int, int]:
-        answers = ask(self, topic, numbers, spec, stable=stable)
-        if topic.endswith("ledger") and first("ledger"):
-            return dict.fromkeys(answers, -1001)
-        return answers
+    def unanswered(self: Group, topic: str, numbers: Any, **how: Any) -> dict[int, int]:
+        answers = ask(self, topic, numbers, **how)
+        return {} if topic.endswith("ledger") and first("ledger") else answers
 
-    Group._list_offsets = unanswered
+    Group.offsets = unanswered
 
 
 # The safeguards
@@ -156,8 +151,8 @@ def no_check_of_the_end() -> None:
     def ends(
         self: Group, topic: str, numbers: Any, *, earliest: bool = False, stable: bool = False
     ) -> dict[int, int]:
-        spec = OffsetSpec.earliest() if earliest else OffsetSpec.latest()
-        return self._list_offsets(topic, numbers, spec, stable=stable)
+        found = self.offsets(topic, numbers, earliest=earliest, stable=stable)
+        return {number: found.get(number, OFFSET_INVALID) for number in numbers}
 
     Group.ends = ends
     restore.PartitionRestore._committed = lambda self: {

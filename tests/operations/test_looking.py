@@ -260,7 +260,7 @@ async def test_every_command_of_an_operator_prints_json_on_request() -> None:
     without = [
         path for path, one in commands if not any("--json" in param.opts for param in one.params)
     ]
-    assert len(commands) == 11
+    assert len(commands) == 13
     assert without == []
 
 
