@@ -31,9 +31,13 @@ EVENTS = 400
 DOWN_S = 2.0
 
 Role = Callable[[Stack], int]
-KILLS: dict[str, tuple[Role, str, int]] = {
-    "the input's leader": (input_leader, "before begin transaction", 8),
-    "the ledger's leader": (ledger_leader, "after produce to ledger", 60),
+KILLS = {
+    "the input's leader": pytest.param(
+        input_leader, "before begin transaction", 8, marks=pytest.mark.slow
+    ),
+    "the ledger's leader": pytest.param(
+        ledger_leader, "after produce to ledger", 60, marks=pytest.mark.slow
+    ),
     "the group's coordinator, before TxnOffsetCommit": (
         group_coordinator,
         "before send offsets",

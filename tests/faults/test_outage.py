@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 
+import pytest
 from common import COMMAND, SHORT, end_well, flow, lone_kafka, publish
 from crowd import crowd, together
 from stack import Stack
@@ -38,7 +39,10 @@ async def freeze_and_kill(kafka: LocalBroker) -> None:
     await asyncio.to_thread(kafka.wait_until_ready)
 
 
-OUTAGES = {"frozen": freeze, "frozen, then killed": freeze_and_kill}
+OUTAGES = {
+    "frozen": freeze,
+    "frozen, then killed": pytest.param(freeze_and_kill, marks=pytest.mark.slow),
+}
 
 Outage = Callable[[LocalBroker], object]
 
