@@ -1,6 +1,5 @@
 """Metadata of the group and its topics, and resetting the group's offsets."""
 
-import math
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -102,9 +101,6 @@ def describe_group(
     return description
 
 
-RENEW_EVERY_S = 300.0
-
-
 class Group:
     """Requests about the group and its topics. Without a response, methods raise
     ``KafkaException``. Thread-safe.
@@ -124,10 +120,7 @@ class Group:
         reader = {**settings.reader(config), "client.id": f"{config.instance_id}-metadata"}
         self._latest = Consumer({**reader, "isolation.level": "read_uncommitted"})
         self._stable = Consumer(reader)
-        self._config = config
         self._admin = AdminClient(settings.common(config))
-        self._renewed_at = -math.inf
-        self._abandoned: list[AdminClient] = []  # never freed: a request of theirs is under way
 
     @property
     def clients(self) -> tuple[Consumer | AdminClient, ...]:
@@ -216,27 +209,8 @@ class Group:
         return sorted(one.group_instance_id or one.client_id for one in self.description().members)
 
     def description(self) -> ConsumerGroupDescription:
-        """Return the group's state and members: see ``describe_group``.
-
-        After an outage of all brokers, an admin client may ask for the coordinator in vain from
-        then on (confluent-kafka 2.16.1, seen in an incident). A request without response is
-        therefore repeated with a new client.
-        """
-        admin = self._admin
-        try:
-            return describe_group(admin, self._id, timeout_s=REQUEST_TIMEOUT_S)
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError._TIMED_OUT:
-                self._renew(admin)
-            raise
-
-    def _renew(self, admin: AdminClient) -> None:
-        """Use a new admin client from now on; rarely, because the old one is kept."""
-        now = time.monotonic()
-        if self._admin is admin and now >= self._renewed_at + RENEW_EVERY_S:
-            self._renewed_at = now
-            self._abandoned.append(admin)
-            self._admin = AdminClient(settings.common(self._config))
+        """Return the group's state and members: see ``describe_group``."""
+        return describe_group(self._admin, self._id, timeout_s=REQUEST_TIMEOUT_S)
 
     def cluster_id(self) -> str:
         """Return the cluster id."""

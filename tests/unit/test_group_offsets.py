@@ -76,26 +76,3 @@ def test_what_the_topic_lacks_is_said(group: Group) -> None:
     with pytest.raises(KafkaException) as caught:
         group.ends("events", [0])
     assert caught.value.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
-
-
-def test_a_description_without_response_is_repeated_with_a_new_client(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The old one may ask in vain for ever; it is kept, so that is not done each time."""
-    made: list[MagicMock] = []
-
-    def admin(_: Any) -> MagicMock:
-        made.append(MagicMock())
-        made[-1].describe_consumer_groups.return_value = MagicMock(
-            **{"__getitem__.return_value.result.side_effect": TimeoutError}
-        )
-        return made[-1]
-
-    monkeypatch.setattr(metadata, "Consumer", Client)
-    monkeypatch.setattr(metadata, "AdminClient", admin)
-    group = Group(CONFIG)
-    for _ in range(3):
-        with pytest.raises(KafkaException):
-            group.description()
-    assert len(made) == 2
-    assert group.clients[-1] is made[1]
