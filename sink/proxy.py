@@ -6,7 +6,6 @@ URLs: without a tunnel, a reply of the proxy looks like one of the server, and w
 for good.
 """
 
-from collections.abc import Callable
 from urllib import request as environment
 
 from yarl import URL
@@ -42,16 +41,3 @@ def proxy_for(url: URL) -> URL | None:
 def shown(proxy: URL) -> str:
     """Return a proxy's URL for people, without its credentials."""
     return str(proxy.with_user(None))
-
-
-def proxies() -> Callable[[URL], URL | None]:
-    """Return ``proxy_for`` that remembers its answers by scheme, host and port."""
-    found: dict[tuple[str, str | None, int | None], URL | None] = {}
-
-    def remembered(url: URL) -> URL | None:
-        key = (url.scheme, url.host, url.port)
-        if key not in found:
-            found[key] = proxy_for(url)
-        return found[key]
-
-    return remembered

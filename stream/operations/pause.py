@@ -24,12 +24,9 @@ def pause(
     before = _read(session, partitions)
     new = InputPause(now_ms())
     _apply(session, before, {one: found or new for one, found in before.items()}, yes=yes)
-    rows = [
-        (one.number, _state(found), "is paused" if found is None else "stays paused")
-        for one, found in before.items()
-    ]
     done = "paused: within seconds workers send nothing more, and `wootric-stream status` shows it"
-    _show(session, rows, before, done if yes else None, as_json=as_json)
+    effects = ("is paused", "stays paused")
+    _show(session, before, effects, done if yes else None, as_json=as_json)
 
 
 def resume(
@@ -41,14 +38,11 @@ def resume(
         StartupError: a partition does not exist.
     """
     before = _read(session, partitions)
-    paused = {one: found for one, found in before.items() if found is not None}
+    paused = [one for one, found in before.items() if found is not None]
     _apply(session, before, dict.fromkeys(paused), yes=yes)
-    rows = [
-        (one.number, _state(found), "is read again" if one in paused else "unchanged")
-        for one, found in before.items()
-    ]
     done = "resumed: within seconds workers read on"
-    _show(session, rows, before, done if yes else None, as_json=as_json)
+    effects = ("unchanged", "is read again")
+    _show(session, before, effects, done if yes else None, as_json=as_json)
 
 
 def _read(
@@ -85,32 +79,28 @@ def _apply(
     commit_pauses(session.config, after)
 
 
-def _state(pause: InputPause | None) -> str:
-    return "read" if pause is None else f"paused since {pause.since}"
-
-
 def _show(
     session: OperatorSession,
-    rows: Collection[tuple[int, str, str]],
     before: Mapping[Partition, InputPause | None],
+    effects: tuple[str, str],
     done: str | None,
     *,
     as_json: bool,
 ) -> None:
+    """Show each partition with the first effect if it was read, the second if it was paused."""
+    rows, partitions = [], []
+    for one, pause in before.items():
+        effect = effects[pause is not None]
+        since = None if pause is None else pause.since
+        rows.append((one.number, "read" if since is None else f"paused since {since}", effect))
+        partitions.append({"partition": one.number, "paused_since": since, "effect": effect})
     document = {
         "group": session.config.pause_group_id,
-        "partitions": [
-            {
-                "partition": one.number,
-                "paused_since": None if pause is None else pause.since,
-                "effect": effect,
-            }
-            for (one, pause), (_, _, effect) in zip(before.items(), rows, strict=True)
-        ],
+        "partitions": partitions,
         "done": done is not None,
     }
     parts: list[Table | str] = [
-        Table("input", ("partition", "state", "effect"), list(rows)),
+        Table("input", ("partition", "state", "effect"), rows),
         done or "nothing was changed; repeat with --yes",
     ]
     show(document, parts, as_json=as_json)

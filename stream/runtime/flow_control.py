@@ -131,7 +131,8 @@ class FlowController:
         for partition, task in self._task_manager.partitions.items():
             self._check_dead_letters(partition, task, now)
             self._check_offset_gap(partition, task)
-            self._check_input_pause(partition, task)
+            if self._is_held(partition):
+                self._check_input_pause(partition, task)
 
     def _check_dead_letters(self, partition: Partition, task: PartitionTask, now: float) -> None:
         until = self._paused.get(partition, {}).get(HaltReason.DEAD_LETTERS)
@@ -155,17 +156,20 @@ class FlowController:
 
         It is read on only while an intent lacks one of its events: the request is in doubt.
         """
-        unknown = self.watch_pauses is not None and partition not in self._input_pauses
-        holds = unknown or self._input_pauses.get(partition) is not None
-        if holds:
+        is_held = self._is_held(partition)
+        if is_held:
             self._task_manager.hold(partition)
         else:
             self._task_manager.end_hold(partition)
         is_paused = HaltReason.PAUSED in self._paused.get(partition, ())
-        if holds and not task.awaiting_replay and not is_paused:
+        if is_held and not task.awaiting_replay and not is_paused:
             self._pause(partition, HaltReason.PAUSED, UNTIL_RELEASED)
-        elif is_paused and (task.awaiting_replay or not holds):
+        elif is_paused and (task.awaiting_replay or not is_held):
             self._end_pause(partition, HaltReason.PAUSED)
+
+    def _is_held(self, partition: Partition) -> bool:
+        unknown = self.watch_pauses is not None and partition not in self._input_pauses
+        return unknown or self._input_pauses.get(partition) is not None
 
     def _free_records(self) -> int:
         """Return how many more records fit into memory, assuming the current average size.

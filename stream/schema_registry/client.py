@@ -15,7 +15,7 @@ import orjson
 from yarl import URL
 
 from sink.http_session import HEADER_BYTES_MAX, HEADERS_MAX
-from sink.proxy import proxies
+from sink.proxy import proxy_for
 from stream.errors import StreamError
 
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
@@ -75,7 +75,6 @@ class RegistryClient:
         self._url = url.rstrip("/")
         self._username = username
         self._password = password
-        self._proxy_for = proxies()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -171,7 +170,7 @@ class RegistryClient:
             async with self._session.request(
                 method,
                 url,
-                proxy=self._proxy_for(url),
+                proxy=proxy_for(url),
                 data=data,
                 headers=headers,
                 auth=auth,
