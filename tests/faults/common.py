@@ -14,7 +14,6 @@ from oracle import agrees
 from stack import RESTARTED, Stack, Worker
 from waiting import STILL_S, stretched
 
-from stream.devtools.local_kafka import LocalBroker
 from stream.devtools.traffic import traffic
 from tests.soak.watch import CommittedReader, read_all
 
@@ -119,24 +118,6 @@ async def read_meanwhile(stack: Stack) -> AsyncIterator[None]:
     assert not reader.is_alive()
     assert not reader.twice
     assert reader.seen == await asyncio.to_thread(read_all, stack.config, topics, stack.partitions)
-
-
-@asynccontextmanager
-async def lone_kafka(
-    stack: Stack, properties: Mapping[str, str]
-) -> AsyncIterator[tuple[LocalBroker, Stack]]:
-    """A Kafka of one's own, with topics on it; the given stack's is left alone."""
-    kafka = LocalBroker(nodes=1, directory=stack.folder / "kafka", properties=properties)
-    try:
-        await asyncio.to_thread(kafka.start)
-        own = Stack(kafka.bootstrap_servers, stack.wootric, stack.folder)
-        try:
-            await asyncio.to_thread(own.create_topics)
-            yield kafka, own
-        finally:
-            own.end()
-    finally:
-        await asyncio.to_thread(kafka.stop)
 
 
 # Who leads what

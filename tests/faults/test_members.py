@@ -13,7 +13,6 @@ from common import (
     SHORT,
     end_well,
     flow,
-    lone_kafka,
     publish,
     slow,
     supervised,
@@ -22,6 +21,7 @@ from common import (
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import NewPartitions
 from crowd import crowd, together
+from lone_kafka import lone_kafka
 from stack import Stack
 from waiting import SLOWNESS, STILL_S, slowness, stretched, until
 from with_constants import command, constants

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from common import COMMAND, SHORT, end_well, flow, lone_kafka, publish
+from common import COMMAND, SHORT, end_well, flow, publish
 from crowd import crowd, together
+from lone_kafka import lone_kafka
 from stack import Stack
 from waiting import until
 

@@ -15,8 +15,8 @@ from urllib.request import Request, urlopen
 import pytest
 from confluent_kafka import Producer
 from local_registry import LocalRegistry
+from lone_kafka import lone_kafka
 from on_call import release, steps, watched
-from readings import wootric_for
 from stack import Stack
 from waiting import STILL_S, stretched, until
 
@@ -108,23 +108,17 @@ async def test_the_dead_letter_topic_is_deleted(stack: Stack, tmp_path: Path) ->
     await agrees(stack)
 
 
-@pytest.fixture
-async def own(tmp_path: Path) -> AsyncIterator[tuple[Stack, LocalBroker]]:
-    """A stack on a Kafka of its own, which may be stopped."""
-    with LocalBroker(directory=tmp_path / "kafka") as kafka:
-        async with wootric_for(tmp_path.name) as wootric:
-            stack = Stack(kafka.bootstrap_servers, wootric, tmp_path)
-            await asyncio.to_thread(stack.create_topics)
-            yield stack, kafka
-            stack.end()
-
-
 @pytest.mark.parametrize("in_flight", [False, True], ids=["idle", "in flight"])
-async def test_the_brokers_are_away(
-    own: tuple[Stack, LocalBroker], tmp_path: Path, in_flight: bool
-) -> None:
+async def test_the_brokers_are_away(stack: Stack, tmp_path: Path, in_flight: bool) -> None:
     """Whoever is on call looks, and starts the brokers; the workers continue by themselves."""
-    (stack, kafka), alert = own, "WootricKafkaUnavailable"
+    async with lone_kafka(stack, {}) as (kafka, own):
+        await away_and_back(own, kafka, tmp_path, in_flight=in_flight)
+
+
+async def away_and_back(
+    stack: Stack, kafka: LocalBroker, tmp_path: Path, *, in_flight: bool
+) -> None:
+    alert = "WootricKafkaUnavailable"
     installed = release(stack, **SESSION)
     users, state = EVENTS, stack.wootric.state
     async with watched(installed, tmp_path) as pager:
