@@ -34,7 +34,7 @@ PROPERTIES = {
 """Who comes without a name may do all, as the tests themselves; `worker` only what it is let."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
     """The thread that carries what goes through a proxy."""
     with Network() as network:
@@ -67,7 +67,7 @@ def servers(proxies: list[Proxy]) -> str:
     return ",".join(f"{HOST}:{proxy.port}" for proxy in proxies)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three real brokers, to be killed and started again."""
     cluster = Cluster(network, tmp_path_factory.mktemp("brokers"))
@@ -77,13 +77,13 @@ def cluster(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Itera
             cluster.brokers.node(number).kill()  # in order the last ones would wait for a quorum
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def brokers(cluster: Cluster) -> LocalBroker:
     """The brokers of the cluster."""
     return cluster.brokers
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def three_brokers(brokers: LocalBroker) -> str:
     """Their bootstrap servers."""
     return brokers.bootstrap_servers
