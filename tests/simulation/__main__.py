@@ -13,8 +13,8 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainin
 from world import Settings
 
 SCHEDULES = 100_000
-SERVICE_SHARE = 10
-"""One schedule of the whole service for so many of the core."""
+SHARE = 10
+"""One schedule of each other kind for so many of the core."""
 SAY_EVERY_S = 10.0
 
 out = Console(highlight=False, soft_wrap=True)
@@ -84,7 +84,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.seed is not None:
         sys.exit(0 if tell(options.kind or "core", options.seed) else 1)
-    counts = {"core": options.schedules, "service": options.schedules // SERVICE_SHARE}
+    counts = dict.fromkeys(KINDS, options.schedules // SHARE) | {"core": options.schedules}
     if options.kind is not None:
         counts = {options.kind: options.schedules}
     held = [

@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
-from invariants import ViolationError, outcome_of
-from scenario import Survey, expect, name_of
+from invariants import ViolationError, Witness, outcome_of
+from scenario import Survey, expect, name_of, wootric_operation
 from simulated_kafka import Transaction
-from simulated_wootric import SimulatedSink, Wootric
-from world import Settings, Token, World, check
+from simulated_wootric import SimulatedWootricSink, Wootric
+from world import Done, Later, Settings, Token, World, check
 
-from sink.delivery import Outcome
+from sink.delivery import Delivery, Operation, Outcome
 from sink.wootric.operations import PageView, read_operation
 from stream.engine.checkpoint import Checkpoint
 from stream.engine.lanes import PendingRequest
@@ -27,12 +28,12 @@ ROOMS = [ReleaseBudget(api, pages) for api in range(5) for pages in range(3)]
 class CoreWorker:
     """One process: the flow, a loop like the service's, and its picture of what it owns."""
 
-    def __init__(self, world: "CoreSimulation", name: str) -> None:
+    def __init__(self, world: "CoreWorld", name: str) -> None:
         self._world = world
         self.name = name
         self.dead = False
         self.asleep_until = 0.0
-        self.flow = TaskManager(world.limits, read_operation=read_operation)
+        self.flow = TaskManager(world.limits, read_operation=world.read_operation)
         self.committing: Checkpoint | None = None
         self._leaving = False
         self._openings = 0
@@ -228,18 +229,34 @@ class CoreWorker:
                 )
 
 
-class CoreSimulation(World):
-    """One schedule of the core."""
+class SimulatedSink(Protocol):
+    """What stands before a destination."""
 
-    def __init__(self, seed: int, settings: Settings) -> None:
-        super().__init__(seed, settings)
-        self.wootric = Wootric()
-        self.sink = SimulatedSink(self.wootric, self)
-        self.begin(settings.workers)
+    def deliver(self, delivery: Delivery, worker: str, later: Later, done: Done) -> None:
+        """Begin; ``later`` is the worker's own time, ``done`` takes the outcome."""
+
+
+class CoreWorld(World):
+    """One schedule of the core, before any destination."""
+
+    sink: SimulatedSink
+    read_operation: Callable[[bytes], Operation]
 
     def new_worker(self, name: str) -> CoreWorker:
         """Return a worker that has just started."""
         return CoreWorker(self, name)
+
+
+class CoreSimulation(CoreWorld):
+    """One schedule of the core, before Wootric."""
+
+    read_operation = staticmethod(read_operation)
+
+    def __init__(self, seed: int, settings: Settings) -> None:
+        super().__init__(seed, settings, wootric_operation)
+        self.wootric = Wootric()
+        self.sink = SimulatedWootricSink(self.wootric, self)
+        self.begin(settings.workers)
 
     def judge(self) -> None:
         """Compare what Wootric holds with what the events say."""
@@ -265,12 +282,6 @@ def judge(world: World, users: dict[str, object], surveys: list[Survey]) -> None
         return None if value is None else outcome_of(value)
 
     expected = expect(world.script, outcome)
-    receipts = {
-        (partition, key.removeprefix(EVENT))
-        for partition, fold in witness.ledger.items()
-        for key in fold
-        if key.startswith(EVENT)
-    }
     parked = {
         operation.random
         for event in world.script.events
@@ -285,7 +296,22 @@ def judge(world: World, users: dict[str, object], surveys: list[Survey]) -> None
     # One that was parked may have happened, and found its person there by then.
     check("views of nobody [2]", views.keys() - expected.views - parked, set())
     check("parked, not views [2]", witness.parked.total() - len(parked), 0)
-    check("dead letters [7]", witness.letters, expected.letters)
-    check("receipts [1]", receipts, expected.receipts)
+    judge_events(witness, expected.letters, expected.receipts)
+
+
+def judge_events(
+    witness: Witness,
+    letters: Counter[tuple[Partition, int]],
+    receipts: set[tuple[Partition, str]],
+) -> None:
+    """Compare what Kafka holds in the end with what it should hold."""
+    found = {
+        (partition, key.removeprefix(EVENT))
+        for partition, fold in witness.ledger.items()
+        for key in fold
+        if key.startswith(EVENT)
+    }
+    check("dead letters [7]", witness.letters, letters)
+    check("receipts [1]", found, receipts)
     open_intents = [key for fold in witness.ledger.values() for key in fold if "intent/" in key]
     check("open intents [19]", open_intents, [])

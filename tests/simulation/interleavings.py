@@ -13,15 +13,17 @@ from types import MappingProxyType
 import structlog
 from core_simulation import CoreSimulation
 from service_simulation import ServiceSimulation
+from webhook_simulation import WebhookSimulation
 from world import Settings, World
 
 CHUNK = 50
 DEFAULT = Settings()
 
 KINDS: Mapping[str, Callable[[int, Settings], World]] = MappingProxyType(
-    {"core": CoreSimulation, "service": ServiceSimulation}
+    {"core": CoreSimulation, "webhook": WebhookSimulation, "service": ServiceSimulation}
 )
-"""What a schedule may be of: the pure core alone, or processor, core and sink together."""
+"""What a schedule may be of: the pure core alone, before Wootric or before another destination, or
+processor, core and sink together."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-import orjson
 from scenario import Script, Survey, name_of
 
 from sink.delivery import Operation
-from sink.wootric.operations import PageView, to_fields
+from sink.wootric.operations import PageView
 from stream.codec.dead_letter import DeadLetter
 from stream.engine.checkpoint import LedgerRecord, PartitionCheckpoint
 from stream.engine.prepare import PreparedRecord
@@ -288,6 +287,4 @@ class Witness:
 
 def digest(operation: Operation) -> str:
     """Return what an intent has to say of its operation."""
-    return hashlib.sha256(
-        orjson.dumps(to_fields(operation), option=orjson.OPT_SORT_KEYS)
-    ).hexdigest()
+    return hashlib.sha256(operation.to_bytes()).hexdigest()

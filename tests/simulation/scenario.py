@@ -28,6 +28,8 @@ PARTITIONS = sorted(set(USERS.values()))
 
 Survey = CreateResponse | CreateDecline
 OutcomeOf: TypeAlias = Callable[[PreparedRecord], EventOutcome | None]
+WantedBy: TypeAlias = Callable[[Random, str, int, int], Operation]
+"""A random operation, by user, number and kind from 2 to 19; kind 3 is refused."""
 
 
 @dataclass(slots=True)
@@ -93,13 +95,20 @@ def expect(script: Script, outcome: OutcomeOf) -> Expected:
     that its receipt (``outcome``) says whether it counts.
     """
     expected = Expected()
-    for event in script.events:
-        name = (event.record.partition, event.event_id)
-        if name in expected.receipts or isinstance(event.result, Skip):
-            continue
-        expected.receipts.add(name)
+    for event in to_settle(script):
+        expected.receipts.add((event.record.partition, event.event_id))
         expected._take(event, user_of(event), outcome)
     return expected
+
+
+def to_settle(script: Script) -> Iterator[PreparedRecord]:
+    """Return the events that need a receipt, in order: the first of each name."""
+    names: set[tuple[Partition, str]] = set()
+    for event in script.events:
+        name = (event.record.partition, event.event_id)
+        if name not in names and not isinstance(event.result, Skip):
+            names.add(name)
+            yield event
 
 
 def user_of(event: PreparedRecord) -> str:
@@ -112,7 +121,7 @@ def name_of(survey: Survey) -> str:
     return f"{survey.type} of {survey.external_id} at {survey.created_at}"
 
 
-def write(dice: Random) -> Script:
+def write(dice: Random, operation: WantedBy) -> Script:
     """Return an input that arrives over a while."""
     script = Script({partition: [] for partition in PARTITIONS}, dict.fromkeys(PARTITIONS, 0))
     earlier: dict[str, list[PreparedRecord]] = {user: [] for user in USERS}
@@ -124,7 +133,8 @@ def write(dice: Random) -> Script:
         user = dice.choice(names)
         partition = USERS[user]
         offset = script.ends[partition] + (dice.random() < 0.1)  # a control record before it
-        event = _event(dice, user, number, Record(partition, offset, int(at * 1000), None, b""))
+        record = Record(partition, offset, int(at * 1000), None, b"")
+        event = _event(dice, user, number, record, operation)
         if earlier[user] and dice.random() < 0.12:
             event = _again(dice.choice(earlier[user]), event)
         script.ends[partition] = offset + 1
@@ -135,8 +145,10 @@ def write(dice: Random) -> Script:
     return script
 
 
-def _event(dice: Random, user: str, number: int, record: Record) -> PreparedRecord:
-    verdict = _verdict(dice, user, number)
+def _event(
+    dice: Random, user: str, number: int, record: Record, operation: WantedBy
+) -> PreparedRecord:
+    verdict = _verdict(dice, user, number, operation)
     time_ms = record.timestamp_ms
     replayed = dice.random() < 0.08 and isinstance(verdict, Deliver)
     name = message_id = f"m{number}"
@@ -169,7 +181,7 @@ def _again(twin: PreparedRecord, event: PreparedRecord) -> PreparedRecord:
     )
 
 
-def _verdict(dice: Random, user: str, number: int) -> PreparationResult:
+def _verdict(dice: Random, user: str, number: int, operation: WantedBy) -> PreparationResult:
     """Return what should become of a random event."""
     match dice.randrange(20):
         case 0:
@@ -177,10 +189,11 @@ def _verdict(dice: Random, user: str, number: int) -> PreparationResult:
         case 1:
             return Invalid("undecodable", "")
         case kind:
-            return Deliver(operation=_operation(dice, user, number, kind), lane=user)
+            return Deliver(operation=operation(dice, user, number, kind), lane=user)
 
 
-def _operation(dice: Random, user: str, number: int, kind: int) -> Operation:
+def wootric_operation(dice: Random, user: str, number: int, kind: int) -> Operation:
+    """Return a random operation of each type that Wootric knows."""
     email = dice.choice((None, f"{user}@example.com"))
     match kind:
         case 2:

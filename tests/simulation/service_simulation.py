@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from core_simulation import judge
 from invariants import ViolationError
-from scenario import Person, Survey
+from scenario import Person, Survey, wootric_operation
 from simulated_http import UNDER_WAY, UNIX_AT_START, Server, SimulatedHttp
 from simulated_member import SimulatedMember
 from simulated_operator import Operator, SimulatedPauseWatcher
@@ -171,7 +171,7 @@ class ServiceSimulation(World):
     """One schedule of the service."""
 
     def __init__(self, seed: int, settings: Settings) -> None:
-        super().__init__(seed, settings)
+        super().__init__(seed, settings, wootric_operation)
         dice = self.dice
         self.operator = Operator(seed)
         behaviour = Behaviour(

@@ -4,7 +4,6 @@ The sink here keeps the contract of ``sink.delivery``: it asks ``may_send`` in t
 in which bytes leave, looks before it writes when in doubt, and says honestly what it knows.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 from zlib import crc32
@@ -12,7 +11,7 @@ from zlib import crc32
 from invariants import Departure
 from msgspec.structs import replace
 from scenario import POISON, USERS, Person, Survey
-from world import LATE_MAX_S, REQUEST_TIMEOUT_S, Later, World
+from world import LATE_MAX_S, REQUEST_TIMEOUT_S, Done, Later, World
 
 from sink.delivery import (
     Deferred,
@@ -21,7 +20,6 @@ from sink.delivery import (
     EndUser,
     InDoubt,
     Operation,
-    Outcome,
     Parked,
     Rejected,
     Skipped,
@@ -36,7 +34,6 @@ from sink.wootric.operations import (
     UpsertEndUser,
 )
 
-Done = Callable[[Outcome], None]
 TROUBLES = ("request_lost", "reply_lost", "late", "late", "throttled", "unauthorized")
 PROBE_S = 3.0
 
@@ -79,7 +76,7 @@ def _claim(survey: Survey) -> int:
     return claim(crc32((survey.external_id or "").encode()), survey)
 
 
-class SimulatedSink:
+class SimulatedWootricSink:
     """Delivers to a simulated Wootric, one step at a time."""
 
     def __init__(self, wootric: Wootric, world: World) -> None:

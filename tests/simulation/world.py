@@ -13,9 +13,10 @@ from typing import Protocol
 from event_queue import Agenda
 from fault_schedule import Weather
 from invariants import ViolationError, Witness
-from scenario import PARTITIONS, Script, write
+from scenario import PARTITIONS, Script, WantedBy, write
 from simulated_kafka import Kafka
 
+from sink.delivery import Outcome
 from stream.engine.limits import EngineConfig
 from stream.record import Partition
 
@@ -72,11 +73,11 @@ class Settings:
 class World(Agenda):
     """One schedule: everything but the workers' insides."""
 
-    def __init__(self, seed: int, settings: Settings) -> None:
+    def __init__(self, seed: int, settings: Settings, operation: WantedBy) -> None:
         super().__init__()
         dice = self.dice = Random(seed)
         self.trace: list[str] | None = [] if settings.traced else None
-        self.script: Script = write(dice)
+        self.script: Script = write(dice, operation)
         self.weather = Weather(dice)
         self.resend_unobservable = dice.random() < 0.3
         self.witness = Witness(
@@ -267,3 +268,4 @@ def check(what: str, found: object, expected: object) -> None:
 
 Later = Callable[[float, Callable[[], None]], None]
 """Does something after a while, unless the worker has died by then."""
+Done = Callable[[Outcome], None]
