@@ -80,7 +80,7 @@ soak: $(READY) ## everything goes wrong at once for 10 minutes (SOAK_MINUTES=60 
 	@$(BIN)/python -m tests.soak $(ARGS)
 
 simulate: $(READY) ## schedules of faults on simulated time (ARGS="--schedules 1000000", "--service --seed 7")
-	@PYTHONPATH=tests/fixtures $(BIN)/python tests/simulation $(ARGS)
+	@$(BIN)/python tests/simulation $(ARGS)
 
 model: $(READY) ## the protocol as a model: what goes wrong without which safeguard, in how few steps
 	@$(BIN)/python tests/model $(ARGS)

@@ -6,10 +6,14 @@ With ``--seed`` one schedule is run again, and told step by step.
 import argparse
 import sys
 import time
+from pathlib import Path
 
-from interleavings import KINDS, run, silent
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+sys.path.append(str(Path(__file__).parents[1] / "fixtures"))
+
+from interleavings import KINDS, run, silent
 from world import Settings
 
 SCHEDULES = 100_000

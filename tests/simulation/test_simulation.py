@@ -140,12 +140,11 @@ def test_every_safeguard_that_the_simulation_is_said_to_show_is_taken_away() -> 
 
 def test_a_schedule_is_the_same_whenever_it_is_run() -> None:
     """A seed is worth nothing unless it leads to the same steps in another process."""
-    here = Path(__file__).parent
-    command = [sys.executable, str(here), "--service", "--seed", "7"]
+    command = [sys.executable, str(Path(__file__).parent), "--service", "--seed", "7"]
     told = [
         subprocess.run(
             command,
-            env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(here.parent / "fixtures")},
+            env={"PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,
             check=True,
