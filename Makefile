@@ -73,7 +73,7 @@ format: $(READY) ## put the code into its usual form
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-bench: $(READY) ## speed beside a bare aiohttp loop, scaling, requests, and the goals (ARGS="--only recovery"; needs Go)
+bench: $(READY) ## speed beside a bare aiohttp loop, scaling, requests, and the goals (ARGS="--only recovery", "--against REV"; needs Go)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 soak: $(READY) ## everything goes wrong at once for 10 minutes (SOAK_MINUTES=60 ARGS="--seed 2")

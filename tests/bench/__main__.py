@@ -17,6 +17,7 @@ from rich.console import Console
 
 from stream.devtools.local_kafka import broker
 from tests.bench import (
+    against,
     economy,
     endurance,
     goals,
@@ -120,6 +121,9 @@ def options() -> argparse.Namespace:
         "--set", action="append", default=[], help="a setting of every worker, as NAME=VALUE"
     )
     parser.add_argument(
+        "--against", metavar="REV", help="speed of this tree and of a commit, in turn, as ratios"
+    )
+    parser.add_argument(
         "--no-run", action="store_true", help="measure nothing, show what --json FILE has"
     )
     return parser.parse_args()
@@ -168,6 +172,11 @@ def main() -> None:
     wanted = options()
     out = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
     book = Book(wanted.json)
+    if wanted.against:
+        both = [f"--events={wanted.events}", *(f"--set={one}" for one in wanted.set)]
+        rows = against.run(wanted.against, rounds=wanted.rounds, options=both, out=out)
+        book.keep(against=rows)
+        return
     if wanted.no_run:
         for name in ON_KAFKA:
             if name in book.found:
