@@ -1,5 +1,6 @@
 """Metadata of the group and its topics, and resetting the group's offsets."""
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -101,37 +102,102 @@ def describe_group(
     return description
 
 
+CLOSE_S = 2.0
+
+
+def close_admin(admin: AdminClient) -> None:
+    """Close an admin client, which must not be used any more.
+
+    A client whose brokers are unavailable may wait forever for its own thread (confluent-kafka
+    2.16.1); it is left to a thread that ends with the process.
+    """
+    closing = threading.Thread(
+        target=admin.__exit__, args=(None, None, None), name="closed-admin", daemon=True
+    )
+    closing.start()
+    closing.join(CLOSE_S)
+
+
+class Describer:
+    """Describes a group for as long as the process runs. Thread-safe.
+
+    When all brokers are unavailable, and when a broker leaves the metadata, the client gives up
+    that connection for good. It still waits for it wherever it is the coordinator's (librdkafka
+    #5511; measured, each time that the client had reconnected before the request). A client without
+    response is therefore closed, and the next request uses a new one.
+
+    ``AdminClient.list_groups`` needs no coordinator, but has no result while any broker is
+    unavailable (measured, three brokers).
+    """
+
+    def __init__(self, config: KafkaConfig) -> None:
+        self._config = config
+        self._admin: AdminClient | None = None
+        self._lock = threading.Lock()
+
+    def describe(self) -> ConsumerGroupDescription:
+        """Return the description of the group: see ``describe_group``.
+
+        Raises:
+            KafkaException: no response in time, or the coordinator rejected the request.
+        """
+        with self._lock:
+            if self._admin is None:
+                self._admin = AdminClient(settings.common(self._config))
+            try:
+                return describe_group(
+                    self._admin, self._config.group_id, timeout_s=REQUEST_TIMEOUT_S
+                )
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError._TIMED_OUT:
+                    self._close()
+                raise
+
+    def set_sasl_credentials(self, username: str, password: str) -> None:
+        """Pass changed credentials to the client; a new one reads them itself."""
+        with self._lock:
+            if self._admin is not None:
+                self._admin.set_sasl_credentials(username, password)
+
+    def close(self) -> None:
+        """Close the client, if there is one."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._admin is not None:
+            close_admin(self._admin)
+            self._admin = None
+
+
 class Group:
     """Requests about the group and its topics. Without a response, methods raise
     ``KafkaException``. Thread-safe.
 
-    Two consumers that join no group request offsets. ``description``, ``topic_id``,
-    ``topic_config`` and ``delete_before`` have to use the admin protocol: see ``describe_group``
-    for the first. Requests of ``topic_id`` and ``topic_config`` have ended no process (measured,
-    3,500 of each that timed out while brokers were frozen, killed and started again).
-
-    An admin client that is freed while the brokers are unavailable may wait forever for its own
-    thread while it holds the interpreter lock (confluent-kafka 2.16.1). There is therefore one per
-    process, and ``close`` has to be called while the brokers are available.
+    Two consumers that join no group request offsets. ``topic_id``, ``topic_config`` and
+    ``delete_before`` have to use the admin protocol. Requests of the first two have ended no
+    process (measured, 3,500 of each that timed out while brokers were frozen, killed and started
+    again). ``description`` has a client of its own.
     """
 
     def __init__(self, config: KafkaConfig) -> None:
-        self._id = config.group_id
         reader = {**settings.reader(config), "client.id": f"{config.instance_id}-metadata"}
         self._latest = Consumer({**reader, "isolation.level": "read_uncommitted"})
         self._stable = Consumer(reader)
         self._admin = AdminClient(settings.common(config))
+        self._describer = Describer(config)
 
     @property
-    def clients(self) -> tuple[Consumer | AdminClient, ...]:
+    def clients(self) -> tuple[Consumer | AdminClient | Describer, ...]:
         """The clients, which take changed credentials."""
-        return (self._latest, self._stable, self._admin)
+        return (self._latest, self._stable, self._admin, self._describer)
 
     def close(self) -> None:
         """Close the clients."""
         self._latest.close()
         self._stable.close()
-        del self._admin
+        close_admin(self._admin)
+        self._describer.close()
 
     def committed(self, partitions: Iterable[Partition]) -> list[TopicPartition]:
         """Return the group's committed offsets, even if an open transaction blocks one of them."""
@@ -209,8 +275,8 @@ class Group:
         return sorted(one.group_instance_id or one.client_id for one in self.description().members)
 
     def description(self) -> ConsumerGroupDescription:
-        """Return the group's state and members: see ``describe_group``."""
-        return describe_group(self._admin, self._id, timeout_s=REQUEST_TIMEOUT_S)
+        """Return the group's state and members."""
+        return self._describer.describe()
 
     def cluster_id(self) -> str:
         """Return the cluster id."""

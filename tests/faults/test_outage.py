@@ -7,12 +7,15 @@ from collections.abc import Callable
 
 import pytest
 from common import COMMAND, SHORT, end_well, flow, publish
+from confluent_kafka import KafkaException
 from crowd import crowd, together
 from lone_kafka import lone_kafka
 from stack import Stack
 from waiting import until
 
 from stream.devtools.local_kafka import LocalBroker
+from stream.errors import KafkaUnavailableError
+from stream.kafka.lag import LagMeter
 from stream.kafka.metadata import REQUEST_TIMEOUT_S
 
 __all__ = ["crowd"]
@@ -40,6 +43,20 @@ async def freeze_and_kill(kafka: LocalBroker) -> None:
     await asyncio.to_thread(kafka.wait_until_ready)
 
 
+async def kill(kafka: LocalBroker) -> None:
+    """Connections are refused, then it is back."""
+    await asyncio.to_thread(kafka.node(1).kill)
+    await asyncio.sleep(REQUEST_TIMEOUT_S)
+    kafka.node(1).start()
+    await asyncio.to_thread(kafka.wait_until_ready)
+
+
+async def shut_down(kafka: LocalBroker) -> None:
+    """The same, after it has said goodbye."""
+    await asyncio.to_thread(kafka.node(1).terminate)
+    await kill(kafka)
+
+
 OUTAGES = {
     "frozen": freeze,
     "frozen, then killed": pytest.param(freeze_and_kill, marks=pytest.mark.slow),
@@ -65,6 +82,45 @@ async def test_worker_and_lag_exporter_live_through_an_outage(stack: Stack, outa
         await exporter.until_ready()
         assert await asyncio.to_thread(exporter.stop) == 0
         await end_well(own, worker)
+
+
+IN_A_ROW = {
+    "once": (kill,),
+    "again and again": pytest.param(
+        (kill, shut_down, freeze, kill, freeze_and_kill), marks=pytest.mark.slow
+    ),
+}
+
+
+@together(cases=IN_A_ROW)
+async def test_the_lag_is_measured_after_each_outage(
+    stack: Stack, outages: tuple[Outage, ...]
+) -> None:
+    """The client of the group's members may have another connection before it is asked for them.
+
+    It would wait for the one that it has closed: see `Describer`.
+    """
+    async with lone_kafka(stack, ALONE) as (kafka, own):
+        meter = LagMeter(own.config)
+
+        def answers(ask: Callable[[], object]) -> bool:
+            try:
+                ask()
+            except (KafkaException, KafkaUnavailableError):
+                return False
+            return True
+
+        def connected() -> object:
+            admin = meter.group._describer._admin
+            return None if admin is None else admin.list_topics(timeout=REQUEST_TIMEOUT_S)
+
+        for outage in outages:
+            for ask in (connected, meter.measure):
+                await until(lambda ask=ask: asyncio.to_thread(answers, ask), f"{ask} answers")
+            await outage(kafka)
+        for ask in (connected, meter.measure):
+            await until(lambda ask=ask: asyncio.to_thread(answers, ask), f"{ask} answers")
+        await asyncio.to_thread(meter.close)
 
 
 @together(cases=OUTAGES)

@@ -1,5 +1,6 @@
 """Offsets of a group's topics, of which some leaders answer: the client is ours, as it behaves."""
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -9,7 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicP
 from kafka_settings import CONFIG
 
 from stream.kafka import metadata
-from stream.kafka.metadata import Group
+from stream.kafka.metadata import Describer, Group, close_admin
 
 LEADERS = {0: 1, 1: 2, 2: 1, 3: -1}
 """The leaders by partition; partition 3 has none."""
@@ -76,3 +77,54 @@ def test_what_the_topic_lacks_is_said(group: Group) -> None:
     with pytest.raises(KafkaException) as caught:
         group.ends("events", [0])
     assert caught.value.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+class Admin:
+    """An admin client that answers until its coordinator is gone; as the real one, it is empty."""
+
+    def __init__(self, _: Any) -> None:
+        self.answers = True
+        self.closed = threading.Event()
+
+    def __len__(self) -> int:
+        return 0
+
+    def __exit__(self, *_: object) -> None:
+        self.closed.set()
+
+    def describe_consumer_groups(self, groups: list[str], **_: Any) -> dict[str, Any]:
+        result: dict[str, Any] = {} if self.answers else {"side_effect": TimeoutError}
+        return {groups[0]: MagicMock(**{f"result.{name}": what for name, what in result.items()})}
+
+
+def test_a_description_without_response_is_repeated_with_a_new_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The old one may wait forever for a coordinator that it has given up: librdkafka #5511."""
+    made: list[Admin] = []
+
+    def admin(config: Any) -> Admin:
+        made.append(Admin(config))
+        return made[-1]
+
+    monkeypatch.setattr(metadata, "AdminClient", admin)
+    describer = Describer(CONFIG)
+    for _ in range(2):
+        describer.describe()
+    (old,) = made
+    old.answers = False
+    with pytest.raises(KafkaException) as caught:
+        describer.describe()
+    assert caught.value.args[0].code() == KafkaError._TIMED_OUT
+    assert old.closed.is_set()
+    describer.describe()
+    _, new = made
+    describer.close()
+    assert new.closed.is_set()
+
+
+def test_a_client_that_does_not_close_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    never = threading.Event()
+    monkeypatch.setattr(metadata, "CLOSE_S", 0.01)
+    close_admin(MagicMock(__exit__=lambda *_: never.wait()))
+    never.set()
