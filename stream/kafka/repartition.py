@@ -31,6 +31,7 @@ from stream.kafka.config import CredentialRefresher, KafkaConfig, log_client_err
 from stream.kafka.group_member import Membership, partitions_of
 from stream.kafka.metadata import committed
 from stream.kafka.producer import produce_blocking
+from stream.kafka.transactions import CallTimeoutError, TimeLimitedCaller, send_offsets
 from stream.record import Partition, Record
 
 log = structlog.get_logger()
@@ -93,6 +94,8 @@ class Repartitioner(threading.Thread):
         self._group_metadata: Any = None
         self._positions: dict[Partition, int] = {}
         self._membership = Membership()
+        self._caller = TimeLimitedCaller()
+        self._abandoned: list[Producer] = []  # never freed: a call on them is still running
 
     def stop(self) -> None:
         """Finish the current transaction, and end."""
@@ -153,9 +156,10 @@ class Repartitioner(threading.Thread):
                     self._transfer(producer, records)
                 self._report_lag(consumer)
         finally:
-            for close in (producer.close, consumer.close):
-                with suppress(KafkaException, RuntimeError):
-                    close()
+            for client in (producer, consumer):
+                if client not in self._abandoned:
+                    with suppress(KafkaException, RuntimeError):
+                        client.close()
 
     def _record(self, message: Message) -> Record | None:
         """Return a record of an owned partition; None if it was transferred already."""
@@ -193,13 +197,16 @@ class Repartitioner(threading.Thread):
             raise KafkaException(KafkaError(KafkaError._STATE, "the group is rebalancing"))
         outputs = [self._convert(record) for record in records]
         offsets = {record.partition: record.next_offset for record in records}
+        positions = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
+        wait_s = self._config.transaction_timeout_s
         producer.begin_transaction()
         for output in outputs:
             self._produce(producer, output)
-        producer.send_offsets_to_transaction(
-            [TopicPartition(*partition, offset) for partition, offset in offsets.items()],
-            self._group_metadata,
-        )
+        try:
+            send_offsets(self._caller, producer, positions, self._group_metadata, wait_s)
+        except CallTimeoutError:
+            self._abandoned.append(producer)
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None
         producer.commit_transaction()
         self._positions.update(offsets)
         self._observer.transferred(outputs)

@@ -224,14 +224,9 @@ class Transactions:
     def _send_offsets(
         self, producer: Producer, offsets: list[TopicPartition], metadata: Any, wait_s: float
     ) -> None:
-        """Send offsets; abandon the producer if the call does not return in time.
-
-        The client may ignore its own timeout while a coordinator reconnects, and hang forever
-        (librdkafka #5456, seen after resets).
-        """
-        call = partial(producer.send_offsets_to_transaction, offsets, metadata, wait_s)
+        """Send offsets; abandon the producer if the call does not return in time."""
         try:
-            self._caller.call_with_timeout(wait_s + CALL_MARGIN_S, call)
+            send_offsets(self._caller, producer, offsets, metadata, wait_s)
         except CallTimeoutError:
             self._abandoned.append(producer)
             self._producer = None
@@ -405,6 +400,26 @@ class TimeLimitedCaller:
             raise CallTimeoutError from None
         if error is not None:
             raise error
+
+
+def send_offsets(
+    caller: TimeLimitedCaller,
+    producer: Producer,
+    offsets: list[TopicPartition],
+    group_metadata: Any,
+    wait_s: float,
+) -> None:
+    """Send offsets to the open transaction.
+
+    The client may ignore its own timeout and hang forever (librdkafka #5456), which it does when
+    all brokers were unavailable since its last transaction (librdkafka #5511).
+
+    Raises:
+        KafkaException: the coordinator did not accept them.
+        CallTimeoutError: the call has not returned; the producer must be neither used nor freed.
+    """
+    call = partial(producer.send_offsets_to_transaction, offsets, group_metadata, wait_s)
+    caller.call_with_timeout(wait_s + CALL_MARGIN_S, call)
 
 
 def _run_calls(calls: Calls, answers: Answers) -> None:

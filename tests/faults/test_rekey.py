@@ -10,7 +10,9 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import pytest
 import rekey_launcher
+from common import lone_kafka
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from segment import bridge
@@ -24,6 +26,10 @@ from stream.devtools.traffic import traffic
 GARBAGE = (b"\xff\x00", b'{"type":"identify","us', b"[1]", b"")
 COMMAND = (sys.executable, str(Path(rekey_launcher.__file__)))
 SHARE = 120
+PATIENT = {"KAFKA__SESSION_TIMEOUT_S": "45"}
+"""The group keeps it through the outage; it would begin anew with other clients."""
+RECONNECT_S_MAX = 11.0
+"""The client's `reconnect.backoff.max.ms`, and a second."""
 SHORT = {"KAFKA__SESSION_TIMEOUT_S": stretched(6), "KAFKA__TRANSACTION_TIMEOUT_S": stretched(3)}
 
 
@@ -98,6 +104,25 @@ async def test_a_kill_at_each_call_takes_every_record_over_once(stack: Stack) ->
     assert {(h["x-reason"], h["x-origin-topic"].decode()) for _, h in letters} == {
         (b"invalid_json", topic.name)
     }
+
+
+@pytest.mark.slow
+async def test_it_goes_on_after_an_outage(stack: Stack) -> None:
+    """Its client waits forever for the connection to the coordinator that it had before."""
+    async with lone_kafka(stack, {"broker.session.timeout.ms": "6000"}) as (kafka, own):
+        topic = JsonTopic(own)
+        one = bridge(own, "--from-topic", topic.name, **{**SHORT, **PATIENT})
+        one.start()
+        events = [{"type": "track", "event": f"e{n}", "userId": f"u{n}"} for n in range(4)]
+        for count, event in enumerate(events, start=1):
+            topic.write([json.dumps(event).encode()])
+            await until_taken_over(own, count)
+            await asyncio.to_thread(kafka.node(1).kill)
+            kafka.node(1).start()
+            await asyncio.to_thread(kafka.wait_until_ready)
+            await asyncio.sleep(RECONNECT_S_MAX)
+        assert one.lives
+        assert await asyncio.to_thread(one.stop) == 0
 
 
 async def test_it_refuses_a_topic_that_cannot_be_taken_over(stack: Stack) -> None:
