@@ -25,3 +25,10 @@ def test_what_is_kept_is_as_the_topics_are_made():
         assert row, plan.name
         days = int(plan.config.get("retention.ms", 6 * 24 * HOUR_MS)) // (24 * HOUR_MS)
         assert f"{days} days" in row[0]
+
+
+def test_the_operators_versions_are_those_of_the_tests():
+    text = (ROOT / "docs" / "reference" / "compatibility.md").read_text()
+    modules = (ROOT / "tests" / "deploy" / "operators" / "modules.mod").read_text()
+    written = re.findall(r"definitions of (\d+\.\d+\.\d+)", text)
+    assert sorted(written) == sorted(re.findall(r" v(\d+\.\d+\.\d+)$", modules, re.MULTILINE))

@@ -182,45 +182,6 @@ async def api(address: str) -> AsyncIterator[Api]:
         yield Api(session)
 
 
-def definition(group: str, version: str, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
-    """Return the definition of a kind of somebody else's, of the fields that we use."""
-    plural = f"{kind.lower()}s"
-    schema = {"type": "object", "properties": {"spec": _structural(spec)}}
-    served = {"name": version, "served": True, "storage": True}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {
-            "name": f"{plural}.{group}",
-            # Some groups are Kubernetes' own, and ask who allowed the name.
-            "annotations": {"api-approved.kubernetes.io": "unapproved, a stub of tests"},
-        },
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": {"plural": plural, "singular": kind.lower(), "kind": kind},
-            "versions": [{**served, "schema": {"openAPIV3Schema": schema}}],
-        },
-    }
-
-
-def _structural(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema as Kubernetes wants it: fields that are not named are unknown anyway."""
-    found = dict(schema)
-    if found.get("additionalProperties") is False:
-        del found["additionalProperties"]
-    found.setdefault("type", "string" if "enum" in found else "object")
-    if found["type"] == "array":
-        found["items"] = _structural(found.get("items", {}))
-    if "properties" in found:
-        inner = found["properties"].items()
-        found["properties"] = {name: _structural(value) for name, value in inner}
-    elif found["type"] == "object" and "additionalProperties" not in found:
-        found["x-kubernetes-preserve-unknown-fields"] = True
-        found.pop("required", None)
-    return found
-
-
 if __name__ == "__main__":
     try:
         build()

@@ -2,8 +2,9 @@
 takes restricted pods only.
 
 Kinds that are not Kubernetes' own (PodMonitor, ServiceMonitor, PrometheusRule, ScaledObject,
-TriggerAuthentication, ExternalSecret, HTTPRoute) are defined by the fields that the chart uses,
-`tests/chart/crds.json`: an unknown field is refused, but their operators' own rules are not known.
+TriggerAuthentication, ExternalSecret, HTTPRoute, CiliumNetworkPolicy) are defined by their
+operators' own definitions, see `operator_kinds.py`. No operator runs: what one checks in a webhook,
+such as the expressions of a PrometheusRule, is not part of a definition.
 """
 
 import copy
@@ -11,16 +12,17 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import matrix
+import operator_kinds
 import pytest
 import yaml
-from kube_api import NAMESPACE, TOKEN, Answer, Api, api, definition, running
+from chart_tools import MissingError
+from kube_api import NAMESPACE, TOKEN, Answer, Api, api, running
 from rendering import CHART, EXAMPLES, MINIMAL, helm, one, refusal, render, run_tool
-from test_render import CRDS
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(1500)]
 
@@ -43,6 +45,43 @@ PRIORITY = {
 """What the example production.yaml names."""
 
 
+FORBIDDEN: dict[str, tuple[Callable[[Any], object], str]] = {
+    "PodMonitor": (
+        lambda spec: spec["podMetricsEndpoints"][0].update(intervall="15s"),
+        'unknown field "spec.podMetricsEndpoints[0].intervall"',
+    ),
+    "ServiceMonitor": (
+        lambda spec: spec["endpoints"][0].update(interval="15 seconds"),
+        "spec.endpoints[0].interval",
+    ),
+    "PrometheusRule": (
+        lambda spec: spec["groups"][0]["rules"][0].pop("expr"),
+        "spec.groups[0].rules[0].expr: Required value",
+    ),
+    "ScaledObject": (
+        lambda spec: spec["triggers"][0]["metadata"].update(lagThreshold=10),
+        "spec.triggers[0].metadata.lagThreshold",
+    ),
+    "TriggerAuthentication": (
+        lambda spec: spec["secretTargetRef"][0].pop("parameter"),
+        "spec.secretTargetRef[0].parameter: Required value",
+    ),
+    "ExternalSecret": (
+        lambda spec: spec["secretStoreRef"].update(kind="Vault"),
+        'spec.secretStoreRef.kind: Unsupported value: "Vault"',
+    ),
+    "HTTPRoute": (
+        lambda spec: spec["rules"][0]["backendRefs"][0].pop("port"),
+        "Must have port for Service reference",
+    ),
+    "CiliumNetworkPolicy": (
+        lambda spec: spec["egress"][0]["toPorts"][0]["ports"][0].update(protocol="QUIC"),
+        'protocol: Unsupported value: "QUIC"',
+    ),
+}
+"""For each kind a change of its `spec`, and what the server says to it."""
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory) -> Iterator[str]:
     with running(tmp_path_factory.mktemp("kubernetes")) as address:
@@ -63,18 +102,17 @@ async def server(address: str) -> AsyncIterator[Api]:
 
 
 async def define_the_kinds_of_others(server: Api) -> None:
-    kinds = {
-        (*document["apiVersion"].split("/"), document["kind"])
-        for example in EXAMPLES
-        for document in render(values=example)
-        if document["kind"] in CRDS
-    }
-    assert len(kinds) == len(CRDS)
-    for group, version, kind in kinds:
-        made = await server.create(definition(group, version, kind, CRDS[kind]), dry=False)
+    try:
+        definitions = operator_kinds.definitions()
+    except MissingError as missing:
+        pytest.fail(str(missing))
+    for definition in definitions.values():
+        made = await server.create(definition, dry=False)
         assert made.status == 201, made.message
-    for group, version, kind in kinds:
-        await server.until_known(f"{group}/{version}", kind)
+    for kind, definition in definitions.items():
+        group, versions = definition["spec"]["group"], definition["spec"]["versions"]
+        (stored,) = (version["name"] for version in versions if version["storage"])
+        await server.until_known(f"{group}/{stored}", kind)
 
 
 def accepted(answer: Answer, document: dict[str, Any]) -> None:
@@ -267,7 +305,27 @@ async def test_what_is_wrong_is_refused(server):
     workers["metadata"]["name"] = "other"
     warned = await server.create(workers)
     assert any("allowPrivilegeEscalation" in text for text in warned.warnings)
-    monitor = copy.deepcopy(one("PodMonitor", render("--set", "metrics.podMonitor.enabled=true")))
-    monitor["spec"]["podMetricsEndpoints"][0]["intervall"] = "15s"
-    assert "unknown field" in (await server.create(monitor)).message
     assert MINIMAL in EXAMPLES
+
+
+@pytest.mark.parametrize("kind", operator_kinds.FILES)
+async def test_a_field_that_an_operator_does_not_know_is_refused(server, kind):
+    wrong = example_of(kind)
+    wrong["spec"]["fieldOfTests"] = "a"
+    assert 'unknown field "spec.fieldOfTests"' in (await server.create(wrong)).message
+
+
+@pytest.mark.parametrize("kind", FORBIDDEN)
+async def test_what_an_operators_definition_forbids_is_refused(server, kind):
+    """So that acceptance says something about each of them."""
+    wrong, (change, said) = example_of(kind), FORBIDDEN[kind]
+    change(wrong["spec"])
+    answer = await server.create(wrong)
+    assert answer.status in (400, 422)
+    assert said in answer.message
+
+
+def example_of(kind: str) -> dict[str, Any]:
+    """Return an object of a kind, as the first example renders it that has one."""
+    found = (one for path in EXAMPLES for one in render(values=path) if one["kind"] == kind)
+    return copy.deepcopy(next(found))
