@@ -8,12 +8,15 @@ import time
 from typing import Any
 
 import pytest
+from operator_kinds import definitions
 from stack import RESTARTED
+from test_dashboards import VARIABLES
 from waiting import until
 
 from stream.devtools.demo import judge_all
 from tests.cluster import TESTS
-from tests.cluster.node import NAMESPACE
+from tests.cluster.node import NAME, NAMESPACE
+from tests.cluster.observing import PodPrometheus
 from tests.cluster.parts import TAG
 from tests.cluster.world import (
     ASK_S,
@@ -119,14 +122,68 @@ async def force(world: World) -> str:
     before = await world.pods()
     async with world.load():
         await world.until_flowing()
+        began_at = time.time()
         await world.kubectl("delete", "pod", FIRST, "--force", "--grace-period=0")
         await world.until_ready(2)
     assert _uid((await world.pods())[FIRST]) != _uid(before[FIRST])
-    return "the pod is another one"
+    return f"every partition sends again after {await world.silence_s(began_at):.0f} s"
+
+
+async def observe(world: World) -> str:
+    """Prometheus scrapes the workers as the chart's PodMonitor says, and a panel shows them."""
+    definition = definitions()["PodMonitor"]
+    await world.kubectl("apply", "--server-side", "--filename=-", given=definition)
+    name = definition["metadata"]["name"]
+    await world.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=10m")
+    monitored = {**world.values(), "metrics": {"podMonitor": {"enabled": True}}}
+    await world.release("upgrade", monitored, "--wait")
+    monitor = await world.get("podmonitor", WORKERS)
+    folder = world.stack.folder / "prometheus"
+    folder.mkdir()
+    async with world.load():
+        await world.until_flowing()
+        with PodPrometheus(folder, monitor, await world.get("pods")) as prometheus:
+            await asyncio.to_thread(prometheus.until_scraping)
+            await asyncio.to_thread(prometheus.until_seen)
+            pods = {sample["metric"]["pod"] for sample in prometheus.query("up == 1")}
+            assert pods == {FIRST, SECOND}, pods
+            broken = [rule for rule in prometheus.rules() if rule["health"] != "ok"]
+            assert not broken, broken
+            lines = await asyncio.to_thread(_behind, prometheus, f"{NAMESPACE}/{WORKERS}")
+    assert lines == {str(number) for number in range(world.stack.partitions)}, lines
+    await world.release("upgrade", world.values(), "--wait")
+    return f"{len(pods)} targets; the dashboard shows {len(lines)} partitions"
 
 
 async def drain(world: World) -> str:
-    """Evictions as of a drain: one is granted, the other waits for the budget."""
+    """`kubectl drain` of the node: one pod leaves, and the other only once that one is back."""
+    before = {name: _uid(pod) for name, pod in (await world.pods()).items()}
+    component = "--pod-selector=app.kubernetes.io/component=worker"
+    options = ("--delete-emptydir-data", "--ignore-daemonsets", component)
+    async with world.load():
+        await world.until_flowing()
+        draining = asyncio.create_task(world.kubectl("drain", NAME, *options))
+
+        async def one_waits() -> bool:
+            pods = await world.pods()
+            world.seen = {name: json.dumps(pod["status"]) for name, pod in pods.items()}
+            return [pod["status"]["phase"] for pod in pods.values()].count("Pending") == 1
+
+        await until(one_waits, "an evicted pod finds no node", world.moves, every_s=ASK_S)
+        await world.until_flowing()
+        assert not draining.done(), draining.result()
+        stayed = [name for name, pod in (await world.pods()).items() if _uid(pod) == before[name]]
+        assert len(stayed) == 1, stayed
+        await world.kubectl("uncordon", NAME)
+        await draining
+        await world.until_ready(2)
+    after = {name: _uid(pod) for name, pod in (await world.pods()).items()}
+    assert not set(after.values()).intersection(before.values())
+    return "the budget kept one worker on the cordoned node"
+
+
+async def evict(world: World) -> str:
+    """Evictions by the API: one is granted, the other waits for the budget."""
     grace_s = (await world.pods())[FIRST]["spec"]["terminationGracePeriodSeconds"]
     took: list[float] = []
     async with world.load():
@@ -262,6 +319,23 @@ async def uninstall(world: World) -> str:
     return f"gone after {took_s:.0f} s; the topics and the secret stay"
 
 
+def _behind(prometheus: PodPrometheus, job: str) -> set[str]:
+    """The partitions in the on-call dashboard's panel of what is behind."""
+    file = TESTS.parent / "helm" / "wootric-destination" / "files" / "dashboards" / "oncall.json"
+    (panel,) = (
+        panel
+        for panel in json.loads(file.read_text())["panels"]
+        if panel["title"] == "Behind, by partition"
+    )
+    found = set()
+    for target in panel["targets"]:
+        query = target["expr"]
+        for name, value in {**VARIABLES, "$job": job}.items():
+            query = query.replace(name, value)
+        found |= {sample["metric"]["partition"] for sample in prometheus.query(query)}
+    return found
+
+
 def _objects(text: str) -> list[Any]:
     """The JSON objects in a text."""
     found, at = [], text.find("{")
@@ -303,7 +377,8 @@ async def _end_process(world: World, number: signal.Signals) -> str:
         took_s = time.time() - began_at
         await world.until_ready(2)
     assert ended["exitCode"] in (KILLED, *RESTARTED), ended  # the next may give up once, too
-    return f"ready again after {took_s:.0f} s"
+    silence_s = await world.silence_s(began_at)
+    return f"ready again after {took_s:.0f} s, every partition sends after {silence_s:.0f} s"
 
 
 async def _evict(world: World, pod: str) -> None:

@@ -30,9 +30,9 @@ Act = Callable[[World], Coroutine[object, object, str]]
 ACTS: dict[str, Act] = {
     act.__name__: act
     for act in (
-        *(acts.install, acts.deliver, acts.upgrade, acts.rollback, acts.force, acts.drain),
-        *(acts.scale, acts.kill, acts.freeze, acts.oom, acts.rotate, acts.operate),
-        *(acts.uninstall, acts.tutorial),
+        *(acts.install, acts.deliver, acts.observe, acts.upgrade, acts.rollback),
+        *(acts.force, acts.drain, acts.evict, acts.scale, acts.kill, acts.freeze, acts.oom),
+        *(acts.rotate, acts.operate, acts.uninstall, acts.tutorial),
     )
 }
 """In their order; those between install and uninstall leave two ready workers."""

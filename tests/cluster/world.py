@@ -17,9 +17,13 @@ import yaml
 from stack import Stack
 from waiting import until
 
+from sink.wootric.operations import PageView
 from stream.devtools.demo import judge_all, latencies
 from stream.devtools.traffic import traffic
 from stream.devtools.wootric_emulator import Decline, EmulatorState, Response
+from stream.engine.prepare import PreparedRecord
+from stream.record import Partition
+from stream.transform import Deliver
 from tests.cluster import TESTS
 from tests.cluster.node import NAMESPACE, Node, kubeconfig
 from tests.cluster.parts import TAG
@@ -254,6 +258,15 @@ class World:
         caught_up: Callable[[], Any] = lambda: asyncio.to_thread(stack.caught_up)  # noqa: E731
         await until(caught_up, "all is settled", self.moves, every_s=ASK_S)
 
+    async def silence_s(self, since: float) -> float:
+        """Settle all; return after how many seconds the last partition sent something published
+        after ``since``, in Unix seconds.
+        """
+        await self.settle()
+        judged = await asyncio.to_thread(judge_all, self.stack.published)
+        views = [{"at": view.at, "random": view.random} for view in self.wootric.state.page_views]
+        return silence_s(judged, views, since)
+
     async def verdict(self, since: float) -> Verdict:
         """Compare what Wootric holds with what was published; ``since`` is when the act began."""
         judgement = await oracle.judge(self.stack)
@@ -301,6 +314,25 @@ def disorder(state: EmulatorState) -> int:
         found += one.created_at < latest.get(one.end_user_id, 0)
         latest[one.end_user_id] = max(one.created_at, latest.get(one.end_user_id, 0))
     return found
+
+
+def silence_s(
+    judged: Iterable[PreparedRecord], views: Iterable[Mapping[str, Any]], since: float
+) -> float:
+    """Return when the last partition's first page view came that was published after a moment.
+
+    Both in Unix seconds, the result from ``since`` on.
+    """
+    at = {view["random"]: float(view["at"]) for view in views}
+    first: dict[Partition, float] = {}
+    for event in judged:
+        if not isinstance(event.result, Deliver) or event.record.timestamp_ms / 1000 < since:
+            continue
+        operation, partition = event.result.operation, event.record.partition
+        if isinstance(operation, PageView) and operation.random in at:
+            arrived = at[operation.random]
+            first[partition] = min(arrived, first.get(partition, arrived))
+    return max(first.values(), default=since) - since
 
 
 def processes(pod: Mapping[str, Any]) -> Iterator[int]:
