@@ -63,6 +63,15 @@ found["seccomp"] = int(status["Seccomp"])
 print(json.dumps(found))
 """
 """What a container is allowed, as the kernel says it to a process in it."""
+POST = """
+import sys, urllib.error, urllib.request
+headers = {"Content-Type": "application/json", "X-Signature": "0" * 40}
+request = urllib.request.Request(sys.argv[1], b"{}", headers)
+try:
+    print(urllib.request.urlopen(request).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
 RESTRICTED = {
     "user": 10001,
     "groups": [10001],
@@ -153,6 +162,28 @@ async def observe(world: World) -> str:
     assert lines == {str(number) for number in range(world.stack.partitions)}, lines
     await world.release("upgrade", world.values(), "--wait")
     return f"{len(pods)} targets; the dashboard shows {len(lines)} partitions"
+
+
+async def reach(world: World) -> str:
+    """A worker reaches the bridge by the Service's name; a wrong signature publishes nothing."""
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "bridge"},
+        "stringData": {"shared-secret": "another-secret-of-tests"},
+    }
+    await world.kubectl("apply", "--filename=-", given=secret)
+    bridged = {**world.values(), "bridge": {"enabled": True, "existingSecret": "bridge"}}
+    await world.release("upgrade", bridged, "--wait")
+    url = f"http://{WORKERS}-bridge.{NAMESPACE}/v1/events"
+    for pod in (FIRST, SECOND):
+        said = await world.inside(pod, "python3", "-c", POST, url)
+        assert said.strip() == "401", said
+    service = await world.get("service", f"{WORKERS}-bridge")
+    await world.release("upgrade", world.values(), "--wait")
+    await world.kubectl("delete", "secret", "bridge")
+    await world.until_ready(2)
+    return f"{service['spec']['clusterIP']} answers by its name"
 
 
 async def drain(world: World) -> str:
@@ -268,8 +299,6 @@ async def operate(world: World) -> str:
     await world.until_ready(2)
     page = (DOCS / "how-to" / "operate" / "toolbox.md").read_text()
     in_pod, stopped, as_job = SHELL.findall(page)
-    address = (await world.pods())[FIRST]["status"]["podIP"]
-    in_pod = in_pod.replace(f"{FIRST}.{WORKERS}", address)  # there is no DNS
     await world.shell(in_pod.replace("MESSAGE_ID", _message_of(world)))
     await world.shell(stopped)
     await world.until_ready(3)

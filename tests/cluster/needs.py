@@ -19,6 +19,7 @@ set -e
 ip link add bridge0 type bridge
 ip link add one type veth peer name other
 ip link set one master bridge0
+iptables --table nat --list >/dev/null
 mkdir "$0/lower" "$0/upper" "$0/work" "$0/merged"
 mount -t overlay overlay -o "lowerdir=$0/lower,upperdir=$0/upper,workdir=$0/work" "$0/merged"
 mount -t tmpfs tmpfs /run
@@ -40,6 +41,7 @@ def _programs() -> Iterator[str]:
         "unshare": "namespaces are made (util-linux)",
         "setpriv": "they end with this program (util-linux)",
         "ip": "the pods' bridge is made (iproute2)",
+        "iptables": "kube-proxy makes the addresses of Services (iptables)",
         "openssl": "the API server's key is made",
         "go": "Kubernetes is built (Go 1.24)",
         "buildah": "the image is built",

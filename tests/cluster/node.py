@@ -1,4 +1,5 @@
-"""One node of Kubernetes in namespaces of its own: containerd, control plane and kubelet.
+"""One node of Kubernetes in namespaces of its own: containerd, control plane, kubelet, kube-proxy
+and CoreDNS.
 
 The kernel ends all of it with the first process of the namespaces.
 """
@@ -26,6 +27,16 @@ MAC = "0a:58:0a:55:00:01"
 SOCKET = "/run/containerd/containerd.sock"
 API = f"https://{HOST}:6443"
 ETCD = "http://127.0.0.1:2379"
+DOMAIN = "cluster.local"
+COREFILE = """\
+{domain}:53 {{
+    bind {host}
+    errors
+    kubernetes {domain} {{
+        kubeconfig {kubeconfig}
+    }}
+}}
+"""
 TOKEN = "of-tests"
 CONTAINERD = """\
 version = 2
@@ -101,7 +112,7 @@ class Node:
         until_now(lambda: self._asked(*ctr, "version"), "containerd answers", self._alive)
         for image in self._parts.images:
             self._run(*ctr, "images", "import", str(image))
-        self._say("etcd, API server, controller manager, scheduler")
+        self._say("etcd, API server, controller manager, scheduler, kube-proxy, CoreDNS")
         self._kubernetes("etcd", "/var/lib/etcd", ETCD)
         self._kubernetes("kube-apiserver", *self._api_server())
         kubectl = self.kubectl
@@ -110,6 +121,8 @@ class Node:
         key = f"--service-account-private-key-file={self._folder / 'key.pem'}"
         self._kubernetes("kube-controller-manager", *client, key)
         self._kubernetes("kube-scheduler", *client)
+        self._kubernetes("kube-proxy", f"--config={self._folder / 'kube-proxy.yaml'}")
+        self._start("coredns", str(self._parts.coredns), "-conf", str(self._folder / "Corefile"))
         self._say("kubelet")
         self._kubernetes(
             "kubelet",
@@ -156,6 +169,10 @@ class Node:
         (folder / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
         (folder / "kubeconfig").write_text(yaml.safe_dump(kubeconfig(NAMESPACE)))
         (folder / "kubelet.yaml").write_text(yaml.safe_dump(kubelet(self._cgroup)))
+        config = folder / "kubeconfig"
+        (folder / "kube-proxy.yaml").write_text(yaml.safe_dump(kube_proxy(config)))
+        names = {"domain": DOMAIN, "host": HOST, "kubeconfig": config}
+        (folder / "Corefile").write_text(COREFILE.format(**names))
 
     def _api_server(self) -> tuple[str, ...]:
         key = self._folder / "key.pem"
@@ -237,6 +254,8 @@ def kubelet(cgroup: str) -> dict[str, Any]:
         "authorization": {"mode": "AlwaysAllow"},
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": f"/{cgroup}",
+        "clusterDNS": [HOST],
+        "clusterDomain": DOMAIN,
         "containerRuntimeEndpoint": f"unix://{SOCKET}",
         "evictionHard": {
             "memory.available": "100Mi",
@@ -248,4 +267,22 @@ def kubelet(cgroup: str) -> dict[str, Any]:
         "resolvConf": "",
         "syncFrequency": "10s",  # by default secrets follow within a minute
         "volumePluginDir": "/var/lib/kubelet/plugins-of-volumes",
+    }
+
+
+def kube_proxy(config: Path) -> dict[str, Any]:
+    """Return the settings of kube-proxy, which change no limit of the whole machine."""
+    return {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "iptables",
+        "clientConnection": {"kubeconfig": str(config)},
+        "clusterCIDR": NETWORK,
+        "hostnameOverride": NAME,
+        "conntrack": {
+            "maxPerCore": 0,
+            "min": 0,
+            "tcpEstablishedTimeout": "0s",
+            "tcpCloseWaitTimeout": "0s",
+        },
     }

@@ -1,11 +1,11 @@
-"""What the node runs: Kubernetes, containerd and images, built or fetched once and kept."""
+"""What the node runs, and the images: built or fetched once, and kept."""
 
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Parts:
     """Programs and archives of images; ``path`` is a PATH with containerd and runc."""
 
     kubernetes: Path
+    coredns: Path
     helm: str
     path: str
     cni: Path
@@ -59,13 +60,12 @@ def prepare(step: Callable[[str], None], say: Say) -> Parts:
     distribution(say)
     step("containerd, runc and the network's plugins")
     path, cni = _runtime(say)
-    step("Kubernetes, by Go (the first time some minutes)")
-    source = HERE / "kubernetes"
-    files = (source / name for name in ("main.go", "go.mod", "go.sum"))
-    kubernetes = toolchains.go(*files, variables=_version(), within_s=BUILD_S_MAX)
+    step("Kubernetes and CoreDNS, by Go (the first time some minutes)")
+    kubernetes = _built("kubernetes", _version())
+    coredns = _built("coredns", {})
     step("the image, by buildah (the first time a minute)")
     images = (_product(), _pause())
-    return Parts(kubernetes, chart_tools.path("helm"), path, cni, images)
+    return Parts(kubernetes, coredns, chart_tools.path("helm"), path, cni, images)
 
 
 def _runtime(say: Say) -> tuple[str, Path]:
@@ -83,6 +83,11 @@ def _runtime(say: Say) -> tuple[str, Path]:
             chart_tools.unpack(*DEBS, folder=made)
             made.rename(kept)
     return f"{kept}/usr/bin:{kept}/usr/sbin:{path}", kept / CNI
+
+
+def _built(name: str, variables: Mapping[str, str]) -> Path:
+    files = (HERE / name / file for file in ("main.go", "go.mod", "go.sum"))
+    return toolchains.go(*files, variables=variables, within_s=BUILD_S_MAX)
 
 
 def _version() -> dict[str, str]:

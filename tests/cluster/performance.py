@@ -30,7 +30,7 @@ Act = Callable[[World], Coroutine[object, object, str]]
 ACTS: dict[str, Act] = {
     act.__name__: act
     for act in (
-        *(acts.install, acts.deliver, acts.observe, acts.upgrade, acts.rollback),
+        *(acts.install, acts.deliver, acts.observe, acts.reach, acts.upgrade, acts.rollback),
         *(acts.force, acts.drain, acts.evict, acts.scale, acts.kill, acts.freeze, acts.oom),
         *(acts.rotate, acts.operate, acts.uninstall, acts.tutorial),
     )
