@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,7 +31,7 @@ from tests.bench import (
     state,
     webhooks,
 )
-from tests.bench.ground import Ground, say, talk
+from tests.bench.ground import Ground, interpreter, say, talk
 
 Figures: TypeAlias = Any
 Found: TypeAlias = dict[str, Figures]
@@ -156,7 +155,7 @@ async def on_kafka(
 
 
 def run(chosen: Sequence[str], wanted: argparse.Namespace, book: Book, out: Console) -> None:
-    book.keep(machine=f"{os.cpu_count()} cores, Python {platform.python_version()}")
+    book.keep(machine=f"{os.cpu_count()} cores, {interpreter()}")
     say(f"{book.found['machine']}; broker and servers run beside the worker")
     if "economy" in chosen:
         rows = economy.run(talk)

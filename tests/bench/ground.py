@@ -3,7 +3,9 @@
 import asyncio
 import itertools
 import json
+import platform
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -30,6 +32,17 @@ _numbers = itertools.count(1)
 
 def say(line: str) -> None:
     talk.print(line, markup=False, soft_wrap=True)
+
+
+def interpreter(options: str | None = sysconfig.get_config_var("CONFIG_ARGS")) -> str:
+    """Return the interpreter's name and version, and with which optimizations it was built."""
+    built = [
+        word
+        for word, option in (("PGO", "--enable-optimizations"), ("LTO", "--with-lto"))
+        if option in (options or "")
+    ]
+    how = f"built with {' and '.join(built)}" if built else "built without PGO"
+    return f"{platform.python_implementation()} {platform.python_version()}, {how}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from tests.bench import endurance, goals, markdown, recovery, scaling, speed
+from tests.bench.ground import interpreter
 from tests.bench.speed import Result
 from tests.bench.traces import SEED, Trace, realistic
 
@@ -165,3 +166,16 @@ def test_every_case_has_its_ratio():
     for ratio in speed.RATIOS.values():
         assert {ratio.over, ratio.under} <= {(c.subject, c.trace, c.reply_ms) for c in speed.CASES}
     assert {case.trace for case in speed.CASES} == set(Trace)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("'--enable-optimizations' '--with-lto'", "built with PGO and LTO"),
+        ("'--enable-optimizations'", "built with PGO"),
+        ("'--enable-shared'", "built without PGO"),
+        (None, "built without PGO"),
+    ],
+)
+def test_the_figures_say_how_the_interpreter_was_built(options: str | None, said: str) -> None:
+    assert interpreter(options).endswith(f", {said}")
