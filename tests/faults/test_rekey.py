@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import rekey_launcher
-from common import lone_kafka
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from lone_kafka import lone_kafka
 from segment import bridge
 from stack import Stack
 from waiting import STILL_S, stretched, until
