@@ -62,6 +62,10 @@ class SharedCapacity:
         self._held[address] += count
         return True
 
+    def held(self, address: str) -> int:
+        """Return what the address holds."""
+        return self._held[address]
+
     def release(self, address: str, count: int) -> None:
         """Give back what ``take`` reserved."""
         self.used -= count
@@ -95,12 +99,18 @@ class Refusals:
         """Trust an address: a request of it was signed."""
         self._current(address).trusted_until = self._clock() + TRUSTED_S
 
-    def is_excluded(self, address: str) -> bool:
-        """Return whether connections of the address are to be closed."""
+    def is_excluded(self, address: str, *, connections: int = 0) -> bool:
+        """Return whether connections of the address are to be closed.
+
+        ``connections`` is the number of them that may still bring a refusal: after the first
+        refusal, an address opens no more at once than it has refusals left.
+        """
         if not self._by_address or address not in self._conduct:
             return False
         conduct = self._current(address)
-        return conduct.left < 1 and conduct.trusted_until < self._clock()
+        if conduct.trusted_until >= self._clock():
+            return False
+        return conduct.left < min(REFUSALS_AT_ONCE, 1 + connections)
 
     def _current(self, address: str) -> _Conduct:
         now = self._clock()

@@ -90,10 +90,11 @@ class HttpServer:
         await self._runner.cleanup()
 
     def _admit(self, address: str) -> "Connection | None":
-        if self._admission.refusals.is_excluded(address):
+        connections = self._admission.connections
+        if self._admission.refusals.is_excluded(address, connections=connections.held(address)):
             self._closed.count("refusals")
             return None
-        if not self._admission.connections.take(address, 1):
+        if not connections.take(address, 1):
             self._closed.count("capacity")
             return None
         return self._connection(address)

@@ -217,6 +217,9 @@ def server_properties(
         "share.coordinator.state.topic.replication.factor": replicas,
         "share.coordinator.state.topic.min.isr": in_sync,
         "group.initial.rebalance.delay.ms": "0",
+        # The default of 128 MB is allocated at the start: after the first collection of garbage
+        # 155 MB of the heap were in use, and 43 MB with this.
+        "log.cleaner.dedupe.buffer.size": "16777216",
         "num.network.threads": "2",
         "num.io.threads": "2",
         "log.segment.bytes": "16777216",

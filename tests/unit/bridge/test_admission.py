@@ -76,6 +76,30 @@ def test_an_address_that_has_only_refusals_is_excluded_for_a_moment():
     assert refusals.is_excluded("a")
 
 
+def test_after_a_refusal_an_address_opens_no_more_connections_than_it_has_refusals_left():
+    """All that is admitted together is parsed before the first refusal counts."""
+    clock = Clock()
+    refusals = Refusals(clock)
+    assert not refusals.is_excluded("a", connections=REFUSALS_AT_ONCE)
+    refuse(refusals, "a", REFUSALS_AT_ONCE)
+    clock.now += 2.5 / REFUSALS_PER_S
+    assert [refusals.is_excluded("a", connections=held) for held in range(3)] == [
+        False,
+        False,
+        True,
+    ]
+    refusals.signed("a")
+    assert not refusals.is_excluded("a", connections=REFUSALS_AT_ONCE)
+
+
+def test_who_regains_all_refusals_may_open_any_number_again():
+    clock = Clock()
+    refusals = Refusals(clock)
+    refuse(refusals, "a", REFUSALS_AT_ONCE)
+    clock.now += REFUSALS_AT_ONCE / REFUSALS_PER_S
+    assert not refusals.is_excluded("a", connections=REFUSALS_AT_ONCE)
+
+
 def test_a_signed_request_excuses_its_address_for_an_hour():
     """Of a proxy, whose senders are all at one address, what is signed goes on."""
     clock = Clock()
