@@ -250,7 +250,9 @@ class Node:
         self._properties = home / "server.properties"
         self._kafka = kafka
         self._group = group
-        self._java_options = ("-Xmx512m", *QUICK_START, *LOGGING, *java_options)
+        # Kafka unpacks its libraries there: in the system's folder they stay after a SIGKILL.
+        scratch = f"-Djava.io.tmpdir={home}"
+        self._java_options = ("-Xmx512m", *QUICK_START, *LOGGING, scratch, *java_options)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -146,10 +146,17 @@ run_foreground(port={port}, directory=Path({str(tmp_path)!r}), nodes=1, say=lamb
 """
     with python(script) as process:
         assert process.stdout.readline() == f"127.0.0.1:{port}\n"
+        create_topic(f"127.0.0.1:{port}", "packed")
+        packing = {"bootstrap.servers": f"127.0.0.1:{port}", "compression.type": "lz4", **QUIET}
+        producer = Producer(packing)
+        producer.produce("packed", b"a" * 5_000)  # worth packing
+        assert producer.flush(STILL_S) == 0
+        unpacked = list((tmp_path / "node-1").glob("liblz4-java-*"))
         process.send_signal(signal.SIGTERM)
         assert process.wait(STILL_S) == 0
     log = (tmp_path / "node-1" / "server.log").read_text()
     assert "shut down completed" in log
+    assert unpacked  # and not in the system's folder, where a killed node leaves it
 
 
 @pytest.mark.slow
