@@ -377,6 +377,17 @@ async def test_an_address_with_refusals_only_is_let_in_no_more(gate: Gate) -> No
     assert logs == [{"event": "connections_closed", "log_level": "warning", "refusals": 1}]
 
 
+async def test_an_address_with_two_refusals_left_opens_two_connections(gate: Gate) -> None:
+    """What comes over more of them would be read before the second refusal counts."""
+    async with connected(gate, HOSTILE) as first:
+        for _ in range(REFUSALS_AT_ONCE - 2):
+            assert await refused(first) == 401
+        async with connected(gate, HOSTILE) as second, connected(gate, HOSTILE) as third:
+            assert await third.ends() == b""
+            assert gate.count("connections_closed_total", cause="refusals") == 1
+            assert await refused(second) == 401
+
+
 async def test_what_is_no_http_counts_as_a_refusal(gate: Gate) -> None:
     for _ in range(REFUSALS_AT_ONCE):
         async with connected(gate, HOSTILE) as client:
