@@ -37,16 +37,13 @@ async def freeze_and_kill(kafka: LocalBroker) -> None:
     """Nothing is answered, then all connections break, then nobody listens."""
     kafka.node(1).pause()
     await asyncio.sleep(AWAY_S)
-    await asyncio.to_thread(kafka.node(1).kill)
-    await asyncio.sleep(2 * REQUEST_TIMEOUT_S)
-    kafka.node(1).start()
-    await asyncio.to_thread(kafka.wait_until_ready)
+    await kill(kafka, away_s=2 * REQUEST_TIMEOUT_S)
 
 
-async def kill(kafka: LocalBroker) -> None:
+async def kill(kafka: LocalBroker, *, away_s: float = REQUEST_TIMEOUT_S) -> None:
     """Connections are refused, then it is back."""
     await asyncio.to_thread(kafka.node(1).kill)
-    await asyncio.sleep(REQUEST_TIMEOUT_S)
+    await asyncio.sleep(away_s)
     kafka.node(1).start()
     await asyncio.to_thread(kafka.wait_until_ready)
 
@@ -114,12 +111,15 @@ async def test_the_lag_is_measured_after_each_outage(
             admin = meter.group._describer._admin
             return None if admin is None else admin.list_topics(timeout=REQUEST_TIMEOUT_S)
 
-        for outage in outages:
+        async def until_measured() -> None:
             for ask in (connected, meter.measure):
-                await until(lambda ask=ask: asyncio.to_thread(answers, ask), f"{ask} answers")
+                what = f"{ask.__name__} has a response"
+                await until(lambda ask=ask: asyncio.to_thread(answers, ask), what)
+
+        for outage in outages:
+            await until_measured()
             await outage(kafka)
-        for ask in (connected, meter.measure):
-            await until(lambda ask=ask: asyncio.to_thread(answers, ask), f"{ask} answers")
+        await until_measured()
         await asyncio.to_thread(meter.close)
 
 
