@@ -46,7 +46,7 @@ def render(*arguments: str, values: Path = MINIMAL, binary: str = "helm") -> lis
     options = ("template", "rel", str(CHART), "--namespace", "surveys", "--values", str(values))
     result = helm(*options, *arguments, binary=binary)
     assert result.returncode == 0, result.stderr
-    return [document for document in yaml.safe_load_all(result.stdout) if document]
+    return [document for document in yaml.load_all(result.stdout, yaml.CSafeLoader) if document]
 
 
 def refusal(*arguments: str, values: Path = MINIMAL, binary: str = "helm") -> str:

@@ -2,9 +2,12 @@
 
 import json
 import math
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import kubernetes_validate
+import kubernetes_validate.utils
 import pytest
 import typer
 import yaml
@@ -34,7 +37,17 @@ def test_an_example_is_linted_without_a_word(example, binary):
     assert not result.stdout.strip()
 
 
+@pytest.fixture(scope="module")
+def schemas_read_once() -> Iterator[None]:
+    """The library reads a megabyte of them again for each document."""
+    utils = kubernetes_validate.utils
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "schema_contents", cache(utils.schema_contents))
+        yield
+
+
 @every_example
+@pytest.mark.usefixtures("schemas_read_once")
 def test_what_is_rendered_is_what_kubernetes_expects(example):
     """Own kinds by the schemas of five versions, others by the fields that we use."""
     for document in render(values=example):

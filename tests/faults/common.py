@@ -40,7 +40,7 @@ async def publish(stack: Stack, events: int, seed: int) -> None:
     await asyncio.to_thread(stack.publish, [sample.value for sample in samples])
 
 
-async def flow(stack: Stack, events: int, seed: int, *, chunk: int = 20, pause_s: float = 0.2):
+async def flow(stack: Stack, events: int, seed: int, *, chunk: int = 20, pause_s: float = 0.4):
     """Publish little by little, so that the faults meet events under way."""
     samples = iter(traffic(events=events, seed=seed, users=events // 5))
     while some := list(islice(samples, chunk)):

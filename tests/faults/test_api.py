@@ -28,7 +28,7 @@ from stream.devtools.wootric_emulator.faults import Fault
 
 __all__ = ["crowd"]
 
-EVENTS = 300
+EVENTS = 200
 EVERYTHING = ("/v1/*", "/pixel.gif")
 
 LARGE, LARGE_BYTES = 4_000, 32_000

@@ -27,7 +27,7 @@ from stream.devtools.kafka_node import Node
 from stream.devtools.local_kafka import LocalBroker
 from stream.kafka.metadata import Group
 
-EVENTS = 400
+EVENTS = 200
 DOWN_S = 2.0
 
 Role = Callable[[Stack], int]

@@ -47,7 +47,7 @@ async def test_a_zombie_that_wakes_sends_nothing_twice(stack: Stack) -> None:
     first, second = stack.worker("w1", **SHORT), stack.worker("w2", **SHORT)
     first.start()
     await first.until_logged("partition_opened")
-    await publish(stack, 600, 21)
+    await publish(stack, 400, 21)
     await until(lambda: len(stack.wootric.state.effects) > 20, "some effects", stack.moved)
     first.freeze()
     second.start()
@@ -70,13 +70,13 @@ async def test_a_zombie_in_its_transaction_commits_nothing_of_others(
     second = stack.worker("w2", **SHORT)
     first.start()
     await first.until_ready()
-    await publish(stack, 300, 22)
+    await publish(stack, 150, 22)
     await until(lambda: first.frozen, "the worker stops itself", stack.moved)
     second.start()
     await second.until_logged("partition_opened")
     await stack.until_caught_up()
     first.thaw()
-    await publish(stack, 100, 23)
+    await publish(stack, 50, 23)
     await end_well(stack, first, second)
 
 
@@ -260,7 +260,7 @@ async def test_two_workers_with_one_identity_end_as_one(stack: Stack) -> None:
     second.log = stack.folder / "double.log"
     first.start()
     await first.until_logged("partition_opened")
-    await publish(stack, 500, 25)
+    await publish(stack, 400, 25)
     second.start()
     assert await first.until_ended() == 75
     assert "KAFKA__INSTANCE_ID" in first.log.read_text()
@@ -295,7 +295,7 @@ async def test_a_worker_that_the_group_refuses_joins_again(stack: Stack) -> None
     worker = stack.worker("w1", **SHORT, STATE__DIR=str(stack.folder / "state"))
     worker.start()
     await worker.until_logged("partition_opened")
-    publishing = asyncio.create_task(flow(stack, 400, 45))
+    publishing = asyncio.create_task(flow(stack, 200, 45))
     await until(lambda: len(stack.wootric.state.effects) > 20, "some effects", stack.moved)
     await join_as_w1(stack)
     await publishing
@@ -333,7 +333,7 @@ async def test_offsets_set_back_to_the_beginning_repeat_nothing(stack: Stack) ->
     """The ledger knows what was done; only what is skipped is judged again."""
     worker = stack.worker("w1", **SHORT)
     worker.start()
-    await publish(stack, 400, 26)
+    await publish(stack, 200, 26)
     await stack.until_caught_up()
     assert await asyncio.to_thread(worker.stop) == 0
     effects = len(stack.wootric.state.effects)
@@ -376,7 +376,7 @@ async def test_a_storm_of_rebalances_changes_nothing(stack: Stack) -> None:
     steady.start()
     await steady.until_logged("partition_opened")
     for number in range(9):
-        await publish(stack, 100, 280 + number)
+        await publish(stack, 60, 280 + number)
         guest = guests[number % 2]
         guest.start()
         await guest.until_ready()
@@ -490,10 +490,10 @@ async def test_a_wall_clock_that_jumps_changes_nothing(stack: Stack) -> None:
     worker = stack.worker("w1", command=COMMAND, CLOCK=jumps, **SHORT)
     worker.start()
     await worker.until_logged("partition_opened")
-    await flow(stack, 400, 41, pause_s=0.3)
+    await flow(stack, 200, 41, pause_s=0.6)
     await asyncio.to_thread(worker.kill)
     worker.start()
-    await flow(stack, 400, 42, pause_s=0.3)
+    await flow(stack, 200, 42, pause_s=0.6)
     await end_well(stack, worker)
 
 

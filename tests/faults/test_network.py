@@ -109,7 +109,7 @@ async def test_a_silent_wootric_opens_the_circuit(stack: Stack, network: Network
     await stack.until_caught_up()
     effects = len(stack.wootric.state.effects)
     proxy.up.become(held=True)
-    await publish(stack, 400, 64)
+    await publish(stack, 200, 64)
 
     async def opened() -> bool:
         return (await worker.metrics()).get(OPEN) == 1
@@ -282,7 +282,7 @@ async def test_a_network_between_worker_and_kafka_that_breaks_changes_nothing(
         worker.start()
         await worker.until_logged("partition_opened")
         async with supervised(worker):
-            flowing = asyncio.create_task(flow(stack, 600, 70))
+            flowing = asyncio.create_task(flow(stack, 300, 70))
             await asyncio.sleep(1)
             await part(proxies, stack)
             all_of(proxies, Proxy.heal)

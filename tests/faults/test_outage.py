@@ -71,7 +71,7 @@ async def test_worker_and_lag_exporter_live_through_an_outage(stack: Stack, outa
         for one in (worker, exporter):
             one.start()
             await one.until_ready()
-        flowing = asyncio.create_task(flow(own, 400, 81))
+        flowing = asyncio.create_task(flow(own, 200, 81))
         await until(lambda: len(stack.wootric.state.effects) > 20, "some effects", own.moved)
         await outage(kafka)
         await flowing

@@ -223,7 +223,7 @@ async def test_letters_together_are_not_larger_than_their_topic_takes(stack: Sta
     await asyncio.to_thread(configure, stack, letters(stack), max_message_bytes="165536")
     await asyncio.to_thread(configure, stack, parked(stack), max_message_bytes="165536")
     small = Producer({"bootstrap.servers": stack.bootstrap_servers, "batch.size": 50_000})
-    bad = [Random(number).randbytes(5_000) for number in range(400)]
+    bad = [Random(number).randbytes(5_000) for number in range(100)]
     await asyncio.to_thread(stack.publish, bad, producer=small)
     worker = stack.worker("w1", KAFKA__TRANSACTION_TIMEOUT_S=stretched(4))
     worker.start()
@@ -289,7 +289,7 @@ async def test_a_restore_during_compaction_knows_all_that_it_should(stack: Stack
     assert opened
 
 
-def fill(stack: Stack, versions: int = 30_000) -> int:
+def fill(stack: Stack, versions: int = 12_000) -> int:
     """Write many versions of few entries into each partition; return how many in all."""
     producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "linger.ms": 5})
     count = 0
