@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-WORKERS ?= 3
+WORKERS ?= 4
 VENV ?= .venv
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked

@@ -3,9 +3,11 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from order import is_on_cluster
 from proxy import Network, Proxy
 from readings import wootric_for
 from stack import Stack
@@ -34,7 +36,7 @@ PROPERTIES = {
 """Who comes without a name may do all, as the tests themselves; `worker` only what it is let."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def network() -> Iterator[Network]:
     """The thread that carries what goes through a proxy."""
     with Network() as network:
@@ -67,14 +69,51 @@ def servers(proxies: list[Proxy]) -> str:
     return ",".join(f"{HOST}:{proxy.port}" for proxy in proxies)
 
 
+class SharedCluster:
+    """The cluster of the files that share one, from the first that asks until the last is done."""
+
+    def __init__(self) -> None:
+        self._cluster: Cluster | None = None
+        self._until_unused = ExitStack()
+
+    def get(self, network: Network, folder: Path) -> Cluster:
+        """Return the cluster with all of its brokers, also if a failed test left one ended."""
+        if self._cluster is None:
+            self._cluster = Cluster(network, folder)
+            self._until_unused.enter_context(self._cluster.brokers)
+        brokers = self._cluster.brokers
+        for node in map(brokers.node, range(1, NODES + 1)):
+            if not node.running:
+                node.start()
+        brokers.wait_until_ready()
+        return self._cluster
+
+    def end(self) -> None:
+        """End it; without anybody to use it, it takes a tenth of a core."""
+        if self._cluster is not None:
+            for node in map(self._cluster.brokers.node, range(1, NODES + 1)):
+                node.kill()  # in order the last ones would wait for a quorum
+            self._cluster = None
+            self._until_unused.close()
+
+
+shared_cluster = SharedCluster()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Iterator[None]:
+    """Let the cluster end with the last of the tests that share it."""
+    try:
+        return (yield)
+    finally:
+        if not is_on_cluster(nextitem):
+            shared_cluster.end()
+
+
 @pytest.fixture(scope="module")
-def cluster(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """Three real brokers, to be killed and started again."""
-    cluster = Cluster(network, tmp_path_factory.mktemp("brokers"))
-    with cluster.brokers:
-        yield cluster
-        for number in range(1, NODES + 1):
-            cluster.brokers.node(number).kill()  # in order the last ones would wait for a quorum
+    return shared_cluster.get(network, tmp_path_factory.mktemp("brokers"))
 
 
 @pytest.fixture(scope="module")

@@ -375,7 +375,7 @@ async def test_a_storm_of_rebalances_changes_nothing(stack: Stack) -> None:
     guests = [stack.worker(f"g{number}", **SHORT) for number in range(2)]
     steady.start()
     await steady.until_logged("partition_opened")
-    for number in range(9):
+    for number in range(6):
         await publish(stack, 60, 280 + number)
         guest = guests[number % 2]
         guest.start()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from stack import Stack
@@ -26,14 +27,8 @@ def run(*arguments: str, env: Mapping[str, str], stdin: bytes = b"") -> subproce
         for name, value in os.environ.items()
         if not name.startswith(("KAFKA__", "WOOTRIC__", "HTTP__", "LOG__", "OTEL_"))
     }
-    return subprocess.run(
-        [sys.executable, "-m", "stream", *arguments],
-        env={**clean, **env},
-        input=stdin,
-        capture_output=True,
-        timeout=STILL_S,
-        check=False,
-    )
+    command = [sys.executable, "-m", "stream", *arguments]
+    return forked.run(command, env={**clean, **env}, input=stdin, timeout=STILL_S)
 
 
 def refused(stack: Stack, **changes: str | None) -> tuple[int, str]:
