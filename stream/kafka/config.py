@@ -120,9 +120,21 @@ def consumer(config: KafkaConfig) -> dict[str, Any]:
     }
 
 
+def dynamic_member(config: KafkaConfig) -> dict[str, Any]:
+    """Return the settings of a member without an instance id, which leaves when it is closed."""
+    member = consumer(config)
+    del member["group.instance.id"]
+    return {**member, "client.id": f"{config.instance_id}-rebalance"}
+
+
+def assigns_by_members(config: KafkaConfig) -> bool:
+    """Return whether a member assigns the partitions (the classic protocol), not the broker."""
+    return bool(config.properties.get("group.protocol") != "consumer")
+
+
 def _session(config: KafkaConfig) -> dict[str, Any]:
     """Return the session settings, which only the classic protocol accepts."""
-    if config.properties.get("group.protocol") == "consumer":
+    if not assigns_by_members(config):
         return {}
     return {
         "session.timeout.ms": round(config.session_timeout_s * 1000),

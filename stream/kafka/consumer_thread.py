@@ -50,6 +50,7 @@ from stream.kafka.transactions import (
     StaleGenerationError,
     Transactions,
 )
+from stream.kafka.unassigned import UnassignedWatcher
 from stream.record import Partition
 from stream.state.store import StateStoreProvider
 
@@ -102,6 +103,9 @@ class ConsumerThread(threading.Thread):
         self._metadata_poller = MetadataPoller(
             config, group=self._group, on_event=on_event, watch_ledger_start=watched
         )
+        self._unassigned_watcher = UnassignedWatcher(
+            config, topic=config.topic, on_failure=lambda error: on_event(Failed(error))
+        )
         self._ledger_ends = ledger_ends = LedgerEndOffsets()
         self._credentials = CredentialRefresher(config)
         self._restorer = ChangelogRestorer(
@@ -140,6 +144,8 @@ class ConsumerThread(threading.Thread):
     def run(self) -> None:
         """Take part in the group until ``Leave`` or a fatal error."""
         self._metadata_poller.start()
+        if settings.assigns_by_members(self._config):
+            self._unassigned_watcher.start()
         try:
             self._join()
             while not self._leaving:
@@ -389,6 +395,7 @@ class ConsumerThread(threading.Thread):
         if assigned:
             consumer.pause(assigned)
         self._metadata_poller.request_partition_count()
+        self._unassigned_watcher.look()
         self._emit(Joined())
         if partitions:
             self._emit(Assigned(partitions, self._assignments))
@@ -444,6 +451,7 @@ class ConsumerThread(threading.Thread):
     def _close(self) -> None:
         self._leaving = True
         self._restorer.close()
+        self._unassigned_watcher.close()
         self._metadata_poller.close()
         self._close_clients(self._transactions.close)
         self._close_clients(self._consumer.close)

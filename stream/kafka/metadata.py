@@ -135,6 +135,16 @@ class Describer:
         self._admin: AdminClient | None = None
         self._lock = threading.Lock()
 
+    def partitions(self, topic: str) -> frozenset[int]:
+        """Return the partition numbers of a topic; none if it does not exist.
+
+        Raises:
+            KafkaException: no response in time.
+        """
+        with self._lock:
+            found = self._client().list_topics(topic, timeout=REQUEST_TIMEOUT_S)
+            return frozenset(found.topics[topic].partitions)
+
     def describe(self) -> ConsumerGroupDescription:
         """Return the description of the group: see ``describe_group``.
 
@@ -142,11 +152,9 @@ class Describer:
             KafkaException: no response in time, or the coordinator rejected the request.
         """
         with self._lock:
-            if self._admin is None:
-                self._admin = AdminClient(settings.common(self._config))
             try:
                 return describe_group(
-                    self._admin, self._config.group_id, timeout_s=REQUEST_TIMEOUT_S
+                    self._client(), self._config.group_id, timeout_s=REQUEST_TIMEOUT_S
                 )
             except KafkaException as error:
                 if error.args[0].code() == KafkaError._TIMED_OUT:
@@ -163,6 +171,11 @@ class Describer:
         """Close the client, if there is one."""
         with self._lock:
             self._close()
+
+    def _client(self) -> AdminClient:
+        if self._admin is None:
+            self._admin = AdminClient(settings.common(self._config))
+        return self._admin
 
     def _close(self) -> None:
         if self._admin is not None:

@@ -32,6 +32,7 @@ from stream.kafka.group_member import Membership, partitions_of
 from stream.kafka.metadata import committed
 from stream.kafka.producer import produce_blocking
 from stream.kafka.transactions import CallTimeoutError, TimeLimitedCaller, send_offsets
+from stream.kafka.unassigned import UnassignedWatcher
 from stream.record import Partition, Record
 
 log = structlog.get_logger()
@@ -94,6 +95,7 @@ class Repartitioner(threading.Thread):
         self._group_metadata: Any = None
         self._positions: dict[Partition, int] = {}
         self._membership = Membership()
+        self._unassigned_watcher = UnassignedWatcher(config, topic=source, on_failure=on_end)
         self._caller = TimeLimitedCaller()
         self._abandoned: list[Producer] = []  # never freed: a call on them is still running
 
@@ -104,10 +106,13 @@ class Repartitioner(threading.Thread):
     def run(self) -> None:
         """Transfer until ``stop()``, or until another member takes over."""
         failure: BaseException | None = None
+        if settings.assigns_by_members(self._config):
+            self._unassigned_watcher.start()
         try:
             self._run()
         except Exception as error:  # noqa: BLE001  the thread's entry point: nothing may vanish
             failure = error
+        self._unassigned_watcher.close()
         self._on_end(failure)
 
     def _run(self) -> None:
@@ -235,6 +240,7 @@ class Repartitioner(threading.Thread):
             start = one.offset if one.offset >= 0 else OFFSET_BEGINNING
             starts.append(TopicPartition(one.topic, one.partition, start))
         consumer.incremental_assign(starts)
+        self._unassigned_watcher.look()
         log.info("rebalanced", change="assigned", owned=len(self._positions))
         self._observer.joined()
 

@@ -164,6 +164,13 @@ EVENTS = (
         "nothing; if it lasts for minutes: check the brokers",
     ),
     LogEvent(
+        "requesting_rebalance",
+        "warning",
+        "Partitions of the topic (`partitions`) have no owner in a stable group: a member "
+        "restarted while it gave them up. Another joins for a moment, and the group assigns them.",
+        "nothing; if it repeats: look for workers that restart again and again",
+    ),
+    LogEvent(
         "rejoining_group",
         "warning",
         "The group permanently refuses the worker's client (`error`); a new client joins, and its "

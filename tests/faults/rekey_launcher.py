@@ -29,6 +29,7 @@ class Producer(confluent_kafka.Producer):
 
 class Consumer(confluent_kafka.Consumer):
     incremental_assign = named("assign", confluent_kafka.Consumer.incremental_assign)
+    incremental_unassign = named("unassign", confluent_kafka.Consumer.incremental_unassign)
 
 
 if __name__ == "__main__":

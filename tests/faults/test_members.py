@@ -385,6 +385,30 @@ async def test_a_storm_of_rebalances_changes_nothing(stack: Stack) -> None:
     await end_well(stack, steady)
 
 
+GIVEN_AWAY = {
+    "before": {"before unassign": (1, "kill")},
+    "after": pytest.param({"after unassign": (1, "kill")}, marks=pytest.mark.slow),
+}
+
+
+@together(cases=GIVEN_AWAY)
+async def test_a_restart_while_partitions_are_given_away_leaves_none_without_an_owner(
+    stack: Stack, faults: dict[str, tuple[int, str]]
+) -> None:
+    """Back within its session, it gets what it had left, and nobody was told of the rest."""
+    first = stack.worker("w1", command=COMMAND, FAULTS=json.dumps(faults), **SHORT)
+    second = stack.worker("w2", **SHORT)
+    first.start()
+    await first.until_logged("partition_opened")
+    second.start()
+    await first.until_ended()
+    first.forget_faults()
+    first.start()
+    await publish(stack, 200, 47)
+    await end_well(stack, first, second)
+    assert "requesting_rebalance" in first.text() + second.text()
+
+
 @together()
 async def test_the_new_group_protocol_delivers_once_too(stack: Stack) -> None:
     """A smoke test: kill -9 and a second worker under `group.protocol=consumer`.

@@ -106,6 +106,29 @@ async def test_a_kill_at_each_call_takes_every_record_over_once(stack: Stack) ->
     }
 
 
+async def test_a_restart_while_partitions_are_given_away_leaves_none_without_an_owner(
+    stack: Stack,
+) -> None:
+    """Back within its session, it gets what it had left, and nobody was told of the rest."""
+    topic = JsonTopic(stack)
+    faults = json.dumps({"before unassign": (1, "kill")})
+    first = bridge(stack, FAULTS=faults, **SHORT)
+    first._command = (*COMMAND, "--from-topic", topic.name)
+    second = bridge(stack, "--from-topic", topic.name, instance="b2", **SHORT)
+    first.start()
+    await first.until_logged("rebalanced")
+    second.start()
+    assert await first.until_ended() == -9, first.text()
+    first.forget_faults()
+    first.start()
+    events = [{"type": "track", "event": f"e{n}", "userId": f"u{n}"} for n in range(30)]
+    topic.write([json.dumps(event).encode() for event in events])
+    await until_taken_over(stack, len(events))
+    for one in (first, second):
+        assert await asyncio.to_thread(one.stop) == 0
+    assert len(stack.read(stack.config.topic)) == len(events)
+
+
 @pytest.mark.slow
 async def test_it_goes_on_after_an_outage(stack: Stack) -> None:
     """Its client waits forever for the connection to the coordinator that it had before."""
