@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-WORKERS ?= 4
+WORKERS ?= 5
 VENV ?= .venv
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from stream.devtools.wootric_emulator import Emulator
+from stream.devtools.wootric_emulator import Behaviour, Emulator
 from stream.errors import StartupError
 from tests.bench import native
 from tests.bench.native import Native, program, served
@@ -60,8 +60,9 @@ async def test_an_older_profile_after_a_newer_one_is_a_violation_and_the_same_ag
 
 
 async def test_it_answers_as_the_emulator_does(server):
-    """What the service reads of an answer, on the same calls."""
-    async with Emulator() as emulator, aiohttp.ClientSession() as session:
+    """What the service reads of an answer, on the same calls. Nothing waits in a queue there."""
+    at_once = Behaviour(survey_reply="record", list_shows="all", delete_delay_s=0)
+    async with Emulator(at_once) as emulator, aiohttp.ClientSession() as session:
         theirs, ours = [await story(session, url) for url in (emulator.url, server.url)]
     assert ours == theirs
 

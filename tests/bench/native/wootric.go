@@ -191,7 +191,7 @@ func (w *world) remove(user *endUser) reply {
 			delete(w.by[field], folded(field, *value))
 		}
 	}
-	return of(200, user)
+	return of(202, user)
 }
 
 // taken refuses an identity that another end user holds.
