@@ -14,7 +14,7 @@ import pytest_asyncio
 from readings import wootric_for
 from stack import Stack
 
-AT_ONCE = 3
+AT_ONCE = 4
 """More would only wait for the processors."""
 
 Scenario = Callable[..., Awaitable[None]]
