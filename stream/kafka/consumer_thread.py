@@ -104,7 +104,10 @@ class ConsumerThread(threading.Thread):
             config, group=self._group, on_event=on_event, watch_ledger_start=watched
         )
         self._unassigned_watcher = UnassignedWatcher(
-            config, topic=config.topic, on_failure=lambda error: on_event(Failed(error))
+            config,
+            group=self._group,
+            topic=config.topic,
+            on_failure=lambda error: on_event(Failed(error)),
         )
         self._ledger_ends = ledger_ends = LedgerEndOffsets()
         self._credentials = CredentialRefresher(config)

@@ -145,7 +145,7 @@ class Describer:
             found = self._client().list_topics(topic, timeout=REQUEST_TIMEOUT_S)
             return frozenset(found.topics[topic].partitions)
 
-    def describe(self) -> ConsumerGroupDescription:
+    def description(self) -> ConsumerGroupDescription:
         """Return the description of the group: see ``describe_group``.
 
         Raises:
@@ -289,7 +289,7 @@ class Group:
 
     def description(self) -> ConsumerGroupDescription:
         """Return the group's state and members."""
-        return self._describer.describe()
+        return self._describer.description()
 
     def cluster_id(self) -> str:
         """Return the cluster id."""

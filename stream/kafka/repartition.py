@@ -29,7 +29,7 @@ from stream.errors import FencedError
 from stream.kafka import config as settings
 from stream.kafka.config import CredentialRefresher, KafkaConfig, log_client_error
 from stream.kafka.group_member import Membership, partitions_of
-from stream.kafka.metadata import committed
+from stream.kafka.metadata import Describer, committed
 from stream.kafka.producer import produce_blocking
 from stream.kafka.transactions import CallTimeoutError, TimeLimitedCaller, send_offsets
 from stream.kafka.unassigned import UnassignedWatcher
@@ -95,7 +95,10 @@ class Repartitioner(threading.Thread):
         self._group_metadata: Any = None
         self._positions: dict[Partition, int] = {}
         self._membership = Membership()
-        self._unassigned_watcher = UnassignedWatcher(config, topic=source, on_failure=on_end)
+        self._describer = Describer(config)
+        self._unassigned_watcher = UnassignedWatcher(
+            config, group=self._describer, topic=source, on_failure=on_end
+        )
         self._caller = TimeLimitedCaller()
         self._abandoned: list[Producer] = []  # never freed: a call on them is still running
 
@@ -155,7 +158,7 @@ class Repartitioner(threading.Thread):
             while not self._stopping.is_set():
                 messages = consumer.consume(CHUNK_RECORDS_MAX, POLL_S)
                 self.polled_at = time.monotonic()
-                credentials.refresh((producer, consumer))
+                credentials.refresh((producer, consumer, self._describer))
                 records = [r for m in messages if (r := self._record(m)) is not None]
                 if records:
                     self._transfer(producer, records)

@@ -8,7 +8,8 @@ owner until the group happens to rebalance (measured, Apache Kafka 4.1.1 with li
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Protocol
 
 import structlog
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
@@ -16,7 +17,6 @@ from confluent_kafka.admin import ConsumerGroupDescription
 
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig, log_client_error
-from stream.kafka.metadata import Describer
 
 log = structlog.get_logger()
 
@@ -27,11 +27,21 @@ drains what it gives up. Each further member waits as long again for the one bef
 POLL_S = 0.1
 
 
+class GroupRequests(Protocol):
+    """What is asked of Kafka; without a response, both raise ``KafkaException``."""
+
+    def partitions(self, topic: str) -> Collection[int]:
+        """Return the partition numbers of a topic."""
+
+    def description(self) -> ConsumerGroupDescription:
+        """Return the group's state and members."""
+
+
 def unassigned(
-    group: ConsumerGroupDescription, topic: str, numbers: frozenset[int]
+    group: ConsumerGroupDescription, topic: str, numbers: Collection[int]
 ) -> frozenset[int]:
     """Return which of the topic's partitions no member owns."""
-    return numbers - {
+    return frozenset(numbers) - {
         one.partition
         for member in group.members
         for one in member.assignment.topic_partitions
@@ -53,13 +63,18 @@ class UnassignedWatcher(threading.Thread):
     """
 
     def __init__(
-        self, config: KafkaConfig, *, topic: str, on_failure: Callable[[Exception], object]
+        self,
+        config: KafkaConfig,
+        *,
+        group: GroupRequests,
+        topic: str,
+        on_failure: Callable[[Exception], object],
     ) -> None:
         super().__init__(name="unassigned-watcher", daemon=True)
         self._config = config
         self._topic = topic
         self._on_failure = on_failure
-        self._describer = Describer(config)
+        self._group = group
         self._assigned = threading.Event()
         self._closed = threading.Event()
 
@@ -77,7 +92,6 @@ class UnassignedWatcher(threading.Thread):
         try:
             while self._assigned.wait() and not self._closed.is_set():
                 self._look_until_owned()
-                self._describer.close()
         except Exception as error:  # noqa: BLE001  the thread's entry point: nothing may vanish
             self._on_failure(error)
 
@@ -89,8 +103,8 @@ class UnassignedWatcher(threading.Thread):
                 self._assigned.clear()
                 since = time.monotonic()
             try:
-                numbers = self._describer.partitions(self._topic)
-                group = self._describer.describe()
+                numbers = self._group.partitions(self._topic)
+                group = self._group.description()
             except KafkaException:  # what has no response is requested again
                 continue
             found = unassigned(group, self._topic, numbers)

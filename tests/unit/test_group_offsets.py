@@ -110,14 +110,14 @@ def test_a_description_without_response_is_repeated_with_a_new_client(
     monkeypatch.setattr(metadata, "AdminClient", admin)
     describer = Describer(CONFIG)
     for _ in range(2):
-        describer.describe()
+        describer.description()
     (old,) = made
     old.answers = False
     with pytest.raises(KafkaException) as caught:
-        describer.describe()
+        describer.description()
     assert caught.value.args[0].code() == KafkaError._TIMED_OUT
     assert old.closed.is_set()
-    describer.describe()
+    describer.description()
     _, new = made
     describer.close()
     assert new.closed.is_set()

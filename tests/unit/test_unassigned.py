@@ -49,15 +49,16 @@ class Watched:
         self.failures: list[Exception] = []
         monkeypatch.setattr(module, "CHECK_EVERY_S", 0.005)
         monkeypatch.setattr(module, "UNASSIGNED_S", 0.02)
-        monkeypatch.setattr(module, "Describer", lambda _: self)
         monkeypatch.setattr(module, "request_rebalance", lambda *_: self.request())
-        self.watcher = UnassignedWatcher(CONFIG, topic=TOPIC, on_failure=self.failures.append)
+        self.watcher = UnassignedWatcher(
+            CONFIG, group=self, topic=TOPIC, on_failure=self.failures.append
+        )
 
     def partitions(self, topic: str) -> frozenset[int]:
         assert topic == TOPIC
         return ALL
 
-    def describe(self) -> Any:
+    def description(self) -> Any:
         self.looks += 1
         found = next(self.found) if isinstance(self.found, cycle) else self.found
         if isinstance(found, Exception):
