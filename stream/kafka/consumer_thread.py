@@ -147,8 +147,7 @@ class ConsumerThread(threading.Thread):
     def run(self) -> None:
         """Take part in the group until ``Leave`` or a fatal error."""
         self._metadata_poller.start()
-        if settings.assigns_by_members(self._config):
-            self._unassigned_watcher.start()
+        self._unassigned_watcher.start()
         try:
             self._join()
             while not self._leaving:

@@ -20,7 +20,7 @@ from stream.errors import KafkaUnavailableError
 from stream.kafka import config as settings
 from stream.kafka.config import CredentialRefresher, KafkaConfig
 from stream.kafka.input_pause import PauseReader, is_denied
-from stream.kafka.metadata import Group
+from stream.kafka.metadata import Group, member_names
 from stream.kafka.protocol import InputPause
 from stream.record import Partition
 
@@ -139,7 +139,7 @@ class LagMeter:
         group = self.group.description()
         return GroupLag(
             state=group.state.name.lower(),
-            members=tuple(sorted(m.group_instance_id or m.member_id for m in group.members)),
+            members=tuple(member_names(group)),
             partitions=tuple(self._with_age(reachable)),
             retention_ms=self._retention_ms(),
             unanswered=tuple(sorted(set(numbers) - {one.number for one in reachable})),

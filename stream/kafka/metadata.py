@@ -102,6 +102,11 @@ def describe_group(
     return description
 
 
+def member_names(group: ConsumerGroupDescription) -> list[str]:
+    """Return the members' instance ids, or their member ids where they have none, sorted."""
+    return sorted(member.group_instance_id or member.member_id for member in group.members)
+
+
 CLOSE_S = 2.0
 
 

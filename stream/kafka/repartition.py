@@ -109,8 +109,7 @@ class Repartitioner(threading.Thread):
     def run(self) -> None:
         """Transfer until ``stop()``, or until another member takes over."""
         failure: BaseException | None = None
-        if settings.assigns_by_members(self._config):
-            self._unassigned_watcher.start()
+        self._unassigned_watcher.start()
         try:
             self._run()
         except Exception as error:  # noqa: BLE001  the thread's entry point: nothing may vanish

@@ -17,6 +17,7 @@ from confluent_kafka.admin import ConsumerGroupDescription
 
 from stream.kafka import config as settings
 from stream.kafka.config import KafkaConfig, log_client_error
+from stream.kafka.metadata import member_names
 
 log = structlog.get_logger()
 
@@ -51,7 +52,7 @@ def unassigned(
 
 def turn(group: ConsumerGroupDescription, instance_id: str) -> int:
     """Return how many members come before this one; all of them if it is no member."""
-    names = sorted(member.group_instance_id or member.member_id for member in group.members)
+    names = member_names(group)
     return names.index(instance_id) if instance_id in names else len(names)
 
 
@@ -59,7 +60,8 @@ class UnassignedWatcher(threading.Thread):
     """After each assignment, looks until every partition of ``topic`` has an owner.
 
     Where some have none for too long in a stable group, it requests a rebalance. Between
-    assignments it asks nothing. ``on_failure`` is called on this thread.
+    assignments it asks nothing, and nothing at all where the broker assigns. ``on_failure`` is
+    called on this thread.
     """
 
     def __init__(
@@ -89,6 +91,8 @@ class UnassignedWatcher(threading.Thread):
 
     def run(self) -> None:
         """Look after each assignment until closed."""
+        if not settings.assigns_by_members(self._config):
+            return
         try:
             while self._assigned.wait() and not self._closed.is_set():
                 self._look_until_owned()

@@ -28,7 +28,7 @@ def run(*arguments: str, env: Mapping[str, str], stdin: bytes = b"") -> subproce
         if not name.startswith(("KAFKA__", "WOOTRIC__", "HTTP__", "LOG__", "OTEL_"))
     }
     command = [sys.executable, "-m", "stream", *arguments]
-    return forked.run(command, env={**clean, **env}, input=stdin, timeout=STILL_S)
+    return forked.run(command, env={**clean, **env}, stdin=stdin, timeout=STILL_S)
 
 
 def refused(stack: Stack, **changes: str | None) -> tuple[int, str]:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import cycle
 from types import SimpleNamespace
 from typing import Any
@@ -106,6 +107,14 @@ def test_it_asks_for_what_stays_without_an_owner_and_then_no_more(watched: Watch
 def test_without_an_assignment_it_looks_at_nothing(watched: Watched) -> None:
     time.sleep(0.1)
     assert watched.looks == 0
+
+
+def test_where_the_broker_assigns_it_looks_at_nothing() -> None:
+    modern = replace(CONFIG, properties={"group.protocol": "consumer"})
+    watcher = UnassignedWatcher(modern, group=None, topic=TOPIC, on_failure=pytest.fail)
+    watcher.start()
+    watcher.join(WAIT_S)
+    assert not watcher.is_alive()
 
 
 @pytest.mark.parametrize(
